@@ -1,0 +1,45 @@
+"""Stochastic depth whose draws can be tied to the images."""
+from contextlib import contextmanager
+from typing import Iterator, Optional, Sequence
+
+import torch
+from torch import Tensor, nn
+
+_generators: Optional[Sequence[torch.Generator]] = None
+
+
+@contextmanager
+def draws_per_image(generators: Optional[Sequence[torch.Generator]]) -> Iterator[None]:
+    """Inside, every :class:`DropPath` draws the fate of image b from ``generators[b]``, so that a batch may be split over processes."""
+    global _generators
+    outer, _generators = _generators, generators
+    try:
+        yield
+    finally:
+        _generators = outer
+
+
+class DropPath(nn.Module):
+    """Drops the residual branch of an image with probability ``drop_prob`` while training and scales the others to keep the mean.
+
+    Source: "Deep Networks with Stochastic Depth" (ECCV 2016); one draw an image, as in deeplab2.
+    """
+
+    def __init__(self, drop_prob: float) -> None:
+        super().__init__()
+        if not 0.0 <= drop_prob < 1.0:
+            raise ValueError(f'drop_path must be in [0, 1), not {drop_prob}')
+        self.drop_prob = drop_prob
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.drop_prob == 0.0:
+            return x
+        if _generators is None:
+            draws = torch.rand(x.shape[0], device=x.device)
+        else:
+            draws = torch.cat([torch.rand(1, generator=generator, device=generator.device) for generator in _generators]).to(x.device)
+        keep = (draws >= self.drop_prob).to(x.dtype) / (1.0 - self.drop_prob)
+        return x * keep.view(-1, *[1] * (x.dim() - 1))
+
+    def extra_repr(self) -> str:
+        return f'drop_prob={self.drop_prob}'
