@@ -1,0 +1,19 @@
+"""CMT-DeepLab (CVPR 2022) and its siblings on mmdet: importing the package registers everything in mmdet's registries.
+
+Configs do so with ``custom_imports=['cmt_deeplab']``, once, in ``configs/_base_/default_runtime.py``.
+"""
+if __name__ != 'cmt_deeplab':  # under a second name every class would be registered twice
+    raise ImportError(f"Import this package as 'cmt_deeplab', not as '{__name__}': install it with `pip install -e .` or put projects/ on "
+                      'PYTHONPATH.')
+
+from . import compat  # isort: skip  # first: without compiled ops mmdet can only be imported after it
+
+compat.apply()
+
+import importlib.util  # noqa: E402
+
+for _part in ('criterion', 'datasets', 'engine', 'evaluation', 'models', 'postprocess', 'visualization'):
+    if importlib.util.find_spec(f'{__name__}.{_part}') is not None:
+        importlib.import_module(f'{__name__}.{_part}')
+
+__version__ = '0.1.0'

@@ -1,0 +1,123 @@
+"""What the installed stack lacks. Every workaround of the project stands here; ``apply`` is called once, by ``cmt_deeplab/__init__.py``.
+
+* Absent compiled operators: mmdet imports ``mmcv.ops`` and with it ``mmcv._ext``. A stand-in module lets the import succeed and raises on use.
+* Checkpoints: mmengine writes Python objects beside the tensors (``HistoryBuffer``, numpy scalars and generator states). They are put on torch's
+  allow-list, so that every checkpoint is read with ``weights_only=True``. mmengine 0.10.7 leaves the choice to torch's default, which is False before
+  torch 2.6 and for URLs; onedl-mmengine 0.10.12 allows ``getattr`` as well and reads with ``weights_only=False`` after an error. Neither stays in force.
+"""
+import importlib
+import sys
+import warnings
+from importlib.machinery import ModuleSpec
+from importlib.metadata import PackageNotFoundError, version
+from pickle import UnpicklingError
+from types import ModuleType
+from typing import Any, Callable
+
+import numpy as np
+import torch
+
+
+class CompiledOpMissing(RuntimeError):
+    """A compiled mmcv operator was called where mmcv was installed without them."""
+
+
+def install_line() -> str:
+    """The pip command that builds mmcv's operators against the installed torch, for whichever mmcv is installed."""
+    flags = '--force-reinstall --no-deps --no-cache-dir --no-build-isolation'
+    try:
+        return f'pip install {flags} --no-binary onedl-mmcv onedl-mmcv=={version("onedl-mmcv")}'
+    except PackageNotFoundError:
+        return f'pip uninstall -y mmcv-lite && MMCV_WITH_OPS=1 pip install {flags} --no-binary mmcv mmcv==2.1.0'
+
+
+class _AbsentOps(ModuleType):
+    """Stand-in for ``mmcv._ext``: every attribute is a function that raises ``CompiledOpMissing``."""
+
+    def __getattr__(self, name: str) -> Callable:
+        if name.startswith('__'):
+            raise AttributeError(name)
+
+        def absent(*args: Any, **kwargs: Any) -> None:
+            raise CompiledOpMissing(f"The compiled operator '{name}' of mmcv is needed here but mmcv is installed without operators; build them "
+                                    f'with `{install_line()}` (about half an hour on two cores).')
+
+        absent.__name__ = name
+        return absent
+
+
+def provide_compiled_ops() -> None:
+    """Puts the stand-in in place where ``mmcv._ext`` is absent, or was built for another torch and does not load."""
+    try:
+        importlib.import_module('mmcv._ext')
+        return
+    except ModuleNotFoundError as error:
+        if error.name not in ('mmcv._ext', 'mmcv'):
+            raise
+        if error.name == 'mmcv':
+            raise ModuleNotFoundError('mmcv is not installed; install the stack with `pip install -r requirements/mminstall.txt`.',
+                                      name='mmcv') from None
+    except ImportError as error:
+        warnings.warn(f'The compiled operators of mmcv do not load ({error}) and are left out; rebuild them with `{install_line()}`.')
+    stand_in = _AbsentOps('mmcv._ext')
+    stand_in.__spec__ = ModuleSpec('mmcv._ext', loader=None)  # mmcv.utils.check_ops_exist() reads the loader
+    sys.modules['mmcv._ext'] = stand_in
+
+
+def checkpoint_globals() -> list:
+    """The Python objects that mmengine's checkpoints hold beside tensors: log history, numpy arrays and scalars, slices."""
+    from mmengine.logging.history_buffer import HistoryBuffer
+    multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
+    dtypes = {type(np.dtype(name)) for name in ('bool', 'int8', 'int16', 'int32', 'int64', 'uint8', 'uint16', 'uint32', 'uint64', 'float16',
+                                                'float32', 'float64', 'S', 'U')}
+    return [HistoryBuffer, multiarray._reconstruct, multiarray.scalar, np.ndarray, np.dtype, *sorted(dtypes, key=lambda t: t.__name__), slice]
+
+
+def load_weights_only(file: Any, map_location: Any = None, weights_only: bool = True, **kwargs: Any) -> Any:
+    """``torch.load(weights_only=True)``, whatever the caller asks for.
+
+    Raises:
+        ValueError: the file holds Python objects that are not on the allow-list, or is not a checkpoint.
+    """
+    try:
+        return torch.load(file, map_location=map_location, weights_only=True, **kwargs)
+    except UnpicklingError as error:
+        reason = str(error).partition('WeightsUnpickler error: ')[2] or str(error)
+        reason = ' '.join(reason.split('\n\n')[0].split())[:300]
+        raise ValueError(f'The checkpoint {file} is not read because it is damaged or holds Python objects other than tensors ({reason}); use a '
+                         'checkpoint of mmengine, or save its state_dict alone with torch.save.') from None
+
+
+class _SafeTorch(ModuleType):
+    """The module ``torch`` with a ``load`` that keeps to weights; stands in for the name ``torch`` in mmengine's checkpoint modules."""
+
+    def __init__(self) -> None:
+        super().__init__('torch')
+        self.load = load_weights_only
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+
+def keep_weights_only() -> None:
+    """Makes every path of mmengine's checkpoint loading read with ``weights_only=True`` and our allow-list."""
+    from mmengine.runner import checkpoint
+    torch.serialization.add_safe_globals(checkpoint_globals())
+    checkpoint.torch = _SafeTorch()  # mmengine 0.10.7 calls torch.load itself
+    if hasattr(checkpoint, '_safe_torch_load'):  # onedl-mmengine
+        checkpoint._safe_torch_load = load_weights_only
+        checkpoint.get_torch_safe_globals = checkpoint_globals
+    load_url = checkpoint.load_url
+
+    def load_url_weights_only(url: str, *args: Any, **kwargs: Any) -> Any:
+        return load_url(url, *args, **{**kwargs, 'weights_only': True})
+
+    if not getattr(load_url, 'weights_only', False):
+        load_url_weights_only.weights_only = True
+        checkpoint.load_url = load_url_weights_only
+
+
+def apply() -> None:
+    """Applies every workaround; calling it again changes nothing."""
+    provide_compiled_ops()
+    keep_weights_only()

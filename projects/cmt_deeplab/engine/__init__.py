@@ -1,0 +1,1 @@
+"""Training machinery: optimiser and model wrappers, hooks, and what the command lines share."""
