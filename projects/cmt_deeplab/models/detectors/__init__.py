@@ -1,0 +1,3 @@
+from .cmt_deeplab import CMTDeepLab
+
+__all__ = ['CMTDeepLab']

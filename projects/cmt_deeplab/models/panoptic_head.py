@@ -1,0 +1,39 @@
+"""Everything between the backbone's features and the predictions."""
+from typing import NamedTuple, Optional, Sequence
+
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+from .norm import DEFAULT_NORM
+from .transformer_decoder import DecoderOutput
+
+
+class HeadOutput(NamedTuple):
+    decoder: DecoderOutput
+    semantic_logits: Optional[Tensor]  # (B, C+1, H, W) while training with a semantic head, else None
+
+
+@MODELS.register_module()
+class CMTPanopticHead(nn.Module):
+    """Pixel decoder, transformer decoder and auxiliary semantic head.
+
+    ``norm_cfg`` and ``act_cfg`` are those of every part below, ``in_channels`` the backbone's, fine to coarse. ``predictor`` is the
+    config of all predictors; ``semantic_head`` may be None.
+    """
+
+    def __init__(self, *, in_channels: Sequence[int], num_classes: int, align_corners: bool, pixel_decoder: dict,
+                 transformer_decoder: dict, predictor: dict = dict(type='CMTPredictor'),
+                 semantic_head: Optional[dict] = dict(type='PanopticSemanticHead'), norm_cfg: dict = DEFAULT_NORM,
+                 act_cfg: dict = dict(type='GELU')) -> None:
+        super().__init__()
+        common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg, align_corners=align_corners)
+        self.pixel_decoder = MODELS.build(dict(pixel_decoder, in_channels=in_channels, **common))
+        self.transformer_decoder = MODELS.build(dict(
+            transformer_decoder, pixel_channels=self.pixel_decoder.out_channels, num_classes=num_classes, predictor=predictor, **common))
+        self.semantic_head = None if semantic_head is None else MODELS.build(dict(
+            semantic_head, in_channels=in_channels, num_classes=num_classes, **common))
+
+    def forward(self, features: Sequence[Tensor], valid: Optional[Tensor] = None) -> HeadOutput:
+        """Backbone ``features`` fine to coarse, ``valid`` (B, 1, H, W) 1 inside the images or None."""
+        semantic = self.semantic_head(features) if self.training and self.semantic_head is not None else None
+        return HeadOutput(self.transformer_decoder(features, self.pixel_decoder, valid), semantic)

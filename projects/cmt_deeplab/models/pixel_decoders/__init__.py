@@ -1,0 +1,4 @@
+from .all_strides_adapter import AllStridesPixelDecoder
+from .axial_pixel_decoder import AxialPixelDecoder
+
+__all__ = ['AllStridesPixelDecoder', 'AxialPixelDecoder']

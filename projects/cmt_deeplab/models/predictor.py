@@ -1,0 +1,54 @@
+"""From pixels and cluster centres to masks and classes; one form for all stages."""
+from math import log
+from typing import Optional
+
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+from ..structures import MaskPrediction
+from .conv_norm import ConvNorm
+from .norm import build_norm
+
+
+@MODELS.register_module()
+class CMTPredictor(nn.Module):
+    """Mask logits = normalised pixel features . mask kernels of the centres, then one scalar norm; class logits with a bias towards void.
+
+    ``project_centres`` adds the two 1x1 projections of the final predictor; a layer's own predictor reads its projected centres directly.
+    ``mask_gamma`` is the initial scale of the mask logits: an adaptive optimiser moves it by one learning rate a step, so short
+    schedules start above the sources' 0.1. Source: deeplab2 ``MaXDeepLabHead``, ``kMaXPredictor``.
+    """
+
+    def __init__(self, *, pixel_channels: int, centre_channels: int, num_classes: int, norm_cfg: Optional[dict], act_cfg: dict,
+                 project_centres: bool, hidden_channels: int = 256, feature_channels: int = 128, mask_gamma: float = 0.1,
+                 void_prior: float = 0.9) -> None:
+        super().__init__()
+        common = dict(norm_cfg=norm_cfg)
+        self.pixel_head = nn.Sequential(
+            ConvNorm(pixel_channels, pixel_channels, 5, groups=pixel_channels, act_cfg=act_cfg, **common),
+            ConvNorm(pixel_channels, hidden_channels, act_cfg=act_cfg, **common),
+            ConvNorm(hidden_channels, feature_channels, bias=True, weight_std=0.01, **common))
+        if project_centres:
+            self.class_projection = ConvNorm(centre_channels, hidden_channels, act_cfg=act_cfg, **common)
+            self.mask_projection = ConvNorm(centre_channels, hidden_channels, act_cfg=act_cfg, **common)
+        else:
+            self.class_projection = self.mask_projection = nn.Identity()
+        kernel_inputs = hidden_channels if project_centres else centre_channels
+        self.mask_head = ConvNorm(kernel_inputs, feature_channels, **common)
+        self.class_head = ConvNorm(kernel_inputs, num_classes + 1, norm_cfg=None, bias=True, weight_std=0.01)
+        self.mask_norm = build_norm(norm_cfg, 1, gamma=mask_gamma)
+        void_bias = torch.zeros(num_classes + 1)
+        void_bias[-1] = log(num_classes * void_prior / (1 - void_prior))
+        self.register_buffer('void_bias', void_bias, persistent=False)
+
+    def forward(self, pixels: Tensor, centres: Tensor, reference_points: Optional[Tensor] = None) -> MaskPrediction:
+        """``pixels`` (B, Dp, H, W) and ``centres`` (B, D, N)."""
+        features = F.normalize(self.pixel_head(pixels).float(), dim=1)  # (B, 128, H, W)
+        kernels = self.mask_head(self.mask_projection(centres))  # (B, 128, N)
+        class_logits = self.class_head(self.class_projection(centres)).transpose(1, 2)  # (B, N, C+1)
+        logits = torch.einsum('bdn,bdhw->bnhw', kernels, features)
+        mask_logits = self.mask_norm(logits.unsqueeze(1)).squeeze(1)
+        return MaskPrediction(mask_logits=mask_logits, class_logits=class_logits + self.void_bias, pixel_features=features,
+                              reference_points=reference_points)

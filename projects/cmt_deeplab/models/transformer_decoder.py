@@ -1,0 +1,58 @@
+"""Pixel path and centre path, interleaved (model.md section 2)."""
+from typing import List, NamedTuple, Optional, Sequence
+
+import torch
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+from ..structures import MaskPrediction
+
+
+class DecoderOutput(NamedTuple):
+    predictions: List[MaskPrediction]  # one a supervised layer, coarse to fine, then the final one
+    assignments: List[Tensor]  # one a layer: logits (B, h or 1, N, H, W), whose softmax over N assigns pixels to centres
+
+
+@MODELS.register_module()
+class CMTTransformerDecoder(nn.Module):
+    """Learnt cluster centres walk up the pixel decoder: stage i makes features, its layers update centres and features, and so on.
+
+    ``layers_per_stage`` counts layers at each pixel stage, coarse to fine; stages beyond its length have none. ``layer`` is a layer's
+    config (CMTLayer, MaXLayer, KMaXLayer), ``predictor`` that of the final prediction and, with ``deep_supervision``, of each layer's.
+    """
+
+    def __init__(self, *, pixel_channels: Sequence[int], num_classes: int, norm_cfg: Optional[dict], act_cfg: dict, align_corners: bool,
+                 layer: dict, predictor: dict, num_centres: int = 128, centre_channels: int = 256,
+                 layers_per_stage: Sequence[int] = (2, 2, 2), deep_supervision: bool = True) -> None:
+        super().__init__()
+        if len(layers_per_stage) > len(pixel_channels):
+            raise ValueError(f'CMTTransformerDecoder: layers_per_stage names {len(layers_per_stage)} stages, the pixel decoder has '
+                             f'{len(pixel_channels)}')
+        self.deep_supervision = deep_supervision
+        self.centres = nn.Parameter(torch.empty(1, centre_channels, num_centres))
+        nn.init.trunc_normal_(self.centres, std=1.0)
+        common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg, num_classes=num_classes)
+        own_predictor = predictor if deep_supervision or MODELS.get(layer['type']).consumes_prediction else None
+        self.stages = nn.ModuleList(
+            nn.ModuleList(MODELS.build(dict(layer, pixel_channels=channels, centre_channels=centre_channels, predictor=own_predictor,
+                                            align_corners=align_corners, **common)) for _ in range(count))
+            for channels, count in zip(pixel_channels, layers_per_stage))
+        self.predictor = MODELS.build(dict(predictor, pixel_channels=pixel_channels[-1], centre_channels=centre_channels,
+                                           project_centres=True, **common))
+
+    def forward(self, features: Sequence[Tensor], pixel_decoder: nn.Module, valid: Optional[Tensor] = None) -> DecoderOutput:
+        """Backbone ``features`` fine to coarse; ``valid`` (B, 1, H, W) of the input, for layers that mask padding."""
+        predictions, assignments = [], []
+        pixels = logits = None
+        centres = self.centres.expand(features[0].shape[0], -1, -1)
+        for i, skip in enumerate(pixel_decoder.skips(features)):
+            pixels = pixel_decoder.stage(i, pixels, skip)
+            for layer in self.stages[i] if i < len(self.stages) else ():
+                stage_valid = None if valid is None else nn.functional.interpolate(valid, pixels.shape[-2:])
+                pixels, centres, logits, prediction = layer(pixels, centres, logits, valid=stage_valid,
+                                                            predict=self.training and self.deep_supervision)
+                assignments.append(logits)
+                if prediction is not None:
+                    predictions.append(prediction)
+        predictions.append(self.predictor(pixels, centres))
+        return DecoderOutput(predictions, assignments)
