@@ -74,6 +74,17 @@ class PanopticSyncBN(_BatchNorm):
             return (centred * scale.view(shape)).to(x.dtype)
 
 
+@ROOT_MODELS.register_module()
+class PanopticLayerNorm(nn.LayerNorm):
+    """Layer norm over the channels of (B, C, H, W), each pixel for itself; what kMaX-DeepLab applies to its backbone's features."""
+
+    def __init__(self, num_channels: int, eps: float = 1e-6) -> None:
+        super().__init__(num_channels, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 def build_norm(norm_cfg: Optional[dict], channels: int, *, gamma: Optional[float] = None) -> nn.Module:
     """Norm of ``channels`` from ``norm_cfg``; None gives the identity. ``gamma`` sets the initial scale.
 

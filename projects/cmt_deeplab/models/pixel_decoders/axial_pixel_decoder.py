@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ..conv_norm import ConvNorm, build_activation
 from ..norm import build_norm
-from ..residual_blocks import BlockGroup
+from ..residual_blocks import build_block_group
 from ..resize import doubled, resize
 
 
@@ -38,13 +38,14 @@ class AxialPixelDecoder(nn.Module):
     The four sequences give each stage's block kind ('axial' or 'bottleneck'), base filters f (4f channels come out), number of blocks and
     the dilation of 3x3 convolutions (deeplab2 has 2 in its bottleneck stages, kmax-deeplab 1). ``in_channels`` are the backbone's, fine
     to coarse; one stage more than backbone features makes a final stage at half the stride without a skip. ``input_norm_cfg`` normalises
-    each backbone feature first.
+    each backbone feature first; ``axial`` holds further arguments of the axial blocks (heads, expansions, span).
     """
 
     def __init__(self, *, in_channels: Sequence[int], norm_cfg: Optional[dict], act_cfg: dict, align_corners: bool,
                  kinds: Sequence[str] = ('axial', 'axial', 'bottleneck', 'bottleneck'), filters: Sequence[int] = (512, 256, 128, 64),
                  num_blocks: Sequence[int] = (1, 5, 1, 1), dilations: Sequence[int] = (1, 1, 1, 1), drop_path: float = 0.0,
-                 axial: Optional[dict] = None, input_norm_cfg: Optional[dict] = None) -> None:
+                 axial: Optional[dict] = None,
+                 input_norm_cfg: Optional[dict] = dict(type='PanopticLayerNorm')) -> None:
         super().__init__()
         skips = list(reversed(in_channels))
         if not len(kinds) == len(filters) == len(num_blocks) == len(dilations) or not len(skips) <= len(kinds) <= len(skips) + 1:
@@ -60,8 +61,9 @@ class AxialPixelDecoder(nn.Module):
         for i in range(self.num_stages):
             if i > 0:
                 self.fuses.append(SkipFuse(self.out_channels[i - 1], skips[i], filters[i], align_corners=align_corners, **common))
-            self.blocks.append(BlockGroup(kinds[i], skips[0] if i == 0 else filters[i], filters[i], num_blocks[i], dilation=dilations[i],
-                                          drop_path=drop_path, axial=axial, **common))
+            attention = axial or {} if kinds[i] == 'axial' else {}
+            self.blocks.append(build_block_group(kinds[i], skips[0] if i == 0 else filters[i], filters[i], num_blocks[i],
+                                                 dilation=dilations[i], drop_path=drop_path, **attention, **common))
 
     def skips(self, features: Sequence[Tensor]) -> List[Optional[Tensor]]:
         """One entry a stage, coarse to fine: the normalised backbone feature, or None where the backbone has none."""

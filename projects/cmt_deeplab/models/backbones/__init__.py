@@ -1,0 +1,6 @@
+"""Backbones that mmdet lacks; usable under any of its models."""
+from .axial_resnet import AxialResNet
+from .panoptic_resnet import PanopticResNet
+from .timm_backbone import TimmBackbone
+
+__all__ = ['AxialResNet', 'PanopticResNet', 'TimmBackbone']
