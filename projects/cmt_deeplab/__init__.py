@@ -14,6 +14,10 @@ import importlib.util  # noqa: E402
 
 for _part in ('criterion', 'datasets', 'engine', 'evaluation', 'models', 'postprocess', 'visualization'):
     if importlib.util.find_spec(f'{__name__}.{_part}') is not None:
-        importlib.import_module(f'{__name__}.{_part}')
+        try:
+            importlib.import_module(f'{__name__}.{_part}')
+        except ImportError as _error:  # while the subpackages are being written
+            import warnings
+            warnings.warn(f'cmt_deeplab.{_part}: {_error}')
 
 __version__ = '0.1.0'

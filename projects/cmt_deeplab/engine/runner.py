@@ -1,0 +1,47 @@
+"""mmengine's runner, also on machines without a GPU, and with exact resuming."""
+from typing import Any, Optional
+
+import torch.distributed
+from mmdet.registry import RUNNERS
+from mmengine.dist import is_distributed
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+
+from .distributed import init_process_group
+from .train_loop import PanopticIterBasedTrainLoop, random_state
+
+
+@RUNNERS.register_module()
+class PanopticRunner(Runner):
+    """The runner of ``tools/train.py`` and ``tools/test.py`` (``runner_type`` in ``default_runtime.py``, so that mmdet's tools take it too).
+
+    It joins a gloo process group where there is no GPU, counts gradient accumulation in the automatic scaling of the learning rate, and carries the
+    states of the random generators through checkpoints.
+    """
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """As mmengine; the process group stands before, so that mmengine does not select a GPU."""
+        if self.distributed and not is_distributed():
+            dist_cfg = env_cfg.get('dist_cfg', {})
+            init_process_group(launcher=self.launcher, backend=dist_cfg.get('backend'), timeout=dist_cfg.get('timeout'))
+        super().setup_env(env_cfg)
+
+    def wrap_model(self, model_wrapper_cfg: Optional[dict], model: torch.nn.Module) -> torch.nn.Module:
+        """As mmengine; the wrapper that also takes the CPU is the default."""
+        if self.distributed and model_wrapper_cfg is None:
+            model_wrapper_cfg = dict(type='PanopticDistributedDataParallel', find_unused_parameters=self.cfg.get('find_unused_parameters', False))
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: Optional[dict] = None) -> None:
+        """As mmengine, but the batch of one optimiser step counts, accumulated iterations included."""
+        if auto_scale_lr and auto_scale_lr.get('enable') and isinstance(optim_wrapper, OptimWrapper):
+            auto_scale_lr = dict(auto_scale_lr, base_batch_size=auto_scale_lr['base_batch_size'] / optim_wrapper._accumulative_counts)
+        super().scale_lr(optim_wrapper, auto_scale_lr)
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """As mmengine; checkpoints carry the states of the random generators of the first process."""
+        if fn_name == 'before_save_checkpoint' and isinstance(self._train_loop, PanopticIterBasedTrainLoop):
+            kwargs['checkpoint']['random_state'] = random_state()
+        super().call_hook(fn_name, **kwargs)
+        if fn_name == 'after_load_checkpoint' and self._resume and isinstance(self._train_loop, PanopticIterBasedTrainLoop):
+            self._train_loop.resumed_random_state = kwargs['checkpoint'].get('random_state') if self.world_size == 1 else None

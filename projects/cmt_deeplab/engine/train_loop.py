@@ -1,0 +1,84 @@
+"""A training loop whose resumed runs continue exactly."""
+import random
+from functools import partial
+from typing import Any, Optional
+
+import numpy as np
+import torch
+from mmdet.registry import LOOPS
+from mmengine.dataset import InfiniteSampler
+from mmengine.runner import IterBasedTrainLoop
+from mmengine.runner.loops import _InfiniteDataloaderIterator
+
+
+def random_state() -> dict:
+    """The states of this process's random generators: Python, numpy, torch and the current GPU."""
+    kind, keys, position, has_gauss, cached = np.random.get_state()
+    version, internal, gauss = random.getstate()
+    state = dict(python=(version, list(internal), gauss), numpy=(kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached),
+                 torch=torch.get_rng_state())
+    if torch.cuda.is_available():
+        state['cuda'] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_random_state(state: dict) -> None:
+    """Sets what ``random_state`` returned."""
+    version, internal, gauss = state['python']
+    random.setstate((version, tuple(internal), gauss))
+    kind, keys, position, has_gauss, cached = state['numpy']
+    np.random.set_state((kind, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state['torch'].cpu())
+    if 'cuda' in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state['cuda'].cpu())
+
+
+@LOOPS.register_module()
+class PanopticIterBasedTrainLoop(IterBasedTrainLoop):
+    """mmengine's iteration-based loop, resumed without reading the data of the past.
+
+    The sampler is moved to the iteration of the checkpoint by counting indices; the random generators continue from the states saved in the checkpoint
+    by ``PanopticRunner``, so that with ``num_workers=0`` in one process a killed and resumed run gives the parameters of an uninterrupted one,
+    bit by bit. Loading processes and the other ranks are seeded anew by (seed, iteration). Validation leaves the random generators as it found them.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.dataloader_iterator = None  # made in run(), when the first iteration is known: loading processes read ahead at once
+        self.resumed_random_state: Optional[dict] = None
+
+    def _start_data(self) -> None:
+        seen = self._iter * (self.dataloader.batch_size or 0)
+        if seen:
+            sampler = self.dataloader.sampler
+            if not isinstance(sampler, InfiniteSampler):
+                raise ValueError(f"train_dataloader.sampler is {type(sampler).__name__}, which cannot be moved to iteration {self._iter}; use "
+                                 "dict(type='InfiniteSampler') to resume.")
+            indices = sampler._indices_of_rank()
+            for _ in range(seen):
+                next(indices)
+            sampler.indices = indices
+            if self.dataloader.worker_init_fn is not None:
+                self.dataloader.worker_init_fn = partial(self.dataloader.worker_init_fn, seed=(self.runner.seed + self._iter) % 2**31)
+        self.dataloader_iterator = _InfiniteDataloaderIterator(self.dataloader)
+        if self._iter and self.resumed_random_state is not None:
+            set_random_state(self.resumed_random_state)
+
+    def run(self) -> torch.nn.Module:
+        """Trains to ``max_iters``, validating every ``val_interval`` iterations and at the end."""
+        runner = self.runner
+        runner.call_hook('before_train')
+        runner.call_hook('before_train_epoch')
+        self._start_data()
+        while self._iter < self._max_iters and not self.stop_training:
+            runner.model.train()
+            self.run_iter(next(self.dataloader_iterator))
+            self._decide_current_val_interval()
+            due = self._iter % self.val_interval == 0 or self._iter == self._max_iters
+            if runner.val_loop is not None and self._iter >= self.val_begin and due:
+                state = random_state()
+                runner.val_loop.run()
+                set_random_state(state)
+        runner.call_hook('after_train_epoch')
+        runner.call_hook('after_train')
+        return runner.model
