@@ -50,6 +50,10 @@ class PanopticResNet(ResNet):
         stages = tuple(self.base_channels * 2 ** index * self.block.expansion for index in self.out_indices)
         return (self.stem_channels, *stages) if self.with_stem_output else stages
 
+    def train(self, mode: bool = True) -> 'PanopticResNet':
+        super().train(mode)
+        return self  # mmdet's returns None
+
     def _stem_before_activation(self, x: Tensor) -> Tensor:
         return self.stem[:-1](x) if self.deep_stem else self.norm1(self.conv1(x))
 
@@ -66,12 +70,13 @@ class PanopticResNet(ResNet):
             if not self.pre_activation_outputs:
                 x = output = blocks(x)
             else:
-                for block in blocks[:-1]:
+                *inner_blocks, last_block = blocks
+                for block in inner_blocks:
                     x = block(x)
                 if self.with_cp and x.requires_grad:
-                    output = checkpoint(_residual_sum, blocks[-1], x, use_reentrant=False)
+                    output = checkpoint(_residual_sum, last_block, x, use_reentrant=False)
                 else:
-                    output = _residual_sum(blocks[-1], x)
+                    output = _residual_sum(last_block, x)
                 x = F.relu(output)
             if index in self.out_indices:
                 outputs.append(output)
