@@ -1,0 +1,85 @@
+"""The criterion: match centres to segments, then sum the losses of every prediction stage."""
+from typing import Dict, List, Optional, Sequence
+
+from mmdet.registry import MODELS, TASK_UTILS
+from torch import Tensor, nn
+
+from cmt_deeplab.criterion.pixel_sampling import Generators
+from cmt_deeplab.criterion.segment_planes import SegmentPlanes
+from cmt_deeplab.structures import MaskPrediction, PanopticTarget
+
+DEFAULT_LOSSES = (
+    dict(type='PanopticPQLoss', loss_weight=3.0),
+    dict(type='PanopticMaskIDLoss', loss_weight=0.3),
+    dict(type='PanopticInstanceDiscriminationLoss', loss_weight=1.0),
+    dict(type='PanopticSemanticLoss', loss_weight=1.0),
+    dict(type='PanopticReferencePointLoss', loss_weight=1.0),
+)
+
+
+def _untouched(*tensors: Optional[Tensor]) -> Tensor:
+    """0 that depends on every tensor, so that each parameter behind them gets a gradient (of zeros); inf and nan do not pass."""
+    return sum(tensor[:0].float().sum() for tensor in tensors if tensor is not None)
+
+
+@MODELS.register_module()
+class PanopticCriterion(nn.Module):
+    """Losses of a list of predictions, the last being the final one, the others deep supervision at their own sizes.
+
+    The result is flat: the final stage's terms by their own names, those of stage i prefixed ``s{i}.``. Every term is computed per image
+    and averaged over the batch, so two processes equal one with the double batch. The matching of the final prediction serves all stages,
+    or each stage has its own (``share_final_match=False``). ``num_classes`` is C, without void.
+    """
+
+    def __init__(self, *, num_classes: int, assigner: dict = dict(type='PanopticHungarianAssigner'),
+                 losses: Sequence[dict] = DEFAULT_LOSSES, share_final_match: bool = True, deep_supervision_weight: float = 1.0) -> None:
+        super().__init__()
+        if not losses:
+            raise ValueError('PanopticCriterion got no losses: list at least one, or leave the key out for the default ones.')
+        self.num_classes = num_classes
+        self.assigner = TASK_UTILS.build(assigner)
+        self.losses = nn.ModuleList(MODELS.build(dict(loss)) for loss in losses)
+        self.share_final_match = share_final_match
+        self.deep_supervision_weight = deep_supervision_weight
+
+    def forward(self, predictions: List[MaskPrediction], targets: List[PanopticTarget], semantic_logits: Optional[Tensor] = None,
+                generator: Generators = None) -> Dict[str, Tensor]:
+        """Weighted losses by name. ``generator`` seeds the pixel sampling: one for the batch, or a list with one for each image.
+
+        Raises:
+            ValueError: class counts, batch sizes or plane sizes disagree, or a similarity of the matching is not finite.
+        """
+        self._check(predictions, targets, semantic_logits)
+        planes = SegmentPlanes.of(targets)
+        final_match = self.assigner(predictions[-1], planes)
+        result: Dict[str, Tensor] = {}
+        for number, prediction in enumerate(predictions):
+            final = number == len(predictions) - 1
+            match = final_match if final or self.share_final_match else self.assigner(prediction, planes)
+            terms: Dict[str, Tensor] = {}
+            for loss in self.losses:
+                if not loss.reads_semantic_logits:
+                    terms.update(loss(prediction, planes, match, generator))
+                elif final and semantic_logits is not None:
+                    terms.update(loss(semantic_logits, planes, match, generator))
+            for name, value in terms.items():
+                result[name if final else f's{number}.{name}'] = value if final else self.deep_supervision_weight * value
+        if not result:
+            raise ValueError('None of the losses of PanopticCriterion applies: a semantic loss needs the semantic head, '
+                             'PanopticReferencePointLoss needs reference points.')
+        first = next(iter(result))
+        result[first] = result[first] + _untouched(semantic_logits, *(tensor for p in predictions for tensor in vars(p).values()))
+        return result
+
+    def _check(self, predictions: List[MaskPrediction], targets: List[PanopticTarget], semantic_logits: Optional[Tensor]) -> None:
+        if not predictions:
+            raise ValueError('PanopticCriterion got no predictions: give a list whose last entry is the final prediction.')
+        channels = {f'class_logits of stage {i}': p.class_logits.shape[-1] for i, p in enumerate(predictions)}
+        if semantic_logits is not None:
+            channels['semantic_logits'] = semantic_logits.shape[1]
+        for name, number in channels.items():
+            if number != self.num_classes + 1:
+                raise ValueError(f'The {name} have {number} channels, num_classes={self.num_classes} and void make '
+                                 f'{self.num_classes + 1}: set the class counts in the detector only, it hands them down.')
+        if len(targets) != len(predictions[-1].mask_logits):
+            raise ValueError(f'PanopticCriterion got {len(targets)} targets for {len(predictions[-1].mask_logits)} images.')

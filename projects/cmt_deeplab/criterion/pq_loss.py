@@ -1,0 +1,72 @@
+"""PQ-style loss: recognition quality times segmentation quality, as two terms that weight each other."""
+from typing import Dict, Optional
+
+import torch
+from mmdet.registry import MODELS
+from torch import Tensor
+from torch.nn import functional as F
+
+from cmt_deeplab.criterion.assigner import DICE_EPSILON
+from cmt_deeplab.criterion.loss_base import PanopticLoss, at_least_fp32
+from cmt_deeplab.criterion.pixel_sampling import Generators
+from cmt_deeplab.criterion.segment_planes import SegmentPlanes
+from cmt_deeplab.criterion.segment_sum import segment_sum
+from cmt_deeplab.structures import MaskPrediction, MatchResult
+
+WEIGHT_FLOOR = 1e-5  # a weight of zero would drop its slot from the mean of the class term
+
+
+@MODELS.register_module()
+class PanopticPQLoss(PanopticLoss):
+    """Mask term ``loss_pq_mask`` and class term ``loss_pq_class`` of MaX-DeepLab's PQ-style loss (equations 10-12, deeplab2 code).
+
+    Mask: ``alpha/N * sum over matched pairs of stopgrad(p) * (1 - Dice_1)`` with Dice_1 = (2 inter + 1) / (mask + segment + 1), the masks
+    a softmax over the N slots, cut to the pixels of matched segments.
+    Class: matched slots ``alpha * stopgrad(Dice) * -log p(class)`` with the Dice of the matching, the others
+    ``(1 - alpha) * w * -log p(void)``, averaged over the slots of the image whose term is not zero.
+    ``unmatched_weight`` says what w is: 'one' (the published formula) or 'void_share', the share of the slot's mask that lies on void
+    (the released code; padding is not void). p, Dice and w are floored at 1e-5.
+    """
+
+    def __init__(self, *, loss_weight: float = 3.0, alpha: float = 0.75, unmatched_weight: str = 'one') -> None:
+        super().__init__(loss_weight=loss_weight)
+        if unmatched_weight not in ('one', 'void_share'):
+            raise ValueError(f"PanopticPQLoss: unmatched_weight={unmatched_weight!r} is unknown; choose 'one' or 'void_share'.")
+        self.alpha = alpha
+        self.unmatched_weight = unmatched_weight
+
+    def terms(self, prediction: MaskPrediction, planes: SegmentPlanes, match: Optional[MatchResult],
+              generator: Generators) -> Dict[str, Tensor]:
+        stage = planes.at(prediction.mask_logits.shape[-2:])
+        mask = at_least_fp32(prediction.mask_logits).flatten(2).softmax(1)  # (B, N, P)
+        log_probability = at_least_fp32(prediction.class_logits).log_softmax(-1)  # (B, N, C+1)
+        num_slots, num_classes = mask.shape[1], log_probability.shape[-1] - 1
+
+        slots = planes.slots(match, stage)  # (B, K+1), -1 where unmatched
+        matched = slots >= 0
+        slots = slots.clamp(min=0)
+        pixel_matched = matched.gather(1, stage.segment)  # (B, P)
+
+        # A matched pair's intersection needs one number of each pixel: the probability of the slot that its segment was given.
+        own = mask.gather(1, slots.gather(1, stage.segment)[:, None])[:, 0]  # (B, P)
+        inter = segment_sum(torch.where(pixel_matched, own, 0)[:, None], stage.segment, slots.shape[1])[:, 0]  # (B, K+1)
+        kept_sum = torch.bmm(mask, pixel_matched[..., None].to(mask)).squeeze(-1)  # (B, N)
+        dice_1 = (2 * inter + 1) / (kept_sum.gather(1, slots) + stage.area + 1)
+
+        with torch.no_grad():
+            over = torch.stack([stage.labelled, stage.void, torch.ones_like(stage.void)], -1).to(mask)
+            labelled_sum, void_sum, full_sum = torch.bmm(mask, over).unbind(-1)  # (B, N) each
+            pair_probability = log_probability.exp()[torch.arange(len(mask), device=mask.device)[:, None], slots, planes.labels]
+            pair_dice = 2 * inter / (labelled_sum.gather(1, slots) + stage.area + DICE_EPSILON)
+            share = void_sum / (full_sum + DICE_EPSILON) if self.unmatched_weight == 'void_share' else torch.ones_like(void_sum)
+
+        mask_term = torch.where(matched, pair_probability.clamp(min=WEIGHT_FLOOR) * (1 - dice_1), 0).sum(1) * (self.alpha / num_slots)
+
+        # Column N takes what the unmatched segments would write.
+        goal = torch.where(matched, slots, num_slots)
+        label = F.pad(torch.full_like(void_sum, num_classes, dtype=torch.int64), (0, 1)).scatter(1, goal, planes.labels)[:, :num_slots]
+        weight = F.pad((1 - self.alpha) * share.clamp(min=WEIGHT_FLOOR), (0, 1)).scatter(
+            1, goal, self.alpha * pair_dice.clamp(min=WEIGHT_FLOOR))[:, :num_slots]
+        class_terms = -weight * log_probability.gather(2, label[..., None]).squeeze(-1)  # (B, N)
+        class_term = class_terms.sum(1) / (class_terms != 0).sum(1).clamp(min=1)
+        return dict(loss_pq_mask=mask_term.mean(), loss_pq_class=class_term.mean())
