@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# The test suite, in an environment that the first run makes: bash tools/run_tests.sh [--stock] [arguments of pytest]
+#   bash tools/run_tests.sh                          on the fork's stack (.venv)
+#   bash tools/run_tests.sh --stock                  on the stock releases of mmdet, mmengine and mmcv (.venv-stock)
+#   bash tools/run_tests.sh -m slow tests/engine     what takes longer
+# Tests on real data run where CMT_DEEPLAB_TEST_DATA names the folder; without it they are skipped and say so.
+set -u
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+stack=fork
+if [ "${1:-}" = --stock ]; then
+    stack=stock
+    shift
+fi
+source tools/setup_env.sh
+setup_env "$stack"
+# The suite is many small tensors: threads beyond one cost more than they give.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+exec "$PYTHON" -m pytest -rs "$@"
