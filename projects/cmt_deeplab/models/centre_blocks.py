@@ -4,6 +4,7 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
+from ..precision import at_least_fp32
 from .conv_norm import ConvNorm, build_activation
 from .drop_path import DropPath
 from .norm import build_norm
@@ -22,7 +23,7 @@ def merge_heads(x: Tensor) -> Tensor:
 
 def fp32_softmax(logits: Tensor, dim: int) -> Tensor:
     """Softmax computed in fp32 and handed on in the dtype of ``logits``."""
-    return torch.softmax(logits.float(), dim=dim).to(logits.dtype)
+    return torch.softmax(at_least_fp32(logits), dim=dim).to(logits.dtype)
 
 
 class RetrievedUpdate(nn.Module):

@@ -4,6 +4,7 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
+from ..precision import at_least_fp32
 from .conv_norm import ConvNorm
 
 
@@ -35,5 +36,5 @@ class ReferenceMask(nn.Module):
                                  ConvNorm(centre_channels, 2 * num_points, norm_cfg=None, bias=True, weight_std=0.01))
 
     def forward(self, centres: Tensor) -> Tensor:
-        points = self.mlp(centres).float().sigmoid()  # (B, 2R, N)
+        points = at_least_fp32(self.mlp(centres)).sigmoid()  # (B, 2R, N)
         return points.transpose(1, 2).unflatten(-1, (self.num_points, 2))

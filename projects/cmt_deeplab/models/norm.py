@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..precision import at_least_fp32
+
 DEFAULT_NORM = dict(type='PanopticSyncBN', eps=1e-3, momentum=0.01)  # the sources' values
 
 
@@ -52,7 +54,7 @@ class PanopticSyncBN(_BatchNorm):
         axes = [axis for axis in range(x.dim()) if axis != 1]
         shape = [1, -1] + [1] * (x.dim() - 2)
         with torch.autocast(x.device.type, enabled=False):
-            value = x.float()
+            value = at_least_fp32(x)
             # Centred sums: the variance of sums of squares loses all digits where the mean is large.
             local_mean = value.mean(axes)
             count = value.new_full((1,), value.numel() / value.shape[1])

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+from ..precision import at_least_fp32
 from ..structures import MaskPrediction
 from .conv_norm import ConvNorm
 from .norm import build_norm
@@ -45,7 +46,7 @@ class CMTPredictor(nn.Module):
 
     def forward(self, pixels: Tensor, centres: Tensor, reference_points: Optional[Tensor] = None) -> MaskPrediction:
         """``pixels`` (B, Dp, H, W) and ``centres`` (B, D, N)."""
-        features = F.normalize(self.pixel_head(pixels).float(), dim=1)  # (B, 128, H, W)
+        features = F.normalize(at_least_fp32(self.pixel_head(pixels)), dim=1)  # (B, 128, H, W)
         kernels = self.mask_head(self.mask_projection(centres))  # (B, 128, N)
         class_logits = self.class_head(self.class_projection(centres)).transpose(1, 2)  # (B, N, C+1)
         logits = torch.einsum('bdn,bdhw->bnhw', kernels, features)

@@ -5,6 +5,7 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+from ...precision import at_least_fp32
 from ..centre_blocks import CentreFeedForward, CentreSelfAttention, RetrievedUpdate, fp32_softmax, merge_heads, split_heads
 from ..conv_norm import ConvNorm, build_activation
 from ..location import ReferenceMask, coordinate_planes
@@ -112,10 +113,10 @@ class CMTLayer(nn.Module):
     def pool(self, assignment: Tensor, value: Tensor, padding: Optional[Tensor]) -> Tensor:
         """Step 2: the values of a centre's pixels, summed or averaged, in fp32 since thousands of pixels add up; (B, Dv, N)."""
         with torch.autocast(value.device.type, enabled=False):
-            weights = assignment.float()
+            weights = at_least_fp32(assignment)
             if padding is not None:
                 weights = weights.masked_fill(padding, 0.0)
-            pooled = value.float() @ weights.transpose(2, 3)  # (B, h, Dv/h, N)
+            pooled = at_least_fp32(value) @ weights.transpose(2, 3)  # (B, h, Dv/h, N)
             if self.pooling == 'mean':
                 pooled = pooled / weights.sum(3).unsqueeze(2).clamp(min=1e-3)
         return merge_heads(pooled)
