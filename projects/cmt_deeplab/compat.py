@@ -4,12 +4,17 @@
 * Checkpoints: mmengine writes Python objects beside the tensors (``HistoryBuffer``, numpy scalars and generator states). They are put on torch's
   allow-list, so that every checkpoint is read with ``weights_only=True``. mmengine 0.10.7 leaves the choice to torch's default, which is False before
   torch 2.6 and for URLs; onedl-mmengine 0.10.12 allows ``getattr`` as well and reads with ``weights_only=False`` after an error. Neither stays in force.
+* torchvision built for CUDA beside a CPU build of torch, which is what ``pip install timm`` gives there: its operators cannot load and its import fails
+  on their names. timm needs its transforms only.
 """
 import importlib
+import importlib.util
+import re
 import sys
 import warnings
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any, Callable
@@ -82,10 +87,15 @@ def load_weights_only(file: Any, map_location: Any = None, weights_only: bool = 
     try:
         return torch.load(file, map_location=map_location, weights_only=True, **kwargs)
     except UnpicklingError as error:
-        reason = str(error).partition('WeightsUnpickler error: ')[2] or str(error)
-        reason = ' '.join(reason.split('\n\n')[0].split())[:300]
-        raise ValueError(f'The checkpoint {file} is not read because it is damaged or holds Python objects other than tensors ({reason}); use a '
-                         'checkpoint of mmengine, or save its state_dict alone with torch.save.') from None
+        unsafe = re.search(r'(?:GLOBAL|Unsupported (?:global|class|operand)):? *(\S+)', str(error))
+        if unsafe is not None:
+            raise ValueError(f"The checkpoint {file} is not read because it holds the Python object '{unsafe[1]}' and reading it could run foreign "
+                             'code; save its state_dict alone with torch.save.') from None
+        raise ValueError(f'The checkpoint {file} is damaged or is no checkpoint; use a .pth file written by torch.save.') from None
+    except (EOFError, RuntimeError) as error:
+        if isinstance(error, EOFError) or 'PytorchStreamReader' in str(error) or 'zip archive' in str(error):
+            raise ValueError(f'The checkpoint {file} is damaged, perhaps an interrupted copy; copy or save it again.') from None
+        raise
 
 
 class _SafeTorch(ModuleType):
@@ -117,7 +127,24 @@ def keep_weights_only() -> None:
         checkpoint.load_url = load_url_weights_only
 
 
+def provide_torchvision_names() -> None:
+    """Defines the names of torchvision's operators where they cannot load, a CUDA build beside a CPU torch, so that timm can be imported."""
+    spec = importlib.util.find_spec('torchvision')
+    if torch.version.cuda is not None or getattr(torch.version, 'hip', None) is not None or spec is None or 'torchvision' in sys.modules:
+        return
+    folder = Path(spec.submodule_search_locations[0])
+    if re.search(r"^__version__ = '[^']*\+cu\d+'", (folder / 'version.py').read_text(encoding='utf-8'), re.MULTILINE) is None:
+        return
+    registrations = folder / '_meta_registrations.py'
+    for name in re.findall(r'register_fake\("torchvision::(\w+)"\)', registrations.read_text(encoding='utf-8') if registrations.is_file() else ''):
+        try:
+            torch.library.define(f'torchvision::{name}', '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+        except RuntimeError:  # defined already
+            pass
+
+
 def apply() -> None:
     """Applies every workaround; calling it again changes nothing."""
     provide_compiled_ops()
+    provide_torchvision_names()
     keep_weights_only()
