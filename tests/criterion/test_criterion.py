@@ -135,3 +135,13 @@ def test_targets_of_a_batch_may_have_int64_planes():
     criterion = PanopticCriterion(num_classes=6)
     prediction = slow.make_prediction(batch=1)
     torch.testing.assert_close(criterion([prediction], [wide]), criterion([prediction], [target]))
+
+
+def test_the_number_of_thing_classes_is_handed_down():
+    predictions, targets = [slow.make_prediction()], [slow.make_target(4), slow.make_target(5, seed=1)]
+    losses = [dict(type='PanopticMaskDiscriminationLoss')]
+    things = PanopticCriterion(num_classes=6, num_things_classes=3, losses=losses)(predictions, targets)
+    expected = torch.stack([slow.mask_discrimination_loss(predictions[0].pixel_features[i], t, 3) for i, t in enumerate(targets)]).mean()
+    torch.testing.assert_close(things['loss_mask_discrimination'].double(), expected, rtol=1e-5, atol=1e-6)
+    every = PanopticCriterion(num_classes=6, losses=losses)(predictions, targets)
+    assert abs(every['loss_mask_discrimination'] - things['loss_mask_discrimination']) > 1e-4

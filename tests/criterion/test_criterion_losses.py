@@ -145,3 +145,21 @@ def test_wrong_use_is_named():
     with pytest.raises(ValueError, match='2 generators were given for a batch of 1'):
         PanopticInstanceDiscriminationLoss(num_samples=3)(slow.one_image(prediction, 0), targets[:1],
                                                           generator=[torch.Generator(), torch.Generator()])
+
+
+@pytest.mark.parametrize('unmatched_weight', ['one', 'void_share'])
+def test_pq_weights_are_floored_so_that_no_slot_leaves_the_mean(unmatched_weight):
+    # No void at all: every share is 0. The matched class is improbable and its mask is elsewhere: p and Dice are 0 as well.
+    index = torch.zeros(9, 9, dtype=torch.int16)
+    index[:, 5:] = 1
+    target = PanopticTarget(index=index, labels=torch.tensor([1, 2]))
+    prediction = slow.make_prediction(batch=1, num_slots=4)
+    with torch.no_grad():
+        prediction.mask_logits[0, 0] = -60
+        prediction.class_logits[0, 0, 1] = -60
+    match = MatchResult(slots=[torch.tensor([0, 2])], segments=[torch.tensor([0, 1])])
+    terms = PanopticPQLoss(loss_weight=1.0, unmatched_weight=unmatched_weight)(prediction, [target], match)
+    expected = slow.pq_loss(prediction.mask_logits[0], prediction.class_logits[0], target, [(0, 0), (2, 1)], unmatched_weight)
+    tensors = [prediction.mask_logits, prediction.class_logits]
+    assert_same(tensors, terms['loss_pq_mask'], expected[0], atol=1e-8)
+    assert_same(tensors, terms['loss_pq_class'], expected[1], atol=1e-8)

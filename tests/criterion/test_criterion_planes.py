@@ -12,7 +12,8 @@ from cmt_deeplab.structures import PanopticTarget
 
 
 @pytest.mark.parametrize('full, size, start, stride', [
-    ((65, 33), (17, 9), 0, 4), ((64, 32), (16, 8), 2, 4), ((64, 96), (2, 3), 16, 32), ((65, 97), (3, 4), 0, 32), ((33, 33), (33, 33), 0, 1)])
+    ((65, 33), (17, 9), 0, 4), ((64, 32), (16, 8), 2, 4), ((64, 96), (2, 3), 16, 32), ((65, 97), (3, 4), 0, 32),
+    ((33, 33), (33, 33), 0, 1)])
 def test_plane_at_stride(full, size, start, stride):
     index = torch.arange(full[0] * full[1]).view(full)
     small = plane_at_stride(index, size)

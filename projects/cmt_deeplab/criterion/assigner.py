@@ -76,8 +76,8 @@ class PanopticHungarianAssigner:
                 continue
             if not (finite_class and finite_dice):
                 term = 'Dice of the masks (mask_logits)' if finite_class else 'class probability (class_logits)'
-                raise ValueError(f'Image {image} of the batch: the {term} is not finite, so nothing can be matched; lower the learning rate '
-                                 'or look for inf and nan in the network.')
+                raise ValueError(f'Image {image} of the batch: the {term} is not finite, so nothing can be matched; lower the learning '
+                                 'rate or look for inf and nan in the network.')
             similarity = row[:num_slots * width].reshape(num_slots, width)
             present = np.flatnonzero(row[num_slots * width:-4][:number])
             slots, columns = linear_sum_assignment(similarity[:, present], maximize=True)

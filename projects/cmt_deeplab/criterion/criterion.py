@@ -22,23 +22,30 @@ def _untouched(*tensors: Optional[Tensor]) -> Tensor:
     return sum(tensor[:0].float().sum() for tensor in tensors if tensor is not None)
 
 
+def _build_loss(config: dict, num_things_classes: Optional[int]) -> nn.Module:
+    kind = MODELS.get(config['type']) if isinstance(config['type'], str) else config['type']
+    handed_down = dict(num_things_classes=num_things_classes) if getattr(kind, 'reads_num_things_classes', False) else {}
+    return MODELS.build({**handed_down, **config})
+
+
 @MODELS.register_module()
 class PanopticCriterion(nn.Module):
     """Losses of a list of predictions, the last being the final one, the others deep supervision at their own sizes.
 
     The result is flat: the final stage's terms by their own names, those of stage i prefixed ``s{i}.``. Every term is computed per image
     and averaged over the batch, so two processes equal one with the double batch. The matching of the final prediction serves all stages,
-    or each stage has its own (``share_final_match=False``). ``num_classes`` is C, without void.
+    or each stage has its own (``share_final_match=False``). ``num_classes`` is C, without void; both counts come from the detector.
     """
 
-    def __init__(self, *, num_classes: int, assigner: dict = dict(type='PanopticHungarianAssigner'),
-                 losses: Sequence[dict] = DEFAULT_LOSSES, share_final_match: bool = True, deep_supervision_weight: float = 1.0) -> None:
+    def __init__(self, *, num_classes: int, num_things_classes: Optional[int] = None,
+                 assigner: dict = dict(type='PanopticHungarianAssigner'), losses: Sequence[dict] = DEFAULT_LOSSES,
+                 share_final_match: bool = True, deep_supervision_weight: float = 1.0) -> None:
         super().__init__()
         if not losses:
             raise ValueError('PanopticCriterion got no losses: list at least one, or leave the key out for the default ones.')
         self.num_classes = num_classes
         self.assigner = TASK_UTILS.build(assigner)
-        self.losses = nn.ModuleList(MODELS.build(dict(loss)) for loss in losses)
+        self.losses = nn.ModuleList(_build_loss(loss, num_things_classes) for loss in losses)
         self.share_final_match = share_final_match
         self.deep_supervision_weight = deep_supervision_weight
 

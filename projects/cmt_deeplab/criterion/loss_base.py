@@ -28,6 +28,7 @@ class PanopticLoss(nn.Module):
     """
     reads_semantic_logits = False  # such a loss takes (B, C+1, h, w) semantic logits in place of the prediction, once a call
     needs_match = True
+    reads_num_things_classes = False  # the criterion hands its number of thing classes down to such a loss
 
     def __init__(self, *, loss_weight: float) -> None:
         super().__init__()

@@ -18,10 +18,11 @@ class PanopticMaskDiscriminationLoss(PanopticLoss):
     """``loss_mask_discrimination``: cross-entropy of a softmax over the image's K segments at each pixel, the logits being the product of
     the pixel's feature with each segment's normalised mean feature, divided by ``temperature``; the target is the pixel's own segment.
 
-    Mean over the pixels of things where ``num_things_classes`` is given (things come first; the released code), else over all labelled
-    pixels. Segments without a pixel take no part. Source: MaX-DeepLab section 3.4 (equations 13-14), deeplab2 code.
+    Mean over the pixels of things (the released code; the criterion hands ``num_things_classes`` down, things come first), or over all
+    labelled pixels where that is None. Segments without a pixel take no part. Source: MaX-DeepLab section 3.4 (equations 13-14), deeplab2 code.
     """
     needs_match = False
+    reads_num_things_classes = True
 
     def __init__(self, *, loss_weight: float = 1.0, temperature: float = 0.3, num_things_classes: Optional[int] = None) -> None:
         super().__init__(loss_weight=loss_weight)

@@ -1,5 +1,5 @@
 """Sampling of labelled pixels that favours small segments."""
-from typing import Optional, Sequence, Tuple, Union
+from typing import Sequence, Tuple, Union
 
 import torch
 from torch import Tensor

@@ -1,7 +1,6 @@
 """Semantic cross-entropy of the auxiliary head."""
 from typing import Dict, Optional
 
-import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 from torch.nn import functional as F
