@@ -5,7 +5,7 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from .conv_norm import ConvNorm
+from .conv_norm import ConvNorm, build_activation
 from .resize import resize
 
 
@@ -38,23 +38,31 @@ class PanopticSemanticHead(nn.Module):
     """ASPP on the coarsest backbone feature, fused with strides 8 and 4; logits (B, C+1, H/4, W/4), void last.
 
     ``in_channels`` are the backbone's, fine to coarse; the features ``fuse`` counts back from the coarsest (2: stride 8, 3: stride 4).
+    Without ``rates`` there is no ASPP: a coarsest feature of ``channels`` channels goes on as it is (MaX-DeepLab-L's decoded one).
+    ``coarsest_act_cfg`` and ``skip_act_cfg`` activate features that come without their last activation, by the backbone's function:
+    deeplab2's MaX-DeepLab has both kinds activated, its kMaX-DeepLab the skips alone.
     """
 
     def __init__(self, *, in_channels: Sequence[int], num_classes: int, norm_cfg: Optional[dict], act_cfg: dict, align_corners: bool,
                  channels: int = 256, fuse: Sequence[int] = (2, 3), fuse_channels: Sequence[int] = (64, 32),
-                 rates: Sequence[int] = (6, 12, 18), dropout: float = 0.1) -> None:
+                 rates: Optional[Sequence[int]] = (6, 12, 18), dropout: float = 0.1, coarsest_act_cfg: Optional[dict] = None,
+                 skip_act_cfg: Optional[dict] = None) -> None:
         super().__init__()
         self.align_corners, self.fuse = align_corners, fuse
         common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
-        self.aspp = ASPP(in_channels[-1], channels, rates=rates, dropout=dropout, **common)
+        self.coarsest_act = build_activation(coarsest_act_cfg)
+        self.skip_act = build_activation(skip_act_cfg)
+        if rates is None and in_channels[-1] != channels:
+            raise ValueError(f'PanopticSemanticHead: without rates the coarsest feature must have {channels} channels, not {in_channels[-1]}')
+        self.aspp = nn.Identity() if rates is None else ASPP(in_channels[-1], channels, rates=rates, dropout=dropout, **common)
         self.projections = nn.ModuleList(ConvNorm(in_channels[-1 - back], width, **common) for back, width in zip(fuse, fuse_channels))
         self.fusions = nn.ModuleList(separable(channels + width, channels, **common) for width in fuse_channels)
         self.head = separable(channels, channels, **common)
         self.classify = ConvNorm(channels, num_classes + 1, norm_cfg=None, bias=True, weight_std=0.01)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        x = self.aspp(features[-1])
+        x = self.aspp(self.coarsest_act(features[-1]))
         for back, project, fusion in zip(self.fuse, self.projections, self.fusions):
-            skip = project(features[-1 - back])
+            skip = project(self.skip_act(features[-1 - back]))
             x = fusion(torch.cat([resize(x, skip.shape[-2:], align_corners=self.align_corners), skip], dim=1))
         return self.classify(self.head(x))

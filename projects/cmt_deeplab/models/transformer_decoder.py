@@ -1,5 +1,5 @@
 """Pixel path and centre path, interleaved (model.md section 2)."""
-from typing import List, NamedTuple, Optional, Sequence
+from typing import List, NamedTuple, Optional, Sequence, Union
 
 import torch
 from mmdet.registry import MODELS
@@ -11,6 +11,7 @@ from ..structures import MaskPrediction
 class DecoderOutput(NamedTuple):
     predictions: List[MaskPrediction]  # one a supervised layer, coarse to fine, then the final one
     assignments: List[Tensor]  # one a layer: logits (B, h or 1, N, H, W), whose softmax over N assigns pixels to centres
+    stage_features: List[Tensor]  # while training, one a pixel stage: (B, Dp, H, W) after its layers; else empty
 
 
 @MODELS.register_module()
@@ -18,11 +19,12 @@ class CMTTransformerDecoder(nn.Module):
     """Learnt cluster centres walk up the pixel decoder: stage i makes features, its layers update centres and features, and so on.
 
     ``layers_per_stage`` counts layers at each pixel stage, coarse to fine; stages beyond its length have none. ``layer`` is a layer's
-    config (CMTLayer, MaXLayer, KMaXLayer), ``predictor`` that of the final prediction and, with ``deep_supervision``, of each layer's.
+    config (CMTLayer, MaXLayer, KMaXLayer), or one config for each entry of ``layers_per_stage``; ``predictor`` is that of the final
+    prediction and, with ``deep_supervision``, of each layer's.
     """
 
     def __init__(self, *, pixel_channels: Sequence[int], num_classes: int, norm_cfg: Optional[dict], act_cfg: dict, align_corners: bool,
-                 layer: dict, predictor: dict, num_centres: int = 128, centre_channels: int = 256,
+                 layer: Union[dict, Sequence[dict]], predictor: dict, num_centres: int = 128, centre_channels: int = 256,
                  layers_per_stage: Sequence[int] = (2, 2, 2), deep_supervision: bool = True) -> None:
         super().__init__()
         if len(layers_per_stage) > len(pixel_channels):
@@ -32,17 +34,24 @@ class CMTTransformerDecoder(nn.Module):
         self.centres = nn.Parameter(torch.empty(1, centre_channels, num_centres))
         nn.init.trunc_normal_(self.centres, std=1.0)
         common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg, num_classes=num_classes)
-        own_predictor = predictor if deep_supervision or MODELS.get(layer['type']).consumes_prediction else None
-        self.stages = nn.ModuleList(
-            nn.ModuleList(MODELS.build(dict(layer, pixel_channels=channels, centre_channels=centre_channels, predictor=own_predictor,
-                                            align_corners=align_corners, **common)) for _ in range(count))
-            for channels, count in zip(pixel_channels, layers_per_stage))
+        configs = [layer] * len(layers_per_stage) if isinstance(layer, dict) else layer
+        if len(configs) != len(layers_per_stage):
+            raise ValueError(f'CMTTransformerDecoder: layer has {len(configs)} configs for the {len(layers_per_stage)} stages of '
+                             'layers_per_stage: give one each, or one for all')
+
+        def build_layer(config: dict, channels: int) -> nn.Module:
+            own_predictor = predictor if deep_supervision or MODELS.get(config['type']).consumes_prediction else None
+            return MODELS.build(dict(config, pixel_channels=channels, centre_channels=centre_channels, predictor=own_predictor,
+                                     align_corners=align_corners, **common))
+
+        self.stages = nn.ModuleList(nn.ModuleList(build_layer(config, channels) for _ in range(count))
+                                    for config, channels, count in zip(configs, pixel_channels, layers_per_stage))
         self.predictor = MODELS.build(dict(predictor, pixel_channels=pixel_channels[-1], centre_channels=centre_channels,
                                            project_centres=True, **common))
 
     def forward(self, features: Sequence[Tensor], pixel_decoder: nn.Module, valid: Optional[Tensor] = None) -> DecoderOutput:
         """Backbone ``features`` fine to coarse; ``valid`` (B, 1, H, W) of the input, for layers that mask padding."""
-        predictions, assignments = [], []
+        predictions, assignments, stage_features = [], [], []
         pixels = logits = None
         centres = self.centres.expand(features[0].shape[0], -1, -1)
         for i, skip in enumerate(pixel_decoder.skips(features)):
@@ -54,5 +63,7 @@ class CMTTransformerDecoder(nn.Module):
                 assignments.append(logits)
                 if prediction is not None:
                     predictions.append(prediction)
+            if self.training:
+                stage_features.append(pixels)
         predictions.append(self.predictor(pixels, centres))
-        return DecoderOutput(predictions, assignments)
+        return DecoderOutput(predictions, assignments, stage_features)
