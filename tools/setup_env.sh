@@ -32,7 +32,6 @@ setup_env_step() {
         fi
     done
     trap - INT TERM
-    [ -t 2 ] && printf '\r' >&2
     if ! wait "$pid"; then
         tail -n 15 "$SETUP_ENV_LOG" >&2
         setup_env_fail "the step '$label' failed; the whole log is $SETUP_ENV_LOG. Run the command again once the cause is removed."
@@ -106,7 +105,7 @@ setup_env() {
         [ -z "$(setup_env_torch_of "$base")" ] || flags+=(--system-site-packages)
         mkdir -p "$SETUP_ENV_DIR"
         echo ours >"$marker"
-        setup_env_step "environment $(basename "$SETUP_ENV_DIR") on $("$base" -V 2>&1)" 5 "$base" -m venv "${flags[@]}" "$SETUP_ENV_DIR"
+        setup_env_step "environment $(basename "$SETUP_ENV_DIR") on $("$base" -V 2>&1)" 5 "$base" -m venv ${flags[@]+"${flags[@]}"} "$SETUP_ENV_DIR"
     else
         SETUP_ENV_STEP=1
         [ -e "$marker" ] || { [ -e "$stamp" ] && echo ours || echo user; } >"$marker"

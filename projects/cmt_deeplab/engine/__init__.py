@@ -11,6 +11,8 @@ from .train_loop import PanopticIterBasedTrainLoop
 
 if importlib.util.find_spec(f'{__name__}.class_check_hook') is not None:
     from .class_check_hook import PanopticClassCheckHook  # noqa: F401
+if importlib.util.find_spec(f'{__name__}.time_budget_hook') is not None:
+    from .time_budget_hook import PanopticTimeBudgetHook  # noqa: F401
 
 __all__ = [
     'PanopticAmpOptimWrapper', 'PanopticBatchSizeHook', 'PanopticCheckpointCheckHook', 'PanopticDistributedDataParallel', 'PanopticIterBasedTrainLoop',

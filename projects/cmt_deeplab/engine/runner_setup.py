@@ -81,6 +81,24 @@ def resume_from(cfg: Config, checkpoint: Optional[str]) -> None:
         cfg.load_from = checkpoint
 
 
+def require_pickle_name(path: Optional[str]) -> None:
+    """Raises ValueError where ``--out`` does not name a pickle file."""
+    if path is not None and not path.endswith(('.pkl', '.pickle')):
+        raise ValueError(f'--out {path} writes a pickle file; give it a name that ends in .pkl.')
+
+
+def draw_predictions(cfg: Config, *, show: bool, show_dir: Optional[str], wait_time: float) -> None:
+    """``--show`` and ``--show-dir``: mmdet's visualisation hook draws every prediction."""
+    hook = cfg.default_hooks.setdefault('visualization', dict(type='DetVisualizationHook'))
+    hook.update(draw=True, show=show, wait_time=wait_time, test_out_dir=show_dir)
+
+
+def dump_predictions(runner: Runner, path: str) -> None:
+    """``--out``: mmdet's dump of all predictions, beside the metrics of the config."""
+    from mmdet.evaluation import DumpDetResults
+    runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=path))
+
+
 def build_runner(cfg: Config) -> Runner:
     """The runner that the config names (``runner_type``)."""
     from mmdet.registry import RUNNERS

@@ -1,0 +1,28 @@
+"""What every run shares: the package, hooks, logging, processes. Nothing here depends on the model or the data."""
+custom_imports = dict(imports=['cmt_deeplab'], allow_failed_imports=False)
+default_scope = 'mmdet'
+runner_type = 'PanopticRunner'  # gloo where there is no GPU, exact resuming
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=5000, max_keep_ckpts=3),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    visualization=dict(type='DetVisualizationHook'),  # draws with --show and --show-dir
+    class_check=dict(type='PanopticClassCheckHook'),
+    checkpoint_check=dict(type='PanopticCheckpointCheckHook'),
+    batch_size=dict(type='PanopticBatchSizeHook'))
+
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'))  # on GPUs; gloo without
+model_wrapper_cfg = dict(type='PanopticDistributedDataParallel')  # in distributed runs only
+
+vis_backends = [dict(type='LocalVisBackend')]
+visualizer = dict(type='DetLocalVisualizer', vis_backends=vis_backends, name='visualizer')
+log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False)
+log_level = 'INFO'
+load_from = None
+resume = False

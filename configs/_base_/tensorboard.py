@@ -1,0 +1,2 @@
+"""Inherit after default_runtime.py: curves for TensorBoard beside the local log (pip install tensorboard; tensorboard --logdir work_dirs)."""
+visualizer = dict(vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])

@@ -1,0 +1,41 @@
+"""Evaluates a checkpoint: ``python tools/test.py CONFIG CHECKPOINT``, with the flags of mmdet's test.py. Several processes: ``tools/dist_test.sh``."""
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))  # a clone that is not installed
+
+from cmt_deeplab.engine import runner_setup  # noqa: E402
+from cmt_deeplab.errors import report_user_errors  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Evaluate a checkpoint')
+    runner_setup.add_shared_arguments(parser)
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions to a pickle file, for offline evaluation')
+    parser.add_argument('--show', action='store_true', help='show each prediction in a window')
+    parser.add_argument('--show-dir', metavar='DIR', help='write pictures of the predictions to WORK_DIR/TIMESTAMP/DIR')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds a window of --show stays')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    with report_user_errors():
+        runner_setup.require_checkpoint(args.checkpoint)
+        runner_setup.require_pickle_name(args.out)
+        cfg = runner_setup.load_config(args)
+        cfg.load_from = args.checkpoint
+        cfg.resume = False
+        if args.show or args.show_dir:
+            runner_setup.draw_predictions(cfg, show=args.show, show_dir=args.show_dir, wait_time=args.wait_time)
+        runner = runner_setup.build_runner(cfg)
+        if args.out is not None:
+            runner_setup.dump_predictions(runner, args.out)
+        runner.test()
+    runner_setup.leave_process_group()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,38 @@
+"""Trains a model: ``python tools/train.py CONFIG``, with the flags of mmdet's train.py. Several processes: ``tools/dist_train.sh``, ``slurm_train.sh``."""
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))  # a clone that is not installed
+
+from cmt_deeplab.engine import runner_setup  # noqa: E402
+from cmt_deeplab.errors import report_user_errors  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Train a model')
+    runner_setup.add_shared_arguments(parser)
+    parser.add_argument('--amp', action='store_true',
+                        help='mixed precision: float16 on a GPU, bfloat16 on the CPU, or what optim_wrapper.dtype in --cfg-options says')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch of an optimiser step')
+    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
+                        help='continue from CHECKPOINT, or without a value from the newest of the work dir')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    with report_user_errors():
+        cfg = runner_setup.load_config(args)
+        if args.amp:
+            runner_setup.use_mixed_precision(cfg)
+        if args.auto_scale_lr:
+            runner_setup.use_scaled_learning_rate(cfg)
+        if args.resume is not None:
+            runner_setup.resume_from(cfg, args.resume)
+        runner_setup.build_runner(cfg).train()
+    runner_setup.leave_process_group()
+
+
+if __name__ == '__main__':
+    main()
