@@ -1,4 +1,7 @@
 """Data: the segment-index path from the panoptic PNG to the batch, the data sets, and the generator of scenes."""
+from .color_jitter import PanopticColorJitter
+from .copy_paste import PanopticCopyPaste
+from .index_map_to_masks import IndexMapToMasks
 from .load_panoptic_index_map import LoadPanopticIndexMap
 from .packing import PackPanopticInputs, PanopticIndexData
 from .panoptic_index_dataset import PanopticIndexDataset, ShapesPanopticDataset
@@ -7,7 +10,7 @@ from .shapes_files import write_shapes
 from .spatial import PanopticLargeScaleJitter, PanopticRandomCrop, PanopticRandomFlip, PanopticResize
 
 __all__ = [
-    'LoadPanopticIndexMap', 'PRESETS', 'PackPanopticInputs', 'PanopticIndexData', 'PanopticIndexDataset', 'PanopticLargeScaleJitter',
-    'PanopticRandomCrop', 'PanopticRandomFlip', 'PanopticResize', 'Scene', 'ShapesPanopticDataset', 'ShapesPreset', 'make_scene', 'scenes',
-    'write_shapes'
+    'IndexMapToMasks', 'LoadPanopticIndexMap', 'PRESETS', 'PackPanopticInputs', 'PanopticColorJitter', 'PanopticCopyPaste',
+    'PanopticIndexData', 'PanopticIndexDataset', 'PanopticLargeScaleJitter', 'PanopticRandomCrop', 'PanopticRandomFlip', 'PanopticResize',
+    'Scene', 'ShapesPanopticDataset', 'ShapesPreset', 'make_scene', 'scenes', 'write_shapes'
 ]

@@ -5,6 +5,7 @@ finding which segments are left, renumbering) works on runs of equal pixels, som
 """
 from typing import Sequence, Tuple
 
+import cv2
 import numpy as np
 
 from cmt_deeplab.structures import VOID_INDEX
@@ -23,8 +24,6 @@ def runs(plane: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
 
 def png_ids(png: np.ndarray) -> np.ndarray:
     """Segment ids R + 256 G + 65536 B of a decoded PNG (H, W, 3) in OpenCV's BGR order, (H, W) uint32."""
-    import cv2
-
     # The bytes R, G, B, 255 are the little-endian number itself, but for the last byte.
     return cv2.cvtColor(png, cv2.COLOR_BGR2RGBA).view('<u4')[..., 0] & np.uint32(0xFFFFFF)
 
@@ -64,16 +63,11 @@ def renumber(plane: np.ndarray, new_index: np.ndarray) -> np.ndarray:
     return np.repeat(values.astype(np.int16), lengths).reshape(plane.shape)
 
 
-def nearest_rows(source: int, target: int) -> np.ndarray:
-    """Source positions (target,) under each target pixel's centre: the geometry of OpenCV's bilinear image resize."""
-    return ((np.arange(target) + 0.5) * (source / target)).astype(np.intp).clip(max=source - 1)
-
-
 def resize_plane(plane: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Nearest resize at pixel centres, (height, width) int16."""
+    """Nearest resize at pixel centres, (height, width) int16: the geometry of OpenCV's bilinear image resize.
+
+    ``INTER_NEAREST``, which mmcv uses for masks, takes the top left pixel of each cell instead: half a cell beside the image.
+    """
     if plane.shape == (height, width):
         return plane
-    rows, columns = nearest_rows(plane.shape[0], height), nearest_rows(plane.shape[1], width)
-    if height < plane.shape[0]:  # the cheaper order: the smaller intermediate first
-        return plane.take(rows, axis=0).take(columns, axis=1)
-    return plane.take(columns, axis=1).take(rows, axis=0)
+    return cv2.resize(plane, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)

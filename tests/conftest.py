@@ -1,0 +1,33 @@
+"""Shared by all tests: mmdet's registries as the scope, and the real data where it is."""
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope='session', autouse=True)
+def mmdet_scope():
+    import cmt_deeplab  # noqa: F401  (registers everything)
+    from mmengine.registry import DefaultScope
+    if DefaultScope.get_current_instance() is None:
+        DefaultScope.get_instance('tests', scope_name='mmdet')
+
+
+@pytest.fixture(scope='session')
+def real_data() -> Path:
+    """The folder with real COCO images that ``CMT_DEEPLAB_TEST_DATA`` names; the test is skipped, saying so, without it."""
+    folder = os.environ.get('CMT_DEEPLAB_TEST_DATA')
+    if not folder:
+        pytest.skip('the environment variable CMT_DEEPLAB_TEST_DATA is not set: no real data')
+    if not (Path(folder) / 'coco' / 'annotations' / 'panoptic_train2017.json').is_file():
+        pytest.fail(f'CMT_DEEPLAB_TEST_DATA={folder} has no coco/annotations/panoptic_train2017.json: correct it or unset it')
+    return Path(folder)
+
+
+@pytest.fixture(scope='session')
+def shapes_root(tmp_path_factory) -> Path:
+    """Twelve training and six validation scenes of the preset ``quick`` on disk; copy before changing."""
+    from cmt_deeplab.datasets import write_shapes
+    root = tmp_path_factory.mktemp('shapes')
+    write_shapes(root, preset='quick', num_train=12, num_val=6, seed=7)
+    return root

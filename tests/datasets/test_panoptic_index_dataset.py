@@ -1,0 +1,322 @@
+"""The data sets: what they yield, and one sentence for everything that can be wrong with the files."""
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from cmt_deeplab.datasets import PanopticIndexDataset
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+from torch.utils.data import DataLoader
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadPanopticIndexMap')]
+TRAIN = [*LOAD, dict(type='PackPanopticInputs')]
+
+
+def build(root, pipeline=TRAIN, split='train', type='ShapesPanopticDataset', **kwargs):
+    config = dict(type=type, data_root=str(root), ann_file=f'annotations/panoptic_{split}2017.json', pipeline=pipeline,
+                  data_prefix=dict(img=f'{split}2017/', seg=f'annotations/panoptic_{split}2017/'))
+    return DATASETS.build({**config, **kwargs})
+
+
+@pytest.fixture
+def root(shapes_root, tmp_path):
+    """A copy that a test may damage."""
+    return shutil.copytree(shapes_root, tmp_path / 'shapes')
+
+
+@pytest.fixture
+def edit(root):
+    """Change the training annotation file: ``edit(lambda content: ...)``."""
+
+    def change(function):
+        path = root / 'annotations' / 'panoptic_train2017.json'
+        content = json.loads(path.read_text())
+        replaced = function(content)
+        path.write_text(json.dumps(content if replaced is None else replaced))
+        return path
+
+    return change
+
+
+def one_sentence(error) -> str:
+    text = str(error.value)
+    assert '\n' not in text and text.endswith('.'), text
+    return text
+
+
+def test_what_it_yields(shapes_root):
+    dataset = build(shapes_root)
+    assert len(dataset) == 12 and dataset.serialize_data and len(dataset.data_list) == 0
+    content = json.loads((shapes_root / 'annotations/panoptic_train2017.json').read_text())
+    names = {c['id']: c['name'] for c in content['categories']}
+    for i in range(len(dataset)):
+        sample, segments = dataset[i]['data_samples'], content['annotations'][i]['segments_info']
+        kept = [s for s in segments if not s['iscrowd']]
+        assert sample.gt_segments.ids.tolist() == [s['id'] for s in kept]
+        assert [dataset.metainfo['classes'][k] for k in sample.gt_segments.labels] == [names[s['category_id']] for s in kept]
+        areas = np.bincount(sample.gt_panoptic_seg.index_map.numpy().ravel() + 1, minlength=len(kept) + 1)
+        assert areas[1:].tolist() == [s['area'] for s in kept]
+
+
+def test_config_builds_and_loads_in_a_worker(shapes_root):
+    config = Config.fromfile(str(REPOSITORY / 'configs/_base_/datasets/shapes_panoptic.py'))
+    for part in ('train', 'val', 'test'):
+        dataset = DATASETS.build({**config[f'{part}_dataloader'].dataset, 'data_root': str(shapes_root)})
+        assert len(dataset.metainfo['thing_classes']) == config.num_things_classes
+        assert len(dataset.metainfo['stuff_classes']) == config.num_stuff_classes
+        loader = DataLoader(dataset, batch_size=2, num_workers=1 if part == 'train' else 0, collate_fn=lambda batch: batch)
+        for packed in next(iter(loader)):
+            index, image = packed['data_samples'].gt_panoptic_seg.index_map, packed['inputs']
+            if part == 'train':
+                assert index.shape[1:] == image.shape[1:] and max(image.shape[1:]) <= 97
+            else:
+                assert index.shape == (1, 96, 96) and image.shape == (3, 97, 97)
+
+
+def test_coco_config_on_real_images(real_data):
+    config = Config.fromfile(str(REPOSITORY / 'configs/_base_/datasets/coco_panoptic_index.py'))
+    np.random.seed(0)
+    for pipeline in (config.train_pipeline, config.copy_paste_pipeline):
+        dataset = DATASETS.build({**config.train_dataloader.dataset, 'data_root': str(real_data / 'coco'), 'pipeline': pipeline})
+        assert len(dataset) == 100
+        for i in range(0, 100, 10):
+            packed = dataset[i]
+            index, labels = packed['data_samples'].gt_panoptic_seg.index_map, packed['data_samples'].gt_segments.labels
+            assert index.shape[1:] == packed['inputs'].shape[1:] and max(index.shape) <= 641
+            assert sorted(set(index.unique().tolist()) - {-1}) == list(range(len(labels)))
+            stuff = labels[labels >= 80]
+            assert len(stuff.unique()) == len(stuff)
+    dataset = DATASETS.build({**config.val_dataloader.dataset, 'data_root': str(real_data / 'coco')})
+    for i in range(0, 100, 10):
+        sample = dataset[i]['data_samples']
+        assert tuple(sample.gt_panoptic_seg.index_map.shape[1:]) == sample.ori_shape and max(sample.img_shape) == 641
+
+
+def test_a_leaf_changes_the_size_in_the_documented_lines(tmp_path):
+    base = REPOSITORY / 'configs/_base_/datasets/coco_panoptic_index.py'
+    (tmp_path / 'leaf.py').write_text(f"""_base_ = ['{base}']
+image_size = (321, 321)
+train_dataloader = dict(dataset=dict(image_size=image_size, pipeline={{{{_base_.copy_paste_pipeline}}}}))
+val_dataloader = dict(dataset=dict(image_size=image_size))
+test_dataloader = val_dataloader
+""")
+    config = Config.fromfile(str(tmp_path / 'leaf.py'))
+    for part in ('train', 'val', 'test'):
+        assert tuple(config[f'{part}_dataloader'].dataset.image_size) == (321, 321)
+    assert any(t['type'] == 'PanopticCopyPaste' for t in config.train_dataloader.dataset.pipeline)
+    assert config.train_dataloader.dataset.type == 'PanopticIndexDataset'
+
+
+def test_images_without_a_thing_stay(root, edit):
+
+    def only_stuff_crowd_nothing(content):
+        segments = [a['segments_info'] for a in content['annotations']]
+        segments[0][:] = [s for s in segments[0] if s['category_id'] >= 100]
+        for s in segments[1]:
+            s['iscrowd'] = 1
+        del content['annotations'][2]
+        content['annotations'][2]['segments_info'] = []
+
+    edit(only_stuff_crowd_nothing)
+    assert [build(root, pipeline=[]).get_data_info(i)['img_id'] for i in range(3)] == [1, 5, 6]
+    assert len(build(root, pipeline=[])) == 9
+    assert len(build(root, pipeline=[], filter_cfg=dict(filter_empty_gt=False))) == 12
+    with pytest.raises(ValueError, match='has no image with a segment') as error:
+        build(root, filter_cfg=dict(min_size=500))
+    one_sentence(error)
+
+
+def test_a_test_set_without_truth(root, edit):
+    edit(lambda content: content.pop('annotations') and None)
+    dataset = build(root, test_mode=True, pipeline=[*LOAD, dict(type='PackPanopticInputs', crowd_as_void=False)])
+    assert 'gt_panoptic_seg' not in dataset[0]['data_samples']
+    with pytest.raises(ValueError, match='has no annotations, so nothing can be learnt'):
+        build(root)
+
+
+def test_classes_of_the_annotation_file(root, edit, real_data):
+    plain = PanopticIndexDataset(lazy_init=True)
+    assert len(plain.metainfo['classes']) == 133
+    assert build(root, type='PanopticIndexDataset').metainfo['classes'][:2] == ('disk', 'square')
+    edit(lambda content: content['categories'].reverse())
+    assert build(root, type='PanopticIndexDataset').metainfo['thing_classes'][0] == 'cross', 'things first, in the order of the file'
+    assert build(root).metainfo['thing_classes'][0] == 'disk', 'the order of the data set class wins where it knows the names'
+    content = json.loads((real_data / 'coco/annotations/panoptic_val2017.json').read_text())
+    from cmt_deeplab.datasets.panoptic_annotations import metainfo_of
+    derived = metainfo_of(content['categories'])
+    assert derived['classes'] == plain.metainfo['classes'] and derived['palette'] == list(plain.metainfo['palette'])
+
+
+def test_metainfo_by_config(root):
+    wanted = dict(thing_classes=['cross', 'ring', 'star', 'triangle', 'square', 'disk'],
+                  stuff_classes=['gradient', 'grain', 'dots', 'checks', 'stripes'])
+    dataset = build(root, metainfo=wanted)
+    assert dataset.metainfo['classes'] == (*wanted['thing_classes'], *wanted['stuff_classes']) and len(dataset.metainfo['palette']) == 11
+    default = build(root)
+    ours, theirs = (d[0]['data_samples'].gt_segments.labels for d in (dataset, default))
+    assert [dataset.metainfo['classes'][k] for k in ours] == [default.metainfo['classes'][k] for k in theirs]
+
+
+@pytest.mark.parametrize('metainfo, message', [
+    (dict(thing_classes=['disk'], stuff_classes=['stripes']), "unknown to the data set or thing in one and stuff in the other"),
+    (dict(thing_classes=['disk']), "has no 'stuff_classes'"),
+    (dict(thing_classes=['disk'], stuff_classes=['disk']), 'stand twice'),
+    (dict(thing_classes=['disk'], stuff_classes=['stripes'], classes=['disk']), 'leave classes out'),
+    (dict(thing_classes=['disk'], stuff_classes=['stripes'], palette=[(1, 2, 3)]), '1 colours for 2 classes'),
+])
+def test_wrong_metainfo(shapes_root, metainfo, message):
+    with pytest.raises(ValueError, match=message) as error:
+        build(shapes_root, metainfo=metainfo)
+    one_sentence(error)
+
+
+def first_segment(content):
+    return content['annotations'][0]['segments_info'][0]
+
+
+@pytest.mark.parametrize('change, message', [
+    (lambda c: [1, 2], 'is not a panoptic annotation file, it holds a list'),
+    (lambda c: c.pop('categories') and None, "it has no list 'categories'"),
+    (lambda c: [a.pop('segments_info') for a in c['annotations']] and None, "no list 'segments_info': the data set needs the COCO panoptic format"),
+    (lambda c: c['categories'][0].pop('isthing') and None, "has no 'isthing': say 1 for a thing"),
+    (lambda c: c['images'][0].pop('height') and None, "images has no 'height'"),
+    (lambda c: c['annotations'][0].pop('file_name') and None, "annotation has no 'file_name'"),
+    (lambda c: first_segment(c).pop('id') and None, "where a dict with 'id' and 'category_id' must stand"),
+    (lambda c: c['annotations'][0].update(segments_info=[3]), "where a dict with 'id' and 'category_id' must stand"),
+    (lambda c: first_segment(c).update(id=2**24), 'whole numbers from 1 to 16777215'),
+    (lambda c: first_segment(c).update(category_id=999), "uses the category id 999, which the file's categories do not list"),
+    (lambda c: c['images'].pop(0) and None, 'annotates image 1, which its list of images lacks'),
+])
+def test_wrong_annotation_file(root, edit, change, message):
+    path = edit(change)
+    with pytest.raises(ValueError, match=message) as error:
+        build(root)
+    assert str(path) in one_sentence(error)
+
+
+def test_detection_annotations_are_recognised(root, edit):
+    edit(lambda c: dict(images=c['images'], annotations=[dict(id=1, image_id=1, bbox=[0, 0, 1, 1], category_id=10)], categories=c['categories']))
+    with pytest.raises(ValueError, match='panoptic_train2017.json, not instances_train2017.json') as error:
+        build(root)
+    one_sentence(error)
+
+
+def test_evaluation_needs_every_annotation(root, edit):
+    edit(lambda c: c['annotations'].pop(0) and None)
+    with pytest.raises(ValueError, match='no annotation for image 1, so it cannot be evaluated') as error:
+        build(root, test_mode=True)
+    one_sentence(error)
+
+
+def test_missing_and_broken_json(root):
+    path = root / 'annotations/panoptic_train2017.json'
+    path.write_text(path.read_text()[:200])
+    with pytest.raises(ValueError, match='is no JSON file') as error:
+        build(root)
+    one_sentence(error)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match='correct data_root and ann_file') as error:
+        build(root)
+    assert str(path) in one_sentence(error)
+    with pytest.raises(ValueError, match='ann_file of the data set is empty'):
+        build(root, ann_file='')
+
+
+@pytest.mark.parametrize('folder, prefix', [('train2017', 'img'), ('annotations/panoptic_train2017', 'seg')])
+def test_missing_files_are_named_before_training(root, folder, prefix):
+    gone = root / folder / '000000000003.png'
+    gone.unlink()
+    with pytest.raises(FileNotFoundError, match=f'does not exist although .* data_prefix.{prefix}') as error:
+        build(root)
+    assert str(gone) in one_sentence(error)
+    shutil.rmtree(root / folder)
+    with pytest.raises(FileNotFoundError, match=f'The folder .* does not exist: .* data_prefix.{prefix}') as error:
+        build(root)
+    assert folder in one_sentence(error)
+
+
+def png_of(root, number=1):
+    return root / 'annotations/panoptic_train2017' / f'{number:012d}.png'
+
+
+def test_png_and_json_disagree(root, edit):
+    dataset, path = build(root), png_of(root)
+    pixels = cv2.imread(str(path))
+    stored = path.read_bytes()
+
+    cv2.imwrite(str(path), pixels[:90])
+    with pytest.raises(ValueError, match='is 96x90 pixels but the annotation file says 96x96: make') as error:
+        dataset[0]
+    assert str(path) in one_sentence(error)
+
+    changed = pixels.copy()
+    changed[:8, :8] = (0, 0, 77)  # B, G, R: id 77
+    cv2.imwrite(str(path), changed)
+    with pytest.raises(ValueError, match='holds the segment id 77, which segments_info of image 1 does not list') as error:
+        dataset[0]
+    assert str(path) in one_sentence(error)
+
+    path.write_bytes(stored)
+    edit(lambda c: c['annotations'][0]['segments_info'].append(dict(id=4242, category_id=10, iscrowd=0)))
+    with pytest.raises(ValueError, match='image 1 lists the segment id 4242, which no pixel of') as error:
+        build(root)[0]
+    assert str(path) in one_sentence(error)
+
+    edit(lambda c: c['images'][0].update(height=50))
+    with pytest.raises(ValueError, match='says 96x50'):
+        build(root)[0]
+
+
+def test_image_size_differs_from_the_png(root):
+    path = root / 'train2017' / '000000000001.png'
+    cv2.imwrite(str(path), np.zeros((96, 50, 3), np.uint8))
+    with pytest.raises(ValueError, match='is 96x96 pixels but the image .* says 50x96') as error:
+        build(root)[0]
+    assert str(path) in one_sentence(error)
+
+
+def test_truncated_or_missing_png(root):
+    dataset, path = build(root), png_of(root)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ValueError, match='is truncated or damaged: fetch or write it again') as error:
+        dataset[0]
+    assert str(path) in one_sentence(error)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match='put the panoptic PNG of image 1 there') as error:
+        dataset[0]
+    assert str(path) in one_sentence(error)
+
+
+@pytest.mark.parametrize('extension', ['.jpg', '.png'])
+@pytest.mark.parametrize('damage, message', [(lambda b: b[:len(b) // 2], 'is truncated or damaged'), (lambda b: b'', 'is empty'),
+                                             (lambda b: b'<html>not found</html>', 'is not an image')])
+def test_damaged_images(root, edit, extension, damage, message):
+    old = root / 'train2017' / '000000000001.png'
+    path = old.with_suffix(extension)
+    cv2.imwrite(str(path), cv2.imread(str(old)))
+    edit(lambda c: c['images'][0].update(file_name=path.name))
+    dataset = build(root)
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'\0' * 100)  # bytes after the end harm nobody
+    dataset[0]
+    path.write_bytes(damage(whole))
+    with pytest.raises(ValueError, match=message) as error:
+        dataset[0]
+    assert str(path) in one_sentence(error)
+
+
+def test_mmdets_data_set_lacks_what_the_loader_needs(shapes_root):
+    dataset = build(shapes_root, type='CocoPanopticDataset', metainfo=build(shapes_root, lazy_init=True).metainfo)
+    with pytest.raises(ValueError, match='use the data set type PanopticIndexDataset') as error:
+        dataset[0]
+    one_sentence(error)
+
+
+def test_balanced_sampling_sees_stuff(shapes_root):
+    wrapped = DATASETS.build(dict(type='ClassBalancedDataset', oversample_thr=0.5, dataset=build(shapes_root)))
+    assert len(wrapped) >= 12
+    assert any(label >= 6 for label in build(shapes_root).get_cat_ids(0))
