@@ -1,0 +1,41 @@
+"""A training schedule that ends in time on slow machines too."""
+import time
+
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+
+
+@HOOKS.register_module()
+class PanopticTimeBudgetHook(Hook):
+    """Ends an iteration-based run after ``minutes`` at the latest, with its learning-rate schedule run to the end.
+
+    A machine fast enough runs every iteration and nothing differs. A slower one falls behind the schedule that would fill the budget; it then
+    skips iterations, ``stride`` or a multiple at a time, and the learning rate moves on as if they had been run. Validations (every ``val_interval``
+    iterations) are never skipped. ``skipped`` counts. With ``stride`` equal to the interval of the logger each logged point stays in place.
+    """
+    priority = 'LOWEST'  # after the schedulers and the logger of the same iteration
+
+    def __init__(self, *, minutes: float, stride: int = 10) -> None:
+        if minutes <= 0 or stride < 1:
+            raise ValueError(f'minutes is {minutes} and stride {stride}: both must be positive.')
+        self.minutes, self.stride, self.skipped = minutes, stride, 0
+
+    def before_train(self, runner) -> None:
+        self._started = time.monotonic()
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        done = runner.iter + 1
+        if done % self.stride:
+            return
+        share = (time.monotonic() - self._started) / (60 * self.minutes)
+        due = runner.max_iters * (share - 0.1 * (1 - share))  # a slow start is forgiven at first, and must be made good by the end
+        next_stop = min(runner.max_iters, (done // runner.train_loop.val_interval + 1) * runner.train_loop.val_interval)
+        ahead = min(int(due), next_stop - self.stride) - done
+        ahead -= ahead % self.stride
+        if ahead <= 0:
+            return
+        for _ in range(ahead):
+            for scheduler in runner.param_schedulers:
+                scheduler.step()
+        runner.train_loop._iter += ahead
+        self.skipped += ahead

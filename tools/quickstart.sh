@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# From an empty machine to a trained CMT-DeepLab and a page about it, in about a quarter of an hour on two cores:
+#   bash tools/quickstart.sh [arguments of tools/quickstart.py]
+# Needs Python >= 3.10; everything else goes into .venv (setup_env.sh). The last two lines are the report's path and `PQ xx.xx`.
+set -u
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source tools/setup_env.sh
+setup_env fork
+exec "$PYTHON" tools/quickstart.py "$@"
