@@ -163,3 +163,15 @@ def test_pq_weights_are_floored_so_that_no_slot_leaves_the_mean(unmatched_weight
     tensors = [prediction.mask_logits, prediction.class_logits]
     assert_same(tensors, terms['loss_pq_mask'], expected[0], atol=1e-8)
     assert_same(tensors, terms['loss_pq_class'], expected[1], atol=1e-8)
+
+
+def test_pq_class_term_averages_over_the_slots_whose_term_is_not_zero():
+    target = slow.make_target(2)
+    prediction = slow.make_prediction(batch=1, num_slots=4)
+    with torch.no_grad():
+        prediction.class_logits[0, 3] = 0
+        prediction.class_logits[0, 3, -1] = 200  # -log p(void) is exactly 0
+    match = MatchResult(slots=[torch.tensor([0, 2])], segments=[torch.tensor([0, 1])])
+    fast = PanopticPQLoss(loss_weight=1.0)(prediction, [target], match)['loss_pq_class']
+    expected = slow.pq_loss(prediction.mask_logits[0], prediction.class_logits[0], target, [(0, 0), (2, 1)], 'one')[1]
+    assert_same([prediction.class_logits], fast, expected)
