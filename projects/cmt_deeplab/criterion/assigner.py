@@ -6,9 +6,9 @@ import torch
 from mmdet.registry import TASK_UTILS
 from torch import Tensor
 
-from cmt_deeplab.criterion.loss_base import at_least_fp32
 from cmt_deeplab.criterion.segment_planes import SegmentPlanes
 from cmt_deeplab.criterion.segment_sum import segment_sum
+from cmt_deeplab.precision import at_least_fp32
 from cmt_deeplab.structures import MaskPrediction, MatchResult, PanopticTarget
 
 DICE_EPSILON = 1e-5

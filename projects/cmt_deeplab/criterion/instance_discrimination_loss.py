@@ -5,11 +5,12 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from cmt_deeplab.criterion.loss_base import PanopticLoss, at_least_fp32
+from cmt_deeplab.criterion.loss_base import PanopticLoss
 from cmt_deeplab.criterion.pixel_sampling import Generators, sample_pixels
 from cmt_deeplab.criterion.segment_planes import SegmentPlanes
 from cmt_deeplab.criterion.segment_sum import segment_sum
 from cmt_deeplab.criterion.similarity_logsumexp import similarity_logsumexp
+from cmt_deeplab.precision import at_least_fp32
 from cmt_deeplab.structures import MaskPrediction, MatchResult
 
 

@@ -9,11 +9,6 @@ from cmt_deeplab.criterion.segment_planes import SegmentPlanes
 from cmt_deeplab.structures import MaskPrediction, MatchResult, PanopticTarget
 
 
-def at_least_fp32(tensor: Tensor) -> Tensor:
-    """bf16 and fp16 become fp32; fp32 and fp64 stay."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
-
-
 def image_mean(values: Tensor, valid: Tensor) -> Tensor:
     """Mean of ``values`` (B, P) over the ``valid`` entries of each image, then over the images; an image without one counts as 0."""
     total = torch.where(valid, values, 0).sum(1)

@@ -7,10 +7,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cmt_deeplab.criterion.assigner import DICE_EPSILON
-from cmt_deeplab.criterion.loss_base import PanopticLoss, at_least_fp32
+from cmt_deeplab.criterion.loss_base import PanopticLoss
 from cmt_deeplab.criterion.pixel_sampling import Generators
 from cmt_deeplab.criterion.segment_planes import SegmentPlanes
 from cmt_deeplab.criterion.segment_sum import segment_sum
+from cmt_deeplab.precision import at_least_fp32
 from cmt_deeplab.structures import MaskPrediction, MatchResult
 
 WEIGHT_FLOOR = 1e-5  # a weight of zero would drop its slot from the mean of the class term

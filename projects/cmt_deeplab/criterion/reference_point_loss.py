@@ -5,10 +5,11 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from cmt_deeplab.criterion.loss_base import PanopticLoss, at_least_fp32
+from cmt_deeplab.criterion.loss_base import PanopticLoss
 from cmt_deeplab.criterion.pixel_sampling import Generators
 from cmt_deeplab.criterion.reference_points import NUM_REFERENCE_POINTS
 from cmt_deeplab.criterion.segment_planes import SegmentPlanes
+from cmt_deeplab.precision import at_least_fp32
 from cmt_deeplab.structures import MaskPrediction, MatchResult
 
 

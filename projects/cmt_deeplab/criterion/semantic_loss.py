@@ -5,9 +5,10 @@ from mmdet.registry import MODELS
 from torch import Tensor
 from torch.nn import functional as F
 
-from cmt_deeplab.criterion.loss_base import PanopticLoss, at_least_fp32, image_mean
+from cmt_deeplab.criterion.loss_base import PanopticLoss, image_mean
 from cmt_deeplab.criterion.pixel_sampling import Generators, sample_pixels
 from cmt_deeplab.criterion.segment_planes import SegmentPlanes
+from cmt_deeplab.precision import at_least_fp32
 from cmt_deeplab.structures import MatchResult
 
 

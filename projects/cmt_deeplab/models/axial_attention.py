@@ -64,26 +64,42 @@ class AxialAttention(nn.Module):
         self.retrieved_norm = build_norm(norm_cfg, 2 * value_depth)
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, heads, length = x.shape[0], self.num_heads, x.shape[2]
-        queries, keys, values = self.qkv(x).split([self.key_depth, self.key_depth, self.value_depth], dim=1)
-        # Memory positions run backwards (m') from here on, see RelativePositions. The softmax does not mind.
-        keys, values = keys.flip(-1), values.flip(-1)
-        q = queries.permute(2, 0, 1).reshape(length, batch * heads, -1)  # (L, Bh, d)
-        k = keys.permute(2, 0, 1).reshape(length, batch * heads, -1)  # (L, Bh, d)
-        v = values.reshape(batch * heads, -1, length)  # (Bh, dv, L)
+        batch, _, length = x.shape
+        # Channels-last inside, (B, L, C) in memory: every copy, forward and backward, moves whole rows.
+        qkv = self.qkv(x.unsqueeze(2)).squeeze(2).transpose(1, 2)  # (B, L, C)
+        parts = qkv.split([self.key_depth, self.key_depth, self.value_depth], dim=-1)
+        queries, keys, values = (part.transpose(0, 1) for part in parts)  # (L, B, .)
+        backwards = torch.arange(length - 1, -1, -1, device=x.device)  # the order m' of RelativePositions; the softmax does not mind
+        queries = queries.reshape(length, batch * self.num_heads, -1)  # (L, Bh, d)
+        keys = keys.index_select(0, backwards).view(length, batch * self.num_heads, -1)  # (L, Bh, d)
+        values = values.index_select(0, backwards).view(length, batch * self.num_heads, -1)  # (L, Bh, dv)
+        weights = self._weights(self.similarity_norm(self._similarities(queries, keys)), values.dtype)
+        retrieved = self.retrieved_norm(self._retrieve(weights, values)).squeeze(2).transpose(1, 2)  # (B, L, 2 value_depth)
+        return retrieved.unflatten(2, (2, self.value_depth)).sum(2).transpose(1, 2)
 
-        content = torch.bmm(q.transpose(0, 1), k.permute(1, 2, 0))  # (Bh, L, L) = [., l, m']
-        from_query = torch.bmm(q, self.query_positions(length)).transpose(0, 1)  # [l, ., m'] -> [., l, m']
-        from_key = torch.bmm(k, self.key_positions(length)).permute(1, 2, 0)  # [m', ., l] -> [., l, m']
-        similarity = torch.cat([term.reshape(batch, heads, length, length) for term in (content, from_query, from_key)], dim=1)
-        similarity = self.similarity_norm(similarity).view(batch, 3, heads, length, length)
-        weights = similarity.sum(1, dtype=torch.float32).softmax(-1).to(v.dtype).view(batch * heads, length, length)
+    # Separate functions: what they leave behind is freed before the next norm runs.
 
-        retrieved = torch.bmm(v, weights.transpose(1, 2))  # (Bh, dv, L)
-        positions = torch.bmm(weights.transpose(0, 1), self.value_positions(length).transpose(1, 2)).permute(1, 2, 0)  # [l, ., dv] -> [., dv, l]
-        retrieved = torch.cat([term.reshape(batch, self.value_depth, length) for term in (retrieved, positions)], dim=1)
-        retrieved = self.retrieved_norm(retrieved.unsqueeze(-1))
-        return retrieved.view(batch, 2, self.value_depth, length).sum(1)
+    def _similarities(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """(B, 3 h, L, L): content and query terms [l, m'], key term [m', l], the way its product comes out; a norm does not mind."""
+        length = queries.shape[0]
+        content = torch.bmm(queries.transpose(0, 1), keys.permute(1, 2, 0))
+        from_query = torch.bmm(queries, self.query_positions(length)).transpose(0, 1)
+        from_key = torch.bmm(keys, self.key_positions(length)).transpose(0, 1)
+        return torch.cat([term.unflatten(0, (-1, self.num_heads)) for term in (content, from_query, from_key)], dim=1)
+
+    def _weights(self, similarities: Tensor, dtype: torch.dtype) -> Tensor:
+        """(Bh, L, L) = [., l, m'], summing to 1 over m'."""
+        content, from_query, from_key = similarities.chunk(3, dim=1)
+        logits = content.float() + from_query + from_key.transpose(-1, -2)
+        return logits.flatten(0, 1).softmax(-1).to(dtype)
+
+    def _retrieve(self, weights: Tensor, values: Tensor) -> Tensor:
+        """(B, 2 value_depth, 1, L), channels-last: the attended values, then the attended positions."""
+        length = weights.shape[-1]
+        content = torch.bmm(weights, values.transpose(0, 1)).unflatten(0, (-1, self.num_heads)).transpose(1, 2)  # (B, L, h, dv)
+        positions = torch.bmm(weights.transpose(0, 1), self.value_positions(length).transpose(1, 2))  # (L, Bh, dv)
+        positions = positions.unflatten(1, (-1, self.num_heads)).transpose(0, 1)  # (B, L, h, dv)
+        return torch.cat([content, positions], dim=2).flatten(2).transpose(1, 2).unsqueeze(2)
 
 
 class AxialAttention2D(nn.Module):
@@ -104,9 +120,9 @@ class AxialAttention2D(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
-        columns = x.permute(0, 3, 1, 2).reshape(batch * width, channels, height)
+        columns = x.permute(0, 3, 2, 1).reshape(batch * width, height, channels).transpose(1, 2)  # (BW, C, H), channels-last
         columns = self.height_axis(columns)[..., ::self.stride].unflatten(0, (batch, width))  # (B, W, C, H')
         height = columns.shape[-1]
-        rows = columns.permute(0, 3, 2, 1).reshape(batch * height, self.out_channels, width)
+        rows = columns.permute(0, 3, 1, 2).reshape(batch * height, width, self.out_channels).transpose(1, 2)  # (BH', C, W), channels-last
         rows = self.width_axis(rows)[..., ::self.stride].unflatten(0, (batch, height))  # (B, H', C, W')
-        return rows.transpose(1, 2).contiguous()
+        return rows.transpose(1, 2)

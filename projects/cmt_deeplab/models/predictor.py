@@ -49,7 +49,7 @@ class CMTPredictor(nn.Module):
         features = F.normalize(at_least_fp32(self.pixel_head(pixels)), dim=1)  # (B, 128, H, W)
         kernels = self.mask_head(self.mask_projection(centres))  # (B, 128, N)
         class_logits = self.class_head(self.class_projection(centres)).transpose(1, 2)  # (B, N, C+1)
-        logits = torch.einsum('bdn,bdhw->bnhw', kernels, features)
-        mask_logits = self.mask_norm(logits.unsqueeze(1)).squeeze(1)
+        logits = kernels.transpose(1, 2) @ features.flatten(2)  # (B, N, HW)
+        mask_logits = self.mask_norm(logits.unsqueeze(1)).squeeze(1).unflatten(-1, features.shape[-2:])
         return MaskPrediction(mask_logits=mask_logits, class_logits=class_logits + self.void_bias, pixel_features=features,
                               reference_points=reference_points)

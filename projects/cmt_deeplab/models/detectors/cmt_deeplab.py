@@ -36,7 +36,7 @@ class CMTDeepLab(BaseDetector):
         self.backbone = MODELS.build(backbone)
         self.panoptic_head = MODELS.build(dict(panoptic_head, in_channels=in_channels or feature_channels(self.backbone),
                                                num_classes=self.num_classes, align_corners=align_corners))
-        self.criterion = MODELS.build(dict(criterion, num_classes=self.num_classes))
+        self.criterion = MODELS.build(dict(criterion, num_classes=self.num_classes, num_things_classes=num_things_classes))
         self.merge = MODELS.build(dict(merge, num_things_classes=num_things_classes, num_stuff_classes=num_stuff_classes))
 
     def extract_feat(self, batch_inputs: Tensor) -> Tuple[Tensor, ...]:
