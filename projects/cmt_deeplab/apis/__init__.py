@@ -1,0 +1,1 @@
+"""Functions to call from a program: what the command lines in `tools/` are made of."""

@@ -1,0 +1,160 @@
+"""Size and cost of a network as inference runs it: trainable parameters and multiply-accumulates, by part."""
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Set, Tuple
+
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
+
+PARTS = ('backbone', 'pixel_decoder', 'layers', 'centres', 'predictor')  # of this package's models, in the order of a table
+
+
+@dataclass(frozen=True)
+class PartCost:
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """``params`` and ``macs`` are the sums over ``parts``."""
+    params: int
+    macs: int
+    parts: Dict[str, PartCost]
+
+    def as_dict(self) -> Dict[str, Any]:
+        """For JSON: ``{"params", "macs", "parts": {name: {"params", "macs"}}}``."""
+        return asdict(self)
+
+
+def load_config(path: str) -> Config:
+    """The config file, or a FileNotFoundError that names it."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'The config {path} does not exist; the configs of this project lie in configs/.')
+    return Config.fromfile(path)
+
+
+def part_of(path: str) -> str:
+    """Part that a module or parameter belongs to, by its path in the model: one of ``PARTS``, or else the model's child that holds it.
+
+    The layers of a transformer decoder, mmdet's included, are 'layers' with all that is inside them.
+    """
+    names = path.split('.')
+    if 'transformer_decoder' in names and {'stages', 'layers'} & set(names[names.index('transformer_decoder'):]):
+        return 'layers'
+    return next((part for part in PARTS if part in names), names[0] or 'other')
+
+
+class _ReadParameters(TorchFunctionMode):
+    """Notes every parameter that is handed to an operation: what only training reads does not show up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: Set[int] = set()
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        for value in (*args, *kwargs.values()):
+            for item in value if isinstance(value, (list, tuple)) else (value,):
+                if isinstance(item, nn.Parameter):
+                    self.ids.add(id(item))
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def _macs_by_module(model: nn.Module) -> Iterator[Dict[str, int]]:
+    """Inside, multiply-accumulates add up in the dict under the path of the innermost running module, '' being the model."""
+    counter, macs, stack, seen = FlopCounterMode(display=False), {}, [''], 0
+
+    def settle() -> None:
+        nonlocal seen
+        total = counter.get_total_flops()
+        if total != seen:
+            macs[stack[-1]] = macs.get(stack[-1], 0) + (total - seen) // 2  # torch counts a multiply-accumulate as two operations
+            seen = total
+
+    def enter(path: str) -> Callable:
+        def hook(*_: Any) -> None:
+            settle()
+            stack.append(path)
+        return hook
+
+    def leave(*_: Any) -> None:
+        settle()
+        stack.pop()
+
+    handles = []
+    for path, module in model.named_modules():
+        handles += [module.register_forward_pre_hook(enter(path)), module.register_forward_hook(leave)]
+    try:
+        with counter:
+            yield macs
+            settle()
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Attention as products that the counter knows, not as one fused kernel."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _run(model: nn.Module, shape: Sequence[int], *, fake: bool) -> Tuple[Dict[str, int], Set[int]]:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(_plain_attention())
+        if fake:
+            stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        inputs = torch.zeros(1, 3, *shape)
+        size = tuple(shape)
+        sample = DetDataSample(metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size, scale_factor=(1.0, 1.0)))
+        macs = stack.enter_context(_macs_by_module(model))
+        read = stack.enter_context(_ReadParameters())
+        model(inputs, [sample], mode='tensor')
+    return macs, read.ids
+
+
+def network_cost(model: nn.Module, shape: Sequence[int]) -> NetworkCost:
+    """Cost of one image of ``shape`` (H, W) through mmdet's 'tensor' mode: the network without the merge.
+
+    ``params`` are the trainable parameters that this forward pass reads, so heads and predictors that serve training alone do not count.
+    ``macs`` are those of convolutions and matrix products (attention, einsum and bmm are such), in the sources' words FLOPs; norms,
+    activations, softmax and resizing are free. Nothing is computed: shapes travel without values, on the CPU, whatever the size. A network
+    whose flow depends on values (mmdet's Mask2Former, which asks which masks are empty) is run for real instead.
+    """
+    training = model.training
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.eval().requires_grad_(False)  # the counter's module tracker stumbles over views of fake parameters that ask for a gradient
+    try:
+        macs, read = _run(model, shape, fake=True)
+    except RuntimeError:  # the fake tensors' errors are such; an error of the network itself comes up again
+        macs, read = _run(model, shape, fake=False)
+    finally:
+        model.train(training)
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+    params: Dict[str, int] = {}
+    for path, parameter in model.named_parameters():
+        if parameter.requires_grad and id(parameter) in read:
+            params[part_of(path)] = params.get(part_of(path), 0) + parameter.numel()
+    by_part: Dict[str, int] = {}
+    for path, count in macs.items():
+        by_part[part_of(path)] = by_part.get(part_of(path), 0) + count
+    names: List[str] = sorted({*params, *by_part}, key=lambda name: (PARTS.index(name) if name in PARTS else len(PARTS), name))
+    parts = {name: PartCost(params.get(name, 0), by_part.get(name, 0)) for name in names}
+    return NetworkCost(sum(params.values()), sum(by_part.values()), parts)
