@@ -1,5 +1,7 @@
 """Generate panoptic scenes, train a small CMT-DeepLab on them, evaluate it and write a page about it: bash tools/quickstart.sh"""
 import argparse
+import contextlib
+import io
 import os
 import platform
 import shlex
@@ -169,6 +171,8 @@ def write_page(args: argparse.Namespace, cfg, runner, progress, recorder, budget
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f'CPU, {cores} core{"s" * (cores != 1)} ({platform.machine()})'
     large, small = charts(runner, progress)
     config = os.path.relpath(args.config, ROOT)
+    run_config, weights = (os.path.relpath(p) for p in (f'{runner.log_dir}/vis_data/config.py', f'{cfg.work_dir}/iter_{runner.max_iters}.pth'))
+    python = os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else 'python'
     parameters = sum(p.numel() for p in runner.model.parameters())
     done = f'{runner.max_iters} of batch size {cfg.train_dataloader.batch_size}'
     if budget.skipped:
@@ -192,11 +196,10 @@ def write_page(args: argparse.Namespace, cfg, runner, progress, recorder, budget
         run=[('command', shlex.join(['python', *sys.argv])), ('config', config), ('seed', str(args.seed)), ('iterations', done),
              ('training time', f'{took}, validations included'), ('parameters', f'{parameters:,}'), ('machine', device), ('versions', versions()),
              ('work folder', cfg.work_dir)],
-        next_steps=[('Evaluate the trained weights again', f'python tools/test.py {Path(runner.log_dir) / "vis_data" / "config.py"} '
-                     f'{Path(cfg.work_dir) / f"iter_{runner.max_iters}.pth"}'),
+        next_steps=[('Evaluate the trained weights again', f'{python} tools/test.py {run_config} {weights}'),
                     ('Train longer', f'bash tools/quickstart.sh --iters {3 * runner.max_iters} --minutes {3 * args.minutes:g}'),
-                    ('Harder scenes of any size and number', 'python tools/misc/make_shapes.py data/shapes --preset standard --train 5000 --val 500'),
-                    ('Train on COCO (docs say how to lay out the data)', 'python tools/train.py configs/cmt_deeplab/CONFIG.py')])
+                    ('Make harder scenes, of any size and number', f'{python} tools/misc/make_shapes.py data/shapes --preset standard --train 5000 --val 500'),
+                    ('Train on COCO, laid out in data/coco (docs/data.md)', f'{python} tools/train.py configs/cmt_deeplab/cmt-deeplab_r50_8xb8-150k_coco-641.py')])
     return write_report(report, Path(cfg.work_dir) / 'report.html'), figures['All'].pq
 
 
@@ -205,7 +208,8 @@ def main() -> None:
     warnings.filterwarnings('ignore')  # other packages' notes to their developers would break the progress bar
     print('loading PyTorch and mmdet ...', flush=True)
     try:
-        import cmt_deeplab  # noqa: F401  (registers everything; before mmdet)
+        with contextlib.redirect_stdout(io.StringIO()):  # the fork of mmdet reports on a package of its own that nobody needs here
+            import cmt_deeplab  # noqa: F401  (registers everything; before mmdet)
         data = Path(args.work_dir).resolve() / 'data'
         cfg = load_config(args, data)
         make_data(args, data)

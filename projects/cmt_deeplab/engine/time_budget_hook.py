@@ -13,7 +13,7 @@ class PanopticTimeBudgetHook(Hook):
     skips iterations, ``stride`` or a multiple at a time, and the learning rate moves on as if they had been run. Validations (every ``val_interval``
     iterations) are never skipped. ``skipped`` counts. With ``stride`` equal to the interval of the logger each logged point stays in place.
     """
-    priority = 'LOWEST'  # after the schedulers and the logger of the same iteration
+    priority = 'HIGHEST'  # the other hooks see the iteration that is run
 
     def __init__(self, *, minutes: float, stride: int = 10) -> None:
         if minutes <= 0 or stride < 1:
@@ -23,19 +23,20 @@ class PanopticTimeBudgetHook(Hook):
     def before_train(self, runner) -> None:
         self._started = time.monotonic()
 
-    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        done = runner.iter + 1
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        done = runner.iter
         if done % self.stride:
             return
         share = (time.monotonic() - self._started) / (60 * self.minutes)
         due = runner.max_iters * (share - 0.1 * (1 - share))  # a slow start is forgiven at first, and must be made good by the end
-        next_stop = min(runner.max_iters, (done // runner.train_loop.val_interval + 1) * runner.train_loop.val_interval)
+        interval = runner.train_loop.val_interval
+        next_stop = min(runner.max_iters, (done // interval + 1) * interval)
         ahead = min(int(due), next_stop - self.stride) - done
         ahead -= ahead % self.stride
         if ahead <= 0:
             return
         for _ in range(ahead):
-            for scheduler in runner.param_schedulers:
+            for scheduler in runner.param_schedulers or ():
                 scheduler.step()
         runner.train_loop._iter += ahead
         self.skipped += ahead

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..structures import MaskPrediction
 from .palette import Colour, distinct_colours
 
 
@@ -21,20 +20,17 @@ class AssignmentMap:
 def assignment_maps(model: nn.Module, data_batch: Mapping[str, Any]) -> List[List[AssignmentMap]]:
     """For each image of a collated batch the maps of all layers in the order they run; the last one is the final prediction's.
 
-    A layer's map is its softmax over the centres, averaged over its heads; the final one is the softmax of the mask logits. The maps are
-    caught on their way by forward hooks, so every model whose layers return ``LayerOutput`` can be looked at, without any change to it.
-    Raises ``ValueError`` when the model has no such layer.
+    A layer's map is the softmax of its assignment logits over the centres, averaged over its heads; the final one is the softmax of the mask
+    logits. The decoder's output is caught by a forward hook, so that every model around such a decoder can be looked at, unchanged. Raises
+    ``ValueError`` when the model has none.
     """
-    from ..models.layers import LayerOutput
+    from ..models.transformer_decoder import DecoderOutput
 
-    layers: List[Tensor] = []
-    final: List[Tensor] = []
+    caught: List[DecoderOutput] = []
 
     def catch(module: nn.Module, inputs: Any, output: Any) -> None:
-        if isinstance(output, LayerOutput) and output.logits is not None:
-            layers.append(output.logits.float().softmax(dim=2).mean(dim=1))  # (B, N, H, W)
-        elif isinstance(output, MaskPrediction):
-            final[:] = [output.mask_logits.float().softmax(dim=1)]
+        if isinstance(output, DecoderOutput):
+            caught[:] = [output]
 
     was_training = model.training
     model.eval()
@@ -47,11 +43,12 @@ def assignment_maps(model: nn.Module, data_batch: Mapping[str, Any]) -> List[Lis
         for handle in handles:
             handle.remove()
         model.train(was_training)
-    if not layers:
-        raise ValueError(f'{type(model).__name__} has no layer that assigns pixels to centres: assignment pictures need a model of this package.')
-    stages = layers + final
+    if not caught:
+        raise ValueError(f'{type(model).__name__} has no decoder that assigns pixels to centres: assignment pictures need a model of this package.')
+    layers = [logits.float().softmax(dim=2).mean(dim=1) for logits in caught[0].assignments]  # (B, N, H, W) each
+    stages = layers + [caught[0].predictions[-1].mask_logits.float().softmax(dim=1)]
     padded = tuple(data['inputs'].shape[-2:])
-    names = [f'layer {i + 1}' for i in range(len(layers))] + ['final mask'] * len(final)
+    names = [f'layer {i + 1}' for i in range(len(layers))] + ['final mask']
     images = []
     for b, sample in enumerate(data['data_samples']):
         inside = tuple(sample.metainfo.get('input_image_shape', sample.metainfo['img_shape'])[:2])
@@ -62,7 +59,7 @@ def assignment_maps(model: nn.Module, data_batch: Mapping[str, Any]) -> List[Lis
 def _to_input(name: str, shares: Tensor, padded: Tuple[int, int], image: Tuple[int, int]) -> AssignmentMap:
     confidence, centres = shares.max(dim=0)  # (h, w)
     rows, columns = (_nearest(*sizes) for sizes in zip(image, padded, centres.shape))
-    stride = round(padded[0] / centres.shape[0])
+    stride = round((padded[0] - 1) / max(1, centres.shape[0] - 1)) if padded[0] % 2 else round(padded[0] / centres.shape[0])
     return AssignmentMap(f'{name}, stride {stride}', centres.cpu().numpy()[rows[:, None], columns], confidence.cpu().numpy()[rows[:, None], columns])
 
 

@@ -55,7 +55,7 @@ code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
  section,.headline{padding:16px 14px;border-radius:10px}
  .headline{grid-template-columns:1fr;gap:12px}
  .figures th,.figures td{padding-left:15px}
- .pictures{gap:6px}
+ .pictures{grid-template-columns:repeat(2,1fr);gap:8px}
  .pictures figcaption{font-size:.74rem}
  .layers{grid-template-columns:repeat(4,1fr);gap:6px}
  .layers figcaption{font-size:.68rem}

@@ -68,9 +68,9 @@ def line_chart(series: Sequence[Series],
     names = [s.name for s, kept in finite if kept and not s.faint]
     left, top = 52, 30
     right, bottom = width - 24 - 7.4 * max((len(n) for n in names), default=0) - 38, height - (58 if x_note else 44)
-    xs = nice_ticks(min(p[0] for p in points), max(p[0] for p in points), max(1, int((right - left) / 75)))
+    xs = nice_ticks(min(0., min(p[0] for p in points)), max(p[0] for p in points), max(2, int((right - left) / 75)))
     ys = nice_ticks(*(y_limits or (min(0., min(p[1] for p in points)), max(p[1] for p in points))))
-    x_low, x_high = min(0., xs[0]), max(p[0] for p in points)
+    x_low, x_high = xs[0], max(p[0] for p in points)
     x_high = x_high if x_high > x_low else xs[-1]
 
     def place(x: float, y: float) -> Tuple[float, float]:
