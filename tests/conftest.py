@@ -2,13 +2,13 @@
 import os
 from pathlib import Path
 
+import cmt_deeplab  # noqa: F401  (registers everything; before any test imports mmdet, which needs its compat module)
 import pytest
+from mmengine.registry import DefaultScope
 
 
 @pytest.fixture(scope='session', autouse=True)
 def mmdet_scope():
-    import cmt_deeplab  # noqa: F401  (registers everything)
-    from mmengine.registry import DefaultScope
     if DefaultScope.get_current_instance() is None:
         DefaultScope.get_instance('tests', scope_name='mmdet')
 

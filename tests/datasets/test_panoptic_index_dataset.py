@@ -72,9 +72,9 @@ def test_config_builds_and_loads_in_a_worker(shapes_root):
         for packed in next(iter(loader)):
             index, image = packed['data_samples'].gt_panoptic_seg.index_map, packed['inputs']
             if part == 'train':
-                assert index.shape[1:] == image.shape[1:] and max(image.shape[1:]) <= 97
+                assert index.shape[1:] == image.shape[1:] and max(image.shape[1:]) <= max(config.image_size)
             else:
-                assert index.shape == (1, 96, 96) and image.shape == (3, 97, 97)
+                assert index.shape == (1, 96, 96) and image.shape == (3, *config.image_size)
 
 
 def test_coco_config_on_real_images(real_data):
@@ -148,7 +148,7 @@ def test_classes_of_the_annotation_file(root, edit, real_data):
     content = json.loads((real_data / 'coco/annotations/panoptic_val2017.json').read_text())
     from cmt_deeplab.datasets.panoptic_annotations import metainfo_of
     derived = metainfo_of(content['categories'])
-    assert derived['classes'] == plain.metainfo['classes'] and derived['palette'] == list(plain.metainfo['palette'])
+    assert derived['classes'] == plain.metainfo['classes'] and derived['stuff_classes'] == plain.metainfo['stuff_classes']
 
 
 def test_metainfo_by_config(root):
@@ -320,3 +320,14 @@ def test_balanced_sampling_sees_stuff(shapes_root):
     wrapped = DATASETS.build(dict(type='ClassBalancedDataset', oversample_thr=0.5, dataset=build(shapes_root)))
     assert len(wrapped) >= 12
     assert any(label >= 6 for label in build(shapes_root).get_cat_ids(0))
+
+
+def test_mmdets_visualiser_draws_the_truth(shapes_root):
+    from mmdet.registry import VISUALIZERS
+    visualizer = VISUALIZERS.build(dict(type='DetLocalVisualizer', name='truth'))
+    dataset = build(shapes_root)
+    visualizer.dataset_meta = dataset.metainfo
+    packed = dataset[0]
+    image = np.ascontiguousarray(packed['inputs'].permute(1, 2, 0).numpy())
+    visualizer.add_datasample('truth', image, packed['data_samples'], draw_pred=False)
+    assert (visualizer.get_image() != image).mean() > 0.5

@@ -21,13 +21,15 @@ class PanopticIndexData(PixelData):
     """Ground truth of one image: the field ``index_map`` (1, H, W) int16, the metainfo ``labels`` (K ints) and ``num_classes``."""
 
     @property
-    def sem_seg(self) -> Tensor:
-        """mmdet's panoptic map (1, H, W) int32, label + 1000 (k + 1), void and padding = number of classes; computed on access."""
-        labels = torch.as_tensor(tuple(self.labels), dtype=torch.int32)
-        numbers = INSTANCE_OFFSET * torch.arange(1, len(labels) + 1, dtype=torch.int32)
-        lut = torch.cat([labels + numbers, torch.tensor([self.num_classes], dtype=torch.int32)]).to(self.index_map.device)
-        index = self.index_map.long()
-        return lut[torch.where(index >= 0, index, len(labels))]
+    def sem_seg(self) -> np.ndarray:
+        """mmdet's panoptic map (1, H, W) int32, label + 1000 (k + 1), void and padding = number of classes; computed on access.
+
+        An array, because mmdet's visualiser hands ground truth to numpy as it is (predictions it converts).
+        """
+        labels = np.asarray(self.labels, np.int32)
+        lut = np.append(labels + INSTANCE_OFFSET * np.arange(1, len(labels) + 1), self.num_classes).astype(np.int32)
+        index = torch.as_tensor(self.index_map).cpu().numpy()
+        return lut[np.where(index >= 0, index, len(labels))]
 
 
 @TRANSFORMS.register_module()
