@@ -13,12 +13,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))  # a clone that is not installed
 
 import cmt_deeplab  # noqa: E402,F401  isort: skip  # first: without compiled operators mmdet can only be imported after it
-from mmdet.registry import MODELS  # noqa: E402
 from mmengine.config import DictAction  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from mmengine.utils import import_modules_from_strings  # noqa: E402
 
-from cmt_deeplab.apis.flops import NetworkCost, load_config, network_cost  # noqa: E402
+from cmt_deeplab.apis.flops import NetworkCost, config_cost, load_config  # noqa: E402
 from cmt_deeplab.errors import report_user_errors  # noqa: E402
 
 
@@ -45,7 +44,7 @@ def main() -> None:
         config.merge_from_dict(args.cfg_options or {})
         import_modules_from_strings(**config.get('custom_imports', dict(imports=[])))
         init_default_scope(config.get('default_scope', 'mmdet'))
-        cost = network_cost(MODELS.build(config.model), args.shape)
+        cost = config_cost(config.model, args.shape)
     print(table(cost, args.shape))
     if args.json:
         Path(args.json).parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Sequence, Set, Tuple
 
 import torch
+from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from torch import nn
@@ -115,11 +116,13 @@ def _plain_attention() -> Iterator[None]:
 
 def _run(model: nn.Module, shape: Sequence[int], *, fake: bool) -> Tuple[Dict[str, int], Set[int]]:
     from torch._subclasses.fake_tensor import FakeTensorMode
+    device = next(model.parameters()).device
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(_plain_attention())
         if fake:
             stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        stack.enter_context(torch.device(device))  # of the tensors that the network makes
         inputs = torch.zeros(1, 3, *shape)
         size = tuple(shape)
         sample = DetDataSample(metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size, scale_factor=(1.0, 1.0)))
@@ -134,15 +137,19 @@ def network_cost(model: nn.Module, shape: Sequence[int]) -> NetworkCost:
 
     ``params`` are the trainable parameters that this forward pass reads, so heads and predictors that serve training alone do not count.
     ``macs`` are those of convolutions and matrix products (attention, einsum and bmm are such), in the sources' words FLOPs; norms,
-    activations, softmax and resizing are free. Nothing is computed: shapes travel without values, on the CPU, whatever the size. A network
-    whose flow depends on values (mmdet's Mask2Former, which asks which masks are empty) is run for real instead.
+    activations, softmax and resizing are free. Nothing is computed, whatever the size: shapes travel without values, on the CPU or on
+    torch's device 'meta' where the model is there. A network whose flow depends on values (mmdet's Mask2Former, which asks which masks are
+    empty) is run for real instead.
     """
     training = model.training
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.eval().requires_grad_(False)  # the counter's module tracker stumbles over views of fake parameters that ask for a gradient
+    on_meta = next(model.parameters()).is_meta
     try:
-        macs, read = _run(model, shape, fake=True)
+        macs, read = _run(model, shape, fake=not on_meta)
     except RuntimeError:  # the fake tensors' errors are such; an error of the network itself comes up again
+        if on_meta:
+            raise
         macs, read = _run(model, shape, fake=False)
     finally:
         model.train(training)
@@ -158,3 +165,12 @@ def network_cost(model: nn.Module, shape: Sequence[int]) -> NetworkCost:
     names: List[str] = sorted({*params, *by_part}, key=lambda name: (PARTS.index(name) if name in PARTS else len(PARTS), name))
     parts = {name: PartCost(params.get(name, 0), by_part.get(name, 0)) for name in names}
     return NetworkCost(sum(params.values()), sum(by_part.values()), parts)
+
+
+def config_cost(model_config: dict, shape: Sequence[int]) -> NetworkCost:
+    """:func:`network_cost` of a model's config, built on the device 'meta', without its weights, where everything in it can be."""
+    try:
+        with torch.device('meta'):
+            return network_cost(MODELS.build(model_config), shape)
+    except RuntimeError:  # a value is read: while building (timm) or while running
+        return network_cost(MODELS.build(model_config), shape)

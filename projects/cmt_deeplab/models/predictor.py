@@ -17,26 +17,28 @@ from .norm import build_norm
 class CMTPredictor(nn.Module):
     """Mask logits = normalised pixel features . mask kernels of the centres, then one scalar norm; class logits with a bias towards void.
 
-    ``project_centres`` adds the two 1x1 projections of the final predictor; a layer's own predictor reads its projected centres directly.
+    ``project_centres`` adds the two 1x1 projections of the final predictor, to ``centre_hidden_channels`` (None: ``hidden_channels``); a
+    layer's own predictor reads its projected centres directly.
     ``mask_gamma`` is the initial scale of the mask logits: an adaptive optimiser moves it by one learning rate a step, so short
     schedules start above the sources' 0.1. Source: deeplab2 ``MaXDeepLabHead``, ``kMaXPredictor``.
     """
 
     def __init__(self, *, pixel_channels: int, centre_channels: int, num_classes: int, norm_cfg: Optional[dict], act_cfg: dict,
                  project_centres: bool, hidden_channels: int = 256, feature_channels: int = 128, mask_gamma: float = 0.1,
-                 void_prior: float = 0.9) -> None:
+                 void_prior: float = 0.9, centre_hidden_channels: Optional[int] = None) -> None:
         super().__init__()
         common = dict(norm_cfg=norm_cfg)
         self.pixel_head = nn.Sequential(
             ConvNorm(pixel_channels, pixel_channels, 5, groups=pixel_channels, act_cfg=act_cfg, **common),
             ConvNorm(pixel_channels, hidden_channels, act_cfg=act_cfg, **common),
             ConvNorm(hidden_channels, feature_channels, bias=True, weight_std=0.01, **common))
+        projected = centre_hidden_channels or hidden_channels
         if project_centres:
-            self.class_projection = ConvNorm(centre_channels, hidden_channels, act_cfg=act_cfg, **common)
-            self.mask_projection = ConvNorm(centre_channels, hidden_channels, act_cfg=act_cfg, **common)
+            self.class_projection = ConvNorm(centre_channels, projected, act_cfg=act_cfg, **common)
+            self.mask_projection = ConvNorm(centre_channels, projected, act_cfg=act_cfg, **common)
         else:
             self.class_projection = self.mask_projection = nn.Identity()
-        kernel_inputs = hidden_channels if project_centres else centre_channels
+        kernel_inputs = projected if project_centres else centre_channels
         self.mask_head = ConvNorm(kernel_inputs, feature_channels, **common)
         self.class_head = ConvNorm(kernel_inputs, num_classes + 1, norm_cfg=None, bias=True, weight_std=0.01)
         self.mask_norm = build_norm(norm_cfg, 1, gamma=mask_gamma)

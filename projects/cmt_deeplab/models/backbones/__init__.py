@@ -1,6 +1,7 @@
 """Backbones that mmdet lacks; usable under any of its models."""
 from .axial_resnet import AxialResNet
+from .max_wide_resnet import MaXWideResNet
 from .panoptic_resnet import PanopticResNet
 from .timm_backbone import TimmBackbone
 
-__all__ = ['AxialResNet', 'PanopticResNet', 'TimmBackbone']
+__all__ = ['AxialResNet', 'MaXWideResNet', 'PanopticResNet', 'TimmBackbone']
