@@ -1,7 +1,7 @@
 """Generated scenes (`python tools/misc/make_shapes.py`): 6 things told by outline, 5 stuff classes told by texture, 96x96 pixels.
 
 image_size is (height, width). A leaf with another size says so to its users, in lines that can be copied:
-    image_size = (129, 129)
+    image_size = (128, 128)
     train_dataloader = dict(dataset=dict(image_size=image_size))
     val_dataloader = dict(dataset=dict(image_size=image_size))
     test_dataloader = val_dataloader
@@ -11,7 +11,7 @@ dataset_type = 'ShapesPanopticDataset'
 data_root = 'data/shapes/'
 num_things_classes = 6
 num_stuff_classes = 5
-image_size = (97, 97)
+image_size = (96, 96)
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
