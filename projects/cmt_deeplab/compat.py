@@ -69,13 +69,29 @@ def provide_compiled_ops() -> None:
     sys.modules['mmcv._ext'] = stand_in
 
 
+def _statistic_of_history(owner: Any, name: str) -> Callable:
+    """What ``getattr`` does for a pickled ``HistoryBuffer``, which names its own methods (min, max, mean, current), and nothing more."""
+    from mmengine.logging.history_buffer import HistoryBuffer
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
+        raise UnpicklingError(f'Unsupported global: GLOBAL getattr({owner!r}, {name!r})')
+    return getattr(owner, name)
+
+
 def checkpoint_globals() -> list:
-    """The Python objects that mmengine's checkpoints hold beside tensors: log history, numpy arrays and scalars, slices."""
+    """The Python objects that mmengine's checkpoints hold beside tensors: log history, numpy arrays and scalars, slices.
+
+    ``getattr``, as pickled, becomes a function that gives a ``HistoryBuffer`` its own statistics and refuses everything else.
+    """
     from mmengine.logging.history_buffer import HistoryBuffer
     multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
     dtypes = {type(np.dtype(name)) for name in ('bool', 'int8', 'int16', 'int32', 'int64', 'uint8', 'uint16', 'uint32', 'uint64', 'float16',
                                                 'float32', 'float64', 'S', 'U')}
-    return [HistoryBuffer, multiarray._reconstruct, multiarray.scalar, np.ndarray, np.dtype, *sorted(dtypes, key=lambda t: t.__name__), slice]
+    return [HistoryBuffer, multiarray._reconstruct, multiarray.scalar, np.ndarray, np.dtype, *sorted(dtypes, key=lambda t: t.__name__), slice,
+            _statistic_of_history]
+
+
+# torch knows an allowed object by module and name; pickle's protocol 2 writes getattr so
+_statistic_of_history.__module__, _statistic_of_history.__qualname__, _statistic_of_history.__name__ = 'builtins', 'getattr', 'getattr'
 
 
 def load_weights_only(file: Any, map_location: Any = None, weights_only: bool = True, **kwargs: Any) -> Any:
@@ -86,16 +102,14 @@ def load_weights_only(file: Any, map_location: Any = None, weights_only: bool = 
     """
     try:
         return torch.load(file, map_location=map_location, weights_only=True, **kwargs)
-    except UnpicklingError as error:
-        unsafe = re.search(r'(?:GLOBAL|Unsupported (?:global|class|operand)):? *(\S+)', str(error))
+    except Exception as error:
+        if isinstance(error, (FileNotFoundError, PermissionError)) or 'CUDA device' in str(error):  # says itself what is wrong
+            raise
+        unsafe = re.search(r'(?:GLOBAL|class|operand) (getattr\(.*\)|[^ ]+)', str(error)) if isinstance(error, UnpicklingError) else None
         if unsafe is not None:
             raise ValueError(f"The checkpoint {file} is not read because it holds the Python object '{unsafe[1]}' and reading it could run foreign "
-                             'code; save its state_dict alone with torch.save.') from None
-        raise ValueError(f'The checkpoint {file} is damaged or is no checkpoint; use a .pth file written by torch.save.') from None
-    except (EOFError, RuntimeError) as error:
-        if isinstance(error, EOFError) or 'PytorchStreamReader' in str(error) or 'zip archive' in str(error):
-            raise ValueError(f'The checkpoint {file} is damaged, perhaps an interrupted copy; copy or save it again.') from None
-        raise
+                             'code; save its state_dict alone with torch.save.') from error
+        raise ValueError(f'The checkpoint {file} is damaged or is no checkpoint; copy or save it again.') from error
 
 
 class _SafeTorch(ModuleType):

@@ -24,6 +24,9 @@ class PanopticCheckpointCheckHook(Hook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         path = 'of this run' if runner._load_from is None else runner._load_from
+        if not isinstance(checkpoint, dict):
+            raise ValueError(f'The checkpoint {path} holds a {type(checkpoint).__name__}, not the tensors of a model by name; use a .pth file that '
+                             'training wrote.')
         stored = checkpoint.get('state_dict', checkpoint)
         stored = {re.sub(r'^module\.', '', key): value for key, value in stored.items() if hasattr(value, 'shape')}
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
