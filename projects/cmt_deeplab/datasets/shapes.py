@@ -136,8 +136,8 @@ class _Canvas:
         for k, name in enumerate(self.classes):
             first = _far_colour(rng, self.colours or [rng.uniform(15, 240, 3)])
             second = _far_colour(rng, [first])
-            blend = texture(name, side, rng)[..., None]
-            self.image = np.where((self.owner == k)[..., None], first + blend * (second - first), self.image)
+            blend, mine = texture(name, side, rng), self.owner == k
+            self.image[mine] = first.astype(np.float32) + blend[mine, None] * (second - first).astype(np.float32)
             self.colours.append((first + second) / 2)
         self.crowds: List[int] = []
         self.area: Dict[int, int] = {}  # of each thing inside the image, when drawn
@@ -171,8 +171,8 @@ class _Canvas:
         colour = _far_colour(self.rng, [self.colours[i] for i in under])
         self.owner[place][inside] = k
         shading = self.rng.uniform(-12, 12)
-        rows = np.linspace(-1, 1, inside.shape[0])[:, None, None]
-        self.image[place] = np.where(inside[..., None], colour + shading * rows, self.image[place])
+        rows = np.linspace(-1, 1, inside.shape[0], dtype=np.float32)[:, None, None]
+        np.copyto(self.image[place], colour.astype(np.float32) + np.float32(shading) * rows, where=inside[..., None])
         self.classes.append(name)
         self.colours.append(colour)
         self.area[k], self.radius[k], self.rgb[k] = int(inside.sum()), radius, colour
@@ -280,7 +280,7 @@ def _finish(canvas: _Canvas) -> Scene:
         x0, y0 = int(columns.min()), int(rows.min())
         segments.append(dict(id=int(segment_ids[k]), category_id=CATEGORY_IDS[name], area=len(rows), iscrowd=int(k in canvas.crowds),
                              bbox=[x0, y0, int(columns.max()) - x0 + 1, int(rows.max()) - y0 + 1]))
-    image = canvas.image + rng.normal(0, canvas.preset.noise, (side, side, 3))
+    image = canvas.image + canvas.preset.noise * rng.standard_normal((side, side, 3), dtype=np.float32)
     things = [Thing(segment_id=int(segment_ids[k]), shape=canvas.classes[k], radius=canvas.radius[k], hidden=float(hidden[k]),
                     colour=tuple(int(c) for c in canvas.rgb[k])) for k in canvas.area]
     return Scene(image=image.clip(0, 255).astype(np.uint8), ids=lut[labelled], segments_info=segments, things=things)
