@@ -81,6 +81,8 @@ def load_config(args: argparse.Namespace, data: Path):
                     scheduler[end] = round(scheduler[end] * share)
         # A warm-up or decay shorter than an iteration is none.
         cfg.param_scheduler = [s for s in cfg.get('param_scheduler', ()) if s.get('end', args.iters) - s.get('begin', 0) >= 2]
+    # Enough points for a curve, whatever the length of the run.
+    cfg.default_hooks.logger.interval = max(1, min(cfg.default_hooks.logger.get('interval', 10), cfg.train_cfg.max_iters // 100))
     return cfg
 
 
@@ -101,7 +103,7 @@ def train(cfg, minutes: float):
     runner = QuietRunner.from_cfg(cfg)
     progress = PanopticProgressHook()
     recorder = PanopticPredictionRecorder(choose=lambda images: [image for _, image in best_median_worst(images)])
-    budget = PanopticTimeBudgetHook(minutes=minutes, stride=cfg.default_hooks.logger.get('interval', 10))
+    budget = PanopticTimeBudgetHook(minutes=minutes, stride=cfg.default_hooks.logger.interval)
     for hook in (progress, recorder, budget):
         runner.register_hook(hook)
     runner.train()
@@ -132,7 +134,7 @@ def charts(runner, progress) -> Tuple[List[str], List[str]]:
         return f'{max(past, default=0) / 60:.1f} min'
 
     def loss_chart(name: str, title: str, **size: Any) -> str:
-        points = history.train[name]
+        points = history.train.get(name, [])
         lines = [Series('raw', points, '#2f5fb3', faint=True), Series('', smooth(points, 0.08), '#2f5fb3')]
         return line_chart(lines, title=title, x_label='iteration', y_label=title, **size)
 

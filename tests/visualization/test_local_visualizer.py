@@ -18,16 +18,16 @@ def sample(segment_map: np.ndarray) -> DetDataSample:
     return result
 
 
-@pytest.mark.parametrize('name, draw_gt', [('PanopticLocalVisualizer', True), ('DetLocalVisualizer', False)])
-def test_our_and_mmdets_visualiser_draw_the_result(name, draw_gt, tmp_path):
+@pytest.mark.parametrize('name', ['PanopticLocalVisualizer', 'DetLocalVisualizer'])
+def test_our_and_mmdets_visualiser_draw_ground_truth_and_result(name, tmp_path):
     visualizer = VISUALIZERS.build(dict(type=name, name=f'test-{name}'))
     visualizer.dataset_meta = META
     segment_map = np.full((32, 32), 1)
     segment_map[8:24, 8:24] = 1000
     out = tmp_path / 'picture.png'
-    visualizer.add_datasample('image', np.full((32, 32, 3), 120, np.uint8), sample(segment_map), draw_gt=draw_gt, out_file=str(out))
+    visualizer.add_datasample('image', np.full((32, 32, 3), 120, np.uint8), sample(segment_map), out_file=str(out))
     picture = cv2.imread(str(out))
-    assert picture.shape[1] == (1 + draw_gt) * picture.shape[0] and len(np.unique(picture.reshape(-1, 3), axis=0)) > 3
+    assert picture.shape[1] == 2 * picture.shape[0] and len(np.unique(picture.reshape(-1, 3), axis=0)) > 3
 
 
 def test_an_image_without_a_segment_is_drawn_too(tmp_path):
