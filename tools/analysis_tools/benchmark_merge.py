@@ -7,14 +7,18 @@ are already at the padded input size, and with the resize to that size, which it
 """
 import argparse
 import statistics
+import sys
 import time
+from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 
-import cmt_deeplab  # noqa: F401
-from mmdet.registry import MODELS
-from mmdet.structures import DetDataSample
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))  # a clone that is not installed
+
+import cmt_deeplab  # noqa: E402,F401  isort: skip  # first: without compiled operators mmdet can only be imported after it
+from mmdet.registry import MODELS  # noqa: E402
+from mmdet.structures import DetDataSample  # noqa: E402
 
 
 def make_scene(num_slots: int, grid: int, num_segments: int, num_classes: int, contrast: float, noise: float) -> tuple:

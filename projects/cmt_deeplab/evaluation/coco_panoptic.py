@@ -58,14 +58,16 @@ def read_id_plane(path: str) -> np.ndarray:
 def segment_table(annotation: dict, *, path: str, categories, is_ground_truth: bool) -> SegmentTable:
     """The ``segments_info`` of one image of the JSON ``path`` as arrays; of two entries with one id the last counts, as in panopticapi."""
     fields = ('id', 'category_id', 'iscrowd', 'area') if is_ground_truth else ('id', 'category_id')
-    segments = {}
+    segments, image = {}, f'image {annotation["image_id"]}'
+    if not isinstance(annotation['segments_info'], list):
+        raise ValueError(f'{path}: "segments_info" of {image} is not a list: give a COCO panoptic JSON')
     for entry in annotation['segments_info']:
         for field in fields:
-            if field not in entry:
-                raise ValueError(f'{path}: a segment of image {annotation["image_id"]} has no "{field}": write the JSON again with it')
+            if not isinstance(entry, dict) or not isinstance(entry.get(field), (int, float)):
+                raise ValueError(f'{path}: a segment of {image} has no number "{field}": write the JSON again with it')
         if entry['category_id'] not in categories:
-            raise ValueError(f'{path}: segment {entry["id"]} of image {annotation["image_id"]} has the category_id {entry["category_id"]}, '
-                             'which is not among the categories of the ground truth: map the categories first')
+            raise ValueError(f'{path}: segment {entry["id"]} of {image} has the category_id {entry["category_id"]}, which is not among the '
+                             'categories of the data set: map the categories first')
         segments[entry['id']] = entry
     table = {field: np.array([entry[field] for entry in segments.values()], dtype=np.int64) for field in fields}
     return SegmentTable(table['id'], table['category_id'], table.get('iscrowd'), table.get('area'))

@@ -41,7 +41,7 @@ def joint_histogram(gt_plane: np.ndarray, pred_plane: np.ndarray) -> Tuple[np.nd
     """Pixels that each pair of ids shares: ``(gt_ids (G,), pred_ids (P,), counts (G, P) int64)``, both lists of ids ascending.
 
     Label planes are piecewise constant, so the planes are cut into runs where neither changes; only the ids of the runs, some thousands
-    instead of some hundred thousand pixels, are sorted. Raises ValueError if the planes differ in shape.
+    instead of some hundred thousand pixels, are ranked. Raises ValueError if the planes differ in shape.
     """
     if gt_plane.shape != pred_plane.shape:
         raise ValueError(f'the prediction has shape {pred_plane.shape} but the ground truth has {gt_plane.shape}')
@@ -49,12 +49,28 @@ def joint_histogram(gt_plane: np.ndarray, pred_plane: np.ndarray) -> Tuple[np.nd
     cuts = np.flatnonzero((gt[1:] != gt[:-1]) | (pred[1:] != pred[:-1])) + 1
     starts = np.concatenate([np.zeros(min(gt.size, 1), dtype=cuts.dtype), cuts])
     lengths = np.diff(starts, append=gt.size)
-    gt_ids, gt_rank = np.unique(gt[starts], return_inverse=True)
-    pred_ids, pred_rank = np.unique(pred[starts], return_inverse=True)
-    pair = gt_rank.reshape(-1) * len(pred_ids) + pred_rank.reshape(-1)
+    gt_ids, gt_rank = _rank(gt[starts])
+    pred_ids, pred_rank = _rank(pred[starts])
+    pair = gt_rank * len(pred_ids) + pred_rank
     # float64 weights hold pixel counts exactly
     counts = np.bincount(pair, weights=lengths, minlength=len(gt_ids) * len(pred_ids))
-    return gt_ids.astype(np.int64), pred_ids.astype(np.int64), counts.astype(np.int64).reshape(len(gt_ids), len(pred_ids))
+    return gt_ids, pred_ids, counts.astype(np.int64).reshape(len(gt_ids), len(pred_ids))
+
+
+def _rank(values: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """The different values (G,) int64, ascending, and the place of each value among them; by a table where their range is small."""
+    values = values.astype(np.int64)
+    low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
+    if not len(values) or high - low >= 1 << 18:
+        ids, rank = np.unique(values, return_inverse=True)
+        return ids, rank.reshape(-1)
+    values -= low
+    present = np.zeros(high - low + 1, dtype=bool)
+    present[values] = True
+    ids = np.flatnonzero(present)
+    place = np.empty(len(present), dtype=np.int64)
+    place[ids] = np.arange(len(ids))
+    return ids + low, place[values]
 
 
 def _positions(wanted: np.ndarray, ids: np.ndarray) -> np.ndarray:
