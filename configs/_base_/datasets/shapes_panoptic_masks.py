@@ -1,12 +1,11 @@
 """The generated scenes of shapes_panoptic.py for mmdet's own models: the same files, index planes and transforms, masks made at the very end.
 
-Test images carry no ground truth: the metric reads the panoptic PNG of each image. Sides are of mmdet's kind, multiples of 32.
+Test images carry no ground truth: the metric reads the panoptic PNG of each image.
 """
 _base_ = './shapes_panoptic.py'
-image_size = (96, 96)
 train_pipeline = [*_base_.train_pipeline[:-1], dict(type='IndexMapToMasks'), dict(type='PackDetInputs')]
 test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PanopticResize'), dict(type='PackDetInputs')]
 
-train_dataloader = dict(dataset=dict(image_size=image_size, pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(image_size=image_size, pipeline=test_pipeline))
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
