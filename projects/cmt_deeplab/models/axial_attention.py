@@ -3,6 +3,7 @@ from typing import Optional
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from .conv_norm import ConvNorm
 from .norm import DEFAULT_NORM, build_norm
@@ -64,42 +65,54 @@ class AxialAttention(nn.Module):
         self.retrieved_norm = build_norm(norm_cfg, 2 * value_depth)
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, _, length = x.shape
-        # Channels-last inside, (B, L, C) in memory: every copy, forward and backward, moves whole rows.
+        heads, length = self.num_heads, x.shape[2]
+        # Channels-last inside, (B, L, C) in memory: every copy, forward and backward, moves whole rows. Heads come before the batch, so
+        # that the three similarities of all heads are three blocks of one tensor.
         qkv = self.qkv(x.unsqueeze(2)).squeeze(2).transpose(1, 2)  # (B, L, C)
-        parts = qkv.split([self.key_depth, self.key_depth, self.value_depth], dim=-1)
-        queries, keys, values = (part.transpose(0, 1) for part in parts)  # (L, B, .)
+        parts = qkv.split([self.key_depth, self.key_depth, self.value_depth], dim=2)
+        queries, keys, values = (part.unflatten(2, (heads, -1)).permute(1, 2, 0, 3) for part in parts)  # (L, h, B, d)
         backwards = torch.arange(length - 1, -1, -1, device=x.device)  # the order m' of RelativePositions; the softmax does not mind
-        queries = queries.reshape(length, batch * self.num_heads, -1)  # (L, Bh, d)
-        keys = keys.index_select(0, backwards).view(length, batch * self.num_heads, -1)  # (L, Bh, d)
-        values = values.index_select(0, backwards).view(length, batch * self.num_heads, -1)  # (L, Bh, dv)
-        weights = self._weights(self.similarity_norm(self._similarities(queries, keys)), values.dtype)
+        queries = queries.flatten(1, 2)  # (L, hB, d)
+        keys = keys.index_select(0, backwards).flatten(1, 2)
+        values = values.index_select(0, backwards).flatten(1, 2)
+        weights = self._weights(self._normalise(self._similarities(queries, keys)), values.dtype)
         retrieved = self.retrieved_norm(self._retrieve(weights, values)).squeeze(2).transpose(1, 2)  # (B, L, 2 value_depth)
         return retrieved.unflatten(2, (2, self.value_depth)).sum(2).transpose(1, 2)
 
     # Separate functions: what they leave behind is freed before the next norm runs.
 
     def _similarities(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """(B, 3 h, L, L): content and query terms [l, m'], key term [m', l], the way its product comes out; a norm does not mind."""
+        """(3, hB, L, L): content and query terms [., l, m'], key term [., m', l] the way its product comes out; a norm does not mind."""
         length = queries.shape[0]
         content = torch.bmm(queries.transpose(0, 1), keys.permute(1, 2, 0))
         from_query = torch.bmm(queries, self.query_positions(length)).transpose(0, 1)
         from_key = torch.bmm(keys, self.key_positions(length)).transpose(0, 1)
-        return torch.cat([term.unflatten(0, (-1, self.num_heads)) for term in (content, from_query, from_key)], dim=1)
+        return torch.stack([content, from_query, from_key])
+
+    def _normalise(self, similarities: Tensor) -> Tensor:
+        """The norm of 3 h channels over (3, hB, L, L)."""
+        by_channel = similarities.unflatten(1, (self.num_heads, -1)).flatten(0, 1)  # (3h, B, L, L)
+        if isinstance(self.similarity_norm, _BatchNorm):  # one statistic for the batch: it may count as positions, which saves a copy
+            normed = self.similarity_norm(by_channel.flatten(1, 2).unsqueeze(0))
+        else:
+            normed = self.similarity_norm(by_channel.transpose(0, 1)).transpose(0, 1)
+        return normed.reshape(similarities.shape)
 
     def _weights(self, similarities: Tensor, dtype: torch.dtype) -> Tensor:
-        """(Bh, L, L) = [., l, m'], summing to 1 over m'."""
-        content, from_query, from_key = similarities.chunk(3, dim=1)
-        logits = content.float() + from_query + from_key.transpose(-1, -2)
-        return logits.flatten(0, 1).softmax(-1).to(dtype)
+        """(hB, L, L) = [., l, m'], summing to 1 over m'."""
+        content, from_query, from_key = similarities.unbind()
+        at_least_fp32 = torch.promote_types(similarities.dtype, torch.float32)
+        logits = content.to(at_least_fp32) + from_query + from_key.transpose(1, 2)
+        return logits.softmax(-1).to(dtype)
 
     def _retrieve(self, weights: Tensor, values: Tensor) -> Tensor:
         """(B, 2 value_depth, 1, L), channels-last: the attended values, then the attended positions."""
-        length = weights.shape[-1]
-        content = torch.bmm(weights, values.transpose(0, 1)).unflatten(0, (-1, self.num_heads)).transpose(1, 2)  # (B, L, h, dv)
-        positions = torch.bmm(weights.transpose(0, 1), self.value_positions(length).transpose(1, 2))  # (L, Bh, dv)
-        positions = positions.unflatten(1, (-1, self.num_heads)).transpose(0, 1)  # (B, L, h, dv)
-        return torch.cat([content, positions], dim=2).flatten(2).transpose(1, 2).unsqueeze(2)
+        heads, length = self.num_heads, weights.shape[-1]
+        content = torch.bmm(weights, values.transpose(0, 1))  # (hB, L, dv)
+        positions = torch.bmm(weights.transpose(0, 1), self.value_positions(length).transpose(1, 2))  # (L, hB, dv)
+        retrieved = torch.stack([content.unflatten(0, (heads, -1)).permute(1, 2, 0, 3), positions.unflatten(1, (heads, -1)).permute(2, 0, 1, 3)],
+                                dim=2)  # (B, L, 2, h, dv)
+        return retrieved.flatten(2).transpose(1, 2).unsqueeze(2)
 
 
 class AxialAttention2D(nn.Module):
@@ -119,10 +132,10 @@ class AxialAttention2D(nn.Module):
         self.width_axis = AxialAttention(value_depth, **shared)
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, channels, height, width = x.shape
-        columns = x.permute(0, 3, 2, 1).reshape(batch * width, height, channels).transpose(1, 2)  # (BW, C, H), channels-last
+        batch, _, _, width = x.shape
+        columns = x.permute(0, 3, 2, 1).contiguous().flatten(0, 1).transpose(1, 2)  # (BW, C, H), channels-last
         columns = self.height_axis(columns)[..., ::self.stride].unflatten(0, (batch, width))  # (B, W, C, H')
         height = columns.shape[-1]
-        rows = columns.permute(0, 3, 1, 2).reshape(batch * height, width, self.out_channels).transpose(1, 2)  # (BH', C, W), channels-last
+        rows = columns.permute(0, 3, 1, 2).contiguous().flatten(0, 1).transpose(1, 2)  # (BH', C, W), channels-last
         rows = self.width_axis(rows)[..., ::self.stride].unflatten(0, (batch, height))  # (B, H', C, W')
         return rows.transpose(1, 2)
