@@ -29,9 +29,9 @@ PASTES_ALL = {'model.merge.pixel_threshold': 0.06, 'model.merge.thing_threshold'
               'model.merge.overlap_threshold': 0., 'model.merge.thing_area': 0, 'model.merge.stuff_area': 0}
 KEEPS_ALL = {'model.test_cfg.object_mask_thr': 0., 'model.test_cfg.iou_thr': 0., 'model.test_cfg.filter_low_score': False}
 CLASSES = dict(num_things_classes=6, num_stuff_classes=5, num_classes=6, class_weight=[1.0] * 11 + [0.1])  # num_classes: of the box and mask heads
+R18 = {'model.backbone.depth': 18}
 FEW_LAYERS = {'model.panoptic_head.pixel_decoder.encoder.num_layers': 1, 'model.panoptic_head.transformer_decoder.num_layers': 2}
 PEERS = {'mask2former_r50_8xb2-50e_coco': FEW_LAYERS, 'mask2former_r50_1xb8_shapes': FEW_LAYERS, 'maskformer_r50_16xb1-75e_coco': FEW_LAYERS}
-R18 = {'model.backbone.depth': 18}
 CHANNELS = [64, 128, 256, 512]
 
 
@@ -101,6 +101,31 @@ def test_cmt_deeplab_with_another_part(name, shapes_root):
     train_step(config, model)
     figures = evaluate(config, model, truth_in_sample=True)
     assert 0 <= figures['coco_panoptic/PQ'] <= 100
+
+
+def test_accumulation_averaged_weights_and_tensorboard(shapes_root, tmp_path):
+    """Four iterations of the leaf are two optimiser steps; the curves are written and the checkpoint holds both sets of weights."""
+    pytest.importorskip('tensorboard', reason='the optional package tensorboard is not installed')
+    from mmdet.registry import RUNNERS
+    in_process = {f'{split}_dataloader.{key}': value for split in ('train', 'val')
+                  for key, value in (('num_workers', 0), ('persistent_workers', False), ('dataset.type', 'ShapesPanopticDataset'))}
+    config = config_on_shapes('cmt-deeplab_r50_4xb8-accum2-ema-150k_coco-641', shapes_root, 33, {
+        'model.data_preprocessor.size': (33, 33), 'train_dataloader.batch_size': 2, 'train_cfg.max_iters': 4, 'log_level': 'ERROR',
+        'default_hooks.logger.interval': 1, 'work_dir': str(tmp_path), **in_process, **SMALL_DECODER, **SMALL_AXIAL, **R18,
+        'model.backbone.base_channels': 8, 'model.backbone.stem_channels': 8})
+    for key in ('val_dataloader', 'val_evaluator', 'val_cfg', 'test_dataloader', 'test_evaluator', 'test_cfg'):
+        config[key] = None
+    steps = []
+    runner = RUNNERS.build(config)
+    optim_wrapper = runner.build_optim_wrapper(config.optim_wrapper)
+    optim_wrapper.optimizer.register_step_post_hook(lambda *_: steps.append(runner.iter))
+    runner.optim_wrapper = optim_wrapper
+    runner.train()
+    assert steps == [1, 3]
+    assert list(tmp_path.rglob('events.out.tfevents.*'))
+    checkpoint = torch.load(tmp_path / 'iter_4.pth', weights_only=True)
+    centres = 'panoptic_head.transformer_decoder.centres'
+    assert not torch.equal(checkpoint['state_dict'][centres], checkpoint['ema_state_dict'][f'module.{centres}'])
 
 
 @pytest.mark.parametrize('name', PEERS)
