@@ -23,8 +23,9 @@ def assert_same(ours, theirs):
     for key in ('gt_bboxes_labels', 'gt_ignore_flags', 'gt_seg_map'):
         assert ours[key].dtype == theirs[key].dtype and ours[key].shape == theirs[key].shape, key
         assert (ours[key] == theirs[key]).all(), key
-    assert ours['gt_bboxes'].tensor.dtype == theirs['gt_bboxes'].tensor.dtype and ours['gt_bboxes'].tensor.shape == theirs['gt_bboxes'].tensor.shape
-    return abs(ours['gt_bboxes'].tensor - theirs['gt_bboxes'].tensor).amax(1) if len(ours['gt_bboxes']) else torch.zeros(0)
+    boxes, expected = ours['gt_bboxes'].tensor, theirs['gt_bboxes'].tensor
+    assert boxes.dtype == expected.dtype and boxes.shape == expected.shape
+    return abs(boxes - expected).amax(1) if len(boxes) else torch.zeros(0)
 
 
 def test_as_mmdet_on_generated_scenes(shapes_root):

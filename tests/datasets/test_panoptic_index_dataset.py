@@ -181,7 +181,8 @@ def first_segment(content):
 @pytest.mark.parametrize('change, message', [
     (lambda c: [1, 2], 'is not a panoptic annotation file, it holds a list'),
     (lambda c: c.pop('categories') and None, "it has no list 'categories'"),
-    (lambda c: [a.pop('segments_info') for a in c['annotations']] and None, "no list 'segments_info': the data set needs the COCO panoptic format"),
+    (lambda c: [a.pop('segments_info') for a in c['annotations']] and None,
+     "no list 'segments_info': the data set needs the COCO panoptic format"),
     (lambda c: c['categories'][0].pop('isthing') and None, "has no 'isthing': say 1 for a thing"),
     (lambda c: c['images'][0].pop('height') and None, "images has no 'height'"),
     (lambda c: c['annotations'][0].pop('file_name') and None, "annotation has no 'file_name'"),
@@ -199,7 +200,8 @@ def test_wrong_annotation_file(root, edit, change, message):
 
 
 def test_detection_annotations_are_recognised(root, edit):
-    edit(lambda c: dict(images=c['images'], annotations=[dict(id=1, image_id=1, bbox=[0, 0, 1, 1], category_id=10)], categories=c['categories']))
+    boxes = [dict(id=1, image_id=1, bbox=[0, 0, 1, 1], category_id=10)]
+    edit(lambda c: dict(images=c['images'], annotations=boxes, categories=c['categories']))
     with pytest.raises(ValueError, match='panoptic_train2017.json, not instances_train2017.json') as error:
         build(root)
     one_sentence(error)

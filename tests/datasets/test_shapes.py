@@ -3,12 +3,14 @@ import json
 import runpy
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from cmt_deeplab.datasets.shapes import CATEGORY_IDS, PRESETS, STUFF_CLASSES, THING_CLASSES, make_scene, scenes
+from cmt_deeplab.datasets.shape_forms import CATEGORY_IDS, STUFF_CLASSES, THING_CLASSES, shape_mask
+from cmt_deeplab.datasets.shapes import PRESETS, make_scene, scenes
 from cmt_deeplab.datasets.shapes_files import shapes_preset, write_shapes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -54,9 +56,6 @@ def test_a_third_of_the_things_is_occluded(drawn):
 
 def test_hidden_share_is_what_the_plane_shows():
     """Without void strips and crowds the visible pixels of a segment are its own area less the hidden share."""
-    from dataclasses import replace
-
-    from cmt_deeplab.datasets.shapes import shape_mask
     preset = replace(PRESETS['standard'], void_probability=0, crowd_probability=0)
     for scene in scenes(preset, number=20, seed=11):
         area = {s['id']: s['area'] for s in scene.segments_info}

@@ -69,8 +69,8 @@ def test_resize_keeps_image_and_plane_aligned():
     assert ((out['img'][..., 0] > 95) != (shifted == 3)).sum() > 100 or (shifted == out['gt_index_map']).all()
 
 
-@pytest.mark.parametrize('shape, size, expected', [((60, 80), (97, 97), (73, 97)), ((80, 60), (97, 97), (97, 73)), ((50, 200), (100, 200), (50, 200)),
-                                                  ((200, 50), (100, 200), (100, 25))])
+@pytest.mark.parametrize('shape, size, expected', [((60, 80), (97, 97), (73, 97)), ((80, 60), (97, 97), (97, 73)),
+                                                  ((50, 200), (100, 200), (50, 200)), ((200, 50), (100, 200), (100, 25))])
 def test_resize_fits_the_box(shape, size, expected):
     out = PanopticResize()(dict(img=np.zeros((*shape, 3), np.uint8), image_size=size))
     assert out['img'].shape[:2] == expected
@@ -139,7 +139,8 @@ def test_color_jitter_against_floating_point():
 
 def test_packing_for_training_drops_crowds_and_what_is_gone():
     results = blocks()
-    results['gt_segments_info'] = [segment(0, id=100), segment(1, crowd=True, id=101), segment(4, id=102), segment(2, id=103), segment(3, id=104)]
+    results['gt_segments_info'] = [segment(0, id=100), segment(1, crowd=True, id=101), segment(4, id=102), segment(2, id=103),
+                                    segment(3, id=104)]
     plane = results['gt_index_map'].copy()
     packed = PackPanopticInputs()(results)
     sample = packed['data_samples']

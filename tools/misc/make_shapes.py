@@ -1,4 +1,4 @@
-"""Write a generated panoptic data set in COCO format: python tools/misc/make_shapes.py [data/shapes] --preset quick --train 1000 --val 100."""
+"""Write a generated panoptic data set in COCO format: python tools/misc/make_shapes.py data/shapes --preset quick --train 1000."""
 import argparse
 import sys
 import time
@@ -31,7 +31,8 @@ def main() -> None:
         print(f'\r{args.root}: {done}/{total} images, {left:.0f} s left ', end=end, file=sys.stderr, flush=True)
 
     try:
-        write_shapes(args.root, preset=args.preset, num_train=args.train, num_val=args.val, seed=args.seed, size=args.size, progress=progress)
+        write_shapes(args.root, preset=args.preset, num_train=args.train, num_val=args.val, seed=args.seed, size=args.size,
+                     progress=progress)
     except (OSError, ValueError) as error:
         sys.exit(str(error))
 

@@ -10,8 +10,8 @@ image_size is (height, width) of the training crop and of the box that test imag
     model = dict(data_preprocessor=dict(size=image_size))
 With panoptic copy-paste:
     train_dataloader = dict(dataset=dict(pipeline={{_base_.copy_paste_pipeline}}))
-Another data set of the same format: data_root, and metainfo=dict(thing_classes=..., stuff_classes=...) or none to take the categories of the
-annotation file, in the three dataset dicts; num_things_classes and num_stuff_classes here.
+Another data set of the same format: data_root, and metainfo=dict(thing_classes=..., stuff_classes=...) or none to take the categories of
+the annotation file, in the three dataset dicts; num_things_classes and num_stuff_classes here.
 """
 dataset_type = 'PanopticIndexDataset'
 data_root = 'data/coco/'

@@ -26,8 +26,8 @@ class IndexMapToMasks(BaseTransform):
             raise ValueError('IndexMapToMasks finds no index plane: put LoadPanopticIndexMap before it.')
         plane, segments = results['gt_index_map'], results['gt_segments_info']
         if any(s['label'] == self.ignore_index for s in segments):
-            raise ValueError(f'The label {self.ignore_index} is a class of the data set and ignore_index of IndexMapToMasks: set ignore_index '
-                             'to a number that is no label.')
+            raise ValueError(f'The label {self.ignore_index} is a class of the data set and ignore_index of IndexMapToMasks: set '
+                             'ignore_index to a number that is no label.')
         masks, boxes, labels = [], [], []
         for k, segment in enumerate(segments):
             if not segment['is_thing'] or segment['is_crowd']:

@@ -42,8 +42,8 @@ class LoadPanopticIndexMap(BaseTransform):
         self._check_size(png.shape[:2], results, path)
         plane, unknown, unseen = index_plane(png_ids(png), [s['id'] for s in segments])
         if len(unknown):
-            raise ValueError(f'{path} holds the segment id {_listed(unknown)}, which segments_info of image {results.get("img_id")} does not '
-                             'list: annotation file and PNG folder must come from the same release.')
+            raise ValueError(f'{path} holds the segment id {_listed(unknown)}, which segments_info of image {results.get("img_id")} does '
+                             'not list: annotation file and PNG folder must come from the same release.')
         if len(unseen):
             raise ValueError(f'segments_info of image {results.get("img_id")} lists the segment id {_listed(unseen)}, which no pixel of '
                              f'{path} has: annotation file and PNG folder must come from the same release.')

@@ -45,7 +45,8 @@ class PackPanopticInputs(BaseTransform):
     """
 
     def __init__(self, *, crowd_as_void: bool = True,
-                 meta_keys: Sequence[str] = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')) -> None:
+                 meta_keys: Sequence[str] = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip',
+                                             'flip_direction')) -> None:
         self.crowd_as_void = crowd_as_void
         self.meta_keys = tuple(meta_keys)
 
@@ -68,8 +69,8 @@ class PackPanopticInputs(BaseTransform):
                                  'evaluation.')
             plane, segments = drop_crowds_and_absent(plane, segments)
         elif plane.shape != tuple(results['ori_shape'][:2]):
-            raise ValueError(f'The index plane is {plane.shape} but the original image {tuple(results["ori_shape"][:2])}: for evaluation put '
-                             'LoadPanopticIndexMap after the resize.')
+            raise ValueError(f'The index plane is {plane.shape} but the original image {tuple(results["ori_shape"][:2])}: for evaluation '
+                             'put LoadPanopticIndexMap after the resize.')
         labels = [s['label'] for s in segments]
         sample.gt_panoptic_seg = PanopticIndexData(
             metainfo=dict(labels=tuple(labels), num_classes=results['num_classes']),

@@ -61,8 +61,8 @@ def _check_annotations(annotations: Sequence[dict], path: str) -> None:
                 raise ValueError(f'{path}: an annotation has no {key!r} ({_short(annotation)}): add it.')
         for segment in annotation['segments_info']:
             if not isinstance(segment, dict) or 'id' not in segment or 'category_id' not in segment:
-                raise ValueError(f'{path}: segments_info of image {annotation["image_id"]} has an entry {_short(segment)} where a dict with '
-                                 '\'id\' and \'category_id\' must stand: correct it.')
+                raise ValueError(f'{path}: segments_info of image {annotation["image_id"]} has an entry {_short(segment)} where a dict '
+                                 'with \'id\' and \'category_id\' must stand: correct it.')
             if not isinstance(segment['id'], int) or not 0 < segment['id'] < 2**24:
                 raise ValueError(f'{path}: image {annotation["image_id"]} has the segment id {segment["id"]!r}, but ids are whole numbers '
                                  'from 1 to 16777215, the colour R + 256 G + 65536 B in the PNG: correct it.')
@@ -91,8 +91,8 @@ def complete_metainfo(metainfo: dict) -> dict:
     """
     for key in ('thing_classes', 'stuff_classes'):
         if key not in metainfo:
-            raise ValueError(f'metainfo of the data set has no {key!r}: name thing_classes and stuff_classes, or leave metainfo out to take '
-                             'the categories of the annotation file.')
+            raise ValueError(f'metainfo of the data set has no {key!r}: name thing_classes and stuff_classes, or leave metainfo out to '
+                             'take the categories of the annotation file.')
     classes = (*metainfo['thing_classes'], *metainfo['stuff_classes'])
     if len(set(classes)) != len(classes):
         twice = sorted({name for name in classes if classes.count(name) > 1})
@@ -125,10 +125,10 @@ def segments_of(annotation: dict, labels: Dict[int, Optional[int]], names: Dict[
         label = labels.get(category_id)
         if label is None:
             if category_id not in labels:
-                raise ValueError(f'{path}: image {annotation["image_id"]} uses the category id {category_id}, which the file\'s categories do '
-                                 'not list: add it there.')
-            raise ValueError(f'{path}: image {annotation["image_id"]} uses the category {names[category_id]!r} (id {category_id}), which is '
-                             'unknown to the data set or thing in one and stuff in the other: correct metainfo of the data set.')
+                raise ValueError(f'{path}: image {annotation["image_id"]} uses the category id {category_id}, which the file\'s categories '
+                                 'do not list: add it there.')
+            raise ValueError(f'{path}: image {annotation["image_id"]} uses the category {names[category_id]!r} (id {category_id}), which '
+                             'is unknown to the data set or thing in one and stuff in the other: correct metainfo of the data set.')
         is_crowd, of_thing_class = bool(segment.get('iscrowd', 0)), label < num_things
         segments.append(dict(id=segment['id'], category=label, is_thing=of_thing_class and not is_crowd, of_thing_class=of_thing_class,
                              is_crowd=is_crowd, category_id=category_id, bbox=segment.get('bbox'), area=segment.get('area')))

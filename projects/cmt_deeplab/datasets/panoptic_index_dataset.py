@@ -8,7 +8,7 @@ from mmdet.registry import DATASETS
 
 from .image_file import check_image_file
 from .panoptic_annotations import category_labels, complete_metainfo, load_annotation_file, metainfo_of, segments_of
-from .shapes import STUFF_CLASSES, THING_CLASSES, categories
+from .shape_forms import STUFF_CLASSES, THING_CLASSES, categories
 
 
 @DATASETS.register_module()

@@ -9,11 +9,8 @@ from typing import Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 
-THING_CLASSES = ('disk', 'square', 'triangle', 'star', 'ring', 'cross')
-STUFF_CLASSES = ('stripes', 'checks', 'dots', 'grain', 'gradient')
-# Not contiguous and things not first by accident: readers of the format must map ids to labels.
-CATEGORY_IDS: Dict[str, int] = {name: 10 + 3 * i for i, name in enumerate(THING_CLASSES)}
-CATEGORY_IDS.update({name: 100 + 7 * i for i, name in enumerate(STUFF_CLASSES)})
+from .shape_forms import CATEGORY_IDS, STUFF_CLASSES, THING_CLASSES, shape_mask, texture
+
 OCCLUDED = 0.1  # a thing counts as occluded from this hidden share on
 MAX_HIDDEN = 0.55  # and is never hidden further than this
 MIN_STUFF_SHARE = 0.06  # of the image that every stuff region shows at least
@@ -54,52 +51,6 @@ class Scene:
     ids: np.ndarray  # (H, W) int32 segment ids of the panoptic PNG, 0 void
     segments_info: List[dict]  # COCO panoptic: id, category_id, area, bbox, iscrowd
     things: List[Thing]
-
-
-def shape_mask(shape: str, radius: float, angle: float) -> np.ndarray:
-    """Outline of one thing, (2r+1, 2r+1) bool, r = ceil(radius), rotated by ``angle`` radians."""
-    r = int(np.ceil(radius))
-    y, x = np.mgrid[-r:r + 1, -r:r + 1] / radius
-    u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
-    rho = np.hypot(u, v)
-    if shape == 'disk':
-        return rho <= 1
-    if shape == 'square':
-        return np.maximum(abs(u), abs(v)) <= np.sqrt(0.5)
-    if shape == 'triangle':
-        return np.maximum(v, np.maximum(-0.5 * v + 0.866 * u, -0.5 * v - 0.866 * u)) <= 0.5
-    if shape == 'star':
-        # Fold the five points onto one half point: inside is one side of the edge from the tip (1, 0) to the notch.
-        fold = abs((np.arctan2(v, u) + np.pi / 5) % (2 * np.pi / 5) - np.pi / 5)
-        notch = 0.42 * np.array([np.cos(np.pi / 5), np.sin(np.pi / 5)])
-        return (rho * np.cos(fold) - 1) * notch[1] - rho * np.sin(fold) * (notch[0] - 1) <= 0
-    if shape == 'ring':
-        return (rho <= 1) & (rho >= 0.55)
-    if shape == 'cross':
-        return (np.minimum(abs(u), abs(v)) <= 0.32) & (rho <= 1)
-    raise ValueError(f'unknown shape {shape!r}; choose one of {THING_CLASSES}')
-
-
-def texture(name: str, side: int, rng: np.random.Generator) -> np.ndarray:
-    """Blend factor in [0, 1] between the two colours of a stuff region, (side, side) float."""
-    y, x = np.mgrid[:side, :side].astype(np.float32)
-    angle, phase = rng.uniform(0, np.pi), rng.uniform(0, 10, 2)
-    u, v = np.cos(angle) * x + np.sin(angle) * y + phase[0], np.cos(angle) * y - np.sin(angle) * x + phase[1]
-    if name == 'stripes':
-        return (u % (period := rng.uniform(6, 10)) < period / 2).astype(np.float32)
-    if name == 'checks':
-        period = rng.uniform(9, 14)
-        return ((u % period < period / 2) ^ (v % period < period / 2)).astype(np.float32)
-    if name == 'dots':
-        period = rng.uniform(7, 10)
-        return (np.hypot(u % period - period / 2, v % period - period / 2) < 0.28 * period).astype(np.float32)
-    if name == 'grain':
-        coarse = rng.random(((side + 1) // 2, (side + 1) // 2), dtype=np.float32)
-        return coarse.repeat(2, 0).repeat(2, 1)[:side, :side]
-    if name == 'gradient':
-        ramp = u - u.min()
-        return ramp / ramp.max()
-    raise ValueError(f'unknown texture {name!r}; choose one of {STUFF_CLASSES}')
 
 
 def _far_colour(rng: np.random.Generator, others: Sequence[np.ndarray]) -> np.ndarray:
@@ -183,7 +134,7 @@ class _Canvas:
         return int(y), int(x)
 
     def put_thing(self, target: int = -1) -> bool:
-        """Draw one more thing: over ``target`` so that it becomes occluded, or (-1) so that nobody becomes so. False if no place was found."""
+        """Draw one more thing: over ``target`` so that it becomes occluded, or (-1) so that nobody does. False if no place was found."""
         rng, side, (low, high) = self.rng, self.preset.size, self.preset.radius
         name = THING_CLASSES[rng.integers(len(THING_CLASSES))]
         for attempt in range(40):
@@ -290,10 +241,3 @@ def scenes(preset: ShapesPreset, *, number: int, seed: int, split: int = 0) -> I
     """Yield ``number`` scenes; scene i depends on (seed, split, i) only."""
     for i in range(number):
         yield make_scene(preset, np.random.default_rng([seed, split, i]))
-
-
-def categories() -> List[dict]:
-    names = [*THING_CLASSES, *STUFF_CLASSES]
-    return [dict(id=CATEGORY_IDS[n], name=n, isthing=int(n in THING_CLASSES), supercategory='shape' if n in THING_CLASSES else 'texture',
-                 color=[37 * (i + 2) % 256, 91 * (i + 1) % 256, 151 * (i + 3) % 256]) for i, n in enumerate(names)]
-

@@ -7,7 +7,8 @@ from typing import Callable, Optional, Union
 import cv2
 import numpy as np
 
-from .shapes import PRESETS, ShapesPreset, categories, scenes
+from .shape_forms import categories
+from .shapes import PRESETS, ShapesPreset, scenes
 
 SPLITS = ('train', 'val')
 
@@ -23,8 +24,8 @@ def shapes_preset(name: str, *, size: Optional[int] = None) -> ShapesPreset:
     return PRESETS[name] if size is None else replace(PRESETS[name], size=size)
 
 
-def write_shapes(root: Union[str, Path], *, preset: Union[str, ShapesPreset] = 'quick', num_train: int = 1000, num_val: int = 100, seed: int = 0,
-                 size: Optional[int] = None, progress: Optional[Callable[[int, int], None]] = None) -> None:
+def write_shapes(root: Union[str, Path], *, preset: Union[str, ShapesPreset] = 'quick', num_train: int = 1000, num_val: int = 100,
+                 seed: int = 0, size: Optional[int] = None, progress: Optional[Callable[[int, int], None]] = None) -> None:
     """Write ``{train,val}2017/*.png`` and ``annotations/panoptic_{train,val}2017{.json,/*.png}`` under ``root``.
 
     The two splits share no scene. ``progress(done, total)`` is called after each image. An existing data set made by the same call is left
@@ -35,7 +36,8 @@ def write_shapes(root: Union[str, Path], *, preset: Union[str, ShapesPreset] = '
     for split, number in enumerate((num_train, num_val)):
         name = f'{SPLITS[split]}2017'
         annotation_file = root / 'annotations' / f'panoptic_{name}.json'
-        recipe = dict(generator='cmt_deeplab shapes 1', seed=seed, split=split, number=number, preset=json.loads(json.dumps(asdict(preset))))
+        settings = json.loads(json.dumps(asdict(preset)))  # as it reads back: tuples become lists
+        recipe = dict(generator='cmt_deeplab shapes 1', seed=seed, split=split, number=number, preset=settings)
         if _made_by(annotation_file) == recipe:
             done += number
             if progress:

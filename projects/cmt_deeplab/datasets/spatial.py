@@ -98,7 +98,7 @@ class PanopticRandomFlip(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PanopticRandomCrop(BaseTransform):
-    """Cut a window of ``crop_size`` (height, width), by default the data set's ``image_size``, anywhere; smaller images stay as they are."""
+    """Cut a window of ``crop_size`` (height, width), by default the data set's ``image_size``, anywhere; smaller images stay."""
 
     def __init__(self, *, crop_size: Optional[Sequence[int]] = None) -> None:
         self.crop_size = crop_size
@@ -129,7 +129,8 @@ class PanopticLargeScaleJitter(PanopticRandomCrop):
     def __init__(self, *, crop_size: Optional[Sequence[int]] = None, scale_range: Tuple[float, float] = (0.3, 1.7)) -> None:
         super().__init__(crop_size=crop_size)
         if not 0 < scale_range[0] <= scale_range[1]:
-            raise ValueError(f'scale_range={tuple(scale_range)} of PanopticLargeScaleJitter is no range: give (low, high) with 0 < low <= high.')
+            raise ValueError(f'scale_range={tuple(scale_range)} of PanopticLargeScaleJitter is no range: give (low, high) with 0 < low '
+                             '<= high.')
         self.scale_range = tuple(scale_range)
 
     @cache_randomness

@@ -36,8 +36,8 @@ def check_class_counts(counts: Counts, dataset, name: str) -> None:
         source = getattr(dataset, 'ann_file', type(dataset).__name__)
         raise ValueError(
             f'The model has num_things_classes={counts[0]} and num_stuff_classes={counts[1]}, but {name}.dataset ({source}) has {found[0]} '
-            f'thing and {found[1]} stuff classes: set the config variables num_things_classes={found[0]} and num_stuff_classes={found[1]}, or '
-            f'correct {name}.dataset.metainfo.')
+            f'thing and {found[1]} stuff classes: set the config variables num_things_classes={found[0]} and num_stuff_classes={found[1]}, '
+            f'or correct {name}.dataset.metainfo.')
 
 
 def check_same_classes(first, second, names: Tuple[str, str]) -> None:
