@@ -28,10 +28,11 @@ SWAPS = {
 PASTES_ALL = {'model.merge.pixel_threshold': 0.06, 'model.merge.thing_threshold': 0., 'model.merge.stuff_threshold': 0.,
               'model.merge.overlap_threshold': 0., 'model.merge.thing_area': 0, 'model.merge.stuff_area': 0}
 KEEPS_ALL = {'model.test_cfg.object_mask_thr': 0., 'model.test_cfg.iou_thr': 0., 'model.test_cfg.filter_low_score': False}
-CLASSES = dict(num_things_classes=6, num_stuff_classes=5, num_classes=6, class_weight=[1.0] * 11 + [0.1])  # num_classes: of the box and mask heads
+# num_classes is that of the box and mask heads
+CLASSES = dict(num_things_classes=6, num_stuff_classes=5, num_classes=6, class_weight=[1.0] * 11 + [0.1])
 R18 = {'model.backbone.depth': 18}
 FEW_LAYERS = {'model.panoptic_head.pixel_decoder.encoder.num_layers': 1, 'model.panoptic_head.transformer_decoder.num_layers': 2}
-PEERS = {'mask2former_r50_8xb2-50e_coco': FEW_LAYERS, 'mask2former_r50_1xb8_shapes': FEW_LAYERS, 'maskformer_r50_16xb1-75e_coco': FEW_LAYERS}
+PEERS = ('mask2former_r50_8xb2-50e_coco', 'mask2former_r50_1xb8_shapes', 'maskformer_r50_16xb1-75e_coco')
 CHANNELS = [64, 128, 256, 512]
 
 
@@ -95,7 +96,8 @@ def test_cmt_deeplab_with_another_part(name, shapes_root):
     from mmdet.registry import MODELS
     if 'convnext' in name:
         pytest.importorskip('timm', reason='the optional package timm is not installed')
-    config = config_on_shapes(name, shapes_root, 97, {'model.data_preprocessor.size': (97, 97), **SMALL_DECODER, **PASTES_ALL, **SWAPS[name]})
+    changes = {'model.data_preprocessor.size': (97, 97), **SMALL_DECODER, **PASTES_ALL, **SWAPS[name]}
+    config = config_on_shapes(name, shapes_root, 97, changes)
     torch.manual_seed(0)
     model = MODELS.build(config.model)
     train_step(config, model)
@@ -131,7 +133,7 @@ def test_accumulation_averaged_weights_and_tensorboard(shapes_root, tmp_path):
 @pytest.mark.parametrize('name', PEERS)
 def test_mmdet_peer_on_our_data_and_metric(name, shapes_root):
     from mmdet.registry import MODELS
-    changes = {'model.panoptic_head.in_channels': CHANNELS, 'model.panoptic_head.num_queries': 20, **R18, **KEEPS_ALL, **PEERS[name]}
+    changes = {'model.panoptic_head.in_channels': CHANNELS, 'model.panoptic_head.num_queries': 20, **R18, **KEEPS_ALL, **FEW_LAYERS}
     config = config_on_shapes(name, shapes_root, 96, changes)
     torch.manual_seed(0)
     model = MODELS.build(config.model)

@@ -1,4 +1,4 @@
-"""The generated scenes of shapes_panoptic.py for mmdet's own models: the same files, index planes and transforms, masks made at the very end.
+"""The generated scenes of shapes_panoptic.py for mmdet's own models: the same planes and transforms, masks made at the end.
 
 Test images carry no ground truth: the metric reads the panoptic PNG of each image.
 """
