@@ -25,6 +25,6 @@ model = dict(
             layer=[dict(type='MaXLayer', drop_path=rate, **(narrow if stage < 3 else wide))
                    for stage, rate in enumerate((0.1, 0.15, 0.15, 0.15, *(0.2,) * 15))]),
         predictor=dict(centre_hidden_channels=512),
-        semantic_head=dict(rates=None, fuse=(), fuse_channels=(), coarsest_act_cfg=_base_.act_cfg),
+        semantic_head=dict(rates=None, fuse=(), fuse_channels=()),
         semantic_stage=14))
 del wide, narrow
