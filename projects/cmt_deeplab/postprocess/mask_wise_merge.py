@@ -5,6 +5,7 @@ import numpy as np
 import torch
 from mmdet.registry import MODELS
 from torch import Tensor
+from torch.nn import functional as F
 
 from .occupancy import measure_occupancy
 from .resize import Geometry
@@ -43,21 +44,21 @@ class PanopticMaskWiseMerge(SlotMerge):
     def merge(self, table: Tensor, confidence: np.ndarray, label: np.ndarray, geometry: Geometry) -> PanopticResult:
         num_candidates = len(label)
 
-        def hold(probability: Tensor) -> Tuple[Tensor, Tensor]:
-            return probability, torch.gt(probability, self.pixel_threshold, out=torch.empty_like(probability))
+        def keep(probability: Tensor) -> Tensor:
+            return F.threshold(probability, self.pixel_threshold, 0.0)
 
-        def occupy(logits: Tensor) -> Tuple[Tensor, Tensor]:
+        def occupy(logits: Tensor) -> Tensor:
             # every slot stays in the denominator; only the candidates are looked at
-            return hold(logits.softmax(-1)[:, :num_candidates])
+            return keep(logits.softmax(-1)[:, :num_candidates])
 
         if self.softmax_first:
             probability = table.softmax(-1)[:, :num_candidates].contiguous()
-            occupancy = measure_occupancy(probability, num_candidates, geometry, hold, two_step=self.two_step_resize)
+            occupancy = measure_occupancy(probability, num_candidates, geometry, keep, two_step=self.two_step_resize)
         else:
             occupancy = measure_occupancy(table, num_candidates, geometry, occupy, two_step=self.two_step_resize)
         if self.score_at_stride:
-            probability, held = occupy(self._inside_image(table, geometry))
-            mean = mean_probability((probability * held).sum(0, dtype=torch.float64).cpu().numpy(), held.sum(0).cpu().numpy())
+            kept = occupy(self._inside_image(table, geometry))
+            mean = mean_probability(kept.sum(0, dtype=torch.float64).cpu().numpy(), kept.count_nonzero(0).cpu().numpy())
         else:
             mean = mean_probability(occupancy.probability_sum, occupancy.slot_pixels)
         score = (confidence**self.class_weight * mean**self.mask_weight).astype(np.float32)

@@ -13,10 +13,10 @@ from torch import Tensor
 from .resize import Geometry, RowResizer
 
 BITS = 24  # slots a code plane: sums of powers of two up to this one are exact in float32
-CHUNK_ELEMENTS = dict(cpu=1 << 20, cuda=1 << 26)  # pixels x slots in flight: what stays in a CPU's cache; 256 MB on a GPU
+CHUNK_ELEMENTS = dict(cpu=1 << 19, cuda=1 << 26)  # pixels x slots in flight: what stays in a CPU's cache; 256 MB on a GPU
 
-# logits or probabilities of a chunk (pixels, N) -> probability (pixels, M) and 0/1 occupation (pixels, M) of the candidates
-Occupy = Callable[[Tensor], Tuple[Tensor, Tensor]]
+# resized rows of the table (pixels, N) -> probability (pixels, M) of each candidate where it holds the pixel, 0 elsewhere
+Occupy = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Occupancy:
     """
     sets: np.ndarray  # (U, M) bool: slot m belongs to set u
     set_pixels: np.ndarray  # (U,) int64
-    slot_pixels: np.ndarray  # (M,) float64
+    slot_pixels: np.ndarray  # (M,) int64
     probability_sum: np.ndarray  # (M,) float64: of each slot over the pixels it holds
     runs: Tuple[Tensor, Tensor]  # set index and length, (runs,) int64 each
 
@@ -47,20 +47,18 @@ def measure_occupancy(table: Tensor, num_candidates: int, geometry: Geometry, oc
         chosen = slice(group * BITS, min((group + 1) * BITS, num_candidates))
         bit[chosen, group] = 2.0**torch.arange(chosen.stop - chosen.start, device=device)
     codes = torch.empty(height * width, groups, device=device)
-    pixels = torch.zeros(num_candidates, dtype=torch.float64, device=device)
     total = torch.zeros(num_candidates, dtype=torch.float64, device=device)
     rows = max(1, CHUNK_ELEMENTS.get(device.type, CHUNK_ELEMENTS['cuda']) // (width * table.shape[1]))
     resize = RowResizer(geometry, rows=min(rows, height), two_step=two_step, device=device)
     for start in range(0, height, rows):
         stop = min(start + rows, height)
-        probability, held = occupy(resize(table, start, stop))
-        torch.mm(held, bit, out=codes[start * width:stop * width])
-        pixels += held.sum(0)
-        total += (probability * held).sum(0)
-    return _summarise(codes, num_candidates, pixels, total)
+        kept = occupy(resize(table, start, stop))
+        total += kept.sum(0)
+        torch.mm(torch.gt(kept, 0, out=torch.empty_like(kept)), bit, out=codes[start * width:stop * width])
+    return _summarise(codes, num_candidates, total)
 
 
-def _summarise(codes: Tensor, num_candidates: int, pixels: Tensor, total: Tensor) -> Occupancy:
+def _summarise(codes: Tensor, num_candidates: int, total: Tensor) -> Occupancy:
     """Codes (pixels, groups) are constant over long stretches: only the stretches are sorted into sets."""
     changes = (codes[1:] != codes[:-1]).any(1).nonzero()[:, 0] + 1
     starts = torch.cat([changes.new_zeros(1), changes])
@@ -73,7 +71,6 @@ def _summarise(codes: Tensor, num_candidates: int, pixels: Tensor, total: Tensor
         sets = torch.cat([sets[pairs >> BITS], (pairs & ((1 << BITS) - 1))[:, None]], 1)
     set_pixels = torch.zeros(len(sets), dtype=torch.int64, device=codes.device).index_add_(0, set_of_run, length)
     # from here on small tables on the host
-    sets = sets.cpu().numpy()
-    slot = np.arange(num_candidates)
-    return Occupancy((sets[:, slot // BITS] >> (slot % BITS) & 1).astype(bool), set_pixels.cpu().numpy(), pixels.cpu().numpy(),
-                     total.cpu().numpy(), (set_of_run, length))
+    sets, set_pixels, slot = sets.cpu().numpy(), set_pixels.cpu().numpy(), np.arange(num_candidates)
+    members = (sets[:, slot // BITS] >> (slot % BITS) & 1).astype(bool)
+    return Occupancy(members, set_pixels, set_pixels @ members, total.cpu().numpy(), (set_of_run, length))

@@ -2,9 +2,9 @@
 from typing import Tuple
 
 import numpy as np
-import torch
 from mmdet.registry import MODELS
 from torch import Tensor
+from torch.nn import functional as F
 
 from .occupancy import measure_occupancy
 from .resize import Geometry
@@ -34,11 +34,10 @@ class PanopticPixelWiseMerge(SlotMerge):
     def merge(self, table: Tensor, confidence: np.ndarray, label: np.ndarray, geometry: Geometry) -> PanopticResult:
         num_candidates = len(label)
 
-        def occupy(logits: Tensor) -> Tuple[Tensor, Tensor]:
+        def occupy(logits: Tensor) -> Tensor:
             candidates = logits[:, :num_candidates]
-            probability = candidates.softmax(-1)
-            held = (candidates >= logits.amax(-1, keepdim=True)) & (probability > self.pixel_threshold)
-            return probability, held.float()
+            kept = F.threshold(candidates.softmax(-1), self.pixel_threshold, 0.0)
+            return kept.masked_fill_(candidates < logits.amax(-1, keepdim=True), 0.0)
 
         occupancy = measure_occupancy(table, num_candidates, geometry, occupy, two_step=self.two_step_resize)
         score = (confidence * mean_probability(occupancy.probability_sum, occupancy.slot_pixels)).astype(np.float32)

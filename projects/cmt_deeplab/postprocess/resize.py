@@ -68,11 +68,15 @@ class RowResizer:
                                                                       for index, weight in taps]
         self._grid, self._width = geometry.grid, geometry.output[1]
         first = torch.arange(rows, dtype=torch.int32, device=device)[:, None, None] * geometry.grid[1]
-        self._columns = (first + columns).view(-1, columns.shape[1])  # (rows*W_o, T)
-        self._column_weights = column_weights.repeat(rows, 1)
+        self._columns = (first + columns).flatten()  # (rows*W_o*T)
+        self._column_weights = column_weights.flatten().repeat(rows)
+        # where each pixel's bag begins
+        self._bags = torch.arange(rows * self._width, dtype=torch.int32, device=device) * columns.shape[1]
+        self._taps = columns.shape[1]
 
     def __call__(self, table: Tensor, start: int, stop: int) -> Tensor:
         """Output rows ``start`` to ``stop`` as (pixels, channels), row by row."""
         lines = F.embedding_bag(self._rows[start:stop], table.view(self._grid[0], -1), per_sample_weights=self._row_weights[start:stop], mode='sum')
         pixels = (stop - start) * self._width
-        return F.embedding_bag(self._columns[:pixels], lines.view(-1, table.shape[1]), per_sample_weights=self._column_weights[:pixels], mode='sum')
+        return F.embedding_bag(self._columns[:pixels * self._taps], lines.view(-1, table.shape[1]), self._bags[:pixels], mode='sum',
+                               per_sample_weights=self._column_weights[:pixels * self._taps])
