@@ -2,14 +2,13 @@
 import argparse
 import contextlib
 import io
+import math
 import os
-import platform
 import shlex
 import sys
 import warnings
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, List, Tuple
+from typing import Any, Tuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'projects'))
@@ -19,9 +18,10 @@ DEFAULT_CONFIG = ROOT / 'configs' / 'cmt_deeplab' / 'cmt-deeplab_tiny_shapes.py'
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--work-dir', default='work_dirs/quickstart', help='folder of data, logs, checkpoint and report (default: %(default)s)')
-    parser.add_argument('--minutes', type=float, default=10., help='training ends after this time at the latest: a slow machine skips iterations '
-                        '(default: %(default)s)')
+    parser.add_argument('--work-dir', default='work_dirs/quickstart',
+                        help='folder of data, logs, checkpoint and report (default: %(default)s)')
+    parser.add_argument('--minutes', type=float, default=10.,
+                        help='training ends after this time at the latest: a slow machine skips iterations (default: %(default)s)')
     parser.add_argument('--iters', type=int, help="iterations (default: the config's)")
     parser.add_argument('--train-images', type=int, default=2000, help='generated training images (default: %(default)s)')
     parser.add_argument('--val-images', type=int, default=100, help='generated validation images (default: %(default)s)')
@@ -65,15 +65,15 @@ def load_config(args: argparse.Namespace, data: Path):
         raise FileNotFoundError(f'The config {args.config} does not exist: leave --config out for {DEFAULT_CONFIG.relative_to(ROOT)}.')
     cfg = Config.fromfile(args.config)
     if not cfg.get('data_root') or 'max_iters' not in cfg.get('train_cfg', {}):
-        raise ValueError(f'The config {args.config} has no data_root or no train_cfg.max_iters: the quickstart needs an iteration-based config on the '
-                         'generated data set, such as cmt-deeplab_tiny_shapes.py.')
+        raise ValueError(f'The config {args.config} has no data_root or no train_cfg.max_iters: the quickstart needs an iteration-based '
+                         'config on the generated data set, such as cmt-deeplab_tiny_shapes.py.')
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator', 'test_evaluator'):
         cfg[key] = move_paths(cfg[key], cfg.data_root, f'{data}/')
     cfg.work_dir = str(Path(args.work_dir).resolve())
     cfg.randomness = dict(cfg.get('randomness', {}), seed=args.seed)
     if args.iters is not None and args.iters != cfg.train_cfg.max_iters:
         share = args.iters / cfg.train_cfg.max_iters
-        cfg.train_cfg.val_interval = max(1, round(cfg.train_cfg.get('val_interval', 1000) * share))
+        cfg.train_cfg.val_interval = math.ceil(cfg.train_cfg.get('val_interval', 1000) * share)
         cfg.train_cfg.max_iters = args.iters
         for scheduler in cfg.get('param_scheduler', ()):
             for end in ('begin', 'end'):
@@ -110,99 +110,41 @@ def train(cfg, minutes: float):
     return runner, progress, recorder, budget
 
 
-def versions() -> str:
-    """The installed packages that matter; mmdet's stack goes by two names."""
-    found: List[str] = [f'Python {platform.python_version()}']
-    for names in (('torch', ), ('onedl-mmdetection', 'mmdet'), ('onedl-mmengine', 'mmengine'), ('onedl-mmcv', 'mmcv', 'mmcv-lite'), ('numpy', )):
-        for name in names:
-            try:
-                found.append(f'{name} {version(name)}')
-                break
-            except PackageNotFoundError:
-                continue
-    return ', '.join(found)
-
-
-def charts(runner, progress) -> Tuple[List[str], List[str]]:
-    """Loss and PQ over the iterations, and the parts of the final stage's loss."""
-    from cmt_deeplab.visualization import Series, line_chart, read_scalars, smooth
-    history = read_scalars(Path(runner.log_dir) / 'vis_data' / 'scalars.json')
-    seconds = dict(progress.timeline)
-
-    def minutes(iteration: float) -> str:
-        past = [s for i, s in seconds.items() if i <= iteration]
-        return f'{max(past, default=0) / 60:.1f} min'
-
-    def loss_chart(name: str, title: str, **size: Any) -> str:
-        points = history.train.get(name, [])
-        lines = [Series('raw', points, '#2f5fb3', faint=True), Series('', smooth(points, 0.08), '#2f5fb3')]
-        return line_chart(lines, title=title, x_label='iteration', y_label=title, **size)
-
-    quality = [Series(name, history.val.get(key, []), colour, dots=True) for name, key, colour in
-               (('All', 'PQ', '#1c2430'), ('Things', 'PQ_th', '#c8632a'), ('Stuff', 'PQ_st', '#1f8a7a'))]
-    large = [loss_chart('loss', 'training loss, all stages', x_note=minutes),
-             line_chart(quality, title='PQ over the training', x_label='iteration', y_label=f'PQ on {len(runner.val_dataloader.dataset)} validation images',
-                        y_limits=(0, 100), x_note=minutes, y_format='.1f')]
-    parts = [name for name in history.train if name.startswith('loss_')]
-    return large, [loss_chart(name, name[len('loss_'):].replace('_', ' '), width=230, height=160) for name in parts]
-
-
 def write_page(args: argparse.Namespace, cfg, runner, progress, recorder, budget) -> Tuple[Path, float]:
     """Writes report.html; returns its path and the PQ."""
-    import mmcv
-    import torch
-    from cmt_deeplab.visualization import Figures, PanopticDrawer, ProgressLine, Report, best_median_worst, make_example, write_report
+    from cmt_deeplab.visualization import Report, run_report, write_report
     from cmt_deeplab.visualization.progress import duration
-    meta = runner.val_dataloader.dataset.metainfo
-    classes, things = meta['classes'], meta['thing_classes']
-    counted = recorder.figures(num_things_classes=len(things))
-    figures = {name: Figures(100 * f['pq'], 100 * f['sq'], 100 * f['rq'], f.get('n', 1)) for name, f in
-               [(k, counted[k]) for k in ('All', 'Things', 'Stuff')] + [(classes[label], f) for label, f in counted['per_class'].items()]}
-    drawer = PanopticDrawer(classes=classes, num_things_classes=len(things))
-    chosen = best_median_worst(recorder.images)
-    line = ProgressLine(name='drawing', total=len(chosen))
-    examples = []
-    for rank, image in chosen:
-        examples.append(make_example(f'{rank}: PQ {image.quality:.1f} ({Path(image.img_path).name})', mmcv.imread(image.img_path, channel_order='rgb'),
-                                     image.ground_truth, image.prediction, drawer=drawer, crowds=image.crowds,
-                                     assignments=recorder.assignments[image.position]))
-        line.update(len(examples))
-    line.clear()
-    took = duration(progress.timeline[-1][1])
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f'CPU, {cores} core{"s" * (cores != 1)} ({platform.machine()})'
-    large, small = charts(runner, progress)
-    config = os.path.relpath(args.config, ROOT)
-    run_config, weights = (os.path.relpath(p) for p in (f'{runner.log_dir}/vis_data/config.py', f'{cfg.work_dir}/iter_{runner.max_iters}.pth'))
-    python = os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else 'python'
+    overall, per_class = run_report.figures(runner, recorder)
+    large, small = run_report.charts(runner, progress)
     parameters = sum(p.numel() for p in runner.model.parameters())
-    done = f'{runner.max_iters} of batch size {cfg.train_dataloader.batch_size}'
+    took = duration(progress.timeline[-1][1])
+    iterations = f'{runner.max_iters} of batch size {cfg.train_dataloader.batch_size}'
     if budget.skipped:
-        done += f', {budget.skipped} of them skipped to end within {args.minutes:g} minutes'
+        iterations += f', {budget.skipped} of them skipped to end within {args.minutes:g} minutes'
+    log_config = os.path.relpath(Path(runner.log_dir) / 'vis_data' / 'config.py')
+    weights = os.path.relpath(Path(cfg.work_dir) / f'iter_{runner.max_iters}.pth')
+    python = os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else 'python'
     report = Report(
         title='CMT-DeepLab quickstart',
-        summary=f'A CMT-DeepLab with {parameters / 1e6:.1f} million parameters, trained from scratch for {took} on {args.train_images} generated images '
-        f'and tested on {len(recorder.images)} others.',
-        overall={k: figures[k] for k in ('All', 'Things', 'Stuff')},
-        per_class={name: figures[name] for name in classes},
-        thing_classes=things,
+        summary=f'A CMT-DeepLab with {parameters / 1e6:.1f} million parameters, trained from scratch for {took} on {args.train_images} '
+        f'generated images and tested on {len(recorder.images)} others.',
+        overall=overall,
+        per_class=per_class,
+        thing_classes=runner.val_dataloader.dataset.metainfo['thing_classes'],
         charts=large,
         small_charts=small,
-        examples=examples,
-        notes={
-            'Pictures': 'The two best, two middle and two worst of the validation images. A predicted segment that matches one of the ground truth (same '
-            'class, IoU above 0.5) has its colour; a red border marks one that matches none. Grey stripes are void, light stripes a crowd. '
-            'Below, for each layer, every pixel in the colour of the cluster centre that has the largest share of it: the colour of the predicted segment '
-            'in which that centre ends, pale for a centre that ends in none, fading to white where the layer is undecided.'
-        },
-        run=[('command', shlex.join(['python', *sys.argv])), ('config', config), ('seed', str(args.seed)), ('iterations', done),
-             ('training time', f'{took}, validations included'), ('parameters', f'{parameters:,}'), ('machine', device), ('versions', versions()),
-             ('work folder', cfg.work_dir)],
-        next_steps=[('Evaluate the trained weights again', f'{python} tools/test.py {run_config} {weights}'),
+        examples=run_report.examples(runner, recorder),
+        notes={'Pictures': run_report.PICTURE_NOTE},
+        run=[('command', shlex.join(['python', *sys.argv])), ('config', os.path.relpath(args.config, ROOT)), ('seed', str(args.seed)),
+             ('iterations', iterations), ('training time', f'{took}, validations included'), ('parameters', f'{parameters:,}'),
+             ('machine', run_report.machine()), ('versions', run_report.versions()), ('work folder', cfg.work_dir)],
+        next_steps=[('Evaluate the trained weights again', f'{python} tools/test.py {log_config} {weights}'),
                     ('Train longer', f'bash tools/quickstart.sh --iters {3 * runner.max_iters} --minutes {3 * args.minutes:g}'),
-                    ('Make harder scenes, of any size and number', f'{python} tools/misc/make_shapes.py data/shapes --preset standard --train 5000 --val 500'),
-                    ('Train on COCO, laid out in data/coco (docs/data.md)', f'{python} tools/train.py configs/cmt_deeplab/cmt-deeplab_r50_8xb8-150k_coco-641.py')])
-    return write_report(report, Path(cfg.work_dir) / 'report.html'), figures['All'].pq
+                    ('Make harder scenes, of any size and number',
+                     f'{python} tools/misc/make_shapes.py data/shapes-standard --preset standard --train 5000 --val 500'),
+                    ('Train on COCO, laid out in data/coco',
+                     f'{python} tools/train.py configs/cmt_deeplab/cmt-deeplab_r50_8xb8-150k_coco-641.py')])
+    return write_report(report, Path(cfg.work_dir) / 'report.html'), overall['All'].pq
 
 
 def main() -> None:

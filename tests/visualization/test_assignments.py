@@ -11,7 +11,7 @@ from cmt_deeplab.visualization import AssignmentMap, assignment_maps, centre_col
 
 
 class Decoder(nn.Module):
-    """Two layers at strides 32 and 16, masks at stride 8, of two 97x97 images; pixel (row, column) goes to centre row % 3, or to 3 in image 1."""
+    """Two layers at strides 32 and 16, masks at stride 8, of two 97x97 images; row r belongs to centre r % 3, or to 3 in image 1."""
 
     def forward(self, images):
         return DecoderOutput([MaskPrediction(self.logits(13)[:, 0], torch.zeros(2, 4, 3), torch.zeros(2, 8, 13, 13))],
@@ -63,7 +63,8 @@ def test_a_model_without_centres_is_refused():
 def test_a_centre_has_the_colour_of_the_segment_it_ends_in():
     centres = np.repeat([[0, 1, 2, 2]], 4, 0)
     segment_map = np.repeat([[7, 7, 1000, 3]], 4, 0)  # centres 0 and 1 in one segment, 2 half in another one, half in void
-    table = centre_colours(AssignmentMap('', centres, np.ones((4, 4), np.float32)), segment_map, {7: (10, 200, 10), 1000: (9, 9, 9)}, num_centres=5)
+    final = AssignmentMap('', centres, np.ones((4, 4), np.float32))
+    table = centre_colours(final, segment_map, {7: (10, 200, 10), 1000: (9, 9, 9)}, num_centres=5)
     assert table.shape == (5, 3) and tuple(table[0]) == (10, 200, 10)
     assert table[1].argmax() == 1 and tuple(table[1]) != tuple(table[0])  # a shade of it
-    assert all(table[i].min() > 150 for i in (2, 3, 4))  # pale
+    assert all(table[i].min() > 125 for i in (2, 3, 4))  # pale

@@ -75,6 +75,7 @@ def test_a_found_segment_has_one_colour_in_truth_prediction_and_layers():
     assert (found[12, 12] == colour).all() and not (truth[2, 2] == colour).all()
     layer = shown.assignments[0][1]
     assert layer.shape == (24, 24, 3)
-    faded = (colour * np.sqrt(0.5) + 255 * (1 - np.sqrt(0.5))).round()
+    weight = 0.3 + 0.7 * np.sqrt(0.5)
+    faded = (colour * weight + 255 * (1 - weight)).round()
     assert np.abs(layer[12, 12].astype(int) - faded).max() <= 1
     assert (shown.assignments[1][1] == layer).all()

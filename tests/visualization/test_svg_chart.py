@@ -40,7 +40,8 @@ def test_a_chart_of_nothing_says_so():
 
 def test_labels_of_lines_that_end_together_do_not_cover_each_other():
     svg = line_chart([Series(n, [(0, 0), (1, 50 + i * 0.1)], '#123456') for i, n in enumerate('abc')], title='t', x_label='x', y_label='y')
-    rows = sorted(float(e.get('y')) for e in ET.fromstring(svg).iter() if e.tag.endswith('text') and (e.text or '')[:2] in ('a ', 'b ', 'c '))
+    labels = [e for e in ET.fromstring(svg).iter() if e.tag.endswith('text') and (e.text or '')[:2] in ('a ', 'b ', 'c ')]
+    rows = sorted(float(e.get('y')) for e in labels)
     assert len(rows) == 3 and all(b - a >= 14 for a, b in zip(rows, rows[1:]))
 
 

@@ -9,9 +9,10 @@ from mmengine.hooks import Hook
 class PanopticTimeBudgetHook(Hook):
     """Ends an iteration-based run after ``minutes`` at the latest, with its learning-rate schedule run to the end.
 
-    A machine fast enough runs every iteration and nothing differs. A slower one falls behind the schedule that would fill the budget; it then
-    skips iterations, ``stride`` or a multiple at a time, and the learning rate moves on as if they had been run. Validations (every ``val_interval``
-    iterations) are never skipped. ``skipped`` counts. With ``stride`` equal to the interval of the logger each logged point stays in place.
+    A machine fast enough runs every iteration and nothing differs. A slower one falls behind the schedule that would fill the budget; it
+    then skips iterations, a multiple of ``stride`` at a time, and the learning rate moves on as if they had been run. Validations (every
+    ``val_interval`` iterations) are never skipped, nor is the stride before each. ``skipped`` counts. With ``stride`` equal to the
+    logger's interval each logged point stays in place.
     """
     priority = 'HIGHEST'  # the other hooks see the iteration that is run
 
@@ -22,6 +23,11 @@ class PanopticTimeBudgetHook(Hook):
 
     def before_train(self, runner) -> None:
         self._started = time.monotonic()
+
+    @property
+    def seconds_left(self) -> float:
+        """Of the budget of the run that has begun."""
+        return max(0., 60 * self.minutes - (time.monotonic() - self._started))
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         done = runner.iter

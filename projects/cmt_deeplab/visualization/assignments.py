@@ -20,9 +20,9 @@ class AssignmentMap:
 def assignment_maps(model: nn.Module, data_batch: Mapping[str, Any]) -> List[List[AssignmentMap]]:
     """For each image of a collated batch the maps of all layers in the order they run; the last one is the final prediction's.
 
-    A layer's map is the softmax of its assignment logits over the centres, averaged over its heads; the final one is the softmax of the mask
-    logits. The decoder's output is caught by a forward hook, so that every model around such a decoder can be looked at, unchanged. Raises
-    ``ValueError`` when the model has none.
+    A layer's map is the softmax of its assignment logits over the centres, averaged over its heads; the final one is the softmax of the
+    mask logits. The decoder's output is caught by a forward hook, so that every model around such a decoder can be looked at, unchanged.
+    Raises ``ValueError`` when the model has none.
     """
     from ..models.transformer_decoder import DecoderOutput
 
@@ -44,7 +44,8 @@ def assignment_maps(model: nn.Module, data_batch: Mapping[str, Any]) -> List[Lis
             handle.remove()
         model.train(was_training)
     if not caught:
-        raise ValueError(f'{type(model).__name__} has no decoder that assigns pixels to centres: assignment pictures need a model of this package.')
+        raise ValueError(f'{type(model).__name__} has no decoder that assigns pixels to centres: assignment pictures need a model of this '
+                         'package.')
     layers = [logits.float().softmax(dim=2).mean(dim=1) for logits in caught[0].assignments]  # (B, N, H, W) each
     stages = layers + [caught[0].predictions[-1].mask_logits.float().softmax(dim=1)]
     padded = tuple(data['inputs'].shape[-2:])
@@ -60,7 +61,8 @@ def _to_input(name: str, shares: Tensor, padded: Tuple[int, int], image: Tuple[i
     confidence, centres = shares.max(dim=0)  # (h, w)
     rows, columns = (_nearest(*sizes) for sizes in zip(image, padded, centres.shape))
     stride = round((padded[0] - 1) / max(1, centres.shape[0] - 1)) if padded[0] % 2 else round(padded[0] / centres.shape[0])
-    return AssignmentMap(f'{name}, stride {stride}', centres.cpu().numpy()[rows[:, None], columns], confidence.cpu().numpy()[rows[:, None], columns])
+    centres, confidence = (plane.cpu().numpy()[rows[:, None], columns] for plane in (centres, confidence))
+    return AssignmentMap(f'{name}, stride {stride}', centres, confidence)
 
 
 def _nearest(image: int, padded: int, plane: int) -> np.ndarray:
@@ -76,7 +78,7 @@ def centre_colours(final: AssignmentMap, segment_map: np.ndarray, colours: Mappi
     A centre most of whose pixels end up in one predicted segment has that segment's colour (several centres of one segment: shades of it),
     so that one can follow a segment back through the layers. All other centres have pale colours.
     """
-    table = distinct_colours(num_centres).astype(np.float64) * 0.30 + 0.70 * 238
+    table = distinct_colours(num_centres).astype(np.float64) * 0.45 + 0.55 * 238
     rows = np.arange(final.centres.shape[0]) * segment_map.shape[0] // final.centres.shape[0]
     columns = np.arange(final.centres.shape[1]) * segment_map.shape[1] // final.centres.shape[1]
     seen = segment_map[rows[:, None], columns]
@@ -95,7 +97,7 @@ def centre_colours(final: AssignmentMap, segment_map: np.ndarray, colours: Mappi
 
 def draw_assignment(assignment: AssignmentMap, table: np.ndarray) -> np.ndarray:
     """``(H, W, 3)`` uint8 RGB: each pixel in the colour of its centre, fading to white where the layer is undecided."""
-    weight = np.sqrt(assignment.confidence.clip(0, 1))[..., None]
+    weight = 0.3 + 0.7 * np.sqrt(assignment.confidence.clip(0, 1))[..., None]
     return (table[assignment.centres] * weight + 255 * (1 - weight)).round().astype(np.uint8)
 
 

@@ -48,8 +48,8 @@ def segment_boundaries(segment_map: np.ndarray) -> np.ndarray:
 class PanopticDrawer:
     """Draws a segment map over its image.
 
-    Small images are enlarged by a whole factor until their shorter side has ``min_side`` pixels, so that labels stay legible; large ones keep
-    their size. Void is grey with dark diagonal stripes; segments in ``crowds`` keep their colour under light stripes.
+    Small images are enlarged by a whole factor until their shorter side has ``min_side`` pixels, so that labels stay legible; large ones
+    keep their size. Void is grey with dark diagonal stripes; segments in ``crowds`` keep their colour under light stripes.
     """
 
     def __init__(self,
@@ -97,7 +97,8 @@ class PanopticDrawer:
         """
         segment_map = np.asarray(segment_map).astype(np.int64, copy=False)
         if image.shape[:2] != segment_map.shape:
-            raise ValueError(f'The image is {image.shape[:2]} and its segment map {segment_map.shape}: draw the result at the size of the image.')
+            raise ValueError(f'The image is {image.shape[:2]} and its segment map {segment_map.shape}: draw the result at the size of the '
+                             'image.')
         if segment_map.size == 0 or segment_map.min() < 0:
             raise ValueError('The segment map is empty or has negative ids: void is the number of classes, not -1.')
         ids = present_ids(segment_map)
@@ -161,7 +162,7 @@ class PanopticDrawer:
 
     @staticmethod
     def _place(text: _Box, centre: Tuple[float, float], placed: Sequence[_Box], page: Tuple[int, int]) -> Optional[_Box]:
-        """The free box nearest to ``centre`` that lies within the page, tried at the centre, then below and above; none when all are taken."""
+        """The free box nearest to ``centre`` within the page, tried at the centre, then below and above; none when all are taken."""
         width, height = int(text[2] - text[0]) + 8, int(text[3] - text[1]) + 7
         for shift in (0, 1, -1, 2, -2):
             left = int(min(max(centre[0] - width / 2, 1), max(1, page[0] - width - 1)))

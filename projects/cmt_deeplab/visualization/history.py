@@ -15,7 +15,8 @@ class RunHistory:
 def read_scalars(path: Union[str, Path]) -> RunHistory:
     """Reads the scalars that ``LocalVisBackend`` wrote, one JSON object a line.
 
-    A line that a killed run left unfinished is skipped. Raises ``FileNotFoundError`` when there is no file and ``ValueError`` when it holds no scalars.
+    A line that a killed run left unfinished is skipped. Raises ``FileNotFoundError`` when there is no file and ``ValueError`` when it holds
+    no scalars.
     """
     path = Path(path)
     if not path.is_file():

@@ -17,7 +17,8 @@ class PanopticLocalVisualizer(DetLocalVisualizer):
     the data set's metainfo (``classes``, ``thing_classes``); without ``thing_classes`` every class counts as a thing.
     """
 
-    def _draw_panoptic_seg(self, image: np.ndarray, panoptic_seg: PixelData, classes: Optional[List[str]], palette: Optional[List]) -> np.ndarray:
+    def _draw_panoptic_seg(self, image: np.ndarray, panoptic_seg: PixelData, classes: Optional[List[str]],
+                           palette: Optional[List]) -> np.ndarray:
         things = self.dataset_meta.get('thing_classes', self.dataset_meta.get('THING_CLASSES', classes))
         drawer = PanopticDrawer(classes=classes, num_things_classes=len(things), palette=palette)
         segment_map = panoptic_seg.sem_seg[0]

@@ -26,7 +26,8 @@ def _oklch_to_rgb(lightness: float, chroma: float, hue: float) -> Colour:
 @lru_cache(maxsize=1)
 def _ordered_colours() -> np.ndarray:
     """``(480, 3)`` uint8: saturated colours of middle lightness, each as far as possible from all before it."""
-    grid = [(lightness, 0.17, 2 * math.pi * (h + 0.5 * (row % 2)) / 80) for row, lightness in enumerate(np.linspace(0.5, 0.86, 6)) for h in range(80)]
+    rows = enumerate(np.linspace(0.5, 0.86, 6))
+    grid = [(lightness, 0.17, 2 * math.pi * (h + 0.5 * (row % 2)) / 80) for row, lightness in rows for h in range(80)]
     rgb = np.array([_oklch_to_rgb(*g) for g in grid], dtype=np.uint8)
     # Hue counts more than lightness: the overlay mixes in the lightness of the image.
     place = np.array([(0.6 * lightness, 0.17 * math.cos(hue), 0.17 * math.sin(hue)) for lightness, _, hue in grid])
@@ -39,7 +40,7 @@ def _ordered_colours() -> np.ndarray:
 
 
 def distinct_colours(count: int) -> np.ndarray:
-    """``(count, 3)`` uint8 RGB. The first n rows are the same whatever ``count`` is; the first ones lie farthest apart, the first 200 differ."""
+    """``(count, 3)`` uint8 RGB. The first n rows are the same whatever ``count`` is, the earlier the farther apart; 200 all differ."""
     rows = np.arange(count)
     colours = _ordered_colours()
     darker = 1 - 0.12 * (rows // len(colours) % 5)  # from the 481st on the list repeats in darker shades
@@ -63,7 +64,7 @@ def segment_colours(segment_map: np.ndarray,
     """
     base = distinct_colours(num_classes) if palette is None else np.asarray(palette, dtype=np.uint8).reshape(-1, 3)
     if len(base) < num_classes:
-        raise ValueError(f'The palette has {len(base)} colours for {num_classes} classes: give one a class, or palette=None for a generated one.')
+        raise ValueError(f'The palette has {len(base)} colours for {num_classes} classes: give one a class, or palette=None.')
     colours: Dict[int, Colour] = {}
     taken = {tuple(int(v) for v in base[i % 1000]) for i in present_ids(segment_map) if i % 1000 < num_classes}
     spare = (c for c in (tuple(int(v) for v in row) for row in distinct_colours(num_classes + 400)[num_classes:]) if c not in taken)
@@ -80,7 +81,8 @@ def segment_colours(segment_map: np.ndarray,
     return colours
 
 
-def matched_colours(colours: Mapping[int, Colour], reference_colours: Mapping[int, Colour], matches: Mapping[int, int]) -> Dict[int, Colour]:
+def matched_colours(colours: Mapping[int, Colour], reference_colours: Mapping[int, Colour],
+                    matches: Mapping[int, int]) -> Dict[int, Colour]:
     """``colours``, but every segment that matches one of the reference (``{segment: reference}``) has that one's colour.
 
     A segment without a match keeps its own colour, or a spare one where a reference segment has it already.

@@ -23,7 +23,7 @@ class ValidatedImage:
 
     @property
     def quality(self) -> float:
-        """PQ of this image in percent, its segments of all classes taken together; 100 where there was nothing to find and nothing was found."""
+        """PQ of this image in percent, the segments of all classes taken together; 100 where nothing was to be found nor was found."""
         weight = self.row.tp.sum() + (self.row.fp.sum() + self.row.fn.sum()) / 2
         return 100 * float(self.row.iou_sum.sum() / weight) if weight else 100.
 
@@ -32,10 +32,9 @@ def best_median_worst(images: Sequence[ValidatedImage], each: int = 2) -> List[T
     """``each`` images with the highest, the middle and the lowest PQ, no image twice, named."""
     ranked = sorted(images, key=lambda image: (-image.quality, image.position))
     middle = max(0, len(ranked) // 2 - each // 2)
-    places = [('best', i) for i in range(each)] + [('median', middle + i) for i in range(each)] + [('worst', len(ranked) - each + i) for i in range(each)]
     chosen: Dict[int, str] = {}
-    for name, place in places:
-        if 0 <= place < len(ranked):
+    for name, first in (('best', 0), ('median', middle), ('worst', len(ranked) - each)):
+        for place in range(max(0, first), min(first + each, len(ranked))):
             chosen.setdefault(place, name)
     return [(chosen[place], ranked[place]) for place in sorted(chosen)]
 
@@ -44,8 +43,8 @@ def best_median_worst(images: Sequence[ValidatedImage], each: int = 2) -> List[T
 class PanopticPredictionRecorder(Hook):
     """Holds the predictions of the latest validation as ``images`` and, after the last one, the assignment maps of ``choose(images)``.
 
-    The maps are taken before other hooks give the training weights back (an averaged model, say), so they belong to the predictions. Only for
-    validation sets that fit in memory: two planes an image are kept. In a distributed run a process sees its own share of the images.
+    The maps are taken before other hooks give the training weights back (an averaged model, say), so they belong to the predictions. Only
+    for validation sets that fit in memory: two planes an image are kept. In a distributed run a process sees its own share of the images.
     """
     priority = 'VERY_HIGH'
 
@@ -65,9 +64,9 @@ class PanopticPredictionRecorder(Hook):
             index = np.asarray(sample.gt_panoptic_seg.index_map[0])
             prediction = np.asarray(sample.pred_panoptic_seg.sem_seg[0]).astype(np.int64)
             crowds = tuple(int(truth[index == k][0]) for k in np.flatnonzero(np.asarray(sample.gt_segments.is_crowd)) if (index == k).any())
-            row = count_image(
-                len(self.images), segment_table(truth, num_classes=self.num_classes, crowds=crowds),
-                segment_table(prediction, num_classes=self.num_classes), gt_void=self.num_classes, histogram=joint_histogram(truth, prediction))
+            tables = (segment_table(truth, num_classes=self.num_classes, crowds=crowds),
+                      segment_table(prediction, num_classes=self.num_classes))
+            row = count_image(len(self.images), *tables, gt_void=self.num_classes, histogram=joint_histogram(truth, prediction))
             self.images.append(ValidatedImage(len(self.images), sample.img_path, truth, prediction, crowds, row))
 
     def after_val_epoch(self, runner, metrics=None) -> None:

@@ -26,7 +26,7 @@ class ProgressLine:
         self.live = self.stream.isatty()
         self.interval = 0.2 if self.live else quiet_interval
         self.started = time.monotonic()
-        self._printed = self.started - self.interval + 2.  # a first sign of life after two seconds, also in a log file
+        self._printed = self.started - self.interval + (2. if self.live else 5.)  # what is over sooner needs no bar
         self._longest = 0
         self._finished = False
 

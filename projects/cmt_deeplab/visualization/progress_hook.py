@@ -5,6 +5,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 from mmengine.hooks import Hook
 from mmdet.registry import HOOKS
 
+from ..engine.time_budget_hook import PanopticTimeBudgetHook
 from .progress import ProgressLine, duration
 
 
@@ -18,8 +19,8 @@ class PanopticProgressHook(Hook):
     """A progress bar with loss, last PQ and ETA while an iteration-based run trains, and one line for each validation.
 
     The ETA is the remaining iterations at the speed of the last ``window`` ones plus the remaining validations at the mean time of the past
-    ones. ``timeline`` keeps (iteration, seconds since the start of training, validations included) after every iteration, so that curves can
-    be drawn over time. ``best`` is the highest (PQ, iteration).
+    ones. ``timeline`` keeps (iteration, seconds since the start of training, validations included) after every iteration, so that curves
+    can be drawn over time.
     """
     priority = 'VERY_LOW'
 
@@ -27,7 +28,6 @@ class PanopticProgressHook(Hook):
         self.quiet_interval = quiet_interval
         self.window = window
         self.timeline: List[Tuple[int, float]] = []
-        self.best: Tuple[float, int] = (-1., 0)
         self._line: Optional[ProgressLine] = None
         self._validation: Optional[ProgressLine] = None
         self._iteration_seconds: List[float] = []
@@ -60,7 +60,8 @@ class PanopticProgressHook(Hook):
             interval = runner.train_loop.val_interval
             rounds = -(-runner.max_iters // interval) - done // interval
             seconds += rounds * sum(self._validation_seconds) / len(self._validation_seconds)
-        return seconds
+        limits = [hook.seconds_left for hook in runner.hooks if isinstance(hook, PanopticTimeBudgetHook)]
+        return min([seconds, *limits])
 
     def _loss(self, runner) -> str:
         scalars = runner.message_hub.log_scalars
@@ -81,6 +82,5 @@ class PanopticProgressHook(Hook):
             return
         self._note = f'PQ {quality:.1f}'
         if self._line is not None:
-            self.best = max(self.best, (quality, runner.iter))
             self._line.note(f'  iteration {runner.iter}: PQ {quality:.2f} on {len(runner.val_dataloader.dataset)} images '
                             f'({duration(self._line.elapsed)} since the start)')

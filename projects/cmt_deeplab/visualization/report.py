@@ -59,7 +59,8 @@ def write_report(report: Report, path: Union[str, Path]) -> Path:
     if 'All' not in report.overall:
         raise ValueError(f"The report's overall figures have the rows {sorted(report.overall)}: they need a row 'All'.")
     sections = [_head(report), _curves(report), _examples(report), _classes(report), _run(report), _next(report)]
-    page = ('<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    page = ('<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f'<title>{escape(report.title)}: PQ {report.overall["All"].pq:.2f}</title><style>{STYLE}</style></head><body><main>\n'
             + '\n'.join(s for s in sections if s) + '\n</main></body></html>\n')
     path = Path(path).absolute()
@@ -96,7 +97,8 @@ def _curves(report: Report) -> str:
 
 def _picture(title: str, picture: np.ndarray, kind: str) -> str:
     kind = kind if max(picture.shape[:2]) <= 200 else kind + ' smooth'  # small ones are enlarged pixel by pixel
-    return f'<figure><img class="{kind}" src="{png_data_uri(picture)}" alt="{escape(title)}"><figcaption>{escape(title)}</figcaption></figure>'
+    title = escape(title)
+    return f'<figure><img class="{kind}" src="{png_data_uri(picture)}" alt="{title}"><figcaption>{title}</figcaption></figure>'
 
 
 def _examples(report: Report) -> str:
@@ -116,7 +118,8 @@ def _classes(report: Report) -> str:
         f'<tr><th scope="row">{escape(name)}</th><td class="kind">{"thing" if name in things else "stuff"}</td>'
         f'<td class="bar"><span style="width:{max(0., min(100., f.pq)):.1f}%" class="{"thing" if name in things else "stuff"}"></span></td>'
         f'<td>{f.pq:.2f}</td><td>{f.sq:.2f}</td><td>{f.rq:.2f}</td></tr>' for name, f in report.per_class.items())
-    table = ('<div class="scroll"><table class="figures classes"><thead><tr><th></th><th></th><th></th><th>PQ</th><th>SQ</th><th>RQ</th></tr></thead>'
+    table = ('<div class="scroll"><table class="figures classes"><thead>'
+             '<tr><th></th><th></th><th></th><th>PQ</th><th>SQ</th><th>RQ</th></tr></thead>'
              f'<tbody>{rows}</tbody></table></div>')
     return _section(report, 'Classes', table) if rows else ''
 

@@ -3,7 +3,8 @@
 STYLE = '''
 :root{--ink:#1c2430;--muted:#5d6878;--line:#e3e7ed;--card:#fff;--page:#f5f6f8;--accent:#2f5fb3;--thing:#c8632a;--stuff:#1f8a7a}
 *{box-sizing:border-box}
-body{margin:0;background:var(--page);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;-webkit-text-size-adjust:100%}
+body{margin:0;background:var(--page);color:var(--ink);-webkit-text-size-adjust:100%;
+ font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 main{max-width:1120px;margin:0 auto;padding:28px 20px 56px}
 h1{font-size:1.7rem;line-height:1.2;margin:0 0 .35em;letter-spacing:-.01em}
 h2{font-size:1.2rem;margin:0 0 .5em}

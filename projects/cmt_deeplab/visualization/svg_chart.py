@@ -64,7 +64,8 @@ def line_chart(series: Sequence[Series],
     head = (f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}" xmlns="http://www.w3.org/2000/svg" '
             f'font-family="system-ui, sans-serif" font-size="12.5">')
     if not points:
-        return head + f'<text x="{width / 2}" y="{height / 2}" text-anchor="middle" fill="{_MUTED}">{escape(title)}: nothing was logged</text></svg>'
+        return (f'{head}<text x="{width / 2}" y="{height / 2}" text-anchor="middle" fill="{_MUTED}">'
+                f'{escape(title)}: nothing was logged</text></svg>')
     names = [s.name for s, kept in finite if kept and not s.faint]
     left, top = 52, 30
     right, bottom = width - 24 - 7.4 * max((len(n) for n in names), default=0) - 38, height - (58 if x_note else 44)
@@ -86,7 +87,8 @@ def line_chart(series: Sequence[Series],
         out.append(f'<path d="M{column:.1f} {bottom}v4" stroke="#9aa3af"/>'
                    f'<text x="{column:.1f}" y="{bottom + 18}" text-anchor="middle" fill="{_MUTED}">{_label(x)}</text>')
         if x_note:
-            out.append(f'<text x="{column:.1f}" y="{bottom + 33}" text-anchor="middle" fill="#9aa3af" font-size="11">{escape(x_note(x))}</text>')
+            out.append(f'<text x="{column:.1f}" y="{bottom + 33}" text-anchor="middle" fill="#9aa3af" font-size="11">'
+                       f'{escape(x_note(x))}</text>')
     out.append(f'<text x="{(left + right) / 2:.1f}" y="{height - 6}" text-anchor="middle" fill="{_MUTED}">{escape(x_label)}</text>')
     ends = []
     for s, kept in finite:
@@ -106,7 +108,8 @@ def line_chart(series: Sequence[Series],
         if not s.faint:
             ends.append([place(*kept[-1])[1], s, kept[-1][1]])
     for end, s, value in _spread(ends, 15., top, bottom):
-        out.append(f'<text x="{right + 9:.1f}" y="{end + 4.2:.1f}" fill="{s.colour}" font-weight="600">{escape(s.name)} {value:{y_format}}</text>')
+        name = f'{s.name} {value:{y_format}}'.strip()
+        out.append(f'<text x="{right + 9:.1f}" y="{end + 4.2:.1f}" fill="{s.colour}" font-weight="600">{escape(name)}</text>')
     return ''.join(out) + '</svg>'
 
 
