@@ -2,13 +2,13 @@
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Set, Tuple
 
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -53,18 +53,19 @@ def part_of(path: str) -> str:
 
 
 class _ReadParameters(TorchFunctionMode):
-    """Notes every parameter that is handed to an operation: what only training reads does not show up."""
+    """Notes which of the named tensors are handed to an operation: what only training reads does not show up."""
 
-    def __init__(self) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.ids: Set[int] = set()
+        self.names = {id(tensor): name for name, tensor in tensors.items()}
+        self.read: Set[str] = set()
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         for value in (*args, *kwargs.values()):
             for item in value if isinstance(value, (list, tuple)) else (value,):
-                if isinstance(item, nn.Parameter):
-                    self.ids.add(id(item))
+                if id(item) in self.names:
+                    self.read.add(self.names[id(item)])
         return func(*args, **kwargs)
 
 
@@ -114,22 +115,23 @@ def _plain_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def _run(model: nn.Module, shape: Sequence[int], *, fake: bool) -> Tuple[Dict[str, int], Set[int]]:
+def _run(model: nn.Module, shape: Sequence[int], *, fake: bool) -> Tuple[Dict[str, int], Set[str]]:
+    """Multiply-accumulates by path of module and the names of the parameters read; on stand-ins without values where ``fake``."""
     from torch._subclasses.fake_tensor import FakeTensorMode
-    device = next(model.parameters()).device
+    size = tuple(shape)
+    sample = DetDataSample(metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size, scale_factor=(1.0, 1.0)))
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(_plain_attention())
         if fake:
             stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
-        stack.enter_context(torch.device(device))  # of the tensors that the network makes
-        inputs = torch.zeros(1, 3, *shape)
-        size = tuple(shape)
-        sample = DetDataSample(metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size, scale_factor=(1.0, 1.0)))
+            tensors = {name: torch.empty_like(tensor, device='cpu', requires_grad=False) for name, tensor in tensors.items()}
+        inputs = torch.zeros(1, 3, *size, device='cpu' if fake else next(model.parameters()).device)
         macs = stack.enter_context(_macs_by_module(model))
-        read = stack.enter_context(_ReadParameters())
-        model(inputs, [sample], mode='tensor')
-    return macs, read.ids
+        parameters = stack.enter_context(_ReadParameters(tensors))
+        torch.func.functional_call(model, tensors, (inputs, [sample]), dict(mode='tensor'))
+    return macs, parameters.read
 
 
 def network_cost(model: nn.Module, shape: Sequence[int]) -> NetworkCost:
@@ -137,27 +139,23 @@ def network_cost(model: nn.Module, shape: Sequence[int]) -> NetworkCost:
 
     ``params`` are the trainable parameters that this forward pass reads, so heads and predictors that serve training alone do not count.
     ``macs`` are those of convolutions and matrix products (attention, einsum and bmm are such), in the sources' words FLOPs; norms,
-    activations, softmax and resizing are free. Nothing is computed, whatever the size: shapes travel without values, on the CPU or on
-    torch's device 'meta' where the model is there. A network whose flow depends on values (mmdet's Mask2Former, which asks which masks are
-    empty) is run for real instead.
+    activations, softmax and resizing are free. Nothing is computed and no memory taken, whatever the size: shapes travel without values, so
+    the model may lie on torch's device 'meta'. A network whose flow depends on values (mmdet's Mask2Former, which asks which masks are empty)
+    is run for real instead, where it has weights.
     """
     training = model.training
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    model.eval().requires_grad_(False)  # the counter's module tracker stumbles over views of fake parameters that ask for a gradient
-    on_meta = next(model.parameters()).is_meta
+    model.eval()
     try:
-        macs, read = _run(model, shape, fake=not on_meta)
-    except RuntimeError:  # the fake tensors' errors are such; an error of the network itself comes up again
-        if on_meta:
+        macs, read = _run(model, shape, fake=True)
+    except RuntimeError:  # the stand-ins' errors are such; an error of the network itself comes up again
+        if next(model.parameters()).is_meta:
             raise
         macs, read = _run(model, shape, fake=False)
     finally:
         model.train(training)
-        for parameter in trainable:
-            parameter.requires_grad_(True)
     params: Dict[str, int] = {}
     for path, parameter in model.named_parameters():
-        if parameter.requires_grad and id(parameter) in read:
+        if parameter.requires_grad and path in read:
             params[part_of(path)] = params.get(part_of(path), 0) + parameter.numel()
     by_part: Dict[str, int] = {}
     for path, count in macs.items():
