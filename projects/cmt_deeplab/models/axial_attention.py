@@ -65,21 +65,21 @@ class AxialAttention(nn.Module):
         self.retrieved_norm = build_norm(norm_cfg, 2 * value_depth)
 
     def forward(self, x: Tensor) -> Tensor:
-        heads, length = self.num_heads, x.shape[2]
-        # Channels-last inside, (B, L, C) in memory: every copy, forward and backward, moves whole rows. Heads come before the batch, so
-        # that the three similarities of all heads are three blocks of one tensor.
-        qkv = self.qkv(x.unsqueeze(2)).squeeze(2).transpose(1, 2)  # (B, L, C)
-        parts = qkv.split([self.key_depth, self.key_depth, self.value_depth], dim=2)
-        queries, keys, values = (part.unflatten(2, (heads, -1)).permute(1, 2, 0, 3) for part in parts)  # (L, h, B, d)
-        backwards = torch.arange(length - 1, -1, -1, device=x.device)  # the order m' of RelativePositions; the softmax does not mind
-        queries = queries.flatten(1, 2)  # (L, hB, d)
-        keys = keys.index_select(0, backwards).flatten(1, 2)
-        values = values.index_select(0, backwards).flatten(1, 2)
+        queries, keys, values = self._project(x)
         weights = self._weights(self._normalise(self._similarities(queries, keys)), values.dtype)
         retrieved = self.retrieved_norm(self._retrieve(weights, values)).squeeze(2).transpose(1, 2)  # (B, L, 2 value_depth)
         return retrieved.unflatten(2, (2, self.value_depth)).sum(2).transpose(1, 2)
 
-    # Separate functions: what they leave behind is freed before the next norm runs.
+    # Separate functions: what they leave behind is freed before the next norm runs. Channels-last inside, (B, L, C) in memory: every copy,
+    # forward and backward, moves whole rows. Heads come before the batch, so that the three similarities are three blocks of one tensor.
+
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (L, hB, d); keys (L, hB, d) and values (L, hB, dv) in the order m' of :class:`RelativePositions`."""
+        qkv = self.qkv(x.unsqueeze(2)).squeeze(2).transpose(1, 2)  # (B, L, C)
+        parts = qkv.split([self.key_depth, self.key_depth, self.value_depth], dim=2)
+        queries, keys, values = (part.unflatten(2, (self.num_heads, -1)).permute(1, 2, 0, 3) for part in parts)  # (L, h, B, d)
+        backwards = torch.arange(x.shape[2] - 1, -1, -1, device=x.device)
+        return queries.flatten(1, 2), keys.index_select(0, backwards).flatten(1, 2), values.index_select(0, backwards).flatten(1, 2)
 
     def _similarities(self, queries: Tensor, keys: Tensor) -> Tensor:
         """(3, hB, L, L): content and query terms [., l, m'], key term [., m', l] the way its product comes out; a norm does not mind."""
@@ -102,17 +102,16 @@ class AxialAttention(nn.Module):
         """(hB, L, L) = [., l, m'], summing to 1 over m'."""
         content, from_query, from_key = similarities.unbind()
         at_least_fp32 = torch.promote_types(similarities.dtype, torch.float32)
-        logits = content.to(at_least_fp32) + from_query + from_key.transpose(1, 2)
-        return logits.softmax(-1).to(dtype)
+        return (content.to(at_least_fp32) + from_query).add_(from_key.transpose(1, 2)).softmax(-1).to(dtype)
 
     def _retrieve(self, weights: Tensor, values: Tensor) -> Tensor:
         """(B, 2 value_depth, 1, L), channels-last: the attended values, then the attended positions."""
         heads, length = self.num_heads, weights.shape[-1]
         content = torch.bmm(weights, values.transpose(0, 1))  # (hB, L, dv)
         positions = torch.bmm(weights.transpose(0, 1), self.value_positions(length).transpose(1, 2))  # (L, hB, dv)
-        retrieved = torch.stack([content.unflatten(0, (heads, -1)).permute(1, 2, 0, 3), positions.unflatten(1, (heads, -1)).permute(2, 0, 1, 3)],
-                                dim=2)  # (B, L, 2, h, dv)
-        return retrieved.flatten(2).transpose(1, 2).unsqueeze(2)
+        content = content.unflatten(0, (heads, -1)).permute(1, 2, 0, 3)  # (B, L, h, dv)
+        positions = positions.unflatten(1, (heads, -1)).permute(2, 0, 1, 3)
+        return torch.stack([content, positions], dim=2).flatten(2).transpose(1, 2).unsqueeze(2)
 
 
 class AxialAttention2D(nn.Module):

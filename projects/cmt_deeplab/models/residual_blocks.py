@@ -64,11 +64,11 @@ class AxialBlock(ResidualBlock):
     """
 
     def __init__(self, in_channels: int, filters: int, *, stride: int = 1, drop_path: float = 0.0, num_heads: int = 8,
-                 bottleneck_expansion: int = 2, key_expansion: int = 1, value_expansion: int = 2, span: int = MAX_SPAN, norm_cfg: Optional[dict] = DEFAULT_NORM,
-                 act_cfg: dict = dict(type='GELU')) -> None:
+                 bottleneck_expansion: int = 2, key_expansion: int = 1, value_expansion: int = 2, span: int = MAX_SPAN,
+                 norm_cfg: Optional[dict] = DEFAULT_NORM, act_cfg: dict = dict(type='GELU')) -> None:
         hidden_channels = bottleneck_expansion * filters
-        middle = AxialAttention2D(hidden_channels, filters, num_heads=num_heads, key_expansion=key_expansion, value_expansion=value_expansion,
-                                  stride=stride, span=span, norm_cfg=norm_cfg)
+        middle = AxialAttention2D(hidden_channels, filters, num_heads=num_heads, key_expansion=key_expansion,
+                                  value_expansion=value_expansion, stride=stride, span=span, norm_cfg=norm_cfg)
         super().__init__(in_channels, hidden_channels, middle, middle.out_channels, EXPANSION * filters, stride=stride, drop_path=drop_path,
                          norm_cfg=norm_cfg, act_cfg=act_cfg)
 

@@ -44,7 +44,7 @@ class TimmBackbone(BaseModule):
         try:
             import timm
         except ImportError as error:
-            raise ImportError('TimmBackbone needs the optional package timm: pip install "cmt-deeplab[timm]" or pip install timm') from error
+            raise ImportError('TimmBackbone needs the optional package timm: pip install "cmt-deeplab[timm]", or timm alone.') from error
         if init_cfg is not None and init_cfg.get('type') != 'Pretrained':
             raise ValueError(f"init_cfg of TimmBackbone is dict(type='Pretrained', checkpoint=...), not of type {init_cfg.get('type')!r}: "
                              'timm initialises its own models')
@@ -74,8 +74,8 @@ class TimmBackbone(BaseModule):
         try:
             checkpoint = CheckpointLoader.load_checkpoint(source, map_location='cpu')
         except (OSError, RuntimeError) as error:
-            raise FileNotFoundError(f'The weights {source} of the backbone {self.model_name} cannot be read: download the file and give its '
-                                    f'path as backbone.init_cfg.checkpoint ({error})') from error
+            raise FileNotFoundError(f'The weights {source} of {self.model_name} cannot be read: download the file and give its path as '
+                                    f'backbone.init_cfg.checkpoint ({error}).') from error
         weights = self._rename(checkpoint, self.init_cfg.get('prefix', ''))
         own = self.model.state_dict()
         weights = {key: value.reshape(own[key].shape) for key, value in weights.items() if key in own and value.numel() == own[key].numel()}
