@@ -30,7 +30,8 @@ def write_side(root, name, planes, *, crowd=False):
         segments = [dict(id=int(i), category_id=categories[int(i)], iscrowd=int(crowd and i == 70000), area=int((plane == i).sum()))
                     for i in np.unique(plane) if i]
         annotations.append(dict(image_id=image_id, file_name=f'{image_id}.png', segments_info=segments))
-    images = [dict(id=image_id, height=plane.shape[0], width=plane.shape[1], file_name=f'{image_id}.jpg') for image_id, (plane, _) in planes.items()]
+    images = [dict(id=image_id, height=plane.shape[0], width=plane.shape[1], file_name=f'{image_id}.jpg')
+              for image_id, (plane, _) in planes.items()]
     path = root / f'{name}.json'
     path.write_text(json.dumps(dict(images=images, categories=CATEGORIES, annotations=annotations)))
     return path, folder
@@ -81,7 +82,7 @@ def test_equals_panopticapi(sides, tmp_path, capsys):
 
 
 def test_starts_without_torch_and_mmdet():
-    code = f'import sys, runpy; sys.argv = ["x"]; runpy.run_path({str(TOOL)!r}); assert not {{"torch", "mmdet", "mmengine"}} & set(sys.modules)'
+    code = f'import sys, runpy; runpy.run_path({str(TOOL)!r}); assert not {{"torch", "mmdet", "mmengine"}} & set(sys.modules)'
     assert subprocess.run([sys.executable, '-c', code]).returncode == 0
 
 
@@ -116,14 +117,17 @@ BAD = {
     'binary file as JSON': (lambda s: s[2].write_bytes(b'\x89PNG\xff\xfe'), 'pred.json cannot be read as JSON'),
     'a list': (lambda s: s[2].write_text('[]'), 'pred.json has no list "annotations"'),
     'no categories': (lambda s: edit(s[0], lambda c: c.pop('categories') and None), 'no list "categories"'),
-    'instances JSON': (lambda s: edit(s[0], lambda c: dict(c, annotations=[dict(image_id=11, bbox=[0, 0, 1, 1])])), 'gt.json .*"file_name"'),
+    'instances JSON':
+    (lambda s: edit(s[0], lambda c: dict(c, annotations=[dict(image_id=11, bbox=[0, 0, 1, 1])])), 'gt.json .*"file_name"'),
     'annotation without segments': (lambda s: edit(s[2], lambda c: first(c).pop('segments_info') and None), '"segments_info"'),
     'segments no list': (lambda s: edit(s[2], lambda c: first(c).update(segments_info=3)), 'pred.json: "segments_info" of image 11'),
     'segment no dict': (lambda s: edit(s[2], lambda c: first(c).update(segments_info=[3])), 'pred.json: a segment of image 11'),
     'segment without category': (lambda s: edit(s[2], lambda c: first(c)['segments_info'][0].pop('category_id') and None), '"category_id"'),
     'segment id no number': (lambda s: edit(s[2], lambda c: first(c)['segments_info'][0].update(id='a')), 'pred.json: .* image 11'),
-    'unknown category': (lambda s: edit(s[2], lambda c: first(c)['segments_info'][0].update(category_id=99)), 'pred.json: .* category_id 99'),
-    'unknown GT category': (lambda s: edit(s[0], lambda c: first(c)['segments_info'][0].update(category_id=98)), 'gt.json: .* category_id 98'),
+    'unknown category':
+    (lambda s: edit(s[2], lambda c: first(c)['segments_info'][0].update(category_id=99)), 'pred.json: .* category_id 99'),
+    'unknown GT category':
+    (lambda s: edit(s[0], lambda c: first(c)['segments_info'][0].update(category_id=98)), 'gt.json: .* category_id 98'),
     'image without prediction': (lambda s: edit(s[2], lambda c: c['annotations'].pop() and None), 'no prediction for image 13'),
     'PNG missing': (lambda s: (s[3] / '12.png').unlink(), '12.png is missing'),
     'PNG truncated': (lambda s: truncate(s[3] / '12.png'), '12.png cannot be read as an image'),

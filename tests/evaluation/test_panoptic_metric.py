@@ -38,8 +38,10 @@ def make_sample(rng, img_id, root):
     ids = np.zeros((*index.shape, 3), dtype=np.uint8)
     ids[index >= 0] = np.stack([index[index >= 0] + 1, np.full((index >= 0).sum(), 2), np.zeros((index >= 0).sum())], -1)
     Image.fromarray(ids).save(os.path.join(root, name))
-    segments = [dict(id=k + 1 + 512, category_id=CATEGORIES[labels[k]]['id'], iscrowd=int(crowd[k]), area=int((index == k).sum())) for k in present]
-    sample = dict(img_id=img_id, img_path=f'/x/{img_id:06d}.jpg', ori_shape=index.shape, pred_panoptic_seg=dict(sem_seg=torch.from_numpy(pred)[None]),
+    segments = [dict(id=k + 1 + 512, category_id=CATEGORIES[labels[k]]['id'], iscrowd=int(crowd[k]), area=int((index == k).sum()))
+                for k in present]
+    sample = dict(img_id=img_id, img_path=f'/x/{img_id:06d}.jpg', ori_shape=index.shape,
+                  pred_panoptic_seg=dict(sem_seg=torch.from_numpy(pred)[None]),
                   gt_panoptic_seg=dict(index_map=torch.from_numpy(index)[None]),
                   gt_segments=dict(labels=torch.from_numpy(labels), is_crowd=torch.from_numpy(crowd), ids=torch.arange(7)))
     # a segment without pixels would count as missed: the loaders drop it, so does this

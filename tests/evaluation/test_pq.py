@@ -119,6 +119,7 @@ def test_aggregate_averages_over_classes_that_occur():
     plane = np.array([[1, 1, 2, 2]])
     rows = [count(plane, table([1, 2], [10, 20], plane), guess, table([1], [10], guess)) for guess in (np.array([[1, 1, 0, 0]]),) * 2]
     figures = aggregate(rows, {20: False, 10: True, 30: False})
-    assert figures['All'] == dict(pq=0.5, sq=0.5, rq=0.5, n=2) and figures['Things']['pq'] == 1 and figures['Stuff'] == dict(pq=0, sq=0, rq=0, n=1)
+    assert figures['All'] == dict(pq=0.5, sq=0.5, rq=0.5, n=2)
+    assert figures['Things']['pq'] == 1 and figures['Stuff'] == dict(pq=0, sq=0, rq=0, n=1)
     assert list(figures['per_class']) == [20, 10, 30] and figures['per_class'][30] == dict(pq=0, sq=0, rq=0)
     assert aggregate([], {1: True})['All'] == dict(pq=0, sq=0, rq=0, n=0)

@@ -41,8 +41,8 @@ def slow_assemble(masks, labels, scores, order, output_size, num_things, num_cla
     return picture, found
 
 
-def slow_mask_wise(logits, class_logits, *, num_things, num_classes, pixel=0.4, thing=0.7, stuff=0.5, overlap=0.8, areas=(0, 0), strict=False,
-                   score_at_stride=False, softmax_first=False, two_step=False, class_weight=1.0, mask_weight=1.0, **sizes):
+def slow_mask_wise(logits, class_logits, *, num_things, num_classes, pixel=0.4, thing=0.7, stuff=0.5, overlap=0.8, areas=(0, 0),
+                   strict=False, score_at_stride=False, softmax_first=False, two_step=False, class_weight=1.0, mask_weight=1.0, **sizes):
     confidence, labels = class_logits.softmax(-1)[:, :-1].max(-1)
     if softmax_first:
         probability = slow_resize(logits.softmax(0), two_step=two_step, **sizes)

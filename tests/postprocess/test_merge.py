@@ -64,8 +64,9 @@ def test_more_candidates_than_one_code_plane_holds():
         classes *= 3
         settings = dict(pixel_threshold=0.15, thing_threshold=0.1, stuff_threshold=0.1, overlap_threshold=0.5)
         assert (classes.softmax(-1)[:, :-1].max(-1).values > 0.1).sum() > 3 * occupancy.BITS
-        check(build(**settings)(logits, classes, **SIZES), slow_mask_wise(logits, classes, num_things=THINGS, num_classes=CLASSES, pixel=0.15, thing=0.1,
-                                                                         stuff=0.1, overlap=0.5, **SIZES))
+        expected = slow_mask_wise(logits, classes, num_things=THINGS, num_classes=CLASSES, pixel=0.15, thing=0.1, stuff=0.1, overlap=0.5,
+                                  **SIZES)
+        check(build(**settings)(logits, classes, **SIZES), expected)
 
 
 @pytest.mark.parametrize('sizes', [SIZES, CROPPED, HALF_PIXEL], ids=['same', 'cropped', 'half-pixel'])
@@ -142,7 +143,8 @@ def test_chunks_do_not_show(monkeypatch):
     whole = build()(logits, classes, **SIZES)
     monkeypatch.setitem(occupancy.CHUNK_ELEMENTS, 'cpu', 1)
     rows = build()(logits, classes, **SIZES)
-    assert torch.equal(whole.segment_map, rows.segment_map) and [s['id'] for s in whole.segments_info] == [s['id'] for s in rows.segments_info]
+    assert torch.equal(whole.segment_map, rows.segment_map)
+    assert [segment['id'] for segment in whole.segments_info] == [segment['id'] for segment in rows.segments_info]
 
 
 def test_half_precision_logits_are_merged_in_fp32():

@@ -2,8 +2,8 @@
 
     python tools/analysis_tools/benchmark_merge.py [--size 641] [--slots 100] [--threads 1]
 
-The scene: ``--segments`` discs with confident classes over smooth noise, the other slots void. mmdet's head is timed alone, given masks that
-are already at the padded input size, and with the resize to that size, which its models do just before.
+The scene: ``--segments`` discs with confident classes over smooth noise, the other slots void. mmdet's head is timed alone, given masks
+that are already at the padded input size, and with the resize to that size, which its models do just before.
 """
 import argparse
 import statistics
@@ -28,7 +28,7 @@ def make_scene(num_slots: int, grid: int, num_segments: int, num_classes: int, c
     masks = F.interpolate(coarse, size=(grid, grid), mode='bicubic')[0]
     axis = torch.arange(grid)
     for slot in range(num_segments - 1):
-        y, x, radius = torch.rand(3, generator=generator).mul(torch.tensor([1.0, 1.0, 0.2])).add(torch.tensor([0, 0, 0.05])).mul(grid).tolist()
+        y, x, radius = (grid * (torch.rand(3, generator=generator) * torch.tensor([1.0, 1.0, 0.2]) + torch.tensor([0, 0, 0.05]))).tolist()
         distance = ((axis[:, None] - y)**2 + (axis[None] - x)**2).sqrt()
         masks[slot] += contrast * torch.sigmoid((radius - distance) / 2)
     masks[num_segments - 1] += contrast / 2  # the ground
@@ -55,16 +55,19 @@ def main() -> None:
     grid = (args.size - 1) // 4 + 1 if aligned else args.size // 4
     masks, classes = make_scene(args.slots, grid, args.segments, 133, args.contrast, args.noise)
     counts = dict(num_things_classes=80, num_stuff_classes=53)
-    sizes = dict(input_size=(args.size, args.size), image_size=(args.size, args.size), output_size=(args.output, args.output), align_corners=aligned)
-    head = MODELS.build(dict(type='MaskFormerFusionHead', **counts, test_cfg=dict(panoptic_on=True, instance_on=False, object_mask_thr=0.8)))
-    sample = DetDataSample(metainfo=dict(img_shape=(args.size, args.size), ori_shape=(args.output, args.output)))
+    side, output = (args.size, args.size), (args.output, args.output)
+    sizes = dict(input_size=side, image_size=side, output_size=output, align_corners=aligned)
+    test_cfg = dict(panoptic_on=True, instance_on=False, object_mask_thr=0.8)
+    head = MODELS.build(dict(type='MaskFormerFusionHead', **counts, test_cfg=test_cfg))
+    sample = DetDataSample(metainfo=dict(img_shape=side, ori_shape=output))
 
     def upsample() -> torch.Tensor:
-        return F.interpolate(masks[None], size=(args.size, args.size), mode='bilinear', align_corners=False)
+        return F.interpolate(masks[None], size=side, mode='bilinear', align_corners=False)
 
     upsampled = upsample()
-    work = {'mmdet MaskFormerFusionHead': lambda: head.predict(classes[None], upsampled, [sample], rescale=args.output != args.size),
-            'mmdet resize + MaskFormerFusionHead': lambda: head.predict(classes[None], upsample(), [sample], rescale=args.output != args.size)}
+    rescale = output != side
+    work = {'mmdet MaskFormerFusionHead': lambda: head.predict(classes[None], upsampled, [sample], rescale=rescale),
+            'mmdet resize + MaskFormerFusionHead': lambda: head.predict(classes[None], upsample(), [sample], rescale=rescale)}
     for name, settings in {'PanopticMaskWiseMerge': {}, 'PanopticMaskWiseMerge softmax_first': dict(softmax_first=True),
                            'PanopticPixelWiseMerge': {}}.items():
         merge = MODELS.build(dict(type=name.split()[0], **counts, **settings))
@@ -76,7 +79,8 @@ def main() -> None:
             call()
             if run:
                 times[name].append(1e3 * (time.perf_counter() - start))
-    print(f'{args.slots} slots, {args.segments} segments, grid {grid}, input {args.size}, output {args.output}, {torch.get_num_threads()} threads')
+    print(f'{args.slots} slots, {args.segments} segments, grid {grid}, input {args.size}, output {args.output}, '
+          f'{torch.get_num_threads()} threads')
     print(f'{"":38s} {"median ms":>10s} {"head / this":>12s} {"(resize + head) / this":>24s}')
     for name, values in times.items():
         ratios = [statistics.median(a / b for a, b in zip(times[other], values)) for other in list(work)[:2]]

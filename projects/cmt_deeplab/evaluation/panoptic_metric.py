@@ -20,22 +20,22 @@ INSTANCE_OFFSET = 1000  # mmdet's: segment value = label + 1000 * instance
 class PanopticQualityMetric(BaseMetric):
     """PQ, SQ, RQ over all, thing and stuff classes in percent, equal to panopticapi's; keys as mmdet's ``CocoPanopticMetric``.
 
-    Reads ``pred_panoptic_seg.sem_seg`` (1, H, W), label + 1000 x instance, so that mmdet's own models are scored too. The ground truth is the
-    sample's index plane (``gt_panoptic_seg.index_map`` (1, H, W) and ``gt_segments``) or, where a sample has none, the PNG of its ``img_id``
-    according to ``ann_file`` and ``seg_prefix``. One row of counts an image leaves :meth:`process`, in the order of the sampler; an image
-    seen twice counts once.
+    Reads ``pred_panoptic_seg.sem_seg`` (1, H, W), label + 1000 x instance, so that mmdet's own models are scored too. The ground truth is
+    the sample's index plane (``gt_panoptic_seg.index_map`` (1, H, W) and ``gt_segments``) or, where a sample has none, the PNG of its
+    ``img_id`` according to ``ann_file`` and ``seg_prefix``. One row of counts an image leaves :meth:`process`, in the order of the sampler;
+    an image seen twice counts once.
 
     With ``outfile_prefix`` the predictions are also written in COCO's format: ``PREFIX.panoptic.json`` and PNGs in ``PREFIX.panoptic/``;
     ``format_only`` writes them and scores nothing (COCO test-dev: ``ann_file`` then only supplies the category ids).
 
-    Raises ValueError, with what to do about it, where a prediction and its ground truth differ in size, a label is outside the class list, or
-    no ground truth can be found; FileNotFoundError for a missing ``ann_file`` or ``seg_prefix`` when the metric is built.
+    Raises ValueError, with what to do about it, where a prediction and its ground truth differ in size, a label is outside the class list,
+    or no ground truth can be found; FileNotFoundError for a missing ``ann_file`` or ``seg_prefix`` when the metric is built.
     """
     default_prefix = 'coco_panoptic'
 
-    def __init__(self, *, ann_file: Optional[str] = None, seg_prefix: Optional[str] = None, classwise: bool = False, format_only: bool = False,
-                 outfile_prefix: Optional[str] = None, collect_device: str = 'cpu', prefix: Optional[str] = None,
-                 collect_dir: Optional[str] = None) -> None:
+    def __init__(self, *, ann_file: Optional[str] = None, seg_prefix: Optional[str] = None, classwise: bool = False,
+                 format_only: bool = False, outfile_prefix: Optional[str] = None, collect_device: str = 'cpu',
+                 prefix: Optional[str] = None, collect_dir: Optional[str] = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
         if format_only and outfile_prefix is None:
             raise ValueError('PanopticQualityMetric: format_only=True writes the predictions and needs outfile_prefix')
@@ -87,7 +87,8 @@ class PanopticQualityMetric(BaseMetric):
         """The predicted plane (H, W), label + 1000 x instance."""
         segmentation = sample.get('pred_panoptic_seg')
         if segmentation is None:
-            raise ValueError(f"the model gave no 'pred_panoptic_seg' for image {img_id}: PQ needs a panoptic model with panoptic output switched on")
+            raise ValueError(f"the model gave no 'pred_panoptic_seg' for image {img_id}: PQ needs a panoptic model with "
+                             'panoptic output switched on')
         return segmentation['sem_seg'].cpu().numpy()[0]
 
     def _segments(self, sample: dict, img_id, values: np.ndarray) -> SegmentTable:
@@ -105,8 +106,8 @@ class PanopticQualityMetric(BaseMetric):
         gt_plane, gt_table, void = self._ground_truth(sample, img_id)
         if gt_plane.shape != plane.shape:
             raise ValueError(f'the prediction of image {img_id} is {plane.shape[1]} x {plane.shape[0]} pixels but its ground truth is '
-                             f'{gt_plane.shape[1]} x {gt_plane.shape[0]}: predict at the original size (rescale=True) and resize the image only, '
-                             'not the annotation, in the test pipeline')
+                             f'{gt_plane.shape[1]} x {gt_plane.shape[0]}: predict at the original size (rescale=True) and resize '
+                             'the image only, not the annotation, in the test pipeline')
         histogram = joint_histogram(gt_plane, plane)
         return count_image(img_id, gt_table, self._segments(sample, img_id, histogram[1]), gt_void=void, histogram=histogram)
 
@@ -136,7 +137,8 @@ class PanopticQualityMetric(BaseMetric):
         id_of = {entry['name']: entry['id'] for entry in self._annotation_file['categories']}
         for name in classes:
             if name not in id_of:
-                raise ValueError(f'{self.ann_file} has no category named {name!r}, a class of the data set: give its own ann_file or metainfo')
+                raise ValueError(f'{self.ann_file} has no category named {name!r}, a class of the data set: give its own '
+                                 'ann_file or metainfo')
         return {id_of[name]: label for label, name in enumerate(classes)}
 
     def _write(self, sample: dict, img_id, plane: np.ndarray) -> dict:
@@ -159,9 +161,11 @@ class PanopticQualityMetric(BaseMetric):
 def _table(figures: Dict[str, dict], classes: Sequence[str]) -> str:
     """The figures in percent as text, one line for each of All, Things, Stuff and for each of ``classes``."""
     width = max([10] + [len(name) for name in classes])
+
+    def line(name: str, row: dict) -> str:
+        return f'{name:{width}s} | ' + ' '.join(f'{100 * row[key]:7.3f}' for key in ('pq', 'sq', 'rq'))
+
     lines = [f'{"":{width}s} | {"PQ":>7s} {"SQ":>7s} {"RQ":>7s} {"classes":>7s}']
-    for name in ('All', 'Things', 'Stuff'):
-        lines.append(f'{name:{width}s} | ' + ' '.join(f'{100 * figures[name][key]:7.3f}' for key in ('pq', 'sq', 'rq')) + f' {figures[name]["n"]:7d}')
-    for label, name in enumerate(classes):
-        lines.append(f'{name:{width}s} | ' + ' '.join(f'{100 * figures["per_class"][label][key]:7.3f}' for key in ('pq', 'sq', 'rq')))
+    lines += [line(name, figures[name]) + f' {figures[name]["n"]:7d}' for name in ('All', 'Things', 'Stuff')]
+    lines += [line(name, figures['per_class'][label]) for label, name in enumerate(classes)]
     return '\n'.join(lines)

@@ -138,7 +138,8 @@ def aggregate(rows: Iterable[PQRow], is_thing: Mapping[int, bool]) -> Dict[str, 
         iou_sum, tp, fp, fn = totals[:, int(np.searchsorted(ids, category))].tolist()
         weight = tp + 0.5 * fp + 0.5 * fn
         seen[category] = weight > 0
-        per_class[category] = dict(pq=iou_sum / weight if weight else 0.0, sq=iou_sum / tp if tp else 0.0, rq=tp / weight if weight else 0.0)
+        per_class[category] = dict(pq=iou_sum / weight if weight else 0.0, sq=iou_sum / tp if tp else 0.0,
+                                   rq=tp / weight if weight else 0.0)
 
     def mean(chosen: Iterable[int]) -> dict:
         chosen = [category for category in chosen if seen[category]]

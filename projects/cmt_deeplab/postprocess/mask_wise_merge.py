@@ -17,9 +17,9 @@ from .slot_merge import SlotMerge, mean_probability, paste_in_order
 class PanopticMaskWiseMerge(SlotMerge):
     """Pastes slots in the order of class probability x mean mask probability (CMT-DeepLab, kMaX-DeepLab; deeplab2 code).
 
-    A slot holds the pixels where its softmax over all N slots exceeds ``pixel_threshold``; its mask probability is the mean over them. It is
-    pasted if its class probability reaches ``thing_threshold`` or ``stuff_threshold`` and more than ``overlap_threshold`` of its pixels are
-    still free; it then takes the free ones. Stuff of one class is one segment, small segments are dropped at the end.
+    A slot holds the pixels where its softmax over all N slots exceeds ``pixel_threshold``; its mask probability is the mean over them. It
+    is pasted if its class probability reaches ``thing_threshold`` or ``stuff_threshold`` and more than ``overlap_threshold`` of its pixels
+    are still free; it then takes the free ones. Stuff of one class is one segment, small segments are dropped at the end.
 
     The two public code bases differ. PyTorch kMaX: ``strict_class_threshold=True, two_step_resize=True, thing_area=0, stuff_area=0``.
     TensorFlow deeplab2: ``score_at_stride=True``, called with image and output of the padded input's size. ``softmax_first`` takes the

@@ -1,7 +1,7 @@
 """Which slots hold which pixel, without a full-size mask a slot.
 
-At a threshold t a softmax leaves at most ceil(1/t) - 1 slots a pixel. So the set of slots that hold a pixel is one number, its code, and the
-few hundred different codes of an image with their pixel counts carry all that pasting needs.
+At a threshold t a softmax leaves at most ceil(1/t) - 1 slots a pixel. So the set of slots that hold a pixel is one number, its code, and
+the few hundred different codes of an image with their pixel counts carry all that pasting needs.
 """
 from dataclasses import dataclass
 from typing import Callable, Tuple

@@ -17,8 +17,8 @@ class PanopticPixelWiseMerge(SlotMerge):
     """Two argmaxes, over slots and over classes (MaX-DeepLab, section 3.2; deeplab2 code).
 
     Slots whose class probability is below ``class_threshold`` are set aside. A pixel goes to its best slot if that one was not set aside
-    and its probability, in a softmax over the remaining slots only, exceeds ``pixel_threshold``; otherwise it is void. Stuff of one class is
-    one segment, small segments are dropped.
+    and its probability, in a softmax over the remaining slots only, exceeds ``pixel_threshold``; otherwise it is void. Stuff of one class
+    is one segment, small segments are dropped.
     """
 
     def __init__(self, *, num_things_classes: int, num_stuff_classes: int, pixel_threshold: float = 0.4, class_threshold: float = 0.7,

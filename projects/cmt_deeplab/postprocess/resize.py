@@ -41,8 +41,8 @@ def axis_taps(*, output: int, image: int, padded: int, grid: int, align_corners:
     """Grid indices (O, T) and weights (O, T) float64 that make each of the ``output`` pixels of one axis.
 
     One step (T = 2): the centre of the output pixel is mapped into the image, clamped to it, and from there onto the grid. Equal to
-    ``F.interpolate`` where image, padded input and output have one size. Two steps (T = 4), as the public kMaX-DeepLab code for PyTorch: to the
-    padded input size, cut to the image, to the output size, the same ``align_corners`` each time.
+    ``F.interpolate`` where image, padded input and output have one size. Two steps (T = 4), as the public kMaX-DeepLab code for PyTorch: to
+    the padded input size, cut to the image, to the output size, the same ``align_corners`` each time.
     """
     pixel = torch.arange(output, dtype=torch.float64)
     if not two_step:
@@ -76,7 +76,8 @@ class RowResizer:
 
     def __call__(self, table: Tensor, start: int, stop: int) -> Tensor:
         """Output rows ``start`` to ``stop`` as (pixels, channels), row by row."""
-        lines = F.embedding_bag(self._rows[start:stop], table.view(self._grid[0], -1), per_sample_weights=self._row_weights[start:stop], mode='sum')
+        lines = F.embedding_bag(self._rows[start:stop], table.view(self._grid[0], -1), mode='sum',
+                                per_sample_weights=self._row_weights[start:stop])
         pixels = (stop - start) * self._width
         return F.embedding_bag(self._columns[:pixels * self._taps], lines.view(-1, table.shape[1]), self._bags[:pixels], mode='sum',
                                per_sample_weights=self._column_weights[:pixels * self._taps])

@@ -61,8 +61,8 @@ class SlotMerge(nn.Module):
     def assemble(self, occupancy: Occupancy, owner: np.ndarray, label: np.ndarray, score: np.ndarray, geometry: Geometry) -> PanopticResult:
         """Numbers the segments and drops the small ones.
 
-        ``owner`` (U,) is the slot that each set of slots falls to, -1 for none. Slots of one stuff class are one segment, whose score is that
-        of its best slot; a segment's area is what it owns in the end. A dropped segment leaves void behind.
+        ``owner`` (U,) is the slot that each set of slots falls to, -1 for none. Slots of one stuff class are one segment, whose score is
+        that of its best slot; a segment's area is what it owns in the end. A dropped segment leaves void behind.
         """
         smallest = self._smallest_areas(geometry)
         segments: Dict[tuple, List[int]] = {}
