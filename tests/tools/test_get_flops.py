@@ -85,7 +85,8 @@ def test_an_error_of_the_network_comes_through():
 
 @pytest.mark.parametrize('path, part', [
     ('backbone.layer1.0.conv1.weight', 'backbone'), ('panoptic_head.pixel_decoder.blocks.0', 'pixel_decoder'),
-    ('panoptic_head.transformer_decoder.stages.0.0.predictor.mask_head', 'layers'), ('panoptic_head.transformer_decoder.centres', 'centres'),
+    ('panoptic_head.transformer_decoder.stages.0.0.predictor.mask_head', 'layers'),
+    ('panoptic_head.transformer_decoder.centres', 'centres'),
     ('panoptic_head.transformer_decoder.layers.3.ffn', 'layers'), ('panoptic_head.transformer_decoder.predictor', 'predictor'),
     ('panoptic_head.query_embed.weight', 'panoptic_head'), ('neck.convs.0', 'neck'), ('', 'other')])
 def test_part_of(path, part):

@@ -7,9 +7,11 @@ The auxiliary semantic head reads the stride-4 end of the second hourglass, so i
 Source: deeplab2 code (axial_resnet_instances.py MaXDeepLabL, configs/coco/max_deeplab).
 """
 _base_ = './max-deeplab_s.py'
-wide, narrow = dict(hidden_channels=512, key_channels=256, value_channels=512), dict(hidden_channels=256, key_channels=128, value_channels=256)
+wide = dict(hidden_channels=512, key_channels=256, value_channels=512)
+narrow = dict(hidden_channels=256, key_channels=128, value_channels=256)
 model = dict(
-    backbone=dict(_delete_=True, type='MaXWideResNet', num_blocks=(3, 3, 6), drop_path=0.2, norm_cfg=_base_.norm_cfg, act_cfg=_base_.act_cfg),
+    backbone=dict(
+        _delete_=True, type='MaXWideResNet', num_blocks=(3, 3, 6), drop_path=0.2, norm_cfg=_base_.norm_cfg, act_cfg=_base_.act_cfg),
     panoptic_head=dict(
         pixel_decoder=dict(
             in_strides=(4, 8),

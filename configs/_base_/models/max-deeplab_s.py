@@ -1,7 +1,7 @@
 """MaX-DeepLab-S: ResNet-50 with axial attention, memory layers in the last stage, a light decoder to stride 4.
 
-The backbone ends with stage 4. Stage 5, whose blocks alternate with memory layers, is the pixel decoder's first stages: its three blocks, one
-more ('extra' in deeplab2, not pretrained), all at stride 16, then one bottleneck at each of strides 8 and 4. Only the last layer predicts.
+The backbone ends with stage 4. Stage 5, whose blocks alternate with memory layers, is the pixel decoder's first stages: its three blocks,
+one more ('extra' in deeplab2, not pretrained), all at stride 16, then one bottleneck at each of strides 8 and 4. Only the last layer predicts.
 The auxiliary semantic head reads the end of stage 5 and the activated strides 8 and 4. Losses and merge as in the released code:
 instance discrimination per mask, merge per pixel. 61,900,200 parameters with COCO's classes, the semantic head (15,856,742) apart.
 Source: deeplab2 code (axial_resnet_instances.py, max_deeplab.py, configs/coco/max_deeplab).

@@ -139,9 +139,9 @@ def network_cost(model: nn.Module, shape: Sequence[int]) -> NetworkCost:
 
     ``params`` are the trainable parameters that this forward pass reads, so heads and predictors that serve training alone do not count.
     ``macs`` are those of convolutions and matrix products (attention, einsum and bmm are such), in the sources' words FLOPs; norms,
-    activations, softmax and resizing are free. Nothing is computed and no memory taken, whatever the size: shapes travel without values, so
-    the model may lie on torch's device 'meta'. A network whose flow depends on values (mmdet's Mask2Former, which asks which masks are empty)
-    is run for real instead, where it has weights.
+    activations, softmax and resizing are free. Nothing is computed and no memory taken, whatever the size: shapes travel without values,
+    so the model may lie on torch's device 'meta'. A network whose flow depends on values (mmdet's Mask2Former, which asks which masks are
+    empty) is run for real instead, where it has weights.
     """
     training = model.training
     model.eval()

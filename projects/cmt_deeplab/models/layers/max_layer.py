@@ -30,7 +30,8 @@ class MaXLayer(nn.Module):
                  mask_padding: bool = False) -> None:
         super().__init__()
         if key_channels % heads or value_channels % heads:
-            raise ValueError(f'MaXLayer: key_channels {key_channels} and value_channels {value_channels} must be multiples of heads {heads}')
+            raise ValueError(f'MaXLayer: key_channels {key_channels} and value_channels {value_channels} must be multiples of heads '
+                             f'{heads}')
         self.heads, self.mask_padding = heads, mask_padding
         common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         update = dict(common, drop_path=drop_path)

@@ -58,8 +58,8 @@ class MaXPixelDecoder(nn.Module):
         count = len(kinds)
         drop_path = (drop_path,) * count if isinstance(drop_path, (int, float)) else drop_path
         if not count == len(filters) == len(num_blocks) == len(strides) == len(drop_path):
-            raise ValueError(f'MaXPixelDecoder: kinds, filters, num_blocks, strides and drop_path need one entry a stage; they have {count}, '
-                             f'{len(filters)}, {len(num_blocks)}, {len(strides)} and {len(drop_path)}')
+            raise ValueError('MaXPixelDecoder: kinds, filters, num_blocks, strides and drop_path need one entry a stage; they have '
+                             f'{count}, {len(filters)}, {len(num_blocks)}, {len(strides)} and {len(drop_path)}')
         if len(in_channels) != len(in_strides):
             raise ValueError(f'MaXPixelDecoder: the backbone gives {len(in_channels)} features, in_strides names {len(in_strides)}: set '
                              'backbone.out_indices or pixel_decoder.in_strides')
@@ -76,8 +76,8 @@ class MaXPixelDecoder(nn.Module):
                 self.fuses.append(nn.Identity())
             elif i > 0:
                 if stride not in kept or max(stride, before) != 2 * min(stride, before):
-                    raise ValueError(f'MaXPixelDecoder: stage {i} goes from stride {before} to {stride}; it needs half or double the stride '
-                                     f'and a feature there, and there are features at {sorted(kept)}')
+                    raise ValueError(f'MaXPixelDecoder: stage {i} goes from stride {before} to {stride}; it needs half or double the '
+                                     f'stride and a feature there, and there are features at {sorted(kept)}')
                 self._keep(kept, i - 1, channels)
                 self.fuses.append(ResizedSum(channels, kept[stride][-2:], 4 * filters[i], downwards=stride > before,
                                              align_corners=align_corners, **common))
