@@ -25,8 +25,8 @@ launch() {
             export OMP_NUM_THREADS=1
         fi
     fi
-    local rendezvous=(--nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}")
-    exec "$python" -m torch.distributed.run "${rendezvous[@]}" --nproc_per_node="$processes" "$@"
+    exec "$python" -m torch.distributed.run --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" \
+        --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}" --nproc_per_node="$processes" "$@"
 }
 
 # launch_slurm PARTITION JOB_NAME SCRIPT ARGUMENTS... starts the script with srun: GPUS processes, GPUS_PER_NODE of them on a node.
@@ -37,6 +37,6 @@ launch_slurm() {
     if [ "$per_node" -gt 0 ]; then
         resources=(--gres="gpu:$per_node" --ntasks-per-node="$per_node")
     fi
-    exec srun -p "$partition" --job-name="$job_name" ${resources[@]+"${resources[@]}"} --ntasks="$gpus" --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 \
-        ${extra[@]+"${extra[@]}"} "$(launch_python)" -u "$@"
+    exec srun -p "$partition" --job-name="$job_name" ${resources[@]+"${resources[@]}"} --ntasks="$gpus" \
+        --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 ${extra[@]+"${extra[@]}"} "$(launch_python)" -u "$@"
 }

@@ -1,8 +1,9 @@
 # Makes and keeps the environments of the scripts; to be sourced from the project's root by bash:
 #   source tools/setup_env.sh; setup_env fork     ->  .venv        (constraints.txt)
 #   source tools/setup_env.sh; setup_env stock    ->  .venv-stock  (constraints-stock.txt)
-# Afterwards $PYTHON is the environment's interpreter. A second run finds its stamp and takes well under a second; a set-up that was interrupted starts
-# again. $PYTHON, if set before, is the interpreter to build on. An installed torch stays: one in the environment, or in the interpreter it is built on.
+# Afterwards $PYTHON is the environment's interpreter. A second run finds its stamp and takes well under a second; a set-up that was
+# interrupted starts again. $PYTHON, if set before, is the interpreter to build on. An installed torch stays: one in the environment, or in
+# the interpreter it is built on.
 
 setup_env_fail() {
     printf 'Error: %s\n' "$*" >&2
@@ -51,8 +52,8 @@ setup_env_find_python() {
             setup_env_fail "PYTHON=$PYTHON is no Python >= 3.10 with the modules venv and ensurepip; unset it or name another."
         fi
     done
-    setup_env_fail 'no Python >= 3.10 with the modules venv and ensurepip was found; install one (Debian: apt install python3 python3-venv) or name' \
-        'it in the variable PYTHON.'
+    setup_env_fail 'no Python >= 3.10 with the modules venv and ensurepip was found; install one (Debian: apt install python3-venv)' \
+        'or name it in the variable PYTHON.'
 }
 
 # Prints the version of the torch that an interpreter has, if it is one the project takes (>= 2.4).
@@ -80,7 +81,7 @@ setup_env() {
     esac
     [ -f "requirements/$constraints" ] || setup_env_fail "requirements/$constraints is not here; run the command from the project's root."
     stamp=$SETUP_ENV_DIR/.cmt_deeplab_stamp marker=$SETUP_ENV_DIR/.cmt_deeplab_unfinished
-    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(setup_env_hash)" ] && [ ! -e "$marker" ] && "$SETUP_ENV_DIR/bin/python" -c '' 2>/dev/null; then
+    if [ ! -e "$marker" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$(setup_env_hash)" ] && "$SETUP_ENV_DIR/bin/python" -c '' 2>/dev/null; then
         PYTHON=$SETUP_ENV_DIR/bin/python
         return
     fi
@@ -95,7 +96,8 @@ setup_env() {
         fi
     fi
     # What an interrupted installation of ours leaves cannot be trusted; an environment that the user made is only completed.
-    if [ -e "$marker" ] && [ "$(cat "$marker")" = ours ] || [ -e "$SETUP_ENV_DIR" ] && ! "$SETUP_ENV_DIR/bin/python" -m pip --version >/dev/null 2>&1; then
+    if [ -e "$SETUP_ENV_DIR" ] &&
+        { [ "$(cat "$marker" 2>/dev/null)" = ours ] || ! "$SETUP_ENV_DIR/bin/python" -m pip --version >/dev/null 2>&1; }; then
         echo "Removing the unfinished $SETUP_ENV_DIR." >&2
         rm -rf "$SETUP_ENV_DIR"
     fi
@@ -105,7 +107,8 @@ setup_env() {
         [ -z "$(setup_env_torch_of "$base")" ] || flags+=(--system-site-packages)
         mkdir -p "$SETUP_ENV_DIR"
         echo ours >"$marker"
-        setup_env_step "environment $(basename "$SETUP_ENV_DIR") on $("$base" -V 2>&1)" 5 "$base" -m venv ${flags[@]+"${flags[@]}"} "$SETUP_ENV_DIR"
+        setup_env_step "environment $(basename "$SETUP_ENV_DIR") on $("$base" -V 2>&1)" 5 \
+            "$base" -m venv ${flags[@]+"${flags[@]}"} "$SETUP_ENV_DIR"
     else
         SETUP_ENV_STEP=1
         [ -e "$marker" ] || { [ -e "$stamp" ] && echo ours || echo user; } >"$marker"
@@ -131,7 +134,8 @@ setup_env() {
     [ "$stack" = fork ] || mm=mminstall-stock
     setup_env_step "mmdet, its stack and the test tools ($mm.txt)" 60 "${pip[@]}" -c "$SETUP_ENV_DIR/constraints.txt" \
         -r requirements/runtime.txt -r "requirements/$mm.txt" -r requirements/tests.txt
-    setup_env_step 'panopticapi and this project' 10 bash -c '"$1" -m pip install --disable-pip-version-check --no-deps -r requirements/no_deps.txt &&
+    setup_env_step 'panopticapi and this project' 10 bash -c '
+        "$1" -m pip install --disable-pip-version-check --no-deps -r requirements/no_deps.txt &&
         "$1" -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e . &&
         "$1" -c "import cmt_deeplab.compat; cmt_deeplab.compat.apply(); import mmdet.models, panopticapi, pycocotools"' - "$PYTHON"
     setup_env_hash >"$stamp"

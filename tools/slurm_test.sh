@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Evaluation under slurm: [GPUS=8 GPUS_PER_NODE=8 CPUS_PER_TASK=5 SRUN_ARGS=...] tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [arguments of test.py]
+# Evaluation under slurm: tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [arguments of test.py]
 # The environment variables are those of tools/slurm_train.sh.
 set -eu
 if [ $# -lt 4 ]; then

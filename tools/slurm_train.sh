@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Training under slurm: [GPUS=8 GPUS_PER_NODE=8 CPUS_PER_TASK=5 SRUN_ARGS=...] tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [arguments of train.py]
+# Training under slurm: tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [arguments of train.py]
+# From the environment: GPUS (8), GPUS_PER_NODE (8), CPUS_PER_TASK (5), SRUN_ARGS.
 # GPUS_PER_NODE=0 asks for no GPU: then GPUS is the number of processes, all on the CPU (gloo).
 set -eu
 if [ $# -lt 4 ]; then

@@ -1,4 +1,4 @@
-"""Evaluates a checkpoint: ``python tools/test.py CONFIG CHECKPOINT``, with the flags of mmdet's test.py. Several processes: ``tools/dist_test.sh``."""
+"""Evaluates a checkpoint: ``python tools/test.py CONFIG CHECKPOINT``, with the flags of mmdet's. Several processes: dist_test.sh."""
 import argparse
 import sys
 from pathlib import Path

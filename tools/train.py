@@ -1,4 +1,4 @@
-"""Trains a model: ``python tools/train.py CONFIG``, with the flags of mmdet's train.py. Several processes: ``tools/dist_train.sh``, ``slurm_train.sh``."""
+"""Trains a model: ``python tools/train.py CONFIG``, with the flags of mmdet's. Several processes: dist_train.sh, slurm_train.sh."""
 import argparse
 import sys
 from pathlib import Path

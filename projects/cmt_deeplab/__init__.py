@@ -10,14 +10,6 @@ from . import compat  # isort: skip  # first: without compiled ops mmdet can onl
 
 compat.apply()
 
-import importlib.util  # noqa: E402
-
-for _part in ('criterion', 'datasets', 'engine', 'evaluation', 'models', 'postprocess', 'visualization'):
-    if importlib.util.find_spec(f'{__name__}.{_part}') is not None:
-        try:
-            importlib.import_module(f'{__name__}.{_part}')
-        except ImportError as _error:  # while the subpackages are being written
-            import warnings
-            warnings.warn(f'cmt_deeplab.{_part}: {_error}')
+from . import criterion, datasets, engine, evaluation, models, postprocess, visualization  # noqa: E402, F401
 
 __version__ = '0.1.0'

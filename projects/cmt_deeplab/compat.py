@@ -1,11 +1,12 @@
 """What the installed stack lacks. Every workaround of the project stands here; ``apply`` is called once, by ``cmt_deeplab/__init__.py``.
 
-* Absent compiled operators: mmdet imports ``mmcv.ops`` and with it ``mmcv._ext``. A stand-in module lets the import succeed and raises on use.
-* Checkpoints: mmengine writes Python objects beside the tensors (``HistoryBuffer``, numpy scalars and generator states). They are put on torch's
-  allow-list, so that every checkpoint is read with ``weights_only=True``. mmengine 0.10.7 leaves the choice to torch's default, which is False before
-  torch 2.6 and for URLs; onedl-mmengine 0.10.12 allows ``getattr`` as well and reads with ``weights_only=False`` after an error. Neither stays in force.
-* torchvision built for CUDA beside a CPU build of torch, which is what ``pip install timm`` gives there: its operators cannot load and its import fails
-  on their names. timm needs its transforms only.
+* Absent compiled operators: mmdet imports ``mmcv.ops`` and with it ``mmcv._ext``. A stand-in lets the import succeed and raises on use.
+* Checkpoints: mmengine writes Python objects beside the tensors (``HistoryBuffer``, numpy scalars). They are put on torch's allow-list, so
+  that every checkpoint is read with ``weights_only=True``. mmengine 0.10.7 leaves the choice to torch's default, which is False before
+  torch 2.6 and for URLs; onedl-mmengine 0.10.12 allows ``getattr`` as well and reads with ``weights_only=False`` after an error. Neither
+  stays in force.
+* torchvision built for CUDA beside a CPU build of torch, which is what ``pip install timm`` gives there: its operators cannot load and its
+  import fails on their names. timm needs its transforms only.
 """
 import importlib
 import importlib.util
@@ -18,6 +19,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any, Callable
+from urllib.error import URLError
 
 import numpy as np
 import torch
@@ -44,8 +46,8 @@ class _AbsentOps(ModuleType):
             raise AttributeError(name)
 
         def absent(*args: Any, **kwargs: Any) -> None:
-            raise CompiledOpMissing(f"The compiled operator '{name}' of mmcv is needed here but mmcv is installed without operators; build them "
-                                    f'with `{install_line()}` (about half an hour on two cores).')
+            raise CompiledOpMissing(f"The compiled operator '{name}' of mmcv is needed here but mmcv is installed without operators; build "
+                                    f'them with `{install_line()}` (about half an hour on two cores).')
 
         absent.__name__ = name
         return absent
@@ -84,14 +86,31 @@ def checkpoint_globals() -> list:
     """
     from mmengine.logging.history_buffer import HistoryBuffer
     multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
-    dtypes = {type(np.dtype(name)) for name in ('bool', 'int8', 'int16', 'int32', 'int64', 'uint8', 'uint16', 'uint32', 'uint64', 'float16',
-                                                'float32', 'float64', 'S', 'U')}
-    return [HistoryBuffer, multiarray._reconstruct, multiarray.scalar, np.ndarray, np.dtype, *sorted(dtypes, key=lambda t: t.__name__), slice,
-            _statistic_of_history]
+    names = ('bool', 'int8', 'int16', 'int32', 'int64', 'uint8', 'uint16', 'uint32', 'uint64', 'float16', 'float32', 'float64', 'S', 'U')
+    dtypes = {type(np.dtype(name)) for name in names}
+    return [HistoryBuffer, _statistic_of_history, slice, np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar, *dtypes]
 
 
 # torch knows an allowed object by module and name; pickle's protocol 2 writes getattr so
 _statistic_of_history.__module__, _statistic_of_history.__qualname__, _statistic_of_history.__name__ = 'builtins', 'getattr', 'getattr'
+
+
+def _read(load: Callable[[], Any], file: Any) -> Any:
+    try:
+        return load()
+    except (FileNotFoundError, PermissionError):  # say themselves what is wrong
+        raise
+    except URLError as error:
+        raise FileNotFoundError(f'The checkpoint {file} cannot be fetched ({error.reason}); fetch it on a machine with a connection '
+                                'and give its path.') from error
+    except Exception as error:
+        if 'CUDA device' in str(error):  # a checkpoint of a GPU without map_location
+            raise
+        unsafe = re.search(r'(?:GLOBAL|class|operand) (getattr\(.*\)|[^ ]+)', str(error)) if isinstance(error, UnpicklingError) else None
+        if unsafe is not None:
+            raise ValueError(f"The checkpoint {file} is not read because it holds the Python object '{unsafe[1]}' and reading it could run "
+                             'foreign code; save its state_dict alone with torch.save.') from error
+        raise ValueError(f'The checkpoint {file} is damaged or is no checkpoint; copy or save it again.') from error
 
 
 def load_weights_only(file: Any, map_location: Any = None, weights_only: bool = True, **kwargs: Any) -> Any:
@@ -100,16 +119,7 @@ def load_weights_only(file: Any, map_location: Any = None, weights_only: bool = 
     Raises:
         ValueError: the file holds Python objects that are not on the allow-list, or is not a checkpoint.
     """
-    try:
-        return torch.load(file, map_location=map_location, weights_only=True, **kwargs)
-    except Exception as error:
-        if isinstance(error, (FileNotFoundError, PermissionError)) or 'CUDA device' in str(error):  # says itself what is wrong
-            raise
-        unsafe = re.search(r'(?:GLOBAL|class|operand) (getattr\(.*\)|[^ ]+)', str(error)) if isinstance(error, UnpicklingError) else None
-        if unsafe is not None:
-            raise ValueError(f"The checkpoint {file} is not read because it holds the Python object '{unsafe[1]}' and reading it could run foreign "
-                             'code; save its state_dict alone with torch.save.') from error
-        raise ValueError(f'The checkpoint {file} is damaged or is no checkpoint; copy or save it again.') from error
+    return _read(lambda: torch.load(file, map_location=map_location, weights_only=True, **kwargs), file)
 
 
 class _SafeTorch(ModuleType):
@@ -134,7 +144,7 @@ def keep_weights_only() -> None:
     load_url = checkpoint.load_url
 
     def load_url_weights_only(url: str, *args: Any, **kwargs: Any) -> Any:
-        return load_url(url, *args, **{**kwargs, 'weights_only': True})
+        return _read(lambda: load_url(url, *args, **{**kwargs, 'weights_only': True}), url)
 
     if not getattr(load_url, 'weights_only', False):
         load_url_weights_only.weights_only = True
@@ -142,7 +152,7 @@ def keep_weights_only() -> None:
 
 
 def provide_torchvision_names() -> None:
-    """Defines the names of torchvision's operators where they cannot load, a CUDA build beside a CPU torch, so that timm can be imported."""
+    """Defines the names of torchvision's operators where they cannot load, CUDA build beside CPU torch, so that timm can be imported."""
     spec = importlib.util.find_spec('torchvision')
     if torch.version.cuda is not None or getattr(torch.version, 'hip', None) is not None or spec is None or 'torchvision' in sys.modules:
         return
@@ -150,7 +160,8 @@ def provide_torchvision_names() -> None:
     if re.search(r"^__version__ = '[^']*\+cu\d+'", (folder / 'version.py').read_text(encoding='utf-8'), re.MULTILINE) is None:
         return
     registrations = folder / '_meta_registrations.py'
-    for name in re.findall(r'register_fake\("torchvision::(\w+)"\)', registrations.read_text(encoding='utf-8') if registrations.is_file() else ''):
+    source = registrations.read_text(encoding='utf-8') if registrations.is_file() else ''
+    for name in re.findall(r'register_fake\("torchvision::(\w+)"\)', source):
         try:
             torch.library.define(f'torchvision::{name}', '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
         except RuntimeError:  # defined already

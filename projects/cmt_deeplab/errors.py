@@ -1,7 +1,7 @@
 """How a command line ends on a mistake of its user: one sentence and exit code 1, without a stack trace.
 
-A mistake of the user is an error that this package raises on purpose, that is with a ``raise`` statement of its own, as ValueError, KeyError,
-FileNotFoundError or another OSError, or RuntimeError. Whatever numpy, torch or mmengine raise by themselves keeps its stack trace.
+A mistake of the user is an error that this package raises on purpose, that is with a ``raise`` statement of its own, as ValueError,
+KeyError, FileNotFoundError or another OSError, or RuntimeError. What numpy, torch or mmengine raise keeps its stack trace.
 """
 import linecache
 import re

@@ -1,7 +1,7 @@
-"""kMaX-DeepLab's recipe (deeplab2 code): AdamW 5e-4, decay 0.05 on kernels, backbone x0.1, 5k warm-up times poly 0.9 over 150k iterations, batch 64.
+"""kMaX-DeepLab's recipe (deeplab2 code): AdamW 5e-4, decay 0.05 on kernels, backbone x0.1, 5k warm-up times poly 0.9 over 150k, batch 64.
 
-With fewer images a step: `--auto-scale-lr`, or `--cfg-options optim_wrapper.accumulative_counts=N` (N iterations an optimiser step; max_iters counts
-iterations). Mixed precision: `--amp`; bfloat16 on a GPU: `--amp --cfg-options optim_wrapper.dtype=bfloat16`.
+With fewer images a step: `--auto-scale-lr`, or `--cfg-options optim_wrapper.accumulative_counts=N` (N iterations an optimiser step;
+max_iters counts iterations). Mixed precision: `--amp`; bfloat16 on a GPU: `--amp --cfg-options optim_wrapper.dtype=bfloat16`.
 """
 max_iters = 150000
 optim_wrapper = dict(

@@ -11,8 +11,8 @@ from mmengine.runner import BaseLoop
 class PanopticCheckpointCheckHook(Hook):
     """Compares the names and shapes of a checkpoint with those of the model, before they are loaded.
 
-    Resuming needs every tensor; testing every one but those of parts that only training uses (``training_only``, parts of their names); fine-tuning at
-    least one in ten.
+    Resuming needs every tensor; testing every one but those of parts that only training uses (``training_only``, parts of their names);
+    fine-tuning at least one in ten.
 
     Raises:
         ValueError: the checkpoint does not fit, with the first key that disagrees.
@@ -25,8 +25,8 @@ class PanopticCheckpointCheckHook(Hook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         path = 'of this run' if runner._load_from is None else runner._load_from
         if not isinstance(checkpoint, dict):
-            raise ValueError(f'The checkpoint {path} holds a {type(checkpoint).__name__}, not the tensors of a model by name; use a .pth file that '
-                             'training wrote.')
+            raise ValueError(f'The checkpoint {path} holds a {type(checkpoint).__name__}, not the tensors of a model by name; use a .pth '
+                             'file that training wrote.')
         stored = checkpoint.get('state_dict', checkpoint)
         stored = {re.sub(r'^module\.', '', key): value for key, value in stored.items() if hasattr(value, 'shape')}
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -36,8 +36,8 @@ class PanopticCheckpointCheckHook(Hook):
         fitting = len(expected) - len(missing) - len(shapes)
         if 10 * fitting < len(expected):
             example = (missing or shapes)[0]
-            raise ValueError(f"The checkpoint {path} is one of another model: {fitting} of {len(expected)} tensors fit ('{example}' does not); "
-                             'use the checkpoint that belongs to this config.')
+            raise ValueError(f'The checkpoint {path} is one of another model: {fitting} of {len(expected)} tensors fit '
+                             f"('{example}' does not); use the checkpoint that belongs to this config.")
         training = isinstance(runner._train_loop, BaseLoop)
         if training and not runner._resume:
             return
@@ -45,9 +45,10 @@ class PanopticCheckpointCheckHook(Hook):
             missing = [key for key in missing if not any(part in key for part in self.training_only)]
             shapes = [key for key in shapes if not any(part in key for part in self.training_only)]
         if shapes:
-            raise ValueError(f"The checkpoint {path} does not fit the config: '{shapes[0]}' has shape {tuple(stored[shapes[0]].shape)} in the "
-                             f'checkpoint and {tuple(expected[shapes[0]].shape)} in the model; use the config it was trained with (class counts '
-                             'included).')
+            key = shapes[0]
+            raise ValueError(f"The checkpoint {path} does not fit the config: '{key}' has shape {tuple(stored[key].shape)} in the "
+                             f'checkpoint and {tuple(expected[key].shape)} in the model; use the config it was trained with, class counts '
+                             'included.')
         if missing:
-            raise ValueError(f"The checkpoint {path} does not fit the config: it has no '{missing[0]}' ({len(missing)} of {len(expected)} tensors are "
-                             'missing); use the config it was trained with.')
+            raise ValueError(f"The checkpoint {path} does not fit the config: it has no '{missing[0]}' ({len(missing)} of {len(expected)} "
+                             'tensors are missing); use the config it was trained with.')

@@ -13,6 +13,7 @@ class PanopticDistributedDataParallel(MMDistributedDataParallel):
     Buffers are not broadcast: a synchronised norm keeps its statistics equal by itself.
     """
 
-    def __init__(self, module: nn.Module, *, device_ids: Optional[Sequence[int]] = None, broadcast_buffers: bool = False, **kwargs: Any) -> None:
+    def __init__(self, module: nn.Module, *, device_ids: Optional[Sequence[int]] = None, broadcast_buffers: bool = False,
+                 **kwargs: Any) -> None:
         on_gpu = next(module.parameters()).is_cuda
         super().__init__(module=module, device_ids=device_ids if on_gpu else None, broadcast_buffers=broadcast_buffers, **kwargs)

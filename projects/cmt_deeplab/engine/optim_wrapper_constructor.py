@@ -19,8 +19,8 @@ def is_kernel(module: nn.Module, name: str, parameter: nn.Parameter) -> bool:
 class PanopticOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Weight decay on kernels only (deeplab2 code); learning-rate factors by part of the name.
 
-    ``paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.1)})`` as in mmengine, the longest matching key counts; ``decay_mult`` acts on
-    kernels. Parameters with the same factors share one group: the optimiser steps over a handful of groups, not one a parameter.
+    ``paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.1)})`` as in mmengine, the longest matching key counts; ``decay_mult``
+    acts on kernels. Parameters with the same factors share one group: the optimiser steps over a handful of groups, not one a parameter.
 
     Raises:
         ValueError: another key in ``paramwise_cfg``, or one of the custom keys matches no parameter.
@@ -30,12 +30,12 @@ class PanopticOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
         unknown = set(self.paramwise_cfg) - {'custom_keys'}
         if unknown:
-            raise ValueError(f"optim_wrapper.paramwise_cfg has the key '{sorted(unknown)[0]}', which PanopticOptimWrapperConstructor does not know; "
-                             'use custom_keys.')
+            raise ValueError(f"optim_wrapper.paramwise_cfg has the key '{sorted(unknown)[0]}', which PanopticOptimWrapperConstructor does "
+                             'not know; use custom_keys.')
         for key, factors in self.paramwise_cfg.get('custom_keys', {}).items():
             unknown = set(factors) - {'lr_mult', 'decay_mult'}
             if unknown:
-                raise ValueError(f"optim_wrapper.paramwise_cfg.custom_keys['{key}'] has '{sorted(unknown)[0]}'; use lr_mult and decay_mult.")
+                raise ValueError(f"optim_wrapper.paramwise_cfg.custom_keys['{key}'] has '{sorted(unknown)[0]}'; use lr_mult, decay_mult.")
 
     def add_params(self, params: list, module: nn.Module, prefix: str = '', is_dcn_module: Optional[bool] = None) -> None:
         """Appends one group for each pair of learning rate and weight decay, the largest learning rate first."""
@@ -57,8 +57,8 @@ class PanopticOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 decay = (self.base_wd or 0.) * factors.get('decay_mult', 1.) if is_kernel(owner, name, parameter) else 0.
                 groups.setdefault((self.base_lr * factors.get('lr_mult', 1.), decay), []).append(parameter)
         if unmatched:
-            raise ValueError(f"optim_wrapper.paramwise_cfg.custom_keys['{sorted(unmatched)[0]}'] matches no parameter of the model; correct or remove "
-                             'it.')
+            raise ValueError(f"optim_wrapper.paramwise_cfg.custom_keys['{sorted(unmatched)[0]}'] matches no parameter of the model; "
+                             'correct or remove it.')
         for lr, weight_decay in sorted(groups, reverse=True):
             parameters = groups[lr, weight_decay]
             params.append(dict(params=parameters, lr=lr, weight_decay=weight_decay))

@@ -8,15 +8,15 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from .distributed import init_process_group
-from .train_loop import PanopticIterBasedTrainLoop, random_state
+from .train_loop import PanopticIterBasedTrainLoop
 
 
 @RUNNERS.register_module()
 class PanopticRunner(Runner):
-    """The runner of ``tools/train.py`` and ``tools/test.py`` (``runner_type`` in ``default_runtime.py``, so that mmdet's tools take it too).
+    """The runner of ``tools/train.py`` and ``tools/test.py`` (``runner_type`` in ``default_runtime.py``; mmdet's tools take it too).
 
-    It joins a gloo process group where there is no GPU, counts gradient accumulation in the automatic scaling of the learning rate, and carries the
-    states of the random generators through checkpoints.
+    It joins a gloo process group where there is no GPU, counts gradient accumulation in the automatic scaling of the learning rate, and
+    carries the state of the training loop through checkpoints.
     """
 
     def setup_env(self, env_cfg: dict) -> None:
@@ -29,7 +29,8 @@ class PanopticRunner(Runner):
     def wrap_model(self, model_wrapper_cfg: Optional[dict], model: torch.nn.Module) -> torch.nn.Module:
         """As mmengine; the wrapper that also takes the CPU is the default."""
         if self.distributed and model_wrapper_cfg is None:
-            model_wrapper_cfg = dict(type='PanopticDistributedDataParallel', find_unused_parameters=self.cfg.get('find_unused_parameters', False))
+            unused = self.cfg.get('find_unused_parameters', False)
+            model_wrapper_cfg = dict(type='PanopticDistributedDataParallel', find_unused_parameters=unused)
         return super().wrap_model(model_wrapper_cfg, model)
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: Optional[dict] = None) -> None:
@@ -39,9 +40,10 @@ class PanopticRunner(Runner):
         super().scale_lr(optim_wrapper, auto_scale_lr)
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
-        """As mmengine; checkpoints carry the states of the random generators of the first process."""
-        if fn_name == 'before_save_checkpoint' and isinstance(self._train_loop, PanopticIterBasedTrainLoop):
-            kwargs['checkpoint']['random_state'] = random_state()
+        """As mmengine; checkpoints carry the state of the training loop."""
+        loop = self._train_loop if isinstance(self._train_loop, PanopticIterBasedTrainLoop) else None
+        if loop is not None and fn_name == 'before_save_checkpoint':
+            kwargs['checkpoint']['train_loop'] = loop.state_dict()
         super().call_hook(fn_name, **kwargs)
-        if fn_name == 'after_load_checkpoint' and self._resume and isinstance(self._train_loop, PanopticIterBasedTrainLoop):
-            self._train_loop.resumed_random_state = kwargs['checkpoint'].get('random_state') if self.world_size == 1 else None
+        if loop is not None and fn_name == 'after_load_checkpoint' and self._resume and 'train_loop' in kwargs['checkpoint']:
+            loop.load_state_dict(kwargs['checkpoint']['train_loop'])

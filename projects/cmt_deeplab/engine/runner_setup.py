@@ -53,8 +53,8 @@ def use_scaled_learning_rate(cfg: Config) -> None:
     Raises:
         ValueError: the config does not say which batch its learning rate is for.
     """
-    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-        raise ValueError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config: the batch size that its learning rate is set for.')
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+        raise ValueError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config: the batch that its learning rate is set for.')
     cfg.auto_scale_lr.enable = True
 
 
@@ -75,7 +75,8 @@ def resume_from(cfg: Config, checkpoint: Optional[str]) -> None:
         cfg.load_from = None
         newest = find_latest_checkpoint(cfg.work_dir) if Path(cfg.work_dir).is_dir() else None
         if newest is not None and not Path(newest).is_file():
-            raise FileNotFoundError(f'{Path(cfg.work_dir) / "last_checkpoint"} names {newest}, which does not exist; pass --resume CHECKPOINT.')
+            raise FileNotFoundError(f'{Path(cfg.work_dir) / "last_checkpoint"} names {newest}, which does not exist; pass --resume '
+                                    'CHECKPOINT.')
     else:
         require_checkpoint(checkpoint)
         cfg.load_from = checkpoint

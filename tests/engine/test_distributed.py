@@ -1,0 +1,109 @@
+"""Two processes on the CPU: tools/dist_train.sh and dist_test.sh, and gradients against one process with the double batch."""
+import importlib.util
+import json
+import os
+import socket
+
+import torch
+import torch.multiprocessing
+from command_line import CONFIG, ROOT, environment, run
+from torch import nn
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+def scalars(work_dir) -> list:
+    lines = '\n'.join(path.read_text() for path in sorted(work_dir.glob('*/vis_data/scalars.json')))
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+def test_two_processes_train_and_count_no_sample_twice(tmp_path, monkeypatch):
+    monkeypatch.setenv('PORT', str(free_port()))
+    finished = run(ROOT / 'tools/dist_train.sh', CONFIG, 2, '--work-dir', tmp_path, '--cfg-options', 'train_cfg.max_iters=4', '--amp')
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    logged = scalars(tmp_path)
+    assert [entry['iter'] for entry in logged if 'loss' in entry] == [1, 2, 3, 4]
+    # five samples on two processes: one pads
+    trained = [entry for entry in logged if 'toy/count' in entry][-1]
+    assert trained['toy/count'] == trained['toy/distinct'] == 5
+    assert 'Effective batch size 4 = 2 images x 2 processes' in finished.stdout + finished.stderr
+
+    monkeypatch.setenv('PORT', str(free_port()))
+    test_dir = tmp_path / 'test'
+    finished = run(ROOT / 'tools/dist_test.sh', CONFIG, tmp_path / 'iter_4.pth', 2, '--work-dir', test_dir)
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    results = json.loads(next(test_dir.glob('*/*.json')).read_text())
+    assert results['toy/count'] == results['toy/distinct'] == 5
+    assert abs(results['toy/mean'] - trained['toy/mean']) < 1e-6
+
+
+def _net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+
+
+def _module(name: str):
+    """A module of the engine by its file: the processes need neither the package nor mmdet, whose import takes seconds."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f'projects/cmt_deeplab/engine/{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _gradients(rank: int, port: int, folder: str) -> None:
+    os.environ.update(environment(), RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_PORT=str(port))
+    _module('distributed').init_process_group(launcher='pytorch', backend='nccl')  # the config's word for GPUs; gloo here
+    assert torch.distributed.get_backend() == 'gloo'
+    torch.set_num_threads(1)
+    model = _module('model_wrapper').PanopticDistributedDataParallel(_net(), device_ids=[rank])  # mmengine passes device_ids always
+    batch = torch.arange(32.).reshape(8, 4)[4 * rank:4 * rank + 4] / 32
+    model(batch).square().mean().backward()
+    if rank == 1:
+        torch.save([p.grad for p in model.module.parameters()], f'{folder}/gradients.pt')
+    torch.distributed.destroy_process_group()
+
+
+def test_gradients_equal_one_process_with_the_double_batch(tmp_path):
+    torch.multiprocessing.spawn(_gradients, args=(free_port(), str(tmp_path)), nprocs=2)
+    net = _net()
+    net(torch.arange(32.).reshape(8, 4) / 32).square().mean().backward()
+    for found, parameter in zip(torch.load(tmp_path / 'gradients.pt', weights_only=True), net.parameters()):
+        torch.testing.assert_close(found, parameter.grad, rtol=1e-5, atol=1e-7)
+
+
+def test_a_launcher_without_its_variables_is_named(monkeypatch):
+    import pytest
+    from cmt_deeplab.engine.distributed import init_process_group
+    for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE'):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ValueError, match='torchrun'):
+        init_process_group(launcher='pytorch')
+    with pytest.raises(ValueError, match='srun'):
+        init_process_group(launcher='slurm')
+
+
+def test_the_launchers_quote_their_arguments_and_take_the_environment(tmp_path, monkeypatch):
+    """A stand-in for the interpreter and for srun prints what it was given, an argument a line."""
+    stand_in = tmp_path / 'srun'
+    stand_in.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
+    stand_in.chmod(0o755)
+    monkeypatch.setenv('PATH', f'{tmp_path}:{environment()["PATH"]}')
+    monkeypatch.setenv('SRUN_ARGS', '--quiet --exclusive')
+    monkeypatch.setenv('GPUS', '4')
+    monkeypatch.setenv('GPUS_PER_NODE', '2')
+    options = ('--cfg-options', 'a=[(1, 2), (3, 4)]')
+    given = run(ROOT / 'tools/slurm_train.sh', 'part', 'job', 'a config.py', 'work', *options).stdout.splitlines()
+    assert given[-2:] == list(options) and 'a config.py' in given
+    assert {'--gres=gpu:2', '--ntasks-per-node=2', '--ntasks=4', '--quiet', '--exclusive', '--cpus-per-task=5', '--launcher'} < set(given)
+    given = run(ROOT / 'tools/slurm_test.sh', 'part', 'job', 'config.py', 'a.pth', *options).stdout.splitlines()
+    assert given[-2:] == list(options) and given[given.index('config.py') + 1] == 'a.pth'
+    monkeypatch.setattr('command_line.sys.executable', str(stand_in))
+    for name, value in dict(NNODES='2', NODE_RANK='1', PORT='1234', MASTER_ADDR='10.0.0.1', OMP_NUM_THREADS='1').items():
+        monkeypatch.setenv(name, value)
+    given = run(ROOT / 'tools/dist_train.sh', 'a config.py', 3, *options).stdout.splitlines()
+    assert given[-2:] == list(options) and 'a config.py' in given
+    assert {'--nnodes=2', '--node_rank=1', '--master_port=1234', '--master_addr=10.0.0.1', '--nproc_per_node=3'} < set(given)
