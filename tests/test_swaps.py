@@ -20,19 +20,19 @@ SMALL_DECODER = {
 SMALL_AXIAL = {'model.panoptic_head.pixel_decoder.filters': (16, 16, 16, 16), 'model.panoptic_head.pixel_decoder.num_blocks': (1, 1, 1, 1)}
 SMALL_DEFORMABLE = {'model.panoptic_head.pixel_decoder.decoder.encoder.num_layers': 1}
 SWAPS = {
-    'cmt-deeplab_r50_8xb8-150k_coco-641': SMALL_AXIAL,
-    'cmt-deeplab_swin-t_8xb8-150k_coco-641': SMALL_AXIAL,
-    'cmt-deeplab_convnext-t_8xb8-150k_coco-641': SMALL_AXIAL,
-    'cmt-deeplab_r50_msdeformattn_8xb8-150k_coco-641': SMALL_DEFORMABLE,
+    'cmt-deeplab_r50_8xb8-150k_coco-panoptic-641': SMALL_AXIAL,
+    'cmt-deeplab_swin-t_8xb8-150k_coco-panoptic-641': SMALL_AXIAL,
+    'cmt-deeplab_convnext-t_8xb8-150k_coco-panoptic-641': SMALL_AXIAL,
+    'cmt-deeplab_r50_msdeformattn_8xb8-150k_coco-panoptic-641': SMALL_DEFORMABLE,
 }
-PASTES_ALL = {'model.merge.pixel_threshold': 0.06, 'model.merge.thing_threshold': 0., 'model.merge.stuff_threshold': 0.,
-              'model.merge.overlap_threshold': 0., 'model.merge.thing_area': 0, 'model.merge.stuff_area': 0}
+PASTES_ALL = {'model.postprocess.pixel_threshold': 0.06, 'model.postprocess.thing_threshold': 0., 'model.postprocess.stuff_threshold': 0.,
+              'model.postprocess.overlap_threshold': 0., 'model.postprocess.thing_area': 0, 'model.postprocess.stuff_area': 0}
 KEEPS_ALL = {'model.test_cfg.object_mask_thr': 0., 'model.test_cfg.iou_thr': 0., 'model.test_cfg.filter_low_score': False}
 # num_classes is that of the box and mask heads
 CLASSES = dict(num_things_classes=6, num_stuff_classes=5, num_classes=6, class_weight=[1.0] * 11 + [0.1])
 R18 = {'model.backbone.depth': 18}
 FEW_LAYERS = {'model.panoptic_head.pixel_decoder.encoder.num_layers': 1, 'model.panoptic_head.transformer_decoder.num_layers': 2}
-PEERS = ('mask2former_r50_8xb2-50e_coco', 'mask2former_r50_1xb8_shapes', 'maskformer_r50_16xb1-75e_coco')
+PEERS = ('mask2former_r50_8xb2-50e_coco-panoptic', 'mask2former_r50_1xb8_shapes', 'maskformer_r50_16xb1-75e_coco-panoptic')
 CHANNELS = [64, 128, 256, 512]
 
 
@@ -111,7 +111,7 @@ def test_accumulation_averaged_weights_and_tensorboard(shapes_root, tmp_path):
     from mmdet.registry import RUNNERS
     in_process = {f'{split}_dataloader.{key}': value for split in ('train', 'val')
                   for key, value in (('num_workers', 0), ('persistent_workers', False), ('dataset.type', 'ShapesPanopticDataset'))}
-    config = config_on_shapes('cmt-deeplab_r50_4xb8-accum2-ema-150k_coco-641', shapes_root, 33, {
+    config = config_on_shapes('cmt-deeplab_r50_4xb8-accum2-ema-150k_coco-panoptic-641', shapes_root, 33, {
         'model.data_preprocessor.size': (33, 33), 'train_dataloader.batch_size': 2, 'train_cfg.max_iters': 4, 'log_level': 'ERROR',
         'default_hooks.logger.interval': 1, 'work_dir': str(tmp_path), **in_process, **SMALL_DECODER, **SMALL_AXIAL, **R18,
         'model.backbone.base_channels': 8, 'model.backbone.stem_channels': 8})
@@ -160,7 +160,7 @@ def test_a_peers_perfect_prediction_scores_100(shapes_root):
 def test_panoptic_fpn_runs_or_names_the_absent_operator(shapes_root):
     from mmdet.registry import MODELS
     changes = {'model.neck.in_channels': CHANNELS, 'model.backbone.frozen_stages': -1, **R18}
-    config = config_on_shapes('panoptic-fpn_r50_8xb2-1x_coco', shapes_root, 96, changes)
+    config = config_on_shapes('panoptic-fpn_r50_8xb2-1x_coco-panoptic', shapes_root, 96, changes)
     torch.manual_seed(0)
     model = MODELS.build(config.model)
     if not is_absent('nms'):

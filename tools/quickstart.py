@@ -143,7 +143,7 @@ def write_page(args: argparse.Namespace, cfg, runner, progress, recorder, budget
                     ('Make harder scenes, of any size and number',
                      f'{python} tools/misc/make_shapes.py data/shapes-standard --preset standard --train 5000 --val 500'),
                     ('Train on COCO, laid out in data/coco',
-                     f'{python} tools/train.py configs/cmt_deeplab/cmt-deeplab_r50_8xb8-150k_coco-641.py')])
+                     f'{python} tools/train.py configs/cmt_deeplab/cmt-deeplab_r50_8xb8-150k_coco-panoptic-641.py')])
     return write_report(report, Path(cfg.work_dir) / 'report.html'), overall['All'].pq
 
 

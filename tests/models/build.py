@@ -18,7 +18,7 @@ SMALL = dict(
         predictor=dict(type='CMTPredictor', hidden_channels=32, feature_channels=16),
         semantic_head=dict(type='PanopticSemanticHead', channels=16, fuse_channels=(8, 8))),
     criterion=dict(type='PanopticCriterion'),
-    merge=dict(type='PanopticMaskWiseMerge'))
+    postprocess=dict(type='PanopticMaskWiseMerge'))
 
 
 def set_in(config: dict, path: str, value) -> None:

@@ -44,7 +44,7 @@ def main() -> None:
 
     model = config.model
     aligned, num_classes = model.get('align_corners', True), model.num_things_classes + model.num_stuff_classes
-    merge = MODELS.build(dict(model['merge'], num_things_classes=model.num_things_classes, num_stuff_classes=model.num_stuff_classes))
+    merge = MODELS.build(dict(model.postprocess, num_things_classes=model.num_things_classes, num_stuff_classes=model.num_stuff_classes))
     dataset, metric = DATASETS.build(config.val_dataloader.dataset), METRICS.build(config.val_evaluator)
     metric.dataset_meta = dataset.metainfo
     size = model.data_preprocessor.get('size')

@@ -28,4 +28,4 @@ model = dict(
         predictor=dict(type='CMTPredictor', mask_gamma=0.1),
         semantic_head=dict(type='PanopticSemanticHead')),
     criterion=dict(type='PanopticCriterion'),
-    merge=dict(type='PanopticMaskWiseMerge'))
+    postprocess=dict(type='PanopticMaskWiseMerge'))

@@ -36,4 +36,4 @@ model = dict(
             dict(type='PanopticSemanticLoss', loss_weight=1.0, num_samples=512),
             dict(type='PanopticReferencePointLoss', loss_weight=1.0),
         ]),
-    merge=dict(type='PanopticMaskWiseMerge'))
+    postprocess=dict(type='PanopticMaskWiseMerge'))

@@ -44,4 +44,4 @@ model = dict(
             dict(type='PanopticInstanceDiscriminationLoss', loss_weight=1.0),
             dict(type='PanopticSemanticLoss', loss_weight=1.0),
         ]),
-    merge=dict(type='PanopticMaskWiseMerge', strict_class_threshold=True))
+    postprocess=dict(type='PanopticMaskWiseMerge', strict_class_threshold=True))

@@ -44,4 +44,4 @@ model = dict(
             dict(type='PanopticMaskDiscriminationLoss', loss_weight=1.0),
             dict(type='PanopticSemanticLoss', loss_weight=1.0),
         ]),
-    merge=dict(type='PanopticPixelWiseMerge', pixel_threshold=0.4, class_threshold=0.7))
+    postprocess=dict(type='PanopticPixelWiseMerge', pixel_threshold=0.4, class_threshold=0.7))

@@ -1,8 +1,9 @@
-"""Stochastic depth whose draws can be tied to the images."""
+"""Drop path and dropout whose draws can be tied to the images."""
 from contextlib import contextmanager
 from typing import Iterator, Optional, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 _generators: Optional[Sequence[torch.Generator]] = None
@@ -10,13 +11,21 @@ _generators: Optional[Sequence[torch.Generator]] = None
 
 @contextmanager
 def draws_per_image(generators: Optional[Sequence[torch.Generator]]) -> Iterator[None]:
-    """Inside, every :class:`DropPath` draws the fate of image b from ``generators[b]``, so that a batch may be split over processes."""
+    """Inside, every :class:`DropPath` and :class:`Dropout` draws for image b from ``generators[b]``, so that a batch may be split over processes."""
     global _generators
     outer, _generators = _generators, generators
     try:
         yield
     finally:
         _generators = outer
+
+
+def _draw(x: Tensor, *shape: int) -> Tensor:
+    """Uniform numbers (B, *shape) on the device of ``x``, image by image where the draws are tied to the images."""
+    if _generators is None:
+        return torch.rand(x.shape[0], *shape, device=x.device)
+    draws = [torch.rand(shape, generator=generator, device=generator.device) for generator in _generators]
+    return torch.stack(draws).to(x.device)
 
 
 class DropPath(nn.Module):
@@ -34,12 +43,17 @@ class DropPath(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.drop_prob == 0.0:
             return x
-        if _generators is None:
-            draws = torch.rand(x.shape[0], device=x.device)
-        else:
-            draws = torch.cat([torch.rand(1, generator=generator, device=generator.device) for generator in _generators]).to(x.device)
-        keep = (draws >= self.drop_prob).to(x.dtype) / (1.0 - self.drop_prob)
+        keep = (_draw(x) >= self.drop_prob).to(x.dtype) / (1.0 - self.drop_prob)
         return x * keep.view(-1, *[1] * (x.dim() - 1))
 
     def extra_repr(self) -> str:
         return f'drop_prob={self.drop_prob}'
+
+
+class Dropout(nn.Dropout):
+    """``torch.nn.Dropout`` whose draws can be tied to the images."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0.0 or _generators is None:
+            return F.dropout(x, self.p, self.training)
+        return x * ((_draw(x, *x.shape[1:]) >= self.p).to(x.dtype) / (1.0 - self.p))

@@ -6,6 +6,7 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from .conv_norm import ConvNorm, build_activation
+from .drop_path import Dropout
 from .resize import resize
 
 
@@ -20,7 +21,7 @@ class ASPP(nn.Module):
         self.branches.extend(ConvNorm(in_channels, out_channels, 3, dilation=rate, **common) for rate in rates)
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvNorm(in_channels, out_channels, **common))
         self.project = ConvNorm(out_channels * (len(rates) + 2), out_channels, **common)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         planes = [branch(x) for branch in self.branches]

@@ -25,7 +25,7 @@ class CMTDeepLab(BaseDetector):
     """
 
     def __init__(self, *, num_things_classes: int, num_stuff_classes: int, backbone: dict, panoptic_head: dict, criterion: dict,
-                 merge: dict, align_corners: bool = True, in_channels: Optional[Sequence[int]] = None,
+                 postprocess: dict, align_corners: bool = True, in_channels: Optional[Sequence[int]] = None,
                  data_preprocessor: dict = dict(type='PanopticDataPreprocessor'), seed_per_image: Optional[int] = None,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(data_preprocessor=dict(data_preprocessor, align_corners=align_corners), init_cfg=init_cfg)
@@ -37,7 +37,7 @@ class CMTDeepLab(BaseDetector):
         self.panoptic_head = MODELS.build(dict(panoptic_head, in_channels=in_channels or feature_channels(self.backbone),
                                                num_classes=self.num_classes, align_corners=align_corners))
         self.criterion = MODELS.build(dict(criterion, num_classes=self.num_classes, num_things_classes=num_things_classes))
-        self.merge = MODELS.build(dict(merge, num_things_classes=num_things_classes, num_stuff_classes=num_stuff_classes))
+        self.postprocess = MODELS.build(dict(postprocess, num_things_classes=num_things_classes, num_stuff_classes=num_stuff_classes))
 
     def extract_feat(self, batch_inputs: Tensor) -> Tuple[Tensor, ...]:
         return self.backbone(batch_inputs)
@@ -65,7 +65,7 @@ class CMTDeepLab(BaseDetector):
         final = self.network(batch_inputs, batch_data_samples).decoder.predictions[-1]
         for i, sample in enumerate(batch_data_samples):
             image_size = sample.metainfo.get('input_image_shape', sample.img_shape[:2])
-            result = self.merge(final.mask_logits[i], final.class_logits[i], input_size=tuple(batch_inputs.shape[-2:]),
+            result = self.postprocess(final.mask_logits[i], final.class_logits[i], input_size=tuple(batch_inputs.shape[-2:]),
                                 image_size=image_size, output_size=tuple(sample.ori_shape[:2]) if rescale else image_size,
                                 align_corners=self.align_corners)
             sample.pred_panoptic_seg = PixelData(metainfo=dict(segments_info=result.segments_info), sem_seg=result.segment_map[None])

@@ -1,6 +1,6 @@
 """mmdet's Mask2Former R50 on our data path, tools and metric.
 
-    bash tools/dist_train.sh configs/peers/mask2former_r50_8xb2-50e_coco.py 8
+    bash tools/dist_train.sh configs/peers/mask2former_r50_8xb2-50e_coco-panoptic.py 8
 Hardware: 8 GPUs, 2 images each, 14 GB (mmdet's metafile), with mmcv's compiled operators. Cost: about 3 days on 8 V100 (published).
 PQ 52.0 on COCO val: mmdet's own weights and scale jitter 0.1-2.0; here the jitter is ours, 0.3-1.7. Not trained by us.
 """

@@ -1,9 +1,9 @@
 """CMT-DeepLab with timm's ConvNeXt-T (pip install timm): a swap by one sub-config.
 
-    bash tools/dist_train.sh configs/cmt_deeplab/cmt-deeplab_convnext-t_8xb8-150k_coco-641.py 8 --amp
+    bash tools/dist_train.sh configs/cmt_deeplab/cmt-deeplab_convnext-t_8xb8-150k_coco-panoptic-641.py 8 --amp
 Hardware: 8 GPUs, 8 images each. Cost: 150k iterations of 64 images. Expected PQ: not published, not trained by us.
 """
-_base_ = './cmt-deeplab_r50_8xb8-150k_coco-641.py'
+_base_ = './cmt-deeplab_r50_8xb8-150k_coco-panoptic-641.py'
 weights = 'https://dl.fbaipublicfiles.com/convnext/convnext_tiny_22k_224.pth'
 model = dict(
     backbone=dict(

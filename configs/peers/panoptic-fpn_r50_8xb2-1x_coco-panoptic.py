@@ -1,6 +1,6 @@
 """mmdet's Panoptic FPN R50 on our data path, tools and metric. Needs mmcv's compiled operators, also on the CPU.
 
-    bash tools/dist_train.sh configs/peers/panoptic-fpn_r50_8xb2-1x_coco.py 8
+    bash tools/dist_train.sh configs/peers/panoptic-fpn_r50_8xb2-1x_coco-panoptic.py 8
 Hardware: 8 GPUs, 2 images each, 5 GB (mmdet's metafile). Cost: 88,715 iterations of 16 images at 1024x1024.
 PQ 40.2 on COCO val: mmdet's own weights, trained at 1333x800; here scale jitter and crops of 1024. Not trained by us.
 """

@@ -1,6 +1,6 @@
 """mmdet's MaskFormer R50 on our data path, tools and metric.
 
-    GPUS=16 bash tools/slurm_train.sh PARTITION JOB configs/peers/maskformer_r50_16xb1-75e_coco.py work_dirs/maskformer
+    GPUS=16 bash tools/slurm_train.sh PARTITION JOB configs/peers/maskformer_r50_16xb1-75e_coco-panoptic.py work_dirs/maskformer
 Hardware: 16 GPUs, 1 image each, 16 GB (mmdet's metafile). Cost: 554,475 iterations of 16 images at 1024x1024.
 PQ 46.9 on COCO val: mmdet's own weights, trained at several scales of 1333x800; here crops of 1024. Not trained by us.
 """

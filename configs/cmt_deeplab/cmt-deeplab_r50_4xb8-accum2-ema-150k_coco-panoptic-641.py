@@ -1,9 +1,9 @@
 """CMT-DeepLab R50 on half the GPUs: two iterations an optimiser step, weights averaged (EMA), curves for TensorBoard.
 
-    bash tools/dist_train.sh configs/cmt_deeplab/cmt-deeplab_r50_4xb8-accum2-ema-150k_coco-641.py 4 --amp
+    bash tools/dist_train.sh configs/cmt_deeplab/cmt-deeplab_r50_4xb8-accum2-ema-150k_coco-panoptic-641.py 4 --amp
 Hardware: 4 GPUs, 8 images each. Cost: 300k iterations of 32 images. Expected PQ: not published, not trained by us.
 """
-_base_ = ['./cmt-deeplab_r50_8xb8-150k_coco-641.py', '../_base_/schedules/ema.py']
+_base_ = ['./cmt-deeplab_r50_8xb8-150k_coco-panoptic-641.py', '../_base_/schedules/ema.py']
 max_iters = 300000  # iterations: 150k optimiser steps
 optim_wrapper = dict(accumulative_counts=2)
 param_scheduler = [

@@ -1,6 +1,6 @@
 """CMT-DeepLab R50, small: crop 641, otherwise the full recipe.
 
-    bash tools/dist_train.sh configs/cmt_deeplab/cmt-deeplab_r50_8xb8-150k_coco-641.py 8 --amp
+    bash tools/dist_train.sh configs/cmt_deeplab/cmt-deeplab_r50_8xb8-150k_coco-panoptic-641.py 8 --amp
 Hardware: 8 GPUs, 8 images each. Cost: 150k iterations of 64 images, 81 epochs. Expected PQ on COCO val: not published, not trained by us.
 """
 _base_ = [
