@@ -13,10 +13,9 @@ num_things_classes = 6
 num_stuff_classes = 5
 image_size = (96, 96)
 
-train_pipeline = [
+train_pipeline = [  # no jitter of the scale: the generator draws every size already
     dict(type='LoadImageFromFile'),
     dict(type='LoadPanopticIndexMap'),
-    dict(type='PanopticLargeScaleJitter', scale_range=(0.8, 1.25)),
     dict(type='PanopticRandomFlip', prob=0.5),
     dict(type='PackPanopticInputs'),
 ]

@@ -1,7 +1,8 @@
 """CMT-DeepLab for a CPU and images of about a hundred pixels: three stages of a narrow ResNet-18, two CMT layers at each of strides 16 and 8,
 masks at stride 2.
 
-Short schedules need mask logits that become confident soon: the scale of the mask logits starts at 2 and the mask-id loss weighs 1.
+Short schedules need mask logits that become confident soon: the scale of the mask logits starts at 2 and the mask-id loss weighs 1; and a
+backbone that works from the first step: its residual branches start open.
 """
 norm_cfg = dict(type='PanopticSyncBN', eps=1e-3, momentum=0.01)
 model = dict(
@@ -10,7 +11,7 @@ model = dict(
     data_preprocessor=dict(type='PanopticDataPreprocessor'),
     backbone=dict(
         type='PanopticResNet', depth=18, num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(0, 1, 2), base_channels=24,
-        stem_channels=24, with_max_pool=False, with_stem_output=True, norm_cfg=norm_cfg),
+        stem_channels=24, with_max_pool=False, with_stem_output=True, zero_init_residual=False, norm_cfg=norm_cfg),
     panoptic_head=dict(
         type='CMTPanopticHead',
         norm_cfg=norm_cfg,

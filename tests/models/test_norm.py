@@ -1,0 +1,65 @@
+"""The norm of the package against torch's, and one norm_cfg for every number of channels."""
+import pytest
+import torch
+from torch import nn
+
+from cmt_deeplab.models.drop_path import Dropout, DropPath, draws_per_image
+from cmt_deeplab.models.norm import PanopticSyncBN, build_norm
+
+
+@pytest.mark.parametrize('shape', [(4, 6, 5, 3), (4, 6, 7), (8, 6)])
+def test_equals_batch_norm_on_one_process(shape):
+    x = torch.randn(*shape, generator=torch.Generator().manual_seed(0)) * 3 + 2
+    ours, theirs = PanopticSyncBN(6), (nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d)(6, eps=1e-3, momentum=0.01)
+    torch.testing.assert_close(ours(x), theirs(x))
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value)
+    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
+
+
+def test_one_value_a_channel_gives_the_bias_and_leaves_the_averages():
+    norm = PanopticSyncBN(3)
+    nn.init.constant_(norm.bias, 0.5)
+    x = torch.tensor([[1.0, -2.0, 7.0]], requires_grad=True)
+    output = norm(x)
+    output.sum().backward()
+    assert torch.equal(output, torch.full((1, 3), 0.5)) and torch.isfinite(x.grad).all()
+    assert torch.equal(norm.running_mean, torch.zeros(3)) and torch.equal(norm.running_var, torch.ones(3))
+
+
+def test_frozen_norm_uses_its_averages_and_trains_nothing():
+    norm = PanopticSyncBN(2, frozen=True).train()
+    norm.running_mean.fill_(1.0)
+    x = torch.randn(3, 2, 4, 4)
+    torch.testing.assert_close(norm(x), (x - 1) / (1 + 1e-3) ** 0.5)
+    assert not any(p.requires_grad for p in norm.parameters())
+
+
+@pytest.mark.parametrize('channels, groups', [(1, 1), (8, 8), (24, 8), (256, 32)])
+def test_group_norm_takes_the_groups_that_divide(channels, groups):
+    assert build_norm(dict(type='GN', num_groups=32), channels).num_groups == groups
+
+
+def test_unknown_norm_is_named():
+    with pytest.raises(KeyError, match='NoSuchNorm'):
+        build_norm(dict(type='NoSuchNorm'), 8)
+
+
+@pytest.mark.parametrize('module', [DropPath(0.5), Dropout(0.5)])
+def test_tied_draws_follow_the_image_not_the_batch(module):
+    module.train()
+    x = torch.ones(4, 3, 2, 2)
+
+    def draw(images):
+        with draws_per_image([torch.Generator().manual_seed(i) for i in images]):
+            return module(x[:len(images)])
+    together = draw(range(4))
+    assert torch.equal(torch.cat([draw([0, 1]), draw([2, 3])]), together)
+    assert set(together.unique().tolist()) == {0.0, 2.0}
+
+
+def test_drop_path_keeps_the_mean():
+    torch.manual_seed(0)
+    assert DropPath(0.3).train()(torch.ones(20000, 1)).mean().item() == pytest.approx(1.0, abs=0.03)
+    with pytest.raises(ValueError, match=r'\[0, 1\)'):
+        DropPath(1.0)
