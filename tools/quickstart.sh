@@ -6,4 +6,6 @@ set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tools/setup_env.sh
 setup_env fork
+# Many small tensors: a second thread gains nothing here and would take the core that loads the data.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 exec "$PYTHON" tools/quickstart.py "$@"

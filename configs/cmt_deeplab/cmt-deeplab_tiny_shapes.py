@@ -13,4 +13,10 @@ model = dict(
     data_preprocessor=dict(size=_base_.image_size),
     postprocess=dict(thing_threshold=0.3, stuff_threshold=0.3))
 optim_wrapper = dict(optimizer=dict(lr=3e-3))
+max_iters = 2500
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
+    dict(type='PolyLR', power=0.9, eta_min=0., by_epoch=False, begin=0, end=max_iters)
+]
+train_cfg = dict(max_iters=max_iters)
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=500, max_keep_ckpts=1))

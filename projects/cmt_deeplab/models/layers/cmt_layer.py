@@ -21,6 +21,8 @@ class CMTLayer(nn.Module):
     All three steps read one set of assignment logits ``S = norm(Q K^T) + resize(S')`` with S' of the layer before. Each ingredient is one
     switch: ``clustering_update`` (softmax over centres, pooled over pixels), ``spatial_attention`` (softmax over pixels),
     ``pixel_update``, ``residual_logits``, ``reference_mask`` and ``coordinate_conv``. ``pooling`` 'sum' or 'mean' of a centre's pixels.
+    ``similarity_gamma`` is the initial scale of the assignment logits: short schedules start above 1, for an adaptive optimiser moves it by
+    one learning rate a step.
     ``mask_padding`` keeps padded pixels out of the spatial softmax and the pooling; the sources let them take part.
     ``predictor`` is the sub-config of the layer's own prediction for deep supervision, None for none.
     """
@@ -29,7 +31,7 @@ class CMTLayer(nn.Module):
     def __init__(self, *, pixel_channels: int, centre_channels: int, num_classes: int, norm_cfg: Optional[dict], act_cfg: dict,
                  align_corners: bool, predictor: Optional[dict], drop_path: float = 0.0, hidden_channels: int = 256, heads: int = 8,
                  key_channels: int = 128, value_channels: int = 256, ffn_channels: int = 2048, num_points: int = 5,
-                 pooling: str = 'sum', clustering_update: bool = True, spatial_attention: bool = True, pixel_update: bool = True,
+                 pooling: str = 'sum', similarity_gamma: float = 1.0, clustering_update: bool = True, spatial_attention: bool = True, pixel_update: bool = True,
                  residual_logits: bool = True, reference_mask: bool = True, coordinate_conv: bool = True,
                  mask_padding: bool = False) -> None:
         super().__init__()
@@ -52,7 +54,7 @@ class CMTLayer(nn.Module):
         self.pixel_kv = ConvNorm(hidden_channels, sum(self.pixel_depths), norm_cfg=norm_cfg, weight_std=std)
         self.centre_depths = [key_channels, value_channels if pixel_update else 0]
         self.centre_qv = ConvNorm(hidden_channels, sum(self.centre_depths), norm_cfg=norm_cfg, weight_std=std)
-        self.similarity_norm = build_norm(norm_cfg, heads)
+        self.similarity_norm = build_norm(norm_cfg, heads, gamma=similarity_gamma)
         self.cross_update = RetrievedUpdate(value_channels, centre_channels, **update) if spatial_attention else None
         self.cluster_update = RetrievedUpdate(value_channels, centre_channels, **update) if clustering_update else None
         self.pixel_update = RetrievedUpdate(value_channels, pixel_channels, **update) if pixel_update else None
