@@ -6,6 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))  # a clone that is not installed
 
 from cmt_deeplab.engine import runner_setup  # noqa: E402
+from cmt_deeplab.engine.distributed import leave_process_group  # noqa: E402
 from cmt_deeplab.errors import report_user_errors  # noqa: E402
 
 
@@ -34,7 +35,7 @@ def main() -> None:
         if args.out is not None:
             runner_setup.dump_predictions(runner, args.out)
         runner.test()
-    runner_setup.leave_process_group()
+    leave_process_group()
 
 
 if __name__ == '__main__':

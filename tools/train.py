@@ -6,6 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))  # a clone that is not installed
 
 from cmt_deeplab.engine import runner_setup  # noqa: E402
+from cmt_deeplab.engine.distributed import leave_process_group  # noqa: E402
 from cmt_deeplab.errors import report_user_errors  # noqa: E402
 
 
@@ -31,7 +32,7 @@ def main() -> None:
         if args.resume is not None:
             runner_setup.resume_from(cfg, args.resume)
         runner_setup.build_runner(cfg).train()
-    runner_setup.leave_process_group()
+    leave_process_group()
 
 
 if __name__ == '__main__':

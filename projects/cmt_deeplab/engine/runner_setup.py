@@ -109,10 +109,3 @@ def build_runner(cfg: Config) -> Runner:
         require_checkpoint(cfg.load_from)
     cfg.setdefault('runner_type', 'PanopticRunner')
     return RUNNERS.build(cfg)
-
-
-def leave_process_group() -> None:
-    """Ends the process group of a distributed run; without it torch warns at exit."""
-    import torch.distributed
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()

@@ -1,18 +1,34 @@
 """The norm of the package: one batch norm for any number of axes, synchronised on any back-end."""
 from math import gcd
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 import torch.distributed as dist
 from mmdet.registry import MODELS
 from mmengine.registry import MODELS as ROOT_MODELS
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..precision import at_least_fp32
+from .contiguous_grad import contiguous_grad
 
 DEFAULT_NORM = dict(type='PanopticSyncBN', eps=1e-3, momentum=0.01)  # the sources' values
+
+
+class _AllReduce(torch.autograd.Function):
+    """Sum over all processes whose gradient is summed over all processes too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        total = grad.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
 
 
 # In mmengine's root registry, where mmcv keeps its norms: a backbone of any code base finds it there.
@@ -46,9 +62,10 @@ class PanopticSyncBN(_BatchNorm):
             self.num_batches_tracked.add_(1)
         one_value = batch_stats and x.numel() == x.shape[1]  # the unbiased variance of one value is not a number: keep the averages
         track = self.track_running_stats and not one_value
-        return torch.batch_norm(x, self.weight, self.bias, self.running_mean if track or not batch_stats else None,
-                                self.running_var if track or not batch_stats else None, batch_stats, self.momentum, self.eps,
-                                torch.backends.cudnn.enabled)
+        output = torch.batch_norm(x, self.weight, self.bias, self.running_mean if track or not batch_stats else None,
+                                  self.running_var if track or not batch_stats else None, batch_stats, self.momentum, self.eps,
+                                  torch.backends.cudnn.enabled)
+        return contiguous_grad(output)
 
     def _synchronised(self, x: Tensor) -> Tensor:
         axes = [axis for axis in range(x.dim()) if axis != 1]
@@ -59,11 +76,11 @@ class PanopticSyncBN(_BatchNorm):
             local_mean = value.mean(axes)
             count = value.new_full((1,), value.numel() / value.shape[1])
             moments = torch.cat([local_mean * count, count])
-            moments = all_reduce(moments)
+            moments = _AllReduce.apply(moments)
             total = moments[-1:].detach()
             mean = moments[:-1] / total
             centred = value - mean.view(shape)
-            var = all_reduce(centred.square().sum(axes)) / total
+            var = _AllReduce.apply(centred.square().sum(axes)) / total
             if self.track_running_stats:
                 with torch.no_grad():
                     self.num_batches_tracked.add_(1)
