@@ -2,6 +2,7 @@
 import time
 
 import torch
+from cmt_deeplab.models.norm import PanopticSyncBN
 from mmdet.registry import DATASETS, METRICS, MODELS
 from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
@@ -30,11 +31,11 @@ class ToyDataset(Dataset):
 class ToyModel(BaseModel):
     """Learns the mean of its input; uses dropout (the global random generator) and batch statistics."""
 
-    def __init__(self, width: int = 8, num_things_classes: int = 1, num_stuff_classes: int = 1) -> None:
+    def __init__(self, width: int = 8, norm: str = 'BatchNorm1d', num_things_classes: int = 1, num_stuff_classes: int = 1) -> None:
         super().__init__()
         self.num_things_classes, self.num_stuff_classes = num_things_classes, num_stuff_classes
         self.backbone = nn.Linear(4, width)
-        self.norm = nn.BatchNorm1d(width)
+        self.norm = getattr(nn, norm)(width)
         self.dropout = nn.Dropout(0.2)
         self.head = nn.Linear(width, 1)
 

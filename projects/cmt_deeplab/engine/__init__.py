@@ -2,6 +2,7 @@
 from .batch_size_hook import PanopticBatchSizeHook
 from .checkpoint_check_hook import PanopticCheckpointCheckHook
 from .class_check_hook import PanopticClassCheckHook
+from .logger_hook import PanopticLoggerHook
 from .model_wrapper import PanopticDistributedDataParallel
 from .optim_wrapper import PanopticAmpOptimWrapper
 from .optim_wrapper_constructor import PanopticOptimWrapperConstructor
@@ -11,6 +12,6 @@ from .train_loop import PanopticIterBasedTrainLoop
 
 __all__ = [
     'PanopticAmpOptimWrapper', 'PanopticBatchSizeHook', 'PanopticCheckpointCheckHook', 'PanopticClassCheckHook',
-    'PanopticDistributedDataParallel', 'PanopticIterBasedTrainLoop', 'PanopticOptimWrapperConstructor', 'PanopticRunner',
-    'PanopticTimeBudgetHook'
+    'PanopticDistributedDataParallel', 'PanopticIterBasedTrainLoop', 'PanopticLoggerHook', 'PanopticOptimWrapperConstructor',
+    'PanopticRunner', 'PanopticTimeBudgetHook'
 ]
