@@ -27,8 +27,8 @@ def test_it_trains_evaluates_and_writes_the_page(quickstart, tmp_path, capsys):
     *_, path, quality = capsys.readouterr().out.splitlines()
     assert path == str(tmp_path / 'run' / 'report.html') and re.fullmatch(r'PQ \d+\.\d\d', quality)
     page = Path(path).read_text()
-    assert quality[3:] in page and page.count('data:image/png') == 3 * (3 + 3 + 1)  # pictures, layers, final masks
-    for text in ('training loss', 'PQ on 3 validation images', 'Things', 'stripes', 'layer 2, stride 16', 'final mask, stride 2',
+    assert quality[3:] in page and page.count('data:image/png') == 3 * (3 + 2 + 1)  # pictures, layers, final masks
+    for text in ('training loss', 'PQ on 3 validation images', 'Things', 'stripes', 'layer 2, stride 8', 'final mask, stride 4',
                  '--seed 1', 'torch ', 'Next steps'):
         assert text in page
     assert (tmp_path / 'run' / 'iter_4.pth').is_file()
