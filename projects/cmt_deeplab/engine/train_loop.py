@@ -63,8 +63,10 @@ class PanopticIterBasedTrainLoop(IterBasedTrainLoop):
 
     def _start_data(self) -> None:
         seen = self._iter * (self.dataloader.batch_size or 0)  # images of this process
+        sampler = self.dataloader.sampler
+        if isinstance(sampler, InfiniteSampler):  # stock mmengine reads ahead in the constructor; dropping that reader ended the sampler
+            sampler.indices = sampler._indices_of_rank()
         if seen:
-            sampler = self.dataloader.sampler
             if not isinstance(sampler, InfiniteSampler):
                 raise ValueError(f'train_dataloader.sampler is {type(sampler).__name__}, which cannot be moved to iteration {self._iter}; '
                                  "use dict(type='InfiniteSampler') to resume.")
