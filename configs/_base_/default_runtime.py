@@ -21,7 +21,7 @@ env_cfg = dict(
 model_wrapper_cfg = dict(type='PanopticDistributedDataParallel')  # in distributed runs only
 
 vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(type='DetLocalVisualizer', vis_backends=vis_backends, name='visualizer')
+visualizer = dict(type='PanopticLocalVisualizer', vis_backends=vis_backends, name='visualizer')
 log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False)
 log_level = 'INFO'
 load_from = None

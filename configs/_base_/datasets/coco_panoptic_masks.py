@@ -6,7 +6,7 @@ _base_ = './coco_panoptic_index.py'
 image_size = (1024, 1024)
 to_masks = [dict(type='IndexMapToMasks'), dict(type='PackDetInputs')]
 train_pipeline = [*_base_.load_and_jitter, dict(type='PanopticColorJitter'), *to_masks]
-test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PanopticResize'), dict(type='PackDetInputs')]
+test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PanopticResize', size=image_size), dict(type='PackDetInputs')]
 
 train_dataloader = dict(dataset=dict(image_size=image_size, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(image_size=image_size, pipeline=test_pipeline))

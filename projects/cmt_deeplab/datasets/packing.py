@@ -46,7 +46,7 @@ class PackPanopticInputs(BaseTransform):
 
     def __init__(self, *, crowd_as_void: bool = True,
                  meta_keys: Sequence[str] = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip',
-                                             'flip_direction')) -> None:
+                                             'flip_direction', 'fit_to_input')) -> None:
         self.crowd_as_void = crowd_as_void
         self.meta_keys = tuple(meta_keys)
 

@@ -32,6 +32,14 @@ class PanopticIndexDataset(CocoPanopticDataset):
         metainfo = complete_metainfo(dict(metainfo)) if metainfo is not None else None
         super().__init__(ann_file=ann_file, metainfo=metainfo, data_prefix=dict(data_prefix or dict(img='', seg='')), **kwargs)
 
+    @property
+    def metainfo(self) -> dict:
+        """mmengine's; without a palette while the classes are still to be read, so that mmdet's inference API takes the checkpoint's."""
+        metainfo = super().metainfo
+        if not (self._metainfo_given or self._fully_initialized):
+            metainfo.pop('palette', None)
+        return metainfo
+
     def load_data_list(self) -> List[dict]:
         content = load_annotation_file(self.ann_file, needs_annotations=not self.test_mode, backend_args=self.backend_args)
         listed = content['categories']

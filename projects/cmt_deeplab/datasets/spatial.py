@@ -29,12 +29,23 @@ def fitting_scale(shape: Sequence[int], size: Size) -> float:
     return min(size[0] / shape[0], size[1] / shape[1])
 
 
+def fitted_size(shape: Sequence[int], size: Size) -> Size:
+    """The largest size of the shape's aspect ratio that fits into ``size``, all (height, width)."""
+    scale = fitting_scale(shape, size)
+    return max(int(shape[0] * scale + 0.5), 1), max(int(shape[1] * scale + 0.5), 1)
+
+
+def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(H, W, 3) to (height, width, 3), bilinear."""
+    if image.shape[:2] == (height, width):
+        return image
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
 def resize_results(results: dict, height: int, width: int) -> None:
     """Bring image and plane to (height, width) in place."""
-    image = results['img']
-    old_height, old_width = image.shape[:2]
-    if (height, width) != (old_height, old_width):
-        results['img'] = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    old_height, old_width = results['img'].shape[:2]
+    results['img'] = resize_image(results['img'], height, width)
     if 'gt_index_map' in results:
         results['gt_index_map'] = resize_plane(results['gt_index_map'], height, width)
     before = results.get('scale_factor', (1.0, 1.0))
@@ -52,18 +63,23 @@ def crop_results(results: dict, top: int, left: int, height: int, width: int) ->
 
 @TRANSFORMS.register_module()
 class PanopticResize(BaseTransform):
-    """Resize to ``size`` (height, width), by default the data set's ``image_size``; with ``keep_ratio`` to the largest size that fits."""
+    """Resize to ``size`` (height, width), by default the data set's ``image_size``; with ``keep_ratio`` to the largest size that fits.
+
+    An image that comes from no data set (mmdet's inference API) has no ``image_size``. It is left as it is and marked ``fit_to_input``: the
+    data preprocessor, which knows the input size, resizes it.
+    """
 
     def __init__(self, *, size: Optional[Sequence[int]] = None, keep_ratio: bool = True) -> None:
         self.size = size
         self.keep_ratio = keep_ratio
 
     def transform(self, results: dict) -> dict:
+        if self.size is None and not {'image_size', 'sample_idx'} & results.keys():  # mmengine's data sets number their samples
+            results['fit_to_input'] = True
+            return results
         height, width = size_of(results, self.size, 'size', type(self).__name__)
         if self.keep_ratio:
-            h, w = results['img'].shape[:2]
-            scale = fitting_scale((h, w), (height, width))
-            height, width = max(int(h * scale + 0.5), 1), max(int(w * scale + 0.5), 1)
+            height, width = fitted_size(results['img'].shape[:2], (height, width))
         resize_results(results, height, width)
         results['keep_ratio'] = self.keep_ratio
         return results

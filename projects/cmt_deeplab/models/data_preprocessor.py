@@ -7,6 +7,8 @@ from mmdet.registry import MODELS
 from mmengine.model import ImgDataPreprocessor
 from torch import Tensor
 
+from ..datasets.packing import image_tensor
+from ..datasets.spatial import fitted_size, resize_image
 from ..structures import PADDING_INDEX
 from .resize import padded_side
 
@@ -17,7 +19,8 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
 
     ``size`` (H, W) is the one input size of training and test, so that shapes are static and no prediction depends on the other images
     of its batch; None pads to the largest image of the batch, up to 32k+1 where corners are aligned and 32k where not. Index planes are
-    padded with ``PADDING_INDEX`` while training; at test they keep the original size for the metric. Other fields are left alone.
+    padded with ``PADDING_INDEX`` while training; at test they keep the original size for the metric. Other fields are left alone. Images
+    that ``PanopticResize`` left to this place (``fit_to_input``) are resized here, to the same values.
     Raises a ``ValueError`` for an image that is larger than ``size``.
     """
 
@@ -33,7 +36,7 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
                                  f"{'32k+1' if align_corners else '32k'}: use {wanted}")
 
     def forward(self, data: dict, training: bool = False) -> Dict[str, object]:
-        data = self.cast_data(data)
+        data = self.cast_data(self.fit_plain_images(data))
         images, samples = data['inputs'], data.get('data_samples')
         height, width = size = self.input_size(images)
         batch = torch.stack([F.pad(self.normalise(image), (0, width - image.shape[-1], 0, height - image.shape[-2]))
@@ -43,6 +46,14 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
             if training and 'gt_panoptic_seg' in sample:
                 self.pad_index_map(sample, size)
         return dict(inputs=batch, data_samples=samples)
+
+    def fit_plain_images(self, data: dict) -> dict:
+        """``data`` with the marked images at the largest size that fits into ``size``."""
+        marked = [sample.metainfo.get('fit_to_input', False) for sample in data.get('data_samples') or ()]
+        if self.size is None or not any(marked):
+            return data
+        return dict(data, inputs=[resized(image, fitted_size(image.shape[-2:], self.size)) if mark else image
+                                  for image, mark in zip(data['inputs'], marked)])
 
     def input_size(self, images: Sequence[Tensor]) -> Tuple[int, int]:
         largest = tuple(max(image.shape[axis] for image in images) for axis in (-2, -1))
@@ -64,3 +75,8 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
         padded = F.pad(index, (0, size[1] - index.shape[-1], 0, size[0] - index.shape[-2]), value=PADDING_INDEX)
         del seg.index_map
         seg.index_map = padded
+
+
+def resized(image: Tensor, size: Tuple[int, int]) -> Tensor:
+    """(3, H, W) uint8 at ``size``, by OpenCV as in the pipelines."""
+    return image_tensor(resize_image(image.permute(1, 2, 0).cpu().numpy(), *size))
