@@ -50,6 +50,8 @@ def by_loops(layer: CMTLayer, pixels, centres, previous):
                 over_pixels = logits[b, h, n].exp() / logits[b, h, n].exp().sum()
                 for p in range(H * W):
                     over_centres = logits[b, h, n, p].exp() / logits[b, h, :, p].exp().sum()
+                    if layer.assignment == 'kmeans':
+                        over_centres = float(logits[b, h, n, p] == logits[b, h, :, p].max())
                     cluster[b, c, n] += over_centres * value[b, c, p]
                     cross[b, c, n] += over_pixels[p] * value[b, c, p]
                     heard[b, c, p] += over_centres * centre_value[b, c, n]
@@ -59,8 +61,9 @@ def by_loops(layer: CMTLayer, pixels, centres, previous):
     return pixels + layer.pixel_update(heard.view(B, -1, H, W)), updated, logits.view(B, heads, N, H, W)
 
 
-def test_layer_equals_its_definition():
-    layer, inputs = make_layer().eval(), make_inputs()
+@pytest.mark.parametrize('assignment', ['softmax', 'kmeans'])
+def test_layer_equals_its_definition(assignment):
+    layer, inputs = make_layer(assignment=assignment).eval(), make_inputs()
     # Tensors of the fp32 softmax: 1e-5 is its precision.
     output = layer(*inputs, predict=True)
     for ours, reference in zip(output[:3], by_loops(layer, *inputs)):
@@ -134,3 +137,7 @@ def test_bad_arguments_are_named():
         make_layer(pooling='max')
     with pytest.raises(ValueError, match='hear nothing'):
         make_layer(clustering_update=False, spatial_attention=False)
+    with pytest.raises(ValueError, match="assignment must be 'softmax' or 'kmeans'"):
+        make_layer(assignment='hard')
+    with pytest.raises(ValueError, match='nothing trains its logits'):
+        make_layer(assignment='kmeans', spatial_attention=False)

@@ -27,5 +27,13 @@ model = dict(
             layer=dict(type='CMTLayer', drop_path=0.2)),
         predictor=dict(type='CMTPredictor', mask_gamma=0.1),
         semantic_head=dict(type='PanopticSemanticHead')),
-    criterion=dict(type='PanopticCriterion'),
+    criterion=dict(
+        type='PanopticCriterion',
+        losses=[
+            dict(type='PanopticPQLoss', loss_weight=3.0),
+            dict(type='PanopticMaskIDLoss', loss_weight=0.3),
+            dict(type='PanopticInstanceDiscriminationLoss', loss_weight=1.0),
+            dict(type='PanopticSemanticLoss', loss_weight=1.0),
+            dict(type='PanopticReferencePointLoss', loss_weight=1.0),
+        ]),
     postprocess=dict(type='PanopticMaskWiseMerge'))

@@ -27,6 +27,7 @@ class CMTPanopticHead(nn.Module):
                  semantic_head: Optional[dict] = dict(type='PanopticSemanticHead'), norm_cfg: dict = DEFAULT_NORM,
                  act_cfg: dict = dict(type='GELU'), semantic_stage: Optional[int] = None) -> None:
         super().__init__()
+        self.norm_cfg, self.act_cfg = norm_cfg, act_cfg
         common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg, align_corners=align_corners)
         self.pixel_decoder = MODELS.build(dict(pixel_decoder, in_channels=in_channels, **common))
         self.transformer_decoder = MODELS.build(dict(
@@ -37,9 +38,9 @@ class CMTPanopticHead(nn.Module):
         self.semantic_head = None if semantic_head is None else MODELS.build(dict(
             semantic_head, in_channels=in_channels, num_classes=num_classes, **common))
 
-    def forward(self, features: Sequence[Tensor], valid: Optional[Tensor] = None) -> HeadOutput:
-        """Backbone ``features`` fine to coarse, ``valid`` (B, 1, H, W) 1 inside the images or None."""
-        decoder = self.transformer_decoder(features, self.pixel_decoder, valid)
+    def forward(self, features: Sequence[Tensor], valid: Optional[Tensor] = None, *, features_only: bool = False) -> HeadOutput:
+        """Backbone ``features`` fine to coarse, ``valid`` (B, 1, H, W) 1 inside the images or None; ``features_only`` as the decoder's."""
+        decoder = self.transformer_decoder(features, self.pixel_decoder, valid, features_only=features_only)
         semantic = None
         if self.training and self.semantic_head is not None:
             extra = [] if self.semantic_stage is None else [decoder.stage_features[self.semantic_stage]]

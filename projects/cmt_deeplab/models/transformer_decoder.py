@@ -11,7 +11,7 @@ from ..structures import MaskPrediction
 class DecoderOutput(NamedTuple):
     predictions: List[MaskPrediction]  # one a supervised layer, coarse to fine, then the final one
     assignments: List[Tensor]  # one a layer: logits (B, h or 1, N, H, W), whose softmax over N assigns pixels to centres
-    stage_features: List[Tensor]  # while training, one a pixel stage: (B, Dp, H, W) after its layers; else empty
+    stage_features: List[Tensor]  # while training or with features_only, one a pixel stage: (B, Dp, H, W) after its layers; else empty
 
 
 @MODELS.register_module()
@@ -49,8 +49,10 @@ class CMTTransformerDecoder(nn.Module):
         self.predictor = MODELS.build(dict(predictor, pixel_channels=pixel_channels[-1], centre_channels=centre_channels,
                                            project_centres=True, **common))
 
-    def forward(self, features: Sequence[Tensor], pixel_decoder: nn.Module, valid: Optional[Tensor] = None) -> DecoderOutput:
-        """Backbone ``features`` fine to coarse; ``valid`` (B, 1, H, W) of the input, for layers that mask padding."""
+    def forward(self, features: Sequence[Tensor], pixel_decoder: nn.Module, valid: Optional[Tensor] = None, *,
+                features_only: bool = False) -> DecoderOutput:
+        """Backbone ``features`` fine to coarse; ``valid`` (B, 1, H, W) of the input, for layers that mask padding. ``features_only`` gives, at
+        inference, the stages' features in place of the final prediction."""
         predictions, assignments, stage_features = [], [], []
         pixels = logits = None
         centres = self.centres.expand(features[0].shape[0], -1, -1)
@@ -63,7 +65,8 @@ class CMTTransformerDecoder(nn.Module):
                 assignments.append(logits)
                 if prediction is not None:
                     predictions.append(prediction)
-            if self.training:
+            if self.training or features_only:
                 stage_features.append(pixels)
-        predictions.append(self.predictor(pixels, centres))
+        if self.training or not features_only:
+            predictions.append(self.predictor(pixels, centres))
         return DecoderOutput(predictions, assignments, stage_features)

@@ -1,3 +1,4 @@
 from .cmt_deeplab import CMTDeepLab
+from .cmt_deeplab_rfn import CMTDeepLabRFN
 
-__all__ = ['CMTDeepLab']
+__all__ = ['CMTDeepLab', 'CMTDeepLabRFN']

@@ -22,7 +22,8 @@ class CMTLayer(nn.Module):
     switch: ``clustering_update`` (softmax over centres, pooled over pixels), ``spatial_attention`` (softmax over pixels),
     ``pixel_update``, ``residual_logits``, ``reference_mask`` and ``coordinate_conv``. ``pooling`` 'sum' or 'mean' of a centre's pixels.
     ``similarity_gamma`` is the initial scale of the assignment logits: short schedules start above 1, for an adaptive optimiser moves it by
-    one learning rate a step.
+    one learning rate a step. ``assignment`` 'softmax' shares a pixel among the centres, 'kmeans' gives it, per head, to the one of the largest
+    logit, without gradient as in kMaX-DeepLab: the spatial softmax then trains the logits alone.
     ``mask_padding`` keeps padded pixels out of the spatial softmax and the pooling; the sources let them take part.
     ``predictor`` is the sub-config of the layer's own prediction for deep supervision, None for none.
     """
@@ -31,15 +32,19 @@ class CMTLayer(nn.Module):
     def __init__(self, *, pixel_channels: int, centre_channels: int, num_classes: int, norm_cfg: Optional[dict], act_cfg: dict,
                  align_corners: bool, predictor: Optional[dict], drop_path: float = 0.0, hidden_channels: int = 256, heads: int = 8,
                  key_channels: int = 128, value_channels: int = 256, ffn_channels: int = 2048, num_points: int = 5,
-                 pooling: str = 'sum', similarity_gamma: float = 1.0, clustering_update: bool = True, spatial_attention: bool = True, pixel_update: bool = True,
-                 residual_logits: bool = True, reference_mask: bool = True, coordinate_conv: bool = True,
-                 mask_padding: bool = False) -> None:
+                 pooling: str = 'sum', assignment: str = 'softmax', similarity_gamma: float = 1.0, clustering_update: bool = True,
+                 spatial_attention: bool = True, pixel_update: bool = True, residual_logits: bool = True, reference_mask: bool = True,
+                 coordinate_conv: bool = True, mask_padding: bool = False) -> None:
         super().__init__()
         if pooling not in ('sum', 'mean'):
             raise ValueError(f"CMTLayer: pooling must be 'sum' or 'mean', not {pooling!r}")
+        if assignment not in ('softmax', 'kmeans'):
+            raise ValueError(f"CMTLayer: assignment must be 'softmax' or 'kmeans', not {assignment!r}")
+        if assignment == 'kmeans' and not spatial_attention:
+            raise ValueError("CMTLayer: assignment 'kmeans' has no gradient, so that nothing trains its logits without spatial_attention; keep it")
         if not (clustering_update or spatial_attention):
             raise ValueError('CMTLayer: without clustering_update and spatial_attention the centres hear nothing of the pixels; keep one')
-        self.heads, self.pooling, self.align_corners = heads, pooling, align_corners
+        self.heads, self.pooling, self.assignment, self.align_corners = heads, pooling, assignment, align_corners
         self.residual_logits, self.mask_padding = residual_logits, mask_padding
         common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         update = dict(common, drop_path=drop_path)
@@ -77,7 +82,7 @@ class CMTLayer(nn.Module):
         query, centre_value = (split_heads(part, self.heads) for part in self.centre_qv(own_centres).split(self.centre_depths, 1))
         similarity = self.assignment_logits(query, key, logits, size)  # (B, h, N, HW)
         if self.cluster_update is not None or self.pixel_update is not None:
-            assignment = fp32_softmax(similarity, dim=2)  # every pixel chooses its centres
+            assignment = self.assign(similarity)
 
         padding = None if valid is None or not self.mask_padding else valid.flatten(2).unsqueeze(1) == 0  # (B, 1, 1, HW)
         updated = centres
@@ -111,6 +116,12 @@ class CMTLayer(nn.Module):
         if previous.shape[-2:] != size:
             previous = resize(previous.flatten(1, 2), size, align_corners=self.align_corners).view(*previous.shape[:3], *size)
         return similarity + previous.flatten(3)
+
+    def assign(self, similarity: Tensor) -> Tensor:
+        """Every pixel chooses its centres: shares (B, h, N, HW) that sum to 1 over N."""
+        if self.assignment == 'softmax':
+            return fp32_softmax(similarity, dim=2)
+        return torch.zeros_like(similarity).scatter_(2, similarity.detach().argmax(dim=2, keepdim=True), 1.0)
 
     def pool(self, assignment: Tensor, value: Tensor, padding: Optional[Tensor]) -> Tensor:
         """Step 2: the values of a centre's pixels, summed or averaged, in fp32 since thousands of pixels add up; (B, Dv, N)."""
