@@ -4,27 +4,13 @@ Written from the description of google-research/deeplab2 for the tests of the co
 asks ``variables`` for each tensor by the name and with the shape that TensorFlow's checkpoint has, so that one run makes the checkpoint.
 """
 from math import log, prod
-from zlib import crc32
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from weights_by_rule import by_rule
 
 HEADS, SPAN = 8, 255
-
-
-def by_rule(name: str, shape: tuple) -> torch.Tensor:
-    """A tensor that depends on its name alone, of a size that keeps deep networks alive."""
-    generator = torch.Generator().manual_seed(crc32(name.encode()))
-    leaf = name.replace('.', '/').rsplit('/', 1)[-1]
-    if leaf in ('gamma', 'moving_variance', 'running_var', 'norm_weight', 'layer_scale'):
-        return torch.rand(shape, generator=generator) + 0.5
-    normal = torch.randn(shape, generator=generator)
-    if leaf in ('kernel', 'qkv_kernel'):
-        return normal / prod(shape[:-1]) ** 0.5
-    if leaf == 'depthwise_kernel':
-        return normal / prod(shape[:2]) ** 0.5
-    return normal if 'memory' in leaf or 'cluster' in leaf else 0.2 * normal
 
 
 class Variables(dict):
@@ -32,7 +18,11 @@ class Variables(dict):
 
     def __call__(self, name: str, *shape: int) -> torch.Tensor:
         if name not in self:
-            self[name] = by_rule(name, shape).numpy().astype(np.float32)
+            leaf = name.rsplit('/', 1)[-1]
+            fan_in = dict(kernel=prod(shape[:-1]), qkv_kernel=shape[0], depthwise_kernel=prod(shape[:2]), memory_feature=1,
+                          cluster_centers=1).get(leaf, 0)
+            value = by_rule(name, shape, fan_in=fan_in, positive=leaf in ('gamma', 'moving_variance', 'layer_scale'))
+            self[name] = value.numpy().astype(np.float32)
         assert self[name].shape == shape, name
         return torch.from_numpy(self[name]).double()
 
