@@ -8,11 +8,10 @@ weights = 'https://github.com/SwinTransformer/storage/releases/download/v1.0.0/s
 model = dict(
     backbone=dict(
         _delete_=True,
-        type='SwinTransformer',
+        type='PanopticSwinTransformer',
         embed_dims=96,
         depths=(2, 2, 6, 2),
         num_heads=(3, 6, 12, 24),
         window_size=7,
         drop_path_rate=0.2,
-        convert_weights=True,
         init_cfg=dict(type='Pretrained', checkpoint=weights)))

@@ -13,6 +13,7 @@ import importlib.util
 import re
 import sys
 import warnings
+from http.client import HTTPException
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -100,13 +101,14 @@ def _read(load: Callable[[], Any], file: Any) -> Any:
         return load()
     except (FileNotFoundError, PermissionError):  # say themselves what is wrong
         raise
-    except URLError as error:
-        raise FileNotFoundError(f'The checkpoint {file} cannot be fetched ({error.reason}); fetch it on a machine with a connection '
+    except (URLError, HTTPException, ConnectionError, TimeoutError) as error:
+        reason = getattr(error, 'reason', None) or str(error) or type(error).__name__
+        raise FileNotFoundError(f'The checkpoint {file} cannot be fetched ({reason}); fetch it on a machine with a connection '
                                 'and give its path.') from error
     except Exception as error:
         if 'CUDA device' in str(error):  # a checkpoint of a GPU without map_location
             raise
-        unsafe = re.search(r'(?:GLOBAL|class|operand) (getattr\(.*\)|[^ ]+)', str(error)) if isinstance(error, UnpicklingError) else None
+        unsafe = re.search(r'(?:GLOBAL|class) (getattr\(.*\)|[^ ]+)', str(error)) if isinstance(error, UnpicklingError) else None
         if unsafe is not None:
             raise ValueError(f"The checkpoint {file} is not read because it holds the Python object '{unsafe[1]}' and reading it could run "
                              'foreign code; save its state_dict alone with torch.save.') from error

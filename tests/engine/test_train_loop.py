@@ -58,6 +58,16 @@ def test_a_sampler_that_cannot_be_moved_is_named(tmp_path):
         runner.train()
 
 
+def test_a_resumed_run_does_not_look_for_pretrained_weights(tmp_path, monkeypatch):
+    import toy
+    calls = []
+    monkeypatch.setattr(toy.ToyModel, 'init_weights', lambda self: calls.append(1))
+    toy_runner(tmp_path, train_cfg__max_iters=2).train()
+    toy_runner(tmp_path, resume=True, train_cfg__max_iters=4).train()
+    toy_runner(tmp_path / 'fresh', resume=True, train_cfg__max_iters=2).train()  # nothing to resume from
+    assert len(calls) == 2
+
+
 def test_loading_processes_continue_with_the_next_images(tmp_path):
     toy_runner(tmp_path).train()
     runner = toy_runner(tmp_path, resume=True, load_from=str(tmp_path / 'iter_4.pth'), train_dataloader__num_workers=1)

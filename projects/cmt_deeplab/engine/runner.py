@@ -1,4 +1,5 @@
 """mmengine's runner, also on machines without a GPU, and with exact resuming."""
+from pathlib import Path
 from typing import Any, Optional
 
 import torch.distributed
@@ -32,6 +33,11 @@ class PanopticRunner(Runner):
             unused = self.cfg.get('find_unused_parameters', False)
             model_wrapper_cfg = dict(type='PanopticDistributedDataParallel', find_unused_parameters=unused)
         return super().wrap_model(model_wrapper_cfg, model)
+
+    def _init_model_weights(self) -> None:
+        """As mmengine; a resumed run, whose checkpoint holds every tensor, does not look for pretrained weights."""
+        if not (self._resume and (self._load_from or Path(self.work_dir, 'last_checkpoint').is_file())):
+            super()._init_model_weights()
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: Optional[dict] = None) -> None:
         """As mmengine, but the batch of one optimiser step counts, accumulated iterations included."""

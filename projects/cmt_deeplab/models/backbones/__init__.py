@@ -2,6 +2,7 @@
 from .axial_resnet import AxialResNet
 from .max_wide_resnet import MaXWideResNet
 from .panoptic_resnet import PanopticResNet
+from .swin_transformer import PanopticSwinTransformer
 from .timm_backbone import TimmBackbone
 
-__all__ = ['AxialResNet', 'MaXWideResNet', 'PanopticResNet', 'TimmBackbone']
+__all__ = ['AxialResNet', 'MaXWideResNet', 'PanopticResNet', 'PanopticSwinTransformer', 'TimmBackbone']

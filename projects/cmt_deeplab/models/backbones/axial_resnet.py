@@ -9,10 +9,11 @@ from ..axial_attention import MAX_SPAN
 from ..conv_norm import ConvNorm, build_activation
 from ..norm import DEFAULT_NORM
 from ..residual_blocks import AxialBlock, BlockGroup, BottleneckBlock
+from .pretrained import PretrainedMixin
 
 
 @MODELS.register_module()
-class AxialResNet(BaseModule):
+class AxialResNet(PretrainedMixin, BaseModule):
     """Features C2..C5, (B, 4f, H / stride, W / stride), of images (B, 3, H, W); f = 64, 128, 256, 512 times ``width``.
 
     Inception stem: 3x3 stride 2, 3x3, 3x3 with 64, 64, 128 channels, no max pooling: the first block of every stage has the stride 2,

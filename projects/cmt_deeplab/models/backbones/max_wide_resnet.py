@@ -9,10 +9,11 @@ from ..basic_block import BasicBlock
 from ..conv_norm import ConvNorm, build_activation
 from ..norm import DEFAULT_NORM
 from ..residual_blocks import BlockGroup
+from .pretrained import PretrainedMixin
 
 
 @MODELS.register_module()
-class MaXWideResNet(BaseModule):
+class MaXWideResNet(PretrainedMixin, BaseModule):
     """Features (B, 4f, H / stride, W / stride) of the stages ``out_indices`` of images (B, 3, H, W), by default C2 and C3.
 
     One 3x3 convolution of stride 2 with 64 channels, then stages of basic blocks (two 3x3 of 4f channels, f = 32, 64, 128, ...): stage 1

@@ -1,5 +1,5 @@
 """mmdet's ResNet in the forms that the panoptic transformers need: no max pooling, stem output, outputs before the last activation."""
-from typing import Any, Optional, Sequence
+from typing import Any, Optional, Sequence, Tuple
 
 import torch.nn.functional as F
 from mmdet.models.backbones import ResNet
@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..norm import DEFAULT_NORM
+from .pretrained import PretrainedMixin
+
+TIMM_DEEP_STEM = ((r'^conv1\.(\d)\.', r'stem.\1.'), (r'^bn1\.', 'stem.7.'))  # of resnet50d
 
 
 def _residual_sum(block: nn.Module, x: Tensor) -> Tensor:
@@ -22,7 +25,7 @@ def _residual_sum(block: nn.Module, x: Tensor) -> Tensor:
 
 
 @MODELS.register_module()
-class PanopticResNet(ResNet):
+class PanopticResNet(PretrainedMixin, ResNet):
     """mmdet's ResNet, the same parameters under the same names; with the default flags the same features C2..C5 of (B, 3, H, W).
 
     ``with_max_pool=False`` is the form of the TensorFlow code: the first block of stage 2 has the stride 2 in place of the pooling.
@@ -43,6 +46,11 @@ class PanopticResNet(ResNet):
         self.with_max_pool = with_max_pool
         self.with_stem_output = with_stem_output
         self.pre_activation_outputs = pre_activation_outputs
+
+    @property
+    def renamings(self) -> Sequence[Tuple[str, str]]:
+        """Files of torchvision, timm and mmpretrain have mmdet's names, but for timm's deep stem."""
+        return TIMM_DEEP_STEM if self.deep_stem else ()
 
     @property
     def out_channels(self) -> tuple[int, ...]:

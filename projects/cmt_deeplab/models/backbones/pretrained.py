@@ -1,9 +1,9 @@
 """Backbone weights from files of several code bases: fetched, unwrapped, renamed, and refused where they are another model's."""
 import re
-from typing import Any, ClassVar, Dict, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple, Union
 
 from mmengine.logging import print_log
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, PretrainedInit
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
@@ -11,30 +11,31 @@ CHECKPOINT_KEY = 'model.backbone.init_cfg.checkpoint'
 FROM_SCRATCH = 'or train from scratch with --cfg-options model.backbone.init_cfg=None'
 WRAPPERS = ('state_dict', 'model', 'model_state')  # keys of a file under which the tensors may lie
 PREFIXES = ('module.', 'backbone.', 'model.')  # of names: of DDP, of OpenMMLab's classifiers and detectors, of TimmBackbone
-COMPUTED = ('num_batches_tracked', 'relative_position_index')  # buffers that no file has to bring
+COMPUTED = ('num_batches_tracked', 'relative_position_index', 'attn_mask')  # buffers that no file has to bring
 LEAST_SHARE = 2 / 3  # half of ResNet-101's tensors fit those of ResNet-50; added plugins leave three quarters
 
 
 class PretrainedMixin:
     """Makes ``init_cfg=dict(type='Pretrained', checkpoint=PATH_OR_URL, prefix=None)`` of a backbone read its weights through this module.
 
-    ``renamings`` are regular expressions and replacements, applied in turn to every name of the file; ``adapt`` is for what names do not
-    tell. mmengine's own ``Pretrained`` takes a file of another model without complaint. ``prefix`` picks a part of the file; without it
-    the usual wrappings are taken off.
+    ``renamings`` are regular expressions and replacements, applied in turn to every name of the file. mmengine's own ``Pretrained`` takes
+    a file of another model without complaint. ``prefix`` picks a part of the file; without it the usual wrappings are taken off.
 
     Raises, when the weights are initialised:
         FileNotFoundError: the file is not there or cannot be fetched.
         ValueError: it is damaged, or less than two thirds of the network's tensors are in it with the right shape.
     """
-    renamings: ClassVar[Sequence[Tuple[str, str]]] = ()
+    renamings: Sequence[Tuple[str, Union[str, Callable]]] = ()
 
-    def adapt(self, weights: Dict[str, Tensor]) -> Dict[str, Tensor]:
-        """The renamed tensors, as the network has them."""
+    def rename(self, weights: Dict[str, Tensor]) -> Dict[str, Tensor]:
+        """The tensors of the file under the names, and in the layout, of the network."""
+        for pattern, replacement in self.renamings:
+            weights = {re.sub(pattern, replacement, name): value for name, value in weights.items()}
         return weights
 
     def init_weights(self) -> None:
         given = [self.init_cfg] if isinstance(self.init_cfg, dict) else list(self.init_cfg or ())
-        pretrained = next((cfg for cfg in given if cfg.get('type') in ('Pretrained', 'PretrainedInit')), None)
+        pretrained = next((cfg for cfg in given if cfg.get('type') in ('Pretrained', PretrainedInit)), None)
         if pretrained is None or self.is_init:
             super().init_weights()
             return
@@ -44,9 +45,7 @@ class PretrainedMixin:
         finally:
             self.init_cfg = own
         weights = read_weights(pretrained['checkpoint'], prefix=pretrained.get('prefix'), owner=type(self).__name__)
-        for pattern, replacement in self.renamings:
-            weights = {re.sub(pattern, replacement, name): value for name, value in weights.items()}
-        fill(self, self.adapt(weights), source=pretrained['checkpoint'])
+        fill(self, self.rename(weights), source=pretrained['checkpoint'])
 
 
 def read_weights(source: str, *, prefix: Optional[str], owner: str) -> Dict[str, Tensor]:

@@ -1,4 +1,6 @@
 """mmdet's Swin Transformer with the weights of every code base."""
+import re
+from math import isqrt
 from typing import Dict
 
 import torch.nn.functional as F
@@ -11,10 +13,11 @@ from .pretrained import PretrainedMixin
 
 @MODELS.register_module()
 class PanopticSwinTransformer(PretrainedMixin, SwinTransformer):
-    """mmdet's ``SwinTransformer``, the same parameters under the same names; ``init_cfg`` takes files of Swin's authors, timm, torchvision
-    and mmpretrain without being told which (mmdet's ``convert_weights`` has no effect).
+    """mmdet's ``SwinTransformer``, the same parameters under the same names.
 
-    The output norms are in none of them but for mmpretrain's last. Tables of another window size are resized bicubically, as in mmdet.
+    ``init_cfg`` takes files of Swin's authors, timm, torchvision and mmpretrain without being told which (``convert_weights`` of mmdet has
+    no effect). The norms of the outputs are in none of them, but for mmpretrain's last. Position biases of another window size are
+    resized bicubically, as in mmdet.
     """
     renamings = (
         (r'^features\.0\.0\.', 'patch_embed.projection.'), (r'^features\.0\.2\.', 'patch_embed.norm.'),  # torchvision
@@ -25,16 +28,28 @@ class PanopticSwinTransformer(PretrainedMixin, SwinTransformer):
         (r'\.attn\.(?!w_msa\.)', '.attn.w_msa.'), (r'\.mlp\.fc1\.', '.ffn.layers.0.0.'), (r'\.mlp\.fc2\.', '.ffn.layers.1.'),
     )
 
-    def adapt(self, weights: Dict[str, Tensor]) -> Dict[str, Tensor]:
-        if any(name.startswith(f'stages.{len(self.stages) - 1}.downsample.') for name in weights):  # timm: at the start of the next stage
+    def rename(self, weights: Dict[str, Tensor]) -> Dict[str, Tensor]:
+        unfolded = any('.w_msa.' in name for name in weights)  # OpenMMLab's files merge patches in the order of nn.Unfold
+        weights = super().rename(weights)
+        if any(name.startswith(f'stages.{len(self.stages) - 1}.downsample.') for name in weights):
             weights = {_one_stage_earlier(name): value for name, value in weights.items()}
         own = self.state_dict()
-        adapted = {}
         for name, value in weights.items():
-            if name.endswith('relative_position_bias_table') and name in own:
-                value = _resized_table(value, len(own[name]))
-            elif '.downsample.' in name and f'{name.partition(".downsample.")[0]}.blocks.0.attn.w_msa.qkv.weight' in weights \
-                    and not self._from_mmpretrain:
-                value = _unfold_order(value)
-            adapted[name] = value
-        return adapted
+            if '.downsample.' in name and not unfolded:
+                weights[name] = value.unflatten(-1, (4, -1))[..., [0, 2, 1, 3], :].transpose(-1, -2).flatten(-2)
+            elif name.endswith('relative_position_bias_table') and name in own:
+                weights[name] = _resized_table(value, len(own[name]))
+        return weights
+
+
+def _one_stage_earlier(name: str) -> str:
+    """timm merges patches at the start of a stage, mmdet at the end of the one before."""
+    return re.sub(r'^stages\.(\d+)\.downsample\.', lambda match: f'stages.{int(match[1]) - 1}.downsample.', name)
+
+
+def _resized_table(table: Tensor, rows: int) -> Tensor:
+    """Biases ((2w-1)^2, heads) for a window with ``rows`` relative positions."""
+    if len(table) == rows:
+        return table
+    planes = table.t().unflatten(1, (isqrt(len(table)), -1))[None]
+    return F.interpolate(planes, (isqrt(rows), isqrt(rows)), mode='bicubic')[0].flatten(1).t()

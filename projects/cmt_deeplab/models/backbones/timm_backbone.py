@@ -3,13 +3,10 @@ from typing import Any, Dict, Optional, Sequence
 
 import torch.nn.functional as F
 from mmdet.registry import MODELS
-from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
-from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
-# mmpretrain's names of what the ConvNeXt authors call dwconv and pwconv
-_MMPRETRAIN_NAMES = {'depthwise_conv': 'dwconv', 'pointwise_conv': 'pwconv'}
+from .pretrained import PretrainedMixin
 
 
 def _pad_to_ceil(kernel_size: int):
@@ -22,7 +19,7 @@ def _pad_to_ceil(kernel_size: int):
 
 
 @MODELS.register_module()
-class TimmBackbone(BaseModule):
+class TimmBackbone(PretrainedMixin, BaseModule):
     """Features (B, C, H / stride, W / stride) of a timm model by its name, e.g. ``convnext_tiny``; further arguments are timm's.
 
     ``out_indices`` count timm's feature levels (ConvNeXt: 0..3 at strides 4..32; models with a stride-2 level: 0..4); by default all
@@ -34,9 +31,10 @@ class TimmBackbone(BaseModule):
 
     Raises:
         ImportError: timm is not installed (optional extra ``timm``).
-        ValueError: timm knows no such model, or the checkpoint shares no weight with it.
+        ValueError: timm knows no such model, or the checkpoint is another's.
         FileNotFoundError: the checkpoint cannot be read.
     """
+    renamings = (('depthwise_conv|dwconv', 'conv_dw'), ('pointwise_conv|pwconv', 'mlp.fc'))  # of mmpretrain, of the authors
 
     def __init__(self, *, model_name: str, out_indices: Optional[Sequence[int]] = None, in_channels: int = 3,
                  corner_padding: bool = True, init_cfg: Optional[dict] = None, **kwargs: Any) -> None:
@@ -66,50 +64,23 @@ class TimmBackbone(BaseModule):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         return tuple(self.model(x))
 
-    def init_weights(self) -> None:
-        """Reads the checkpoint of ``init_cfg``, if any; timm has initialised the rest."""
-        if self.init_cfg is None or self.is_init:
-            return
-        source = self.init_cfg['checkpoint']
-        try:
-            checkpoint = CheckpointLoader.load_checkpoint(source, map_location='cpu')
-        except (OSError, RuntimeError) as error:
-            raise FileNotFoundError(f'The weights {source} of {self.model_name} cannot be read: download the file and give its path as '
-                                    f'backbone.init_cfg.checkpoint ({error}).') from error
-        weights = self._rename(checkpoint, self.init_cfg.get('prefix', ''))
-        own = self.model.state_dict()
-        weights = {key: value.reshape(own[key].shape) for key, value in weights.items() if key in own and value.numel() == own[key].numel()}
-        if not weights:
-            raise ValueError(f'The weights {source} share no parameter with timm\'s {self.model_name}: name the model that they belong to')
-        missing = sorted(set(own) - set(weights))
-        self.model.load_state_dict(weights, strict=False)
-        MMLogger.get_current_instance().info(f'{self.model_name}: {len(weights)} of {len(own)} tensors from {source}; not found: {missing}')
-        self._is_init = True
-
-    def _rename(self, checkpoint: Dict[str, Any], prefix: str) -> Dict[str, Tensor]:
-        """The checkpoint's tensors under the names of the feature network."""
-        for wrapper in ('state_dict', 'model', 'model_state'):
-            if isinstance(checkpoint.get(wrapper), dict):
-                checkpoint = checkpoint[wrapper]
-        renamed = {}
-        for key, value in checkpoint.items():
-            if not isinstance(value, Tensor):
-                continue
-            for wrapper in (prefix and f'{prefix}.', 'module.', 'backbone.', 'model.'):
-                key = key[len(wrapper):] if wrapper and key.startswith(wrapper) else key
-            for name, original in _MMPRETRAIN_NAMES.items():
-                key = key.replace(name, original)
-            renamed[self._author_names(key)] = value
+    def rename(self, weights: Dict[str, Tensor]) -> Dict[str, Tensor]:
+        weights = {_author_names(name): value for name, value in super().rename(weights).items()}
         # timm's feature networks flatten their first two levels: 'stages.0.blocks' is 'stages_0.blocks' there
-        flat = {key.replace('.', '_'): key for key in self.model.state_dict()}
-        return {flat[key.replace('.', '_')]: value for key, value in renamed.items() if key.replace('.', '_') in flat}
+        own = {name.replace('.', '_'): (name, value) for name, value in self.model.state_dict().items()}
+        renamed = {}
+        for name, value in weights.items():
+            name, known = own.get(name.replace('.', '_'), (name, value))
+            # a linear map in one code base is a 1x1 convolution in another
+            renamed[f'model.{name}'] = value.reshape(known.shape) if value.squeeze().shape == known.squeeze().shape else value
+        return renamed
 
-    @staticmethod
-    def _author_names(key: str) -> str:
-        """timm's name of a ConvNeXt weight that has its authors' name; other names pass."""
-        parts = key.split('.')
-        if parts[0] == 'downsample_layers':
-            parts = ['stem', *parts[2:]] if parts[1] == '0' else ['stages', parts[1], 'downsample', *parts[2:]]
-        elif parts[0] == 'stages' and len(parts) > 3 and parts[2].isdigit():
-            parts.insert(2, 'blocks')
-        return '.'.join(parts).replace('dwconv', 'conv_dw').replace('pwconv', 'mlp.fc')
+
+def _author_names(key: str) -> str:
+    """The place of a ConvNeXt weight in timm's network for its place in the authors'; other names pass."""
+    parts = key.split('.')
+    if parts[0] == 'downsample_layers':
+        parts = ['stem', *parts[2:]] if parts[1] == '0' else ['stages', parts[1], 'downsample', *parts[2:]]
+    elif parts[0] == 'stages' and len(parts) > 3 and parts[2].isdigit():
+        parts.insert(2, 'blocks')
+    return '.'.join(parts)
