@@ -1,4 +1,4 @@
-"""MaX-DeepLab-S, kMaX-DeepLab and their backbones as deeplab2 computes them, slowly, channels last, in float64.
+"""MaX-DeepLab, kMaX-DeepLab and their backbones as deeplab2 computes them, slowly, channels last, in float64.
 
 Written from the description of google-research/deeplab2 for the tests of the converters. There are no modules: a network is a function that
 asks ``variables`` for each tensor by the name and with the shape that TensorFlow's checkpoint has, so that one run makes the checkpoint.
@@ -14,9 +14,16 @@ HEADS, SPAN = 8, 255
 
 
 class Variables(dict):
-    """Arrays by name, made when first asked for."""
+    """Arrays by name, made when first asked for; for an image on torch's device 'meta' only shapes, as arrays of one number."""
+
+    def __init__(self, dtype: torch.dtype = torch.float64, device: str = 'cpu') -> None:
+        super().__init__()
+        self.dtype, self.device = dtype, device
 
     def __call__(self, name: str, *shape: int) -> torch.Tensor:
+        if self.device == 'meta':
+            self[name] = np.broadcast_to(np.float32(0), shape)
+            return torch.empty(shape, dtype=self.dtype, device='meta')
         if name not in self:
             leaf = name.rsplit('/', 1)[-1]
             fan_in = dict(kernel=prod(shape[:-1]), qkv_kernel=shape[0], depthwise_kernel=prod(shape[:2]), memory_feature=1,
@@ -24,14 +31,15 @@ class Variables(dict):
             value = by_rule(name, shape, fan_in=fan_in, positive=leaf in ('gamma', 'moving_variance', 'layer_scale'))
             self[name] = value.numpy().astype(np.float32)
         assert self[name].shape == shape, name
-        return torch.from_numpy(self[name]).double()
+        return torch.from_numpy(self[name]).to(self.dtype)
 
 
 class Net:
-    """The layers; ``act`` is the activation of those that do not name one."""
+    """The layers; ``act`` is the activation of those that do not name one, ``expansions`` are those of an axial block before its attention,
+    of its keys and of its values."""
 
-    def __init__(self, variables: Variables, act) -> None:
-        self.v, self.act = variables, act
+    def __init__(self, variables: Variables, act, expansions=(2, 1, 2)) -> None:
+        self.v, self.act, self.expansions = variables, act, expansions
 
     def norm(self, name, x, axes=(-1,)):
         axes = [axis % x.dim() for axis in axes]
@@ -93,21 +101,25 @@ class Net:
         return retrieved.permute(0, 2, 1, 3).reshape(batch, length, value_depth)
 
     def axial2d(self, name, x, filters, stride):
+        depths = [expansion * filters for expansion in self.expansions[1:]]
         batch, height, width, channels = x.shape
         x = x.permute(0, 2, 1, 3).reshape(batch * width, height, channels)
-        x = self.axial(f'{name}/_height_axis', x, filters, 2 * filters)
+        x = self.axial(f'{name}/_height_axis', x, *depths)
         x = x.reshape(batch, width, height, -1).permute(0, 2, 1, 3)[:, ::stride]
         height = x.shape[1]
-        x = self.axial(f'{name}/_width_axis', x.reshape(batch * height, width, -1), filters, 2 * filters)
+        x = self.axial(f'{name}/_width_axis', x.reshape(batch * height, width, -1), *depths)
         return x.reshape(batch, height, width, -1)[:, :, ::stride]
 
-    def block(self, name, x, filters, attention, stride=1, dilation=1):
+    def block(self, name, x, filters, attention, stride=1, dilation=1, basic=False):
         x = self.act(x)
         if x.shape[-1] != 4 * filters:
             shortcut = self.conv2d(f'{name}/_shortcut', x, 4 * filters, stride=stride, act=False)
         else:
             shortcut = x[:, ::stride, ::stride]
-        x = self.conv2d(f'{name}/_conv1_bn_act', x, 2 * filters if attention else filters)
+        if basic:
+            x = self.conv2d(f'{name}/_conv1_bn_act', x, 4 * filters, 3, stride)
+            return shortcut + self.conv2d(f'{name}/_conv2_bn', x, 4 * filters, 3, act=False)
+        x = self.conv2d(f'{name}/_conv1_bn_act', x, self.expansions[0] * filters if attention else filters)
         if attention:
             x = self.act(self.axial2d(f'{name}/_attention', x, filters, stride))
         else:
@@ -117,7 +129,10 @@ class Net:
     def fuse(self, name, planes, channels):
         size, total = planes[-1].shape[1:3], 0
         for number, plane in enumerate(planes, start=1):
-            if plane.shape[-1] != channels:
+            halved = tuple((side + 1) // 2 for side in plane.shape[1:3]) == tuple(size)
+            if plane.shape[-1] != channels and halved:
+                plane = self.conv2d(f'{name}/_strided_conv_bn{number}', self.act(plane), channels, stride=2, act=False)
+            elif plane.shape[-1] != channels:
                 plane = self.conv2d(f'{name}/_resized_conv_bn{number}', self.act(plane), channels, act=False)
             total = total + resize(plane, size)
         return total
@@ -132,17 +147,17 @@ class Net:
         return retrieved.permute(0, 2, 1, 3).flatten(2)
 
     def memory_attention_and_ffn(self, name, memory, update, attended):
-        memory = self.act(memory + update + self.conv1d(f'{name}/_memory_conv3_bn', attended, 256, act=False))
+        memory = self.act(memory + update + self.conv1d(f'{name}/_memory_conv3_bn', attended, memory.shape[-1], act=False))
         hidden = self.conv1d(f'{name}/_memory_ffn_conv1_bn_act', memory, 2048)
-        return self.act(memory + self.conv1d(f'{name}/_memory_ffn_conv2_bn', hidden, 256, act=False))
+        return self.act(memory + self.conv1d(f'{name}/_memory_ffn_conv2_bn', hidden, memory.shape[-1], act=False))
 
-    def dual_path(self, name, pixels, memory):
-        shape = pixels.shape
+    def dual_path(self, name, pixels, memory, width=128):
+        shape, depths = pixels.shape, [width, width, 2 * width]
         pixels = pixels.flatten(1, 2)
-        own_memory = self.conv1d(f'{name}/_memory_conv1_bn_act', memory, 256)
-        own_pixels = self.conv1d(f'{name}/_pixel_conv1_bn_act', self.act(pixels), 256)
-        mq, mk, mv = map(self.heads, self.conv1d(f'{name}/_memory_qkv_conv_bn', own_memory, 512, act=False).split([128, 128, 256], -1))
-        pq, pk, pv = map(self.heads, self.conv1d(f'{name}/_pixel_qkv_conv_bn', own_pixels, 512, act=False).split([128, 128, 256], -1))
+        own_memory = self.conv1d(f'{name}/_memory_conv1_bn_act', memory, 2 * width)
+        own_pixels = self.conv1d(f'{name}/_pixel_conv1_bn_act', self.act(pixels), 2 * width)
+        mq, mk, mv = map(self.heads, self.conv1d(f'{name}/_memory_qkv_conv_bn', own_memory, sum(depths), act=False).split(depths, -1))
+        pq, pk, pv = map(self.heads, self.conv1d(f'{name}/_pixel_qkv_conv_bn', own_pixels, sum(depths), act=False).split(depths, -1))
         attended = self.attend(f'{name}/_memory_attention', mq, torch.cat([pk, mk], 1), torch.cat([pv, mv], 1))
         memory = self.memory_attention_and_ffn(name, memory, 0, attended)
         fed = self.conv1d(f'{name}/_pixel_conv3_bn', self.attend(f'{name}/_pixel_attention', pq, mk, mv), shape[-1], act=False)
@@ -154,7 +169,7 @@ class Net:
         mq, mk, mv = map(self.heads, self.conv1d(f'{name}/_memory_qkv_conv_bn', own_memory, 512, act=False).split([128, 128, 256], -1))
         value = self.conv1d(f'{name}/_pixel_v_conv_bn', own_pixels, 256, act=False)
         masks, _ = self.predict(f'{name}/_auxiliary_clustering_predictor/_', own_pixels.reshape(*pixels.shape[:3], 256), own_memory, own_memory)
-        assigned = F.one_hot(masks.flatten(1, 2).argmax(-1), memory.shape[1]).double()
+        assigned = F.one_hot(masks.flatten(1, 2).argmax(-1), memory.shape[1]).to(value.dtype)
         update = self.norm(f'{name}/_kmeans_memory_batch_norm_retrieved_value', torch.einsum('blm,bld->bmd', assigned, value))
         update = self.conv1d(f'{name}/_kmeans_memory_conv3_bn', update, 256, act=False)
         return self.memory_attention_and_ffn(name, memory, update, self.attend(f'{name}/_memory_attention', mq, mk, mv))
@@ -165,7 +180,7 @@ class Net:
         x = self.norm(f'{prefix}pixel_space_feature_batch_norm', x + self.v(f'{prefix}pixel_space_head/final_conv/bias', 128))
         x = x / x.square().sum(-1, keepdim=True).sqrt()
         logits = self.conv1d(f'{prefix}transformer_class_head', class_feature, classes + 1, norm=False)
-        bias = torch.zeros(classes + 1, dtype=torch.float64)
+        bias = torch.zeros(classes + 1, dtype=logits.dtype, device=logits.device)
         bias[-1] = log(classes * 0.9 / 0.1)
         kernels = self.conv1d(f'{prefix}transformer_mask_head', mask_feature, 128, act=False)
         masks = torch.einsum('bhwd,bid->bhwi', x, kernels)
@@ -182,6 +197,9 @@ class Net:
             skip = self.conv2d(f'semantic_decoder/_low_level_conv{i}', skip, channels)
             x = torch.cat([resize(x, skip.shape[1:3]), skip], -1)
             x = self.separable(f'semantic_decoder/_fusion_conv{i}/_conv1_bn_act', x, 256)
+        return self.semantic_logits(x, classes)
+
+    def semantic_logits(self, x, classes=133):
         x = self.separable('semantic_head_without_last_layer/_conv1_bn_act', x, 256)
         return self.convolve(self.v('semantic_last_layer/kernel', 1, 1, 256, classes + 1), x) + self.v('semantic_last_layer/bias', classes + 1)
 
@@ -222,6 +240,37 @@ def max_deeplab_s(variables: Variables, image):
     masks, classes = net.predict('', F.relu(x), net.conv1d('encoder/_class_feature_extra', memory, 256),
                                  net.conv1d('encoder/_mask_feature_extra', memory, 256))
     return masks, classes, net.semantic(F.relu(c5), [F.relu(c3), F.relu(c2)]), c5
+
+
+def max_deeplab_l(variables: Variables, image):
+    """As :func:`max_deeplab_s`: a wide ResNet, blocks and memory layers of twice the width, an hourglass in the encoder, two behind it."""
+    net = Net(variables, F.relu, (4, 2, 4))
+    memory = variables('encoder/memory_feature', 1, 128, 512).expand(len(image), -1, -1)
+    x, kept, semantic = net.conv2d('encoder/_stem', image, 64, 3, 2, act=False), {}, None
+    for stage, count in zip((1, 2, 3, 4, 5), (3, 3, 6, 3, 3)):
+        for number in range(1, count + 1):
+            name, first = f'encoder/_stage{stage}/_block{number}', number == 1
+            basic = stage < 4 or stage == 4 and first
+            x = net.block(name, x, 2 ** (stage + 4), not basic, 2 if first and 1 < stage < 5 else 1, basic=basic)
+            if stage > 3:
+                x, memory = net.dual_path(f'{name}_transformer', x, memory, 128 if stage == 4 else 256)
+        kept[min(2 ** stage, 16)] = [x]
+    for stage, (stride, groups) in enumerate(zip((8, 4, 8, 16, 8, 4, 8, 16, 8, 4), ((1,),) * 3 + ((1, 3),) + ((3,),) * 6), start=1):
+        extra = '_extra' if stage > 4 else ''
+        filters = 512 if stride == 16 else 16 * stride
+        x = net.fuse(f'encoder/_decoder_stage{stage}{extra}_resized_fuse', [x, *kept[stride][-2:]], 4 * filters)
+        for suffix, count in zip((extra, '_extra'), groups):
+            for number in range(1, count + 1):
+                name = f'encoder/_decoder_stage{stage}{suffix}/_block{number}'
+                x = net.block(name, x, filters, stride == 16, basic=stride < 16)
+                if stride == 16:
+                    x, memory = net.dual_path(f'{name}_transformer', x, memory, 256)
+        kept[stride].append(x)
+        if stage == 6:
+            semantic = x
+    masks, classes = net.predict('', F.relu(x), net.conv1d('encoder/_class_feature_extra', memory, 512),
+                                 net.conv1d('encoder/_mask_feature_extra', memory, 512))
+    return masks, classes, net.semantic_logits(F.relu(semantic)), semantic
 
 
 def kmax_deeplab(variables: Variables, image, *, backbone: str):

@@ -1,6 +1,4 @@
-"""kmax_pytorch_to_mmdet.py: converted weights give the outputs of a slow network under the public names; what is refused; the command line."""
-import subprocess
-import sys
+"""kmax_pytorch_to_mmdet.py: converted weights give the outputs of a slow network under the public names; what is refused."""
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,6 @@ from weights_by_rule import by_rule
 from cmt_deeplab.apis.weight_conversion import convert, convert_file, kmax_pytorch_table, read_pytorch
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOL = ROOT / 'tools' / 'model_converters' / 'kmax_pytorch_to_mmdet.py'
 R50 = 'configs/kmax_deeplab/kmax-deeplab_r50_8xb8-150k_coco-panoptic-641.py'
 CONVNEXT = 'configs/kmax_deeplab/kmax-deeplab_convnext-t_8xb8-150k_coco-panoptic-641.py'
 
@@ -112,6 +109,8 @@ def changed(source, changes):
 def test_a_checkpoint_of_another_network_is_refused(r50, changes, words):
     with pytest.raises(ValueError, match=words):
         converted(changed(r50[0], changes), r50[1])
+    with pytest.raises(ValueError, match='SRC is a checkpoint of another network than CONFIG: of the backbone it lacks'):
+        converted(dict(weight=torch.zeros(3)), r50[1])
 
 
 @pytest.mark.parametrize('config, options, words', [
@@ -127,15 +126,3 @@ def test_a_network_of_another_form_is_refused(r50, config, options, words):
     with pytest.raises(ValueError, match=words):
         converted(r50[0], model)
 
-
-def run_tool(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, str(TOOL), *map(str, arguments)], capture_output=True, text=True, cwd=ROOT)
-
-
-def test_command_line_refuses_in_one_sentence(tmp_path):
-    torch.save(dict(model=dict(weight=torch.zeros(3))), tmp_path / 'other.pth')
-    (tmp_path / 'text.pth').write_text('no checkpoint')
-    for src, words in (('none.pth', 'does not exist'), ('text.pth', 'is damaged or is no checkpoint'), ('other.pth', 'of another network')):
-        done = run_tool(tmp_path / src, tmp_path / 'out.pth', '--config', R50)
-        assert done.returncode == 1 and words in done.stderr and str(tmp_path / src) in done.stderr
-        assert done.stderr.startswith('Error: ') and done.stderr.count('\n') == 1 and not (tmp_path / 'out.pth').exists()

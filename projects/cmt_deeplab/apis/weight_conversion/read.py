@@ -48,7 +48,7 @@ def read_deeplab2(path: str) -> Tuple[Dict[str, Tensor], int]:
                if not name.startswith(BOOKKEEPING) and '/.OPTIMIZER_SLOT/' not in name and value.dtype.kind == 'f'}
     tensors, names = {}, [name.removesuffix(VALUE_SUFFIX) for name in weights]
     for name, value in zip(names, weights.values()):
-        tensors[_present_name(name, names)] = torch.from_numpy(np.ascontiguousarray(_pytorch_axes(name, value)).astype(np.float32, copy=False))
+        tensors[_present_name(name, names)] = torch.from_numpy(pytorch_axes(name, value).astype(np.float32, copy=False))
     return tensors, len(arrays) - len(weights)
 
 
@@ -84,7 +84,7 @@ def _present_name(name: str, names: Sequence[str]) -> str:
     return name
 
 
-def _pytorch_axes(name: str, value: np.ndarray) -> np.ndarray:
+def pytorch_axes(name: str, value: np.ndarray) -> np.ndarray:
     """TensorFlow has spatial axes first, input, output; a depthwise kernel has spatial axes, channels, 1."""
     leaf = name.rsplit('/', 1)[-1]
     if leaf == 'depthwise_kernel':
