@@ -168,7 +168,8 @@ class Net:
         own_pixels = self.conv1d(f'{name}/_pixel_conv1_bn_act', self.act(pixels).flatten(1, 2), 256)
         mq, mk, mv = map(self.heads, self.conv1d(f'{name}/_memory_qkv_conv_bn', own_memory, 512, act=False).split([128, 128, 256], -1))
         value = self.conv1d(f'{name}/_pixel_v_conv_bn', own_pixels, 256, act=False)
-        masks, _ = self.predict(f'{name}/_auxiliary_clustering_predictor/_', own_pixels.reshape(*pixels.shape[:3], 256), own_memory, own_memory)
+        plane = own_pixels.reshape(*pixels.shape[:3], 256)
+        masks, _ = self.predict(f'{name}/_auxiliary_clustering_predictor/_', plane, own_memory, own_memory)
         assigned = F.one_hot(masks.flatten(1, 2).argmax(-1), memory.shape[1]).to(value.dtype)
         update = self.norm(f'{name}/_kmeans_memory_batch_norm_retrieved_value', torch.einsum('blm,bld->bmd', assigned, value))
         update = self.conv1d(f'{name}/_kmeans_memory_conv3_bn', update, 256, act=False)
@@ -201,7 +202,8 @@ class Net:
 
     def semantic_logits(self, x, classes=133):
         x = self.separable('semantic_head_without_last_layer/_conv1_bn_act', x, 256)
-        return self.convolve(self.v('semantic_last_layer/kernel', 1, 1, 256, classes + 1), x) + self.v('semantic_last_layer/bias', classes + 1)
+        kernel = self.v('semantic_last_layer/kernel', 1, 1, 256, classes + 1)
+        return self.convolve(kernel, x) + self.v('semantic_last_layer/bias', classes + 1)
 
 
 def resize(x, size):

@@ -311,8 +311,9 @@ class SemanticPredictor(nn.Module):
         self._aspp = ASPP(channels[3])
         for name, inputs, outputs in (('os8', channels[1], 64), ('os4', channels[0], 32)):
             self.add_module(f'_low_level_projection_{name}', ConvBN(inputs, outputs, act=F.gelu))
-            self.add_module(f'_low_level_fusion_{name}_conv0_bn_act', ConvBN(256 + outputs, 256 + outputs, 5, groups=256 + outputs, act=F.gelu))
-            self.add_module(f'_low_level_fusion_{name}_conv1_bn_act', ConvBN(256 + outputs, 256, act=F.gelu))
+            width = 256 + outputs
+            self.add_module(f'_low_level_fusion_{name}_conv0_bn_act', ConvBN(width, width, 5, groups=width, act=F.gelu))
+            self.add_module(f'_low_level_fusion_{name}_conv1_bn_act', ConvBN(width, 256, act=F.gelu))
         self.conv_block_0 = ConvBN(256, 256, 5, groups=256, act=F.gelu)
         self.conv_block_1 = ConvBN(256, 256, act=F.gelu)
         self.final_conv = ConvBN(256, classes + 1, bias=True, norm=False)

@@ -1,4 +1,4 @@
-"""deeplab2_to_mmdet.py: converted weights give the outputs of a slow network under TensorFlow's names, every name used, every one filled."""
+"""deeplab2_to_mmdet.py: converted weights give the outputs of a slow network under TensorFlow's names; all are used, all of ours filled."""
 import re
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 """Converts a TensorFlow checkpoint of deeplab2: MaX-DeepLab, kMaX-DeepLab (COCO), or their backbones pretrained on ImageNet.
 
-    python tools/model_converters/deeplab2_to_mmdet.py FOLDER/ckpt-150000 DST.pth --config configs/kmax_deeplab/kmax-deeplab_r50-tf_8xb8-...py
+    python tools/model_converters/deeplab2_to_mmdet.py FOLDER/ckpt-150000 DST.pth --config configs/kmax_deeplab/kmax-deeplab_r50-tf_...py
 
 SRC is TensorFlow's prefix, which needs TensorFlow (pip install "cmt-deeplab[convert]"), or an .npz file of the same names and arrays, made
 elsewhere. DST is what `tools/test.py CONFIG DST` reads; a backbone is for

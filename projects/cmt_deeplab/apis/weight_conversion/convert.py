@@ -58,17 +58,9 @@ def convert(source: Dict[str, Tensor], model: nn.Module, table: Sequence[Part], 
     for part in table:
         pairs = [(f'{row.source}{theirs}', _join(row.target, ours), row) for row in part.rows for ours, theirs in row.tensors.items()
                  if _join(row.target, ours) in own]
-        needed = [pair for pair in pairs if not pair[1].endswith('num_batches_tracked')]
-        missing = [name for name, _, _ in needed if name not in source]
-        if part.required and not needed:
-            raise ValueError(f'{path} belongs to a code base that has no {part.name} as that of {config}; use a config of one that it has.')
-        if len(missing) == len(needed) and not part.required:
+        needed = [name for name, target, _ in pairs if not target.endswith('num_batches_tracked')]
+        if not _is_there(part, needed, source, path, config):
             continue
-        if missing:
-            raise ValueError(f"{path} is a checkpoint of another network than {config}: of the {part.name} it lacks '{missing[0]}' "
-                             f'({len(missing)} of {len(needed)} tensors); use the config that belongs to it.')
-        if part.unfit:
-            raise ValueError(f'{config} cannot take the {part.name} of {path}: {part.unfit}.')
         found.append(part.name)
         for name, target, row in pairs:
             if name not in source:
@@ -87,6 +79,21 @@ def convert(source: Dict[str, Tensor], model: nn.Module, table: Sequence[Part], 
             raise ValueError(f"{path} is a checkpoint of a larger network than {config}, which has no place for '{name}'; use the config "
                              'that belongs to it.')
     return Conversion(result, unused, [name for name in own if name not in result], found, bookkeeping)
+
+
+def _is_there(part: Part, needed: Sequence[str], source: Dict[str, Tensor], path: str, config: str) -> bool:
+    """Whether the source has the part, all of it, and the network can take it."""
+    if part.required and not needed:
+        raise ValueError(f'{path} belongs to a code base that has no {part.name} as that of {config}; use a config of one that it has.')
+    missing = [name for name in needed if name not in source]
+    if len(missing) == len(needed) and not part.required:
+        return False
+    if missing:
+        raise ValueError(f"{path} is a checkpoint of another network than {config}: of the {part.name} it lacks '{missing[0]}' "
+                         f'({len(missing)} of {len(needed)} tensors); use the config that belongs to it.')
+    if part.unfit:
+        raise ValueError(f'{config} cannot take the {part.name} of {path}: {part.unfit}.')
+    return True
 
 
 def _join(module: str, tensor: str) -> str:

@@ -1,8 +1,8 @@
 """Names of google-research/deeplab2, the TensorFlow code of MaX-DeepLab, kMaX-DeepLab and their ImageNet backbones, trained on COCO.
 
-Names are those of object-based checkpoints: attributes of the Python objects. Its mask classifier has our order: things, stuff, void, each in
-the order of COCO's categories; its semantic logits have void first. One norm serves three similarities, (3, 1, h, 1, 1), and one two
-retrieved terms, (2, 1, h, 1, d): in this order of axes they are our vectors. Memories are (1, N, D). Source: model/, common.py.
+Names are those of object-based checkpoints: attributes of the Python objects. Its mask classifier has our order: things, stuff, void,
+each in the order of COCO's categories; its semantic logits have void first. One norm serves three similarities, (3, 1, h, 1, 1), and
+one two retrieved terms, (2, 1, h, 1, d): in this order of axes they are our vectors. Memories are (1, N, D). Source: model/, common.py.
 """
 from typing import Iterator, List, Tuple
 
@@ -99,8 +99,8 @@ CONVNEXT_BLOCK = {
     **under('mlp.fc1.', '/pointwise_conv1', CONV),
     **under('mlp.fc2.', '/pointwise_conv2', CONV),
 }
-# MaX-DeepLab's encoder goes on where our backbone ends. One entry a stage of our pixel decoder: the group of blocks that it is in the source,
-# the first of its blocks, and whether it is pretrained on ImageNet.
+# MaX-DeepLab's encoder goes on where our backbone ends. One entry a stage of our pixel decoder: the group of blocks that it is in the
+# source, the first of its blocks, and whether it is pretrained on ImageNet.
 Group = Tuple[str, int, bool]
 MAX_S_GROUPS: List[Group] = [('_stage5', 1, True), ('_stage5', 2, True), ('_stage5', 3, True), ('_stage5_extra', 1, False),
                              ('_decoder_stage1_extra', 1, False), ('_decoder_stage2_extra', 1, False)]

@@ -50,7 +50,10 @@ LAYER = {
     **under('predictor.', '._predcitor', PREDICTOR),  # sic
 }
 SEMANTIC_HEAD = {
-    **{name: their_name for i in range(4) for name, their_name in under(f'aspp.branches.{i}.', f'._aspp._aspp_conv{i}', CONV_NORM).items()},
+    **under('aspp.branches.0.', '._aspp._aspp_conv0', CONV_NORM),
+    **under('aspp.branches.1.', '._aspp._aspp_conv1', CONV_NORM),
+    **under('aspp.branches.2.', '._aspp._aspp_conv2', CONV_NORM),
+    **under('aspp.branches.3.', '._aspp._aspp_conv3', CONV_NORM),
     **under('aspp.pool.1.', '._aspp._aspp_pool', CONV_NORM),
     **under('aspp.project.', '._aspp._proj_conv_bn_act', CONV_NORM),
     **under('projections.0.', '._low_level_projection_os8', CONV_NORM),
@@ -75,9 +78,8 @@ CONVNEXT_BLOCK = {
 def kmax_pytorch_table(model: nn.Module) -> List[Part]:
     """The parts that ``model``, a detector, can take from a checkpoint of the PyTorch code."""
     backbone = model.backbone
-    pooled = getattr(backbone, 'with_max_pool', True)
-    parts = [Part('backbone', list(_backbone(backbone)), required=True,
-                  unfit='' if pooled else 'its network has a max pooling; set model.backbone.with_max_pool=True, as kmax-deeplab_r50.py does')]
+    unfit = 'its network has a max pooling; set model.backbone.with_max_pool=True, as kmax-deeplab_r50.py does'
+    parts = [Part('backbone', list(_backbone(backbone)), required=True, unfit='' if getattr(backbone, 'with_max_pool', True) else unfit)]
     head = getattr(model, 'panoptic_head', None)
     if not isinstance(head, CMTPanopticHead):
         return parts
@@ -86,7 +88,8 @@ def kmax_pytorch_table(model: nn.Module) -> List[Part]:
     layers = [layer for stage in head.transformer_decoder.stages for layer in stage]
     if all(isinstance(layer, KMaXLayer) for layer in layers):
         parts.append(Part('transformer decoder', list(_transformer_decoder(head.transformer_decoder))))
-    parts.append(Part('semantic head', [Row('sem_seg_head.predictor._auxiliary_semantic_predictor', 'panoptic_head.semantic_head', SEMANTIC_HEAD)]))
+    semantic_head = Row('sem_seg_head.predictor._auxiliary_semantic_predictor', 'panoptic_head.semantic_head', SEMANTIC_HEAD)
+    parts.append(Part('semantic head', [semantic_head]))
     return parts
 
 

@@ -8,8 +8,8 @@ from torch import Tensor
 class Row(NamedTuple):
     """One module: its name in the checkpoint, its name here, and what follows these for each of its tensors, ours to theirs.
 
-    A tensor that our network has not is no pair: the same row serves a block with and without shortcut. ``arrange`` brings a tensor into our
-    order where that is more than axes of length 1.
+    A tensor that our network has not is no pair: the same row serves a block with and without shortcut. ``arrange`` brings a tensor into
+    our order where that is more than axes of length 1.
     """
     source: str
     target: str
@@ -19,7 +19,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """Rows that a checkpoint has all of or none of. ``unfit`` says why this network cannot take the part and what to set, '' where it can."""
+    """Rows that a checkpoint has all of or none of. ``unfit`` says why this network cannot take them and what to set, '' where it can."""
     name: str
     rows: List[Row]
     required: bool = False
