@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import ConfigDict
 from torch import nn
 
 from cmt_deeplab.apis.flops import config_cost, network_cost, part_of
+from tests.models.build import small_config
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools' / 'analysis_tools' / 'get_flops.py'
@@ -75,6 +77,18 @@ def test_fused_attention_is_counted():
     assert network_cost(Fused(), (32, 48)).parts['other'].macs == 2 * 5 * 384 * 8
 
 
+def test_a_network_that_needs_values_is_run():
+    """mmdet's deformable decoder reads feature sizes off tensors."""
+    decoder = ConfigDict(type='MSDeformAttnPixelDecoder', in_channels=[8, 16, 32, 64], strides=[4, 8, 16, 32], feat_channels=16, out_channels=16,
+                   num_outs=3, norm_cfg=dict(type='GN', num_groups=2),
+                   encoder=dict(num_layers=1, layer_cfg=dict(self_attn_cfg=dict(embed_dims=16, num_heads=2, num_levels=3, num_points=2),
+                                                             ffn_cfg=dict(embed_dims=16, feedforward_channels=16))),
+                   positional_encoding=dict(num_feats=8, normalize=True))
+    model = small_config(panoptic_head__pixel_decoder=dict(type='AllStridesPixelDecoder', decoder=decoder))
+    parts = config_cost(model, (65, 65)).parts
+    assert parts['pixel_decoder'].macs > 0 and parts['backbone'].macs > 0
+
+
 def test_an_error_of_the_network_comes_through():
     class Broken(Toy):
         def forward(self, inputs, data_samples=None, mode='tensor'):
@@ -94,9 +108,7 @@ def test_part_of(path, part):
 
 
 @pytest.mark.parametrize('layer, at_inference', [('CMTLayer', False), ('KMaXLayer', True)])
-def test_own_predictors_count_only_where_they_are_consumed(layer, at_inference, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / 'tests' / 'models'))
-    from build import small_config
+def test_own_predictors_count_only_where_they_are_consumed(layer, at_inference):
     from mmdet.registry import MODELS
     config = small_config(panoptic_head__transformer_decoder__layer__type=layer)
     stages = MODELS.build(config).panoptic_head.transformer_decoder.stages

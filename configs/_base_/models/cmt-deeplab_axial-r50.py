@@ -2,7 +2,7 @@
 
 Stage 5, whose blocks alternate with CMT layers, is the pixel decoder's first stages: its three blocks and three more of the same kind, all at
 stride 16, with nine layers between them; then two bottlenecks at each of strides 8 and 4. The layout is a choice of this project: the one that
-comes closest to the published size (95 M parameters, 396 GMACs at 1200x800, both recalled; docs/design.md). Its own: 94.7 M, 390 G.
+comes closest to the published size (95 M parameters, 396 GMACs at 1200x800, both recalled; docs/design.md). Its own: 94.6 M, 390 G.
 """
 _base_ = './max-deeplab_s.py'
 model = dict(

@@ -120,13 +120,14 @@ def _run(model: nn.Module, shape: Sequence[int], *, fake: bool) -> Tuple[Dict[st
     from torch._subclasses.fake_tensor import FakeTensorMode
     size = tuple(shape)
     sample = DetDataSample(metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size, scale_factor=(1.0, 1.0)))
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    # Detached, for the counter follows the modules of what could have a gradient.
+    tensors = {name: tensor.detach() for name, tensor in (*model.named_parameters(), *model.named_buffers())}
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(_plain_attention())
         if fake:
             stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
-            tensors = {name: torch.empty_like(tensor, device='cpu', requires_grad=False) for name, tensor in tensors.items()}
+            tensors = {name: torch.empty_like(tensor, device='cpu') for name, tensor in tensors.items()}
         inputs = torch.zeros(1, 3, *size, device='cpu' if fake else next(model.parameters()).device)
         macs = stack.enter_context(_macs_by_module(model))
         parameters = stack.enter_context(_ReadParameters(tensors))

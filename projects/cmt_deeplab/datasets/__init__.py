@@ -1,4 +1,5 @@
 """Data: the segment-index path from the panoptic PNG to the batch, the data sets, and the generator of scenes."""
+from .cityscapes_panoptic_index_dataset import CityscapesPanopticIndexDataset
 from .color_jitter import PanopticColorJitter
 from .copy_paste import PanopticCopyPaste
 from .index_map_to_masks import IndexMapToMasks
@@ -10,7 +11,7 @@ from .shapes_files import write_shapes
 from .spatial import PanopticLargeScaleJitter, PanopticRandomCrop, PanopticRandomFlip, PanopticResize
 
 __all__ = [
-    'IndexMapToMasks', 'LoadPanopticIndexMap', 'PRESETS', 'PackPanopticInputs', 'PanopticColorJitter', 'PanopticCopyPaste',
+    'CityscapesPanopticIndexDataset', 'IndexMapToMasks', 'LoadPanopticIndexMap', 'PRESETS', 'PackPanopticInputs', 'PanopticColorJitter', 'PanopticCopyPaste',
     'PanopticIndexData', 'PanopticIndexDataset', 'PanopticLargeScaleJitter', 'PanopticRandomCrop', 'PanopticRandomFlip', 'PanopticResize',
     'Scene', 'ShapesPanopticDataset', 'ShapesPreset', 'make_scene', 'scenes', 'write_shapes'
 ]

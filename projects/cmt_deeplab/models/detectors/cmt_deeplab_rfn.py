@@ -58,7 +58,7 @@ class CMTDeepLabRFN(CMTDeepLab):
     def hooked(self, hooks: List[Callable], names: Optional[List[str]] = None) -> ExitStack:
         """While open, the hooks run behind the named modules of the second backbone."""
         stack = ExitStack()
-        for name, hook in zip(names or self.feedback_stages, hooks):
+        for name, hook in zip(self.feedback_stages if names is None else names, hooks):
             stack.callback(self.backbone.get_submodule(name).register_forward_hook(hook).remove)
         return stack
 
