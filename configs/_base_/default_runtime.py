@@ -11,6 +11,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),  # draws with --show and --show-dir
     class_check=dict(type='PanopticClassCheckHook'),
+    size_check=dict(type='PanopticSizeCheckHook'),
     checkpoint_check=dict(type='PanopticCheckpointCheckHook'),
     batch_size=dict(type='PanopticBatchSizeHook'))
 

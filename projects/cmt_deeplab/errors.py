@@ -1,17 +1,19 @@
 """How a command line ends on a mistake of its user: one sentence and exit code 1, without a stack trace.
 
 A mistake of the user is an error that this package raises on purpose, that is with a ``raise`` statement of its own, as ValueError,
-KeyError, FileNotFoundError or another OSError, or RuntimeError. What numpy, torch or mmengine raise keeps its stack trace.
+KeyError, FileNotFoundError or another OSError, ImportError or RuntimeError; or a config that names a type or an argument that does not
+exist. What numpy, torch or mmengine raise keeps its stack trace.
 """
 import linecache
 import re
 import sys
+import traceback
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, Optional
 
 PACKAGE_DIR = Path(__file__).resolve().parent
-USER_ERRORS = (ValueError, KeyError, OSError, RuntimeError)
+USER_ERRORS = (ValueError, KeyError, TypeError, OSError, RuntimeError, ImportError)
 
 
 def _raised_on_purpose(filename: str, source_line: str) -> bool:
@@ -28,6 +30,24 @@ def _from_worker(error: BaseException) -> Optional[str]:
     return sentences[-1] if sentences else None
 
 
+def _from_construction(error: BaseException) -> Optional[str]:
+    """A sentence where the registry could not build what the config describes: no such type, or no such argument."""
+    files = [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if not any(file.parent.name == 'registry' for file in files):  # of mmengine
+        return None
+    unknown = re.search(r'(\w+) is not in the ([\w:]+) registry', str(error))
+    if isinstance(error, KeyError) and unknown:
+        return (f'The config names the type {unknown[1]}, which the registry {unknown[2]} does not have: correct it, or import its module in '
+                'custom_imports.')
+    argument = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    if isinstance(error, TypeError) and argument:
+        return f"The config gives {argument[1]} the key '{argument[2]}', which it does not take: correct or remove it."
+    absent = re.search(r'(\w+)\.__init__\(\) missing \d+ required .*arguments?: (.+)', str(error))
+    if isinstance(error, TypeError) and absent and files[-1].parent.name == 'registry':
+        return f'The config does not give {absent[1]} its {absent[2]}: add it.'
+    return None
+
+
 def user_sentence(error: BaseException) -> Optional[str]:
     """The sentence to show to the user, or None where the error is not one of the package's own."""
     while error is not None:
@@ -39,6 +59,9 @@ def user_sentence(error: BaseException) -> Optional[str]:
                 filename = frame.tb_frame.f_code.co_filename
                 if _raised_on_purpose(filename, linecache.getline(filename, frame.tb_lineno)):
                     return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+                sentence = _from_construction(error)
+                if sentence:
+                    return sentence
             sentence = _from_worker(error)
             if sentence:
                 return sentence

@@ -120,6 +120,12 @@ def test_images_without_a_thing_stay(root, edit):
             s['iscrowd'] = 1
         del content['annotations'][2]
         content['annotations'][2]['segments_info'] = []
+        for annotation in (content['annotations'][0], content['annotations'][2]):  # the PNGs follow
+            path = str(root / 'annotations' / 'panoptic_train2017' / annotation['file_name'])
+            png = cv2.imread(path)
+            ids = png.astype(int) @ (65536, 256, 1)
+            png[~np.isin(ids, [s['id'] for s in annotation['segments_info']])] = 0
+            cv2.imwrite(path, png)
 
     edit(only_stuff_crowd_nothing)
     assert [build(root, pipeline=[]).get_data_info(i)['img_id'] for i in range(3)] == [1, 5, 6]
@@ -190,6 +196,13 @@ def first_segment(content):
     (lambda c: c['annotations'][0].update(segments_info=[3]), "where a dict with 'id' and 'category_id' must stand"),
     (lambda c: first_segment(c).update(id=2**24), 'whole numbers from 1 to 16777215'),
     (lambda c: first_segment(c).update(category_id=999), "uses the category id 999, which the file's categories do not list"),
+    (lambda c: c['images'].clear(), 'lists no image'),
+    (lambda c: c['images'][0].update(height='96'), "image 1 has the size '96' x 96"),
+    (lambda c: c['images'].append(c['images'][0]), "images has two entries with the 'id' 1"),
+    (lambda c: c['annotations'].append(c['annotations'][0]), "annotations has two entries with the 'image_id' 1"),
+    (lambda c: c['annotations'][0]['segments_info'].append(first_segment(c)), "segments_info of image 1 has two entries with the 'id'"),
+    (lambda c: c['categories'].append(dict(c['categories'][0], name='other')), "categories has two entries with the 'id' 10"),
+    (lambda c: first_segment(c).update(category_id=[10]), 'but it is a whole number'),
     (lambda c: c['images'].pop(0) and None, 'annotates image 1, which its list of images lacks'),
 ])
 def test_wrong_annotation_file(root, edit, change, message):
@@ -291,6 +304,31 @@ def test_truncated_or_missing_png(root):
     with pytest.raises(FileNotFoundError, match='put the panoptic PNG of image 1 there') as error:
         dataset[0]
     assert str(path) in one_sentence(error)
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_damage_is_found_before_training(root, split, monkeypatch):
+    """In the file that is read last too; of large sets only what every file shares."""
+    image, png = sorted((root / f'{split}2017').iterdir())[-1], sorted((root / f'annotations/panoptic_{split}2017').iterdir())[-1]
+    for path, message in ((image, 'The image .* is truncated'), (png, 'The panoptic PNG .* is truncated')):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-40])
+        with pytest.raises(ValueError, match=message) as error:
+            build(root, split=split, test_mode=split == 'val')
+        assert str(path) in one_sentence(error)
+        path.write_bytes(whole)
+    whole = png.read_bytes()
+    cv2.imwrite(str(png), cv2.imread(str(png))[:50])
+    with pytest.raises(ValueError, match='is 96x50 pixels but the annotation file says 96x96'):
+        build(root, split=split)
+    png.write_bytes(whole)
+    monkeypatch.setattr('cmt_deeplab.datasets.panoptic_index_dataset.MOST_CHECKED', 2)
+    image.write_bytes(b'')
+    build(root, split=split)
+    for path in png.parent.iterdir():
+        cv2.imwrite(str(path), np.full((96, 96, 3), 7, np.uint8))
+    with pytest.raises(ValueError, match='holds the segment id 460551'):
+        build(root, split=split)
 
 
 @pytest.mark.parametrize('extension', ['.jpg', '.png'])

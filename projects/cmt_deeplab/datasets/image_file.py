@@ -1,7 +1,8 @@
 """Say in one sentence what is wrong with an image file, before OpenCV turns it into grey pixels or None."""
 import io
 import os
-from typing import Optional
+import struct
+from typing import Optional, Tuple
 
 JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8', b'\xff\xda', b'\xff\xd9'
 PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND'
@@ -33,8 +34,15 @@ def damage(data: bytes) -> Optional[str]:
     return None
 
 
-def check_image_file(path: str) -> None:
-    """Check a local image by its first and last bytes, without decoding it.
+def png_size(path: str) -> Optional[Tuple[int, int]]:
+    """(height, width) from the header of a local PNG, None if it is none."""
+    with open(path, 'rb') as file:
+        header = file.read(24)
+    return struct.unpack('>II', header[16:])[::-1] if header.startswith(PNG_START) and len(header) == 24 else None
+
+
+def check_image_file(path: str, *, kind: str = 'image') -> None:
+    """Check a local image by its first and last bytes, without decoding it; ``kind`` names it in the message.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -50,4 +58,4 @@ def check_image_file(path: str) -> None:
         file.seek(0)
         problem = damage(file.read())
     if problem:
-        raise ValueError(f'The image {path} {problem}: fetch it again or take it out of the annotation file.')
+        raise ValueError(f'The {kind} {path} {problem}: fetch it again or take it out of the annotation file.')

@@ -1,5 +1,5 @@
 """From the panoptic PNG of an image to its segment-index plane."""
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -39,7 +39,7 @@ class LoadPanopticIndexMap(BaseTransform):
         if len(segments) > MAX_SEGMENTS:
             raise ValueError(f'{path} has {len(segments)} segments, but an index plane holds at most {MAX_SEGMENTS}: split the image.')
         png = self._read(path, results.get('img_id'))
-        self._check_size(png.shape[:2], results, path)
+        self.check_size(png.shape[:2], results, path)
         plane, unknown, unseen = index_plane(png_ids(png), [s['id'] for s in segments])
         if len(unknown):
             raise ValueError(f'{path} holds the segment id {_listed(unknown)}, which segments_info of image {results.get("img_id")} does '
@@ -73,7 +73,8 @@ class LoadPanopticIndexMap(BaseTransform):
         return png
 
     @staticmethod
-    def _check_size(size, results: dict, path: str) -> None:
+    def check_size(size: Tuple[int, int], results: dict, path: str) -> None:
+        """Raises the ``ValueError`` if a PNG of ``size`` (height, width) does not suit the annotation file or the image."""
         named: List = [('the annotation file', (results.get('height'), results.get('width')))]
         if 'ori_shape' in results:
             named.append((f'the image {results.get("img_path")}', tuple(results['ori_shape'][:2])))

@@ -29,6 +29,8 @@ def load_annotation_file(path: str, *, needs_annotations: bool, backend_args: Op
     for key in ('images', 'categories', 'annotations'):
         if not isinstance(content.get(key), list):
             raise ValueError(f'{path} is not a panoptic annotation file, it has no list {key!r}: {FORMAT_HINT}.')
+    if not content['images']:
+        raise ValueError(f'{path} lists no image: check ann_file of the data set.')
     if needs_annotations and not content['annotations']:
         raise ValueError(f'{path} has no annotations, so nothing can be learnt from it: {FORMAT_HINT}.')
     _check_images(content['images'], path)
@@ -42,6 +44,10 @@ def _check_images(images: Sequence[dict], path: str) -> None:
         for key in ('id', 'file_name', 'height', 'width'):
             if not isinstance(image, dict) or key not in image:
                 raise ValueError(f'{path}: an entry of images has no {key!r} ({_short(image)}): add it.')
+        if not all(isinstance(image[side], int) and image[side] > 0 for side in ('height', 'width')):
+            raise ValueError(f'{path}: image {image["id"]} has the size {image["height"]!r} x {image["width"]!r}, but height and width are '
+                             'whole numbers of pixels: correct it.')
+    _check_unique('images', 'id', images, path)
 
 
 def _check_categories(categories: Sequence[dict], path: str) -> None:
@@ -50,6 +56,17 @@ def _check_categories(categories: Sequence[dict], path: str) -> None:
             if not isinstance(category, dict) or key not in category:
                 remedy = 'say 1 for a thing and 0 for stuff' if key == 'isthing' else 'add it'
                 raise ValueError(f'{path}: the category {_short(category)} has no {key!r}: {remedy}.')
+    _check_unique('categories', 'id', categories, path)
+
+
+def _check_unique(part: str, key: str, entries: Sequence[dict], path: str) -> None:
+    seen = set()
+    for value in (entry[key] for entry in entries):
+        if not isinstance(value, (int, str)):
+            raise ValueError(f'{path}: {part} has an entry whose {key!r} is {_short(value)}, but it is a number: correct it.')
+        if value in seen:
+            raise ValueError(f'{path}: {part} has two entries with the {key!r} {value}: take one out.')
+        seen.add(value)
 
 
 def _check_annotations(annotations: Sequence[dict], path: str) -> None:
@@ -63,9 +80,14 @@ def _check_annotations(annotations: Sequence[dict], path: str) -> None:
             if not isinstance(segment, dict) or 'id' not in segment or 'category_id' not in segment:
                 raise ValueError(f'{path}: segments_info of image {annotation["image_id"]} has an entry {_short(segment)} where a dict '
                                  'with \'id\' and \'category_id\' must stand: correct it.')
+            if not isinstance(segment['category_id'], int):
+                raise ValueError(f'{path}: image {annotation["image_id"]} has the category_id {_short(segment["category_id"])}, but it is '
+                                 'a whole number: correct it.')
             if not isinstance(segment['id'], int) or not 0 < segment['id'] < 2**24:
                 raise ValueError(f'{path}: image {annotation["image_id"]} has the segment id {segment["id"]!r}, but ids are whole numbers '
                                  'from 1 to 16777215, the colour R + 256 G + 65536 B in the PNG: correct it.')
+        _check_unique(f'segments_info of image {annotation["image_id"]}', 'id', annotation['segments_info'], path)
+    _check_unique('annotations', 'image_id', annotations, path)
 
 
 def _short(value) -> str:

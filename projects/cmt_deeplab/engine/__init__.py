@@ -7,11 +7,12 @@ from .model_wrapper import PanopticDistributedDataParallel
 from .optim_wrapper import PanopticAmpOptimWrapper
 from .optim_wrapper_constructor import PanopticOptimWrapperConstructor
 from .runner import PanopticRunner
+from .size_check_hook import PanopticSizeCheckHook
 from .time_budget_hook import PanopticTimeBudgetHook
 from .train_loop import PanopticIterBasedTrainLoop
 
 __all__ = [
     'PanopticAmpOptimWrapper', 'PanopticBatchSizeHook', 'PanopticCheckpointCheckHook', 'PanopticClassCheckHook',
     'PanopticDistributedDataParallel', 'PanopticIterBasedTrainLoop', 'PanopticLoggerHook', 'PanopticOptimWrapperConstructor',
-    'PanopticRunner', 'PanopticTimeBudgetHook'
+    'PanopticRunner', 'PanopticSizeCheckHook', 'PanopticTimeBudgetHook'
 ]

@@ -65,7 +65,7 @@ class PanopticClassCheckHook(Hook):
     def before_run(self, runner) -> None:
         counts = model_class_counts(runner.model)
         known = None
-        for name, dataset in _built_datasets(runner):
+        for name, dataset in built_datasets(runner):
             if counts is not None:
                 check_class_counts(counts, dataset, name)
             if known is not None:
@@ -75,7 +75,8 @@ class PanopticClassCheckHook(Hook):
             runner.logger.info('PanopticClassCheckHook: the model states no class counts, nothing was compared.')
 
 
-def _built_datasets(runner) -> Iterator[tuple]:
+def built_datasets(runner) -> Iterator[tuple]:
+    """The data sets that this run uses, each after the config key of its data loader."""
     for split in ('train', 'val', 'test'):
         loop = getattr(runner, f'_{split}_loop', None)
         if isinstance(loop, BaseLoop):  # otherwise a config that this run does not use

@@ -7,6 +7,8 @@ from typing import Optional
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner, find_latest_checkpoint
 
+from .config_overrides import check_overrides
+
 URL_MARK = '://'  # a checkpoint may be an address: https://, torchvision://, open-mmlab://
 
 
@@ -26,6 +28,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
     Raises:
         FileNotFoundError: there is no such file.
+        ValueError: an override does not suit the config.
     """
     if not Path(args.config).is_file():
         raise FileNotFoundError(f'The config {args.config} does not exist; the configs of this project lie in configs/.')
@@ -33,6 +36,7 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
+        check_overrides(cfg, args.cfg_options)
         cfg.merge_from_dict(args.cfg_options)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir

@@ -40,6 +40,8 @@ class PanopticResNet(PretrainedMixin, ResNet):
                  plugins: Optional[list] = None, **kwargs: Any) -> None:
         if pre_activation_outputs and plugins is not None:
             raise ValueError('PanopticResNet has no plugins with pre_activation_outputs=True: drop one of the two')
+        if depth not in self.arch_settings:
+            raise ValueError(f'depth of PanopticResNet is one of {", ".join(map(str, self.arch_settings))}, not {depth}')
         if not with_max_pool:
             strides = (2 * strides[0], *strides[1:])
         super().__init__(depth=depth, strides=strides, norm_cfg=norm_cfg, norm_eval=norm_eval, plugins=plugins, **kwargs)
