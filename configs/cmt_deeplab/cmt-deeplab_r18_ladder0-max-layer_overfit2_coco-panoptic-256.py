@@ -14,7 +14,6 @@ samples = dict(data_root='data/coco_panoptic_samples/', ann_file='panoptic_examp
 train_dataloader = dict(batch_size=2, num_workers=1, dataset=samples)
 val_dataloader = dict(dataset=samples)
 test_dataloader = val_dataloader
-custom_hooks = []
 per_pixel_losses = _base_.model.criterion.losses
 per_mask_losses = [*per_pixel_losses[:2], dict(type='PanopticMaskDiscriminationLoss', loss_weight=1.0), *per_pixel_losses[3:]]
 model = dict(

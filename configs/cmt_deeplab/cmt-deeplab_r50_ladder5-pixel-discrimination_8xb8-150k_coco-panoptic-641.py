@@ -1,4 +1,6 @@
-"""Ablation ladder, rung 5: + pixel-wise instance discrimination. In place of the per-mask one. This is CMT-DeepLab: the model of cmt-deeplab_r50_8xb8-150k_coco-panoptic-641.py.
+"""Ablation ladder, rung 5: + pixel-wise instance discrimination.
+
+In place of the per-mask one. This is CMT-DeepLab: the model of cmt-deeplab_r50_8xb8-150k_coco-panoptic-641.py.
 
     bash tools/dist_train.sh configs/cmt_deeplab/cmt-deeplab_r50_ladder5-pixel-discrimination_8xb8-150k_coco-panoptic-641.py 8 --amp
 Hardware: 8 GPUs, 8 images each. Cost: 150k iterations of 64 images, 81 epochs. Expected PQ on COCO val: not published, not trained by us.
