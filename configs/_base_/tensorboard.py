@@ -1,2 +1,6 @@
-"""Inherit after default_runtime.py: curves for TensorBoard beside the local log (pip install tensorboard)."""
+"""Inherit in place of default_runtime.py: curves for TensorBoard beside the local log (pip install tensorboard).
+
+A leaf of another leaf, which has default_runtime.py already, takes the last line.
+"""
+_base_ = './default_runtime.py'
 visualizer = dict(vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])

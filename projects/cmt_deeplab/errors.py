@@ -5,8 +5,10 @@ KeyError, FileNotFoundError or another OSError, ImportError or RuntimeError; or 
 exist. What numpy, torch or mmengine raise keeps its stack trace.
 """
 import linecache
+import os
 import re
 import sys
+import time
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,8 @@ from typing import Iterator, Optional
 
 PACKAGE_DIR = Path(__file__).resolve().parent
 USER_ERRORS = (ValueError, KeyError, TypeError, OSError, RuntimeError, ImportError)
+
+SECONDS_TO_BE_ENDED = 5
 
 
 def _raised_on_purpose(filename: str, source_line: str) -> bool:
@@ -73,7 +77,8 @@ def user_sentence(error: BaseException) -> Optional[str]:
 def report_user_errors() -> Iterator[None]:
     """Around the body of a command line: prints a user's mistake as one sentence and exits with code 1; other errors pass through.
 
-    In a distributed run every process fails alike, and the first alone prints.
+    In a distributed run all processes mostly fail alike: the first prints at once, the others after a moment, in which the launcher ends
+    them where the first has failed too.
     """
     try:
         yield
@@ -83,6 +88,7 @@ def report_user_errors() -> Iterator[None]:
             raise
         sys.stdout.flush()
         from mmengine.dist import get_rank
-        if get_rank() == 0:
-            print(f'Error: {sentence}', file=sys.stderr)
+        if int(os.environ.get('RANK', get_rank())) > 0:
+            time.sleep(SECONDS_TO_BE_ENDED)
+        print(f'Error: {sentence}', file=sys.stderr)
         sys.exit(1)

@@ -88,6 +88,17 @@ def test_mistakes_are_one_sentence(tmp_path, monkeypatch, capsys, checkpoint):
     assert 'gone.pth' in error(monkeypatch, capsys, 'train', CONFIG, '--resume', *work)
 
 
+def test_tensorboard(tmp_path, monkeypatch, capsys):
+    from mmengine.config import Config
+    base = Config.fromfile(str(ROOT / 'configs/_base_/tensorboard.py'))
+    assert base.runner_type == 'PanopticRunner'
+    backends = base.visualizer.vis_backends
+    assert [backend.type for backend in backends] == ['LocalVisBackend', 'TensorboardVisBackend']
+    monkeypatch.setattr('cmt_deeplab.engine.runner_setup.find_spec', lambda name: None)
+    options = ('--cfg-options', 'visualizer.vis_backends.0.type=TensorboardVisBackend', '--work-dir', tmp_path)
+    assert 'pip install tensorboard' in error(monkeypatch, capsys, 'train', CONFIG, *options)
+
+
 def test_checkpoints_that_do_not_fit_are_named(tmp_path, monkeypatch, capsys, checkpoint):
     work = ('--work-dir', tmp_path / 'work')
     state = torch.load(checkpoint, weights_only=True)['state_dict']

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 
+import pytest
 import torch
 import torch.multiprocessing
 from command_line import CONFIG, ROOT, environment, run
@@ -19,6 +20,16 @@ def free_port() -> int:
 def scalars(work_dir) -> list:
     lines = '\n'.join(path.read_text() for path in sorted(work_dir.glob('*/vis_data/scalars.json')))
     return [json.loads(line) for line in lines.splitlines()]
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    from cmt_deeplab.engine.distributed import init_process_group
+    for name, value in dict(RANK='1', LOCAL_RANK='1', WORLD_SIZE='4', LOCAL_WORLD_SIZE='4').items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 2)
+    with pytest.raises(ValueError, match='4 processes were started on this machine, which has 2 GPUs'):
+        init_process_group(launcher='pytorch')
 
 
 def test_two_processes_train_and_count_no_sample_twice(tmp_path, monkeypatch):
@@ -41,6 +52,23 @@ def test_two_processes_train_and_count_no_sample_twice(tmp_path, monkeypatch):
     results = json.loads(next(test_dir.glob('*/*.json')).read_text())
     assert results['toy/count'] == results['toy/distinct'] == 5
     assert abs(results['toy/mean'] - trained['toy/mean']) < 1e-6
+
+
+def test_a_mistake_in_a_distributed_run_is_one_sentence():
+    finished = run(ROOT / 'tools/dist_train.sh', 'no_config.py', 2)
+    errors = [line for line in finished.stderr.splitlines() if line.startswith('Error: ')]
+    assert finished.returncode == 1 and len(errors) == 1 and 'no_config.py does not exist' in errors[0]
+    assert 'Traceback' not in finished.stderr and finished.stderr.strip().endswith('what it wrote stands above.')
+
+
+def test_a_process_that_fails_alone_says_so(monkeypatch, capsys):
+    from cmt_deeplab import errors
+    from cmt_deeplab.engine.distributed import init_process_group
+    monkeypatch.setenv('RANK', '1')
+    monkeypatch.setattr(errors, 'SECONDS_TO_BE_ENDED', 0)
+    with pytest.raises(SystemExit), errors.report_user_errors():
+        init_process_group(launcher='unknown')
+    assert "The launcher 'unknown'" in capsys.readouterr().err
 
 
 def _net() -> nn.Module:

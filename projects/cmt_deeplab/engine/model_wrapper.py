@@ -1,9 +1,19 @@
 """Distributed data parallel for GPUs and for the CPU."""
+from inspect import signature
 from typing import Any, Optional, Sequence
 
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODEL_WRAPPERS  # the root: mmengine looks wrappers up there, not in the scope of the config
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+# torch 2.13's name, where both names of one argument exist
+BUFFERS = 'forward_sync_buffers' if 'forward_sync_buffers' in signature(DistributedDataParallel.__init__).parameters else 'broadcast_buffers'
+
+
+def _with_canonical_strides(grad: Tensor) -> Tensor:
+    """The gradient of a depthwise kernel (C, 1, k, k): back-ends give the axis of length 1 another stride, which DDP warns of."""
+    return grad.reshape(-1).view(grad.shape)
 
 
 @MODEL_WRAPPERS.register_module()
@@ -15,5 +25,8 @@ class PanopticDistributedDataParallel(MMDistributedDataParallel):
 
     def __init__(self, module: nn.Module, *, device_ids: Optional[Sequence[int]] = None, broadcast_buffers: bool = False,
                  **kwargs: Any) -> None:
+        for parameter in module.parameters():
+            if parameter.requires_grad and 1 in parameter.shape[:2] and parameter.is_contiguous():
+                parameter.register_hook(_with_canonical_strides)
         on_gpu = next(module.parameters()).is_cuda
-        super().__init__(module=module, device_ids=device_ids if on_gpu else None, broadcast_buffers=broadcast_buffers, **kwargs)
+        super().__init__(module=module, device_ids=device_ids if on_gpu else None, **{BUFFERS: broadcast_buffers}, **kwargs)

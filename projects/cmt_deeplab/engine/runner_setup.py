@@ -1,6 +1,7 @@
 """From a command line to a runner: what ``tools/train.py`` and ``tools/test.py`` share."""
 import argparse
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Optional
 
@@ -104,6 +105,14 @@ def dump_predictions(runner: Runner, path: str) -> None:
     runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=path))
 
 
+def require_tensorboard(cfg: Config) -> None:
+    """Raises ImportError where the config logs to TensorBoard and it is not installed."""
+    backends = (cfg.get('visualizer') or {}).get('vis_backends') or ()
+    if any(backend.get('type') == 'TensorboardVisBackend' for backend in backends) and not find_spec('tensorboard'):
+        raise ImportError('visualizer.vis_backends names TensorboardVisBackend, but tensorboard is not installed; pip install tensorboard, or '
+                          'take the entry out.')
+
+
 def build_runner(cfg: Config) -> Runner:
     """The runner that the config names (``runner_type``)."""
     from mmdet.registry import RUNNERS
@@ -111,5 +120,6 @@ def build_runner(cfg: Config) -> Runner:
     setup_cache_size_limit_of_dynamo()
     if cfg.get('load_from'):
         require_checkpoint(cfg.load_from)
+    require_tensorboard(cfg)
     cfg.setdefault('runner_type', 'PanopticRunner')
     return RUNNERS.build(cfg)
