@@ -41,8 +41,8 @@ def _from_construction(error: BaseException) -> Optional[str]:
         return None
     unknown = re.search(r'(\w+) is not in the ([\w:]+) registry', str(error))
     if isinstance(error, KeyError) and unknown:
-        return (f'The config names the type {unknown[1]}, which the registry {unknown[2]} does not have: correct it, or import its module in '
-                'custom_imports.')
+        return (f'The config names the type {unknown[1]}, which the registry {unknown[2]} does not have: correct it, or import its module '
+                'in custom_imports.')
     argument = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
     if isinstance(error, TypeError) and argument:
         return f"The config gives {argument[1]} the key '{argument[2]}', which it does not take: correct or remove it."

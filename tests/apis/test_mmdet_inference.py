@@ -12,7 +12,8 @@ from mmengine.config import Config
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 TINY = CONFIGS / 'cmt_deeplab/cmt-deeplab_tiny_shapes.py'
-CERTAIN = dict(pixel_threshold=1e-3, overlap_threshold=0., thing_threshold=0., stuff_threshold=0., thing_area=0, stuff_area=0)  # untrained weights give segments
+# untrained weights give segments
+CERTAIN = dict(pixel_threshold=1e-3, overlap_threshold=0., thing_threshold=0., stuff_threshold=0., thing_area=0, stuff_area=0)
 
 
 def config_of(path: Path, **options) -> Config:

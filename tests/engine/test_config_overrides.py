@@ -33,8 +33,9 @@ def test_overrides_that_do_not_suit(options, words):
 
 def test_overrides_that_suit():
     check_overrides(CONFIG, {
-        'model.backbone.init_cfg': dict(type='Pretrained', checkpoint='x'), 'optim_wrapper.loss_scale': 512, 'optim_wrapper.dtype': 'float16',
-        'optim_wrapper.clip_grad.max_norm': 1, 'optim_wrapper.lr': 1, 'train_dataloader': None, 'randomness.seed': 3, 'load_from': 'x.pth',
+        'model.backbone.init_cfg': dict(type='Pretrained', checkpoint='x'), 'optim_wrapper.loss_scale': 512,
+        'optim_wrapper.dtype': 'float16', 'optim_wrapper.clip_grad.max_norm': 1, 'optim_wrapper.lr': 1,
+        'train_dataloader': None, 'randomness.seed': 3, 'load_from': 'x.pth',
         'train_dataloader.dataset.image_size': [64, 64], 'custom_hooks': [], 'work_dir': 'x', 'compile': True})
 
 

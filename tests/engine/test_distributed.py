@@ -54,7 +54,8 @@ def test_two_processes_train_and_count_no_sample_twice(tmp_path, monkeypatch):
     assert abs(results['toy/mean'] - trained['toy/mean']) < 1e-6
 
 
-def test_a_mistake_in_a_distributed_run_is_one_sentence():
+def test_a_mistake_in_a_distributed_run_is_one_sentence(monkeypatch):
+    monkeypatch.setenv('PORT', str(free_port()))
     finished = run(ROOT / 'tools/dist_train.sh', 'no_config.py', 2)
     errors = [line for line in finished.stderr.splitlines() if line.startswith('Error: ')]
     assert finished.returncode == 1 and len(errors) == 1 and 'no_config.py does not exist' in errors[0]

@@ -50,8 +50,8 @@ def init_process_group(*, launcher: str, backend: Optional[str] = None, timeout:
     if torch.cuda.is_available():
         processes, gpus = int(os.environ.get('LOCAL_WORLD_SIZE', 1)), torch.cuda.device_count()
         if processes > gpus and (backend or 'nccl') == 'nccl':
-            raise ValueError(f'{processes} processes were started on this machine, which has {gpus} GPU{"s" if gpus > 1 else ""}; start one '
-                             'a GPU (the second argument of tools/dist_train.sh).')
+            raise ValueError(f'{processes} processes were started on this machine, which has {gpus} GPU{"s" if gpus > 1 else ""}; start '
+                             'one a GPU (the second argument of tools/dist_train.sh).')
         torch.cuda.set_device(int(os.environ['LOCAL_RANK']) % torch.cuda.device_count())
         backend = backend or 'nccl'
     else:

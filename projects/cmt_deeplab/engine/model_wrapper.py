@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 # torch 2.13's name, where both names of one argument exist
-BUFFERS = 'forward_sync_buffers' if 'forward_sync_buffers' in signature(DistributedDataParallel.__init__).parameters else 'broadcast_buffers'
+_KNOWN = signature(DistributedDataParallel.__init__).parameters
+BUFFERS = 'forward_sync_buffers' if 'forward_sync_buffers' in _KNOWN else 'broadcast_buffers'
 
 
 def _with_canonical_strides(grad: Tensor) -> Tensor:

@@ -109,8 +109,8 @@ def require_tensorboard(cfg: Config) -> None:
     """Raises ImportError where the config logs to TensorBoard and it is not installed."""
     backends = (cfg.get('visualizer') or {}).get('vis_backends') or ()
     if any(backend.get('type') == 'TensorboardVisBackend' for backend in backends) and not find_spec('tensorboard'):
-        raise ImportError('visualizer.vis_backends names TensorboardVisBackend, but tensorboard is not installed; pip install tensorboard, or '
-                          'take the entry out.')
+        raise ImportError('visualizer.vis_backends names TensorboardVisBackend, but tensorboard is not installed; pip install tensorboard, '
+                          'or take the entry out.')
 
 
 def build_runner(cfg: Config) -> Runner:
