@@ -41,6 +41,7 @@ def test_command_line_prints_what_it_found(resnet, tmp_path):
     assert '318 tensors converted: backbone\nnames of the source not used: 1\n    encoder/_classifier/kernel\n' in done.stdout
     assert 'names of the network not filled: 1099\n    panoptic_head.' in done.stdout and 'left out: 1\nwritten: ' in done.stdout
     written = torch.load(tmp_path / 'made' / 'ours.pth', weights_only=True)
+    assert written['meta'].pop('dataset_meta')['classes'][0] == 'person', 'mmdet\'s inference API names the classes by it'
     assert written['meta'] == dict(converted_from='resnet50.npz', parts=['backbone'])
     backbone = {name: value for name, value in MODELS.build(Config.fromfile(ROOT / KMAX_TF).model).state_dict().items()
                 if name.startswith('backbone.')}

@@ -13,7 +13,7 @@ BUFFERS = 'forward_sync_buffers' if 'forward_sync_buffers' in _KNOWN else 'broad
 
 
 def _with_canonical_strides(grad: Tensor) -> Tensor:
-    """The gradient of a depthwise kernel (C, 1, k, k): back-ends give the axis of length 1 another stride, which DDP warns of."""
+    """The gradient of a depthwise (C, 1, k, k) or 1x1 kernel: back-ends give axes of length 1 other strides, which DDP warns of."""
     return grad.reshape(-1).view(grad.shape)
 
 
@@ -27,7 +27,7 @@ class PanopticDistributedDataParallel(MMDistributedDataParallel):
     def __init__(self, module: nn.Module, *, device_ids: Optional[Sequence[int]] = None, broadcast_buffers: bool = False,
                  **kwargs: Any) -> None:
         for parameter in module.parameters():
-            if parameter.requires_grad and 1 in parameter.shape[:2] and parameter.is_contiguous():
+            if parameter.requires_grad and 1 in parameter.shape and parameter.is_contiguous():
                 parameter.register_hook(_with_canonical_strides)
         on_gpu = next(module.parameters()).is_cuda
         super().__init__(module=module, device_ids=device_ids if on_gpu else None, **{BUFFERS: broadcast_buffers}, **kwargs)

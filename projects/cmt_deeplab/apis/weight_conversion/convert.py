@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
-from mmdet.registry import MODELS
+from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from torch import Tensor, nn
 
@@ -107,5 +107,8 @@ def convert_file(src: str, dst: str, config: Config, *, read: Callable[[str], Tu
     model = MODELS.build(config.model)
     conversion = convert(source, model, table(model), path=src, config=config.filename or 'the config', bookkeeping=bookkeeping)
     Path(dst).parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(state_dict=conversion.state_dict, meta=dict(converted_from=Path(src).name, parts=conversion.parts)), dst)
+    dataset = config.test_dataloader.dataset  # its classes and colours, which mmdet's inference API reads off the checkpoint
+    classes = dataset.get('metainfo') or DATASETS.get(dataset.type).METAINFO
+    meta = dict(converted_from=Path(src).name, parts=conversion.parts, dataset_meta=dict(classes))
+    torch.save(dict(state_dict=conversion.state_dict, meta=meta), dst)
     return conversion
