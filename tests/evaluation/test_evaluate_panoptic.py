@@ -81,6 +81,12 @@ def test_equals_panopticapi(sides, tmp_path, capsys):
     assert got == json.loads(json.dumps(expected)) and 0.2 < got['All']['pq'] < 1
 
 
+def test_categories_need_no_names(sides):
+    before = evaluate_folders(str(sides[0]), str(sides[1]), str(sides[2]), str(sides[3]))
+    edit(sides[0], lambda content: [category.pop('name') for category in content['categories']] and None)
+    assert evaluate_folders(str(sides[0]), str(sides[1]), str(sides[2]), str(sides[3])) == before
+
+
 def test_starts_without_torch_and_mmdet():
     code = f'import sys, runpy; runpy.run_path({str(TOOL)!r}); assert not {{"torch", "mmdet", "mmengine"}} & set(sys.modules)'
     assert subprocess.run([sys.executable, '-c', code]).returncode == 0

@@ -80,6 +80,15 @@ def test_pixel_wise_equals_two_argmaxes(sizes):
     assert segments > 8
 
 
+@pytest.mark.parametrize('threshold', [0, 1])
+@pytest.mark.parametrize('kind, slow', [('MaskWise', slow_mask_wise), ('PixelWise', slow_pixel_wise)])
+def test_the_ends_of_the_pixel_threshold(kind, slow, threshold):
+    logits, classes = random_slots(0)
+    result = build(kind, pixel_threshold=threshold)(logits, classes, **SIZES)
+    check(result, slow(logits, classes, num_things=THINGS, num_classes=CLASSES, pixel=threshold, **SIZES))
+    assert bool(result.segments_info) == (threshold == 0)
+
+
 def test_pixel_wise_tie_goes_to_the_first_slot():
     logits, classes = torch.zeros(2, 3, 3), torch.full((2, CLASSES + 1), -20.)
     classes[0, 5] = classes[1, 1] = 20

@@ -6,7 +6,7 @@ that form; what it changes, and what may be changed one by one:
     backbone.pre_activation_outputs=True     the pixel decoder reads the stages before their last activation, and so does the semantic head
     semantic_head.skip_act_cfg               ... but for its two skips
     pixel_decoder.dilations=(1, 1, 2, 2)     of the 3x3 convolutions at strides 8 and 4
-    merge.score_at_stride=True, strict_class_threshold=False
+    postprocess.score_at_stride=True, strict_class_threshold=False
 56,580,120 parameters with COCO's classes, the training-only semantic head (15,856,742) apart.
 """
 norm_cfg = dict(type='PanopticSyncBN', eps=1e-3, momentum=0.01)

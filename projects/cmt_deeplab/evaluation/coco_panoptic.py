@@ -17,8 +17,11 @@ from .pq import PQRow, SegmentTable, aggregate, count_image, joint_histogram
 VOID_ID = 0  # black: no segment
 
 
-def read_panoptic_json(path: str, *, needs: Sequence[str] = ('categories', 'annotations')) -> dict:
-    """A COCO panoptic JSON, checked as far as the lists named in ``needs`` (of ``categories``, ``annotations``) go."""
+def read_panoptic_json(path: str, *, needs: Sequence[str] = ('categories', 'annotations'), category_names: bool = True) -> dict:
+    """A COCO panoptic JSON, checked as far as the lists named in ``needs`` (of ``categories``, ``annotations``) go.
+
+    ``category_names``: whether the categories must have names, which counting alone never reads.
+    """
     if not osp.isfile(path):
         raise FileNotFoundError(f'there is no annotation file {path}: check the path')
     try:
@@ -29,7 +32,8 @@ def read_panoptic_json(path: str, *, needs: Sequence[str] = ('categories', 'anno
     for key in needs:
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise ValueError(f'{path} has no list "{key}" and so is not a COCO panoptic JSON: give the panoptic_*.json file')
-    for key, fields in dict(annotations=('image_id', 'file_name', 'segments_info'), categories=('id', 'name', 'isthing')).items():
+    category_fields = ('id', 'name', 'isthing') if category_names else ('id', 'isthing')
+    for key, fields in dict(annotations=('image_id', 'file_name', 'segments_info'), categories=category_fields).items():
         for entry in content[key] if key in needs else ():
             for field in fields:
                 if not isinstance(entry, dict) or field not in entry:
@@ -112,7 +116,7 @@ def evaluate_folders(gt_json: str, gt_folder: str, pred_json: str, pred_folder: 
     for folder, what in ((gt_folder, 'ground-truth'), (pred_folder, 'predicted')):
         if not osp.isdir(folder):
             raise FileNotFoundError(f'there is no folder {folder} with the {what} PNGs: check the path')
-    truth = read_panoptic_json(gt_json)
+    truth = read_panoptic_json(gt_json, category_names=False)
     predicted = {entry['image_id']: entry for entry in read_panoptic_json(pred_json, needs=('annotations',))['annotations']}
     categories = {entry['id']: bool(entry['isthing'] == 1) for entry in truth['categories']}
     sizes = {entry.get('id'): (entry.get('height'), entry.get('width')) for entry in truth.get('images') or () if isinstance(entry, dict)}

@@ -20,7 +20,7 @@ class SlotMerge(nn.Module):
     def __init__(self, *, num_things_classes: int, num_stuff_classes: int, pixel_threshold: float, thing_area: float, stuff_area: float,
                  area_reference: Tuple[int, int], two_step_resize: bool) -> None:
         super().__init__()
-        if not 0 < pixel_threshold < 1:
+        if not 0 <= pixel_threshold <= 1:
             raise ValueError(f'{type(self).__name__}: pixel_threshold={pixel_threshold} is a probability and must lie between 0 and 1')
         self.num_things_classes = num_things_classes
         self.num_classes = num_things_classes + num_stuff_classes
