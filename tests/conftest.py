@@ -4,13 +4,22 @@ from pathlib import Path
 
 import cmt_deeplab  # noqa: F401  (registers everything; before any test imports mmdet, which needs its compat module)
 import pytest
-from mmengine.registry import DefaultScope
+from mmdet.registry import VISUALIZERS
+from mmengine.registry import VISUALIZERS as ROOT_VISUALIZERS, DefaultScope
 
 
 @pytest.fixture(scope='session', autouse=True)
 def mmdet_scope():
     if DefaultScope.get_current_instance() is None:
         DefaultScope.get_instance('tests', scope_name='mmdet')
+
+
+@pytest.fixture(autouse=True)
+def own_visualizers():
+    """mmengine keeps visualisers by name for the whole process: the next run would draw and log into the folder of the one before."""
+    yield
+    for kind in set(VISUALIZERS.module_dict.values()) | set(ROOT_VISUALIZERS.module_dict.values()):
+        kind._instance_dict.clear()
 
 
 @pytest.fixture(scope='session')

@@ -6,5 +6,5 @@ The clustering softmax is over centres at the pixels alone, so the centres' atte
 Hardware: 8 GPUs, 8 images each. Cost: 150k iterations of 64 images, 81 epochs. Expected PQ on COCO val: not published, not trained by us.
 """
 _base_ = './cmt-deeplab_r50_ladder0-max-layer_8xb8-150k_coco-panoptic-641.py'
-layer = dict(type='CMTLayer', residual_logits=False, reference_mask=False, coordinate_conv=False)
-model = dict(panoptic_head=dict(transformer_decoder=dict(layer=layer)))
+model = dict(panoptic_head=dict(transformer_decoder=dict(layer=dict(
+    type='CMTLayer', residual_logits=False, reference_mask=False, coordinate_conv=False))))
