@@ -42,3 +42,4 @@ class MatchResult:
     """
     slots: Sequence[Tensor]  # B x (M,) int64
     segments: Sequence[Tensor]  # B x (M,) int64
+    prediction: Optional[MaskPrediction] = None  # what was matched

@@ -71,8 +71,13 @@ def pairs_of(match, image, target, size):
     return [(n, k) for n, k in zip(match.slots[image].tolist(), match.segments[image].tolist()) if masks[k].sum() > 0]
 
 
-def pq_loss(mask_logits, class_logits, target, pairs, unmatched_weight):
-    masks, labelled, void = one_hot_masks(target, mask_logits.shape[-2:])
+def pq_loss(mask_logits, class_logits, target, pairs, unmatched_weight, matched=None):
+    """``matched``: mask and class logits of the prediction that gives the weights, the same by default."""
+    weigh_mask, weigh_class = (mask_logits, class_logits) if matched is None else matched
+    weigh_masks, weigh_labelled, weigh_void = one_hot_masks(target, weigh_mask.shape[-2:])
+    weigh = weigh_mask.detach().double().flatten(1).softmax(0)
+    weigh_probability = weigh_class.detach().double().softmax(-1)
+    masks, labelled, _ = one_hot_masks(target, mask_logits.shape[-2:])
     predicted = mask_logits.double().flatten(1).softmax(0)
     log_probability = class_logits.double().log_softmax(-1)
     kept = torch.zeros_like(labelled, dtype=torch.float64)
@@ -86,13 +91,13 @@ def pq_loss(mask_logits, class_logits, target, pairs, unmatched_weight):
             k = slot_to_segment[n]
             cut = predicted[n] * kept
             dice_1 = (2 * (cut * masks[k]).sum() + 1) / (cut.sum() + masks[k].sum() + 1)
-            mask_term = mask_term + log_probability[n, target.labels[k]].exp().detach().clamp(min=1e-5) * (1 - dice_1)
-            whole = (predicted[n] * labelled).detach()
-            dice = 2 * (whole * masks[k]).sum() / (whole.sum() + masks[k].sum() + 1e-5)
+            mask_term = mask_term + weigh_probability[n, target.labels[k]].clamp(min=1e-5) * (1 - dice_1)
+            whole = weigh[n] * weigh_labelled
+            dice = 2 * (whole * weigh_masks[k]).sum() / (whole.sum() + weigh_masks[k].sum() + 1e-5)
             terms.append(0.75 * dice.clamp(min=1e-5) * -log_probability[n, target.labels[k]])
         else:
             weight = torch.tensor(1.0) if unmatched_weight == 'one' else (
-                (predicted[n] * void).sum() / (predicted[n].sum() + 1e-5)).detach().clamp(min=1e-5)
+                (weigh[n] * weigh_void).sum() / (weigh[n].sum() + 1e-5)).clamp(min=1e-5)
             terms.append(0.25 * weight * -log_probability[n, -1])
     terms = torch.stack(terms)
     return 0.75 / number * mask_term, terms.sum() / max(int((terms != 0).sum()), 1)

@@ -47,6 +47,22 @@ def test_stages_use_the_shared_match_or_their_own(share):
             torch.testing.assert_close(losses[prefix + name], value)
 
 
+@pytest.mark.parametrize('unmatched_weight', ['one', 'void_share'])
+def test_weights_of_the_matched_prediction_serve_all_stages(unmatched_weight):
+    predictions, targets = stages(), [slow.make_target(4), slow.make_target(7, seed=1, padding=True)]
+    loss = dict(type='PanopticPQLoss', unmatched_weight=unmatched_weight, weights_of='matched')
+    losses = PanopticCriterion(num_classes=6, losses=[loss])(predictions, targets)
+    match, last = PanopticHungarianAssigner()(predictions[-1], targets), predictions[-1]
+    for prediction, prefix in zip(predictions, ['s0.', 's1.', '']):
+        expected = [slow.pq_loss(prediction.mask_logits[i], prediction.class_logits[i], target,
+                                 slow.pairs_of(match, i, target, prediction.mask_logits.shape[-2:]), unmatched_weight,
+                                 (last.mask_logits[i], last.class_logits[i])) for i, target in enumerate(targets)]
+        for name, terms in zip(['loss_pq_mask', 'loss_pq_class'], zip(*expected)):
+            torch.testing.assert_close(losses[prefix + name].double(), 3 * torch.stack(terms).mean().double(), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="weights_of='matched' needs the prediction"):
+        PanopticPQLoss(weights_of='matched')(last, targets, replace(match, prediction=None))
+
+
 @pytest.mark.parametrize('autocast', [False, True])
 @pytest.mark.parametrize('numbers', [(0, 0), (1, 0), (150, 300), (300,), (0,), (1,)])
 def test_any_number_of_segments_gives_finite_losses_and_gradients(numbers, autocast):

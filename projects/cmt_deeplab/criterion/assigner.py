@@ -41,7 +41,8 @@ class PanopticHungarianAssigner:
                 planes.index.flatten(1).amax(1) < planes.counts,
             ], 1)  # (B, 4)
             packed = torch.cat([(classes * dices).flatten(1), stage.present.float(), checks.float()], 1).cpu().numpy()
-        return self._solve(packed, classes.shape, planes.num_segments, prediction.mask_logits.device)
+        slots, segments = self._solve(packed, classes.shape, planes.num_segments, prediction.mask_logits.device)
+        return MatchResult(slots=slots, segments=segments, prediction=prediction)
 
     def similarity(self, prediction: MaskPrediction, planes: SegmentPlanes) -> Tuple[Tensor, Tensor]:
         """Class probability and Dice of every pair, two (B, N, K); one image's masks at a time to bound the memory."""
@@ -58,7 +59,8 @@ class PanopticHungarianAssigner:
         labels = planes.labels[:, None, :number].clamp(0, probability.shape[-1] - 2)
         return probability.gather(2, labels.expand(-1, probability.shape[1], -1)), torch.stack(dices)
 
-    def _solve(self, packed: np.ndarray, shape: torch.Size, num_segments: List[int], device: torch.device) -> MatchResult:
+    def _solve(self, packed: np.ndarray, shape: torch.Size, num_segments: List[int], device: torch.device) -> Tuple[Sequence[Tensor], ...]:
+        """Slots and segments of each image's pairs."""
         from scipy.optimize import linear_sum_assignment
         _, num_slots, width = shape
         pairs = []
@@ -85,4 +87,4 @@ class PanopticHungarianAssigner:
             pairs.append(np.stack([slots[order], present[columns[order]]]).astype(np.int64))
         slots, segments = torch.from_numpy(np.concatenate(pairs, 1)).to(device)  # one copy back
         sizes = [pair.shape[1] for pair in pairs]
-        return MatchResult(slots=slots.split(sizes), segments=segments.split(sizes))
+        return slots.split(sizes), segments.split(sizes)

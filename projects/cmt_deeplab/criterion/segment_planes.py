@@ -1,6 +1,6 @@
 """The ground truth of a batch, brought to each stage's size once and shared by all losses of a call."""
 from dataclasses import dataclass, field
-from typing import Dict, List, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -47,6 +47,7 @@ class SegmentPlanes:
     _stages: Dict[Tuple[int, int], StagePlane] = field(default_factory=dict, repr=False)
     _slots: Dict[int, Tuple[MatchResult, Tensor]] = field(default_factory=dict, repr=False)
     _points: List[Tensor] = field(default_factory=list, repr=False)
+    _of_match: Dict[int, Tuple[MatchResult, Any]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, targets: Union['SegmentPlanes', Sequence[PanopticTarget]]) -> 'SegmentPlanes':
@@ -88,6 +89,12 @@ class SegmentPlanes:
                 row.scatter_(0, segments, slots)
             self._slots[id(match)] = (match, table)  # the match is kept too, so that its id stays its own
         return torch.where(stage.present, self._slots[id(match)][1], -1)
+
+    def once_a_match(self, match: MatchResult, compute: Callable[[], Any]) -> Any:
+        """What ``compute`` gives, computed at the first of the stages that share a match."""
+        if id(match) not in self._of_match:
+            self._of_match[id(match)] = (match, compute())
+        return self._of_match[id(match)][1]
 
     @property
     def reference_points(self) -> Tensor:
