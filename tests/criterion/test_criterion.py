@@ -26,13 +26,20 @@ def tensors_of(predictions):
 
 def test_keys_and_weights():
     targets = [slow.make_target(4), slow.make_target(2, seed=1)]
-    losses = MODELS.build(dict(type='PanopticCriterion', num_classes=6))(stages(), targets, semantic())
+    losses = MODELS.build(dict(type='PanopticCriterion', num_classes=6))(stages(), targets, semantic_logits=semantic())
     deep = [f's{i}.{name}' for i in (0, 1) for name in FINAL if name != 'loss_semantic']
     assert sorted(losses) == sorted(FINAL + deep)
     assert all(value.shape == () and torch.isfinite(value) for value in losses.values())
-    half = PanopticCriterion(num_classes=6, deep_supervision_weight=0.5)(stages(), targets, semantic())
+    half = PanopticCriterion(num_classes=6, deep_supervision_weight=0.5)(stages(), targets, semantic_logits=semantic())
     for name, value in losses.items():
         torch.testing.assert_close(half[name], value * (0.5 if name.startswith('s') else 1))
+
+
+def test_the_third_argument_is_the_generator():
+    prediction, targets = slow.make_prediction(size=(17, 17)), [slow.make_target(4), slow.make_target(2, seed=1)]
+    criterion = PanopticCriterion(num_classes=6, losses=[dict(type='PanopticInstanceDiscriminationLoss', num_samples=9)])
+    first, again, other = (criterion([prediction], targets, torch.Generator().manual_seed(seed))['loss_instance'] for seed in (0, 0, 1))
+    assert first == again != other
 
 
 @pytest.mark.parametrize('share', [True, False])
@@ -74,7 +81,7 @@ def test_any_number_of_segments_gives_finite_losses_and_gradients(numbers, autoc
     logits = semantic(batch, (17, 17))
     criterion = PanopticCriterion(num_classes=6)
     with torch.autocast('cpu', dtype=torch.bfloat16, enabled=autocast):
-        losses = criterion(predictions, targets, logits)
+        losses = criterion(predictions, targets, semantic_logits=logits)
     assert all(torch.isfinite(value) and value.dtype == torch.float32 for value in losses.values())
     sum(losses.values()).backward()
     for tensor in [logits, *tensors_of(predictions)]:
@@ -88,7 +95,8 @@ def test_any_number_of_segments_gives_finite_losses_and_gradients(numbers, autoc
 def test_every_prediction_gets_a_gradient_whatever_the_losses_and_inf_does_not_spread():
     predictions, logits = stages(batch=1), semantic(1)
     infinite = [replace(p, pixel_features=torch.full_like(p.pixel_features, float('inf')).requires_grad_()) for p in predictions]
-    losses = PanopticCriterion(num_classes=6, losses=[dict(type='PanopticMaskIDLoss')])(infinite, [slow.make_target(2)], logits)
+    criterion = PanopticCriterion(num_classes=6, losses=[dict(type='PanopticMaskIDLoss')])
+    losses = criterion(infinite, [slow.make_target(2)], semantic_logits=logits)
     sum(losses.values()).backward()
     for tensor in [logits, *tensors_of(infinite)]:
         assert torch.isfinite(tensor.grad).all()
@@ -133,7 +141,7 @@ def test_perfect_masks_cost_nothing():
 @pytest.mark.parametrize('build, sentence', [
     (lambda c, p, t: c([], t), 'got no predictions'),
     (lambda c, p, t: c([p], t[:1]), '1 targets for 2 images'),
-    (lambda c, p, t: c([p], t, torch.zeros(2, 6, 9, 9)), 'semantic_logits have 6 channels'),
+    (lambda c, p, t: c([p], t, semantic_logits=torch.zeros(2, 6, 9, 9)), 'semantic_logits have 6 channels'),
     (lambda c, p, t: PanopticCriterion(num_classes=7)([p], t), 'class_logits of stage 0 have 7 channels, num_classes=7'),
     (lambda c, p, t: PanopticCriterion(num_classes=6, losses=[]), 'got no losses'),
     (lambda c, p, t: PanopticCriterion(num_classes=6, losses=[dict(type='PanopticSemanticLoss')])([p], t), 'None of the losses'),

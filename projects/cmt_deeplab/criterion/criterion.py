@@ -49,9 +49,10 @@ class PanopticCriterion(nn.Module):
         self.share_final_match = share_final_match
         self.deep_supervision_weight = deep_supervision_weight
 
-    def forward(self, predictions: List[MaskPrediction], targets: List[PanopticTarget], semantic_logits: Optional[Tensor] = None,
-                generator: Generators = None) -> Dict[str, Tensor]:
+    def forward(self, predictions: List[MaskPrediction], targets: List[PanopticTarget], generator: Generators = None, *,
+                semantic_logits: Optional[Tensor] = None) -> Dict[str, Tensor]:
         """Weighted losses by name. ``generator`` seeds the pixel sampling: one for the batch, or a list with one for each image.
+        ``semantic_logits`` (B, C+1, h, w) of the auxiliary head; without them there is no semantic loss.
 
         Raises:
             ValueError: class counts, batch sizes or plane sizes disagree, or a similarity of the matching is not finite.
