@@ -82,9 +82,21 @@ def test_equals_panopticapi(sides, tmp_path, capsys):
 
 
 def test_categories_need_no_names(sides):
-    before = evaluate_folders(str(sides[0]), str(sides[1]), str(sides[2]), str(sides[3]))
+    before = evaluate_folders(*map(str, sides))
     edit(sides[0], lambda content: [category.pop('name') for category in content['categories']] and None)
-    assert evaluate_folders(str(sides[0]), str(sides[1]), str(sides[2]), str(sides[3])) == before
+    assert evaluate_folders(*map(str, sides)) == before
+
+
+def test_segments_need_neither_iscrowd_nor_area(sides):
+    def strip(content, fields):
+        for segment in (segment for annotation in content['annotations'] for segment in annotation['segments_info']):
+            for field in fields:
+                segment.pop(field, None)
+
+    edit(sides[0], lambda c: [s.update(iscrowd=0) for a in c['annotations'] for s in a['segments_info']] and None)
+    before = evaluate_folders(*map(str, sides))
+    edit(sides[0], lambda content: strip(content, ('iscrowd', 'area')))
+    assert evaluate_folders(*map(str, sides)) == before
 
 
 def test_starts_without_torch_and_mmdet():

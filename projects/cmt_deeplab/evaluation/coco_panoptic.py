@@ -60,21 +60,30 @@ def read_id_plane(path: str) -> np.ndarray:
 
 
 def segment_table(annotation: dict, *, path: str, categories, is_ground_truth: bool) -> SegmentTable:
-    """The ``segments_info`` of one image of the JSON ``path`` as arrays; of two entries with one id the last counts, as in panopticapi."""
-    fields = ('id', 'category_id', 'iscrowd', 'area') if is_ground_truth else ('id', 'category_id')
-    segments, image = {}, f'image {annotation["image_id"]}'
+    """The ``segments_info`` of one image of the JSON ``path`` as arrays; of two entries with one id the last counts, as in panopticapi.
+
+    A ground-truth segment that does not say ``iscrowd`` is none; areas are those of the plane unless every segment has one.
+    """
+    segments, image, fields = {}, f'image {annotation["image_id"]}', ('id', 'category_id')
     if not isinstance(annotation['segments_info'], list):
         raise ValueError(f'{path}: "segments_info" of {image} is not a list: give a COCO panoptic JSON')
     for entry in annotation['segments_info']:
-        for field in fields:
+        written = [field for field in ('iscrowd', 'area') if is_ground_truth and isinstance(entry, dict) and field in entry]
+        for field in (*fields, *written):
             if not isinstance(entry, dict) or not isinstance(entry.get(field), (int, float)):
                 raise ValueError(f'{path}: a segment of {image} has no number "{field}": write the JSON again with it')
         if entry['category_id'] not in categories:
             raise ValueError(f'{path}: segment {entry["id"]} of {image} has the category_id {entry["category_id"]}, which is not among the '
                              'categories of the data set: map the categories first')
         segments[entry['id']] = entry
-    table = {field: np.array([entry[field] for entry in segments.values()], dtype=np.int64) for field in fields}
-    return SegmentTable(table['id'], table['category_id'], table.get('iscrowd'), table.get('area'))
+    ids, labels, crowds = (np.array([entry.get(field, 0) for entry in segments.values()], dtype=np.int64)
+                           for field in (*fields, 'iscrowd'))
+    if not is_ground_truth:
+        return SegmentTable(ids, labels)
+    areas = None
+    if all('area' in entry for entry in segments.values()):
+        areas = np.array([entry['area'] for entry in segments.values()], dtype=np.int64)
+    return SegmentTable(ids, labels, crowds, areas)
 
 
 def _check_ids(plane_ids: np.ndarray, table: SegmentTable, *, image_id, json_path: str, png_path: str) -> None:
