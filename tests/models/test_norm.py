@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch import nn
 
+from cmt_deeplab.models.conv_norm import ConvNorm
 from cmt_deeplab.models.drop_path import Dropout, DropPath, draws_per_image
 from cmt_deeplab.models.norm import PanopticSyncBN, build_norm
 
@@ -26,6 +27,17 @@ def test_one_value_a_channel_gives_the_bias_and_leaves_the_averages():
     torch.testing.assert_close(output, torch.full((1, 3), 0.5))
     assert torch.isfinite(x.grad).all()
     assert torch.equal(norm.running_mean, torch.zeros(3)) and torch.equal(norm.running_var, torch.ones(3))
+
+
+@pytest.mark.parametrize('kind', ['BN', 'SyncBN', 'PanopticSyncBN'])
+def test_a_globally_pooled_image_alone_in_its_batch_trains_under_every_batch_norm(kind):
+    block = ConvNorm(4, 6, norm_cfg=dict(type=kind))
+    nn.init.normal_(block.norm.bias)
+    x = torch.randn(1, 4, 1, 1, requires_grad=True)
+    out = block(x)
+    torch.testing.assert_close(out, block.norm.bias.view(1, 6, 1, 1), rtol=1e-3, atol=1e-3)  # torch's eps enlarges rounding
+    out.sum().backward()
+    assert all(torch.isfinite(t.grad).all() for t in (x, *block.parameters())) and (block.norm.running_mean == 0).all()
 
 
 def test_frozen_norm_uses_its_averages_and_trains_nothing():

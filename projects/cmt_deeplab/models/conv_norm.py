@@ -5,7 +5,7 @@ from mmcv.cnn import build_activation_layer
 from torch import Tensor, nn
 
 from .contiguous_grad import contiguous_grad
-from .norm import build_norm
+from .norm import build_norm, normalise
 
 
 def build_activation(act_cfg: Optional[dict]) -> nn.Module:
@@ -44,4 +44,4 @@ class ConvNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() == 3:
             return self.forward(x.unsqueeze(-1)).squeeze(-1)
-        return contiguous_grad(self.act(self.norm(contiguous_grad(self.conv(x)))))
+        return contiguous_grad(self.act(normalise(self.norm, contiguous_grad(self.conv(x)))))

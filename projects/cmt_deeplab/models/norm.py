@@ -5,6 +5,7 @@ from typing import Any, Optional
 import torch
 import torch.distributed as dist
 from mmdet.registry import MODELS
+from mmengine.dist import get_world_size
 from mmengine.registry import MODELS as ROOT_MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -102,6 +103,14 @@ class PanopticLayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def normalise(norm: nn.Module, x: Tensor) -> Tensor:
+    """``norm(x)``; torch's batch norms refuse one value a channel in one process, here it gives the bias as in :class:`PanopticSyncBN`."""
+    alone = isinstance(norm, _BatchNorm) and norm.training and x.numel() == x.shape[1]
+    if not alone or isinstance(norm, PanopticSyncBN) or (isinstance(norm, nn.SyncBatchNorm) and get_world_size() > 1):
+        return norm(x)
+    return torch.batch_norm(x, norm.weight, norm.bias, None, None, True, 0.0, norm.eps, torch.backends.cudnn.enabled)
 
 
 def build_norm(norm_cfg: Optional[dict], channels: int, *, gamma: Optional[float] = None) -> nn.Module:
