@@ -66,8 +66,9 @@ def test_weights_of_the_matched_prediction_serve_all_stages(unmatched_weight):
                                  (last.mask_logits[i], last.class_logits[i])) for i, target in enumerate(targets)]
         for name, terms in zip(['loss_pq_mask', 'loss_pq_class'], zip(*expected)):
             torch.testing.assert_close(losses[prefix + name].double(), 3 * torch.stack(terms).mean().double(), rtol=1e-5, atol=1e-6)
-    with pytest.raises(ValueError, match="weights_of='matched' needs the prediction"):
-        PanopticPQLoss(weights_of='matched')(last, targets, replace(match, prediction=None))
+    unnamed = PanopticPQLoss(unmatched_weight=unmatched_weight)(predictions[0], targets, replace(match, prediction=None))
+    own = PanopticPQLoss(unmatched_weight=unmatched_weight, weights_of='stage')(predictions[0], targets, match)
+    torch.testing.assert_close(unnamed, own, msg='a match that names no prediction leaves each stage its own weights')
 
 
 @pytest.mark.parametrize('autocast', [False, True])

@@ -31,7 +31,7 @@ model = dict(
     criterion=dict(
         type='PanopticCriterion',
         losses=[
-            dict(type='PanopticPQLoss', loss_weight=3.0),
+            dict(type='PanopticPQLoss', loss_weight=3.0, weights_of='stage'),
             dict(type='PanopticMaskIDLoss', loss_weight=1.0),
             dict(type='PanopticInstanceDiscriminationLoss', loss_weight=1.0, num_samples=512),
             dict(type='PanopticSemanticLoss', loss_weight=1.0, num_samples=512),

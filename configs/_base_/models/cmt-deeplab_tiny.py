@@ -33,7 +33,7 @@ model = dict(
         type='PanopticCriterion',
         deep_supervision_weight=0.3,
         losses=[
-            dict(type='PanopticPQLoss', loss_weight=6.0),
+            dict(type='PanopticPQLoss', loss_weight=6.0, weights_of='stage'),
             dict(type='PanopticMaskIDLoss', loss_weight=1.0),
             dict(type='PanopticInstanceDiscriminationLoss', loss_weight=0.2, num_samples=256),
             dict(type='PanopticSemanticLoss', loss_weight=3.0, num_samples=256),

@@ -39,7 +39,7 @@ model = dict(
     criterion=dict(
         type='PanopticCriterion',
         losses=[
-            dict(type='PanopticPQLoss', loss_weight=3.0, unmatched_weight='void_share', weights_of='matched'),
+            dict(type='PanopticPQLoss', loss_weight=3.0, unmatched_weight='void_share'),
             dict(type='PanopticMaskIDLoss', loss_weight=0.3),
             dict(type='PanopticInstanceDiscriminationLoss', loss_weight=1.0),
             dict(type='PanopticSemanticLoss', loss_weight=1.0),

@@ -20,7 +20,7 @@ class PanopticMaskDiscriminationLoss(PanopticLoss):
     the pixel's feature with each segment's normalised mean feature, divided by ``temperature``; the target is the pixel's own segment.
 
     Mean over the pixels of things (the released code; the criterion hands ``num_things_classes`` down, things come first), or over all
-    labelled pixels where that is None. Segments without a pixel take no part. Source: MaX-DeepLab section 3.4 (equations 13-14), deeplab2 code.
+    labelled pixels where that is None. Segments without a pixel take no part. Source: MaX-DeepLab (equations 13-14), deeplab2 code.
     """
     needs_match = False
     reads_num_things_classes = True

@@ -27,11 +27,11 @@ class PanopticPQLoss(PanopticLoss):
     ``(1 - alpha) * w * -log p(void)``, averaged over the slots of the image whose term is not zero.
     ``unmatched_weight`` says what w is: 'one' (the published formula) or 'void_share', the share of the slot's mask that lies on void
     (the released code; padding is not void). p, Dice and w are floored at 1e-5.
-    ``weights_of`` says whose p, Dice and w these are where stages share one match: each 'stage' has its own, or all have those of the
-    'matched' prediction, as in both released code bases.
+    ``weights_of`` says whose p, Dice and w these are where stages share one match: those of the 'matched' prediction for all, as in both
+    released code bases, or each 'stage' its own, as for a match that names no prediction.
     """
 
-    def __init__(self, *, loss_weight: float = 3.0, alpha: float = 0.75, unmatched_weight: str = 'one', weights_of: str = 'stage') -> None:
+    def __init__(self, *, loss_weight: float = 3.0, alpha: float = 0.75, unmatched_weight: str = 'one', weights_of: str = 'matched') -> None:
         super().__init__(loss_weight=loss_weight)
         if unmatched_weight not in ('one', 'void_share'):
             raise ValueError(f"PanopticPQLoss: unmatched_weight={unmatched_weight!r} is unknown; choose 'one' or 'void_share'.")
@@ -57,7 +57,7 @@ class PanopticPQLoss(PanopticLoss):
         kept_sum = torch.bmm(mask, pixel_matched[..., None].to(mask)).squeeze(-1)  # (B, N)
         dice_1 = (2 * inter + 1) / (kept_sum.gather(1, slots) + stage.area + 1)
 
-        if self.weights_of == 'stage':
+        if self.weights_of == 'stage' or match.prediction is None:
             pair_probability, pair_dice, share = self._weights(mask, log_probability, inter, slots, stage)
         else:
             pair_probability, pair_dice, share = planes.once_a_match(match, lambda: self._matched_weights(planes, match))
@@ -86,8 +86,6 @@ class PanopticPQLoss(PanopticLoss):
     @torch.no_grad()
     def _matched_weights(self, planes: SegmentPlanes, match: MatchResult) -> Tuple[Tensor, ...]:
         """The weights of the prediction that was matched, at its own size."""
-        if match.prediction is None:
-            raise ValueError("PanopticPQLoss with weights_of='matched' needs the prediction in its MatchResult: take the assigner's.")
         prediction = match.prediction
         stage = planes.at(prediction.mask_logits.shape[-2:])
         slots = planes.slots(match, stage)

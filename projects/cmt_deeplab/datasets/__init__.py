@@ -11,7 +11,8 @@ from .shapes_files import write_shapes
 from .spatial import PanopticLargeScaleJitter, PanopticRandomCrop, PanopticRandomFlip, PanopticResize
 
 __all__ = [
-    'CityscapesPanopticIndexDataset', 'IndexMapToMasks', 'LoadPanopticIndexMap', 'PRESETS', 'PackPanopticInputs', 'PanopticColorJitter', 'PanopticCopyPaste',
+    'CityscapesPanopticIndexDataset',
+    'IndexMapToMasks', 'LoadPanopticIndexMap', 'PRESETS', 'PackPanopticInputs', 'PanopticColorJitter', 'PanopticCopyPaste',
     'PanopticIndexData', 'PanopticIndexDataset', 'PanopticLargeScaleJitter', 'PanopticRandomCrop', 'PanopticRandomFlip', 'PanopticResize',
     'Scene', 'ShapesPanopticDataset', 'ShapesPreset', 'make_scene', 'scenes', 'write_shapes'
 ]

@@ -19,7 +19,7 @@ def build_activation(act_cfg: Optional[dict]) -> nn.Module:
 
 
 class ConvNorm(nn.Module):
-    """``act(norm(conv(x)))`` of a feature map (B, C, H, W) or of a list of vectors (B, C, N), which a 1x1 convolution takes as (B, C, N, 1).
+    """``act(norm(conv(x)))`` of a feature map (B, C, H, W) or of vectors (B, C, N), which a 1x1 convolution takes as (B, C, N, 1).
 
     Padding keeps the size at stride 1. ``weight_std`` draws the kernel from a truncated normal; without it the spread is He's for
     ordinary kernels and Xavier's for depthwise ones (deeplab2's initialisers). ``gamma`` is the norm's initial scale.

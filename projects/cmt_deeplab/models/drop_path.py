@@ -11,7 +11,7 @@ _generators: Optional[Sequence[torch.Generator]] = None
 
 @contextmanager
 def draws_per_image(generators: Optional[Sequence[torch.Generator]]) -> Iterator[None]:
-    """Inside, every :class:`DropPath` and :class:`Dropout` draws for image b from ``generators[b]``, so that a batch may be split over processes."""
+    """Inside, every :class:`DropPath` and :class:`Dropout` draws for image b from ``generators[b]``, so that processes may share a batch."""
     global _generators
     outer, _generators = _generators, generators
     try:

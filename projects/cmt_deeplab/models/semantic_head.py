@@ -54,7 +54,8 @@ class PanopticSemanticHead(nn.Module):
         self.coarsest_act = build_activation(coarsest_act_cfg)
         self.skip_act = build_activation(skip_act_cfg)
         if rates is None and in_channels[-1] != channels:
-            raise ValueError(f'PanopticSemanticHead: without rates the coarsest feature must have {channels} channels, not {in_channels[-1]}')
+            raise ValueError(f'PanopticSemanticHead: without rates the coarsest feature must have {channels} channels, not '
+                             f'{in_channels[-1]}')
         self.aspp = nn.Identity() if rates is None else ASPP(in_channels[-1], channels, rates=rates, dropout=dropout, **common)
         self.projections = nn.ModuleList(ConvNorm(in_channels[-1 - back], width, **common) for back, width in zip(fuse, fuse_channels))
         self.fusions = nn.ModuleList(separable(channels + width, channels, **common) for width in fuse_channels)

@@ -51,8 +51,8 @@ class CMTTransformerDecoder(nn.Module):
 
     def forward(self, features: Sequence[Tensor], pixel_decoder: nn.Module, valid: Optional[Tensor] = None, *,
                 features_only: bool = False) -> DecoderOutput:
-        """Backbone ``features`` fine to coarse; ``valid`` (B, 1, H, W) of the input, for layers that mask padding. ``features_only`` gives, at
-        inference, the stages' features in place of the final prediction."""
+        """Backbone ``features`` fine to coarse; ``valid`` (B, 1, H, W) of the input, for layers that mask padding. ``features_only``
+        gives, at inference, the stages' features in place of the final prediction."""
         predictions, assignments, stage_features = [], [], []
         pixels = logits = None
         centres = self.centres.expand(features[0].shape[0], -1, -1)

@@ -1,4 +1,4 @@
-"""The recursive feature network: an encoder-decoder applied twice, the second pass seeing the features of the first (model.md section 3)."""
+"""The recursive feature network: an encoder-decoder applied twice, the second pass seeing the features of the first."""
 from contextlib import ExitStack
 from functools import partial
 from typing import Callable, Dict, List, Optional
@@ -76,6 +76,6 @@ class CMTDeepLabRFN(CMTDeepLab):
                 feature_channels(self.backbone)
             missing = [name for name in feedback if name not in widths]
         if missing or not feedback:
-            raise ValueError(f'CMTDeepLabRFN: feedback {missing or dict(feedback)} must name modules of {type(self.backbone).__name__} that its forward '
-                             f'calls and that give (B, C, H, W): its parts are {[name for name, _ in self.backbone.named_children()]}')
+            raise ValueError(f'CMTDeepLabRFN: feedback {missing or dict(feedback)} must name modules of {type(self.backbone).__name__} that its '
+                             f'forward calls and that give (B, C, H, W): its parts are {[name for name, _ in self.backbone.named_children()]}')
         return widths

@@ -22,8 +22,8 @@ class CMTLayer(nn.Module):
     switch: ``clustering_update`` (softmax over centres, pooled over pixels), ``spatial_attention`` (softmax over pixels),
     ``pixel_update``, ``residual_logits``, ``reference_mask`` and ``coordinate_conv``. ``pooling`` 'sum' or 'mean' of a centre's pixels.
     ``similarity_gamma`` is the initial scale of the assignment logits: short schedules start above 1, for an adaptive optimiser moves it by
-    one learning rate a step. ``assignment`` 'softmax' shares a pixel among the centres, 'kmeans' gives it, per head, to the one of the largest
-    logit, without gradient as in kMaX-DeepLab: the spatial softmax then trains the logits alone.
+    one learning rate a step. ``assignment`` 'softmax' shares a pixel among the centres, 'kmeans' gives it, per head, to the one of the
+    largest logit, without gradient as in kMaX-DeepLab: the spatial softmax then trains the logits alone.
     ``mask_padding`` keeps padded pixels out of the spatial softmax and the pooling; the sources let them take part.
     ``predictor`` is the sub-config of the layer's own prediction for deep supervision, None for none.
     """
@@ -41,7 +41,9 @@ class CMTLayer(nn.Module):
         if assignment not in ('softmax', 'kmeans'):
             raise ValueError(f"CMTLayer: assignment must be 'softmax' or 'kmeans', not {assignment!r}")
         if assignment == 'kmeans' and not spatial_attention:
-            raise ValueError("CMTLayer: assignment 'kmeans' has no gradient, so that nothing trains its logits without spatial_attention; keep it")
+            raise ValueError("CMTLayer: assignment 'kmeans' has no gradient, and nothing trains its logits without spatial_attention; keep it")
+        if key_channels % heads or value_channels % heads:
+            raise ValueError(f'CMTLayer: key_channels {key_channels} and value_channels {value_channels} must be multiples of heads {heads}')
         if not (clustering_update or spatial_attention):
             raise ValueError('CMTLayer: without clustering_update and spatial_attention the centres hear nothing of the pixels; keep one')
         self.heads, self.pooling, self.assignment, self.align_corners = heads, pooling, assignment, align_corners

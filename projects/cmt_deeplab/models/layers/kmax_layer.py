@@ -64,5 +64,6 @@ class KMaXLayer(nn.Module):
         """Sum of the values (B, Dv, H, W) over each centre's pixels, in fp32 since thousands of pixels add up: (B, Dv, N)."""
         index = assignment.flatten(1).unsqueeze(1)  # (B, 1, HW)
         with torch.autocast(value.device.type, enabled=False):
-            member = value.new_zeros((index.shape[0], num_centres, index.shape[2]), dtype=at_least_fp32(value[:0]).dtype).scatter_(1, index, 1.0)
-            return at_least_fp32(value).flatten(2) @ member.transpose(1, 2)
+            value = at_least_fp32(value).flatten(2)
+            member = value.new_zeros(index.shape[0], num_centres, index.shape[2]).scatter_(1, index, 1.0)
+            return value @ member.transpose(1, 2)
