@@ -56,7 +56,8 @@ def save(tmp_path, **content) -> str:
 def test_what_mmengine_saves_is_read_back(tmp_path):
     history = HistoryBuffer([1., 2., 3.], [1, 1, 1])
     content = dict(state_dict=dict(weight=torch.ones(2)), message_hub=dict(log_scalars={'loss': history}),
-                   array=np.arange(3, dtype=np.uint8), scalar=np.float64(0.5), integer=np.int64(7), flag=np.bool_(True), part=slice(1, 3), text=np.array(['a', 'b']))
+                   array=np.arange(3, dtype=np.uint8), scalar=np.float64(0.5), integer=np.int64(7), flag=np.bool_(True), part=slice(1, 3),
+                   text=np.array(['a', 'b']))
     read = CheckpointLoader.load_checkpoint(save(tmp_path, **content), map_location='cpu')
     assert read['message_hub']['log_scalars']['loss'].mean() == 2 and read['message_hub']['log_scalars']['loss'].statistics('max') == 3
     assert read['array'].tolist() == [0, 1, 2] and read['scalar'] == 0.5 and read['integer'] == 7 and read['part'] == slice(1, 3)

@@ -11,7 +11,8 @@ from cmt_deeplab.structures import PanopticTarget
 FOLDER = Path(__file__).resolve().parents[1] / 'configs' / 'cmt_deeplab'
 LARGE, SMALL = (sorted(FOLDER.glob(f'cmt-deeplab_{backbone}_ladder*.py')) for backbone in ('r50', 'r18'))
 INGREDIENTS = ('clustering_update', 'pixel_update', 'residual_logits', 'reference_mask', 'coordinate_conv')
-STEPS = [set(), {'clustering_update'}, {'pixel_update'}, {'residual_logits'}, {'reference_mask', 'coordinate_conv'}, {'pixel-wise'}, {'kmeans'}]
+STEPS = [set(), {'clustering_update'}, {'pixel_update'}, {'residual_logits'}, {'reference_mask', 'coordinate_conv'}, {'pixel-wise'},
+         {'kmeans'}]
 
 
 def ingredients(path: Path) -> set:

@@ -113,7 +113,8 @@ def test_accumulation_averaged_weights_and_tensorboard(shapes_root, tmp_path):
                   for key, value in (('num_workers', 0), ('persistent_workers', False), ('dataset.type', 'ShapesPanopticDataset'))}
     config = config_on_shapes('cmt-deeplab_r50_4xb8-accum2-ema-150k_coco-panoptic-641', shapes_root, 33, {
         'model.data_preprocessor.size': (33, 33), 'train_dataloader.batch_size': 2, 'train_cfg.max_iters': 4, 'log_level': 'ERROR',
-        'default_hooks.logger.interval': 1, 'work_dir': str(tmp_path), 'visualizer.name': 'accumulation', **in_process, **SMALL_DECODER, **SMALL_AXIAL, **R18,
+        'default_hooks.logger.interval': 1, 'work_dir': str(tmp_path), 'visualizer.name': 'accumulation', **in_process, **SMALL_DECODER,
+        **SMALL_AXIAL, **R18,
         'model.backbone.base_channels': 8, 'model.backbone.stem_channels': 8})
     for key in ('val_dataloader', 'val_evaluator', 'val_cfg', 'test_dataloader', 'test_evaluator', 'test_cfg'):
         config[key] = None

@@ -1,7 +1,7 @@
 """A ResNet-18 from scratch learns the first eight training images of COCO by heart: a check that the whole model can fit real scenes.
 
     python tools/train.py configs/cmt_deeplab/cmt-deeplab_r18_overfit8_coco-panoptic-320.py --amp
-Hardware: 2 CPU cores, about 45 minutes. Expected PQ on these eight images: see docs/measurements.md; it says nothing of any other image.
+Hardware: 2 CPU cores, 45 to 70 minutes. Expected PQ on these eight images: see docs/measurements.md; it says nothing of any other image.
 """
 _base_ = [
     '../_base_/models/cmt-deeplab_r18.py', '../_base_/datasets/coco_panoptic_index.py', '../_base_/schedules/adamw_short.py',

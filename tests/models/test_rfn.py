@@ -34,7 +34,8 @@ def test_second_pass_hears_the_first_and_the_first_learns_from_both():
     output = model.network(torch.randn(2, 3, 65, 65))
     assert len(output.decoder.predictions) == 8 and len(output.decoder.assignments) == 6, 'four predictions and three layers a pass'
     output.decoder.predictions[-1].mask_logits.square().sum().backward()
-    heard = [name for name, parameter in model.first_pass.named_parameters() if parameter.grad is not None and parameter.grad.abs().sum() > 0]
+    heard = [name for name, parameter in model.first_pass.named_parameters()
+             if parameter.grad is not None and parameter.grad.abs().sum() > 0]
     assert any(name.startswith('backbone') for name in heard) and any(name.startswith('panoptic_head.pixel_decoder') for name in heard)
     assert all(parameter.grad.abs().sum() > 0 for name, parameter in model.feedback.named_parameters() if 'conv' in name)
 

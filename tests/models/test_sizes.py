@@ -60,7 +60,7 @@ def test_macs_of_the_pytorch_form_at_800x1200():
 @pytest.mark.parametrize('backbone, millions, gmacs', [('axial-r50', 95, 396), ('axial-r104', 135, 553), ('axial-r104-rfn', 270, 1114)])
 @pytest.mark.parametrize('shape', [(800, 1200), (801, 1201)])
 def test_cmt_is_near_the_published_size(backbone, millions, gmacs, shape):
-    """Recalled figures at 1200x800, with and without the row that aligned corners ask for; docs/design.md tells how the layout was found."""
+    """Recalled figures at 1200x800, with and without the row that aligned corners ask for; the layout: docs/design.md."""
     result = network_cost(network(f'cmt_deeplab/cmt-deeplab_{backbone}_8xb8-200k_coco-panoptic-641.py'), shape)
     assert result.params / 1e6 == pytest.approx(millions, rel=0.02)
     assert result.macs / 1e9 == pytest.approx(gmacs, rel=0.02)
