@@ -78,11 +78,16 @@ def test_drop_path_keeps_the_mean():
         DropPath(1.0)
 
 
+@pytest.mark.parametrize('shape', [(6, 1), (1, 6), (2, 3)])
+@pytest.mark.parametrize('channels_last', [False, True])
 @pytest.mark.parametrize('batch', [1, 2])
-def test_gradient_through_a_transposition_equals_the_formula(batch):
-    """torch's CPU batch norm alone fails this for a batch of one."""
+def test_gradient_through_a_transposition_equals_the_formula(batch, channels_last, shape):
+    """torch's CPU batch norm alone fails this for a batch of one; the gradient comes back in the layout of the input."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(batch, 4, 6, 1, generator=generator, dtype=torch.double, requires_grad=True)
+    x = torch.randn(batch, 4, *shape, generator=generator, dtype=torch.double)
+    if channels_last:
+        x = x.to(memory_format=torch.channels_last)
+    x.requires_grad_()
     norm = PanopticSyncBN(4).double().train()
     weight = torch.randn(batch, 6, 4, generator=generator, dtype=torch.double)
     (norm(x).flatten(2).transpose(1, 2) * weight).sin().sum().backward()
@@ -91,3 +96,5 @@ def test_gradient_through_a_transposition_equals_the_formula(batch):
     output = centred * torch.rsqrt(centred.square().mean((0, 2, 3), keepdim=True) + norm.eps)
     (output.flatten(2).transpose(1, 2) * weight).sin().sum().backward()
     torch.testing.assert_close(found, x.grad)
+    if shape == (2, 3):
+        assert found.is_contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
