@@ -7,6 +7,7 @@ from mmdet.registry import MODELS
 
 import criterion_slow_reference as slow
 from cmt_deeplab.criterion import PanopticCriterion, PanopticHungarianAssigner, PanopticPQLoss
+from cmt_deeplab.criterion.segment_planes import SegmentPlanes
 from cmt_deeplab.structures import PanopticTarget
 
 FINAL = ['loss_pq_mask', 'loss_pq_class', 'loss_mask_id', 'loss_instance', 'loss_semantic', 'loss_reference']
@@ -69,6 +70,14 @@ def test_weights_of_the_matched_prediction_serve_all_stages(unmatched_weight):
     unnamed = PanopticPQLoss(unmatched_weight=unmatched_weight)(predictions[0], targets, replace(match, prediction=None))
     own = PanopticPQLoss(unmatched_weight=unmatched_weight, weights_of='stage')(predictions[0], targets, match)
     torch.testing.assert_close(unnamed, own, msg='a match that names no prediction leaves each stage its own weights')
+
+
+def test_two_pq_losses_of_one_criterion_keep_their_own_weights():
+    predictions, targets = stages(), [slow.make_target(4), slow.make_target(7, seed=1, padding=True)]
+    planes, match = SegmentPlanes.of(targets), PanopticHungarianAssigner()(predictions[-1], targets)
+    for unmatched_weight in ('one', 'void_share'):
+        loss = PanopticPQLoss(unmatched_weight=unmatched_weight)
+        torch.testing.assert_close(loss(predictions[0], planes, match), loss(predictions[0], targets, match))
 
 
 @pytest.mark.parametrize('autocast', [False, True])

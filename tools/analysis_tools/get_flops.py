@@ -14,8 +14,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))  # a c
 
 import cmt_deeplab  # noqa: E402,F401  isort: skip  # first: without compiled operators mmdet can only be imported after it
 from mmengine.config import DictAction  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-from mmengine.utils import import_modules_from_strings  # noqa: E402
 
 from cmt_deeplab.apis.flops import NetworkCost, config_cost, load_config  # noqa: E402
 from cmt_deeplab.errors import report_user_errors  # noqa: E402
@@ -40,10 +38,7 @@ def table(cost: NetworkCost, shape: list) -> str:
 def main() -> None:
     args = parse_args()
     with report_user_errors():
-        config = load_config(args.config)
-        config.merge_from_dict(args.cfg_options or {})
-        import_modules_from_strings(**config.get('custom_imports', dict(imports=[])))
-        init_default_scope(config.get('default_scope', 'mmdet'))
+        config = load_config(args.config, args.cfg_options)
         cost = config_cost(config.model, args.shape)
     print(table(cost, args.shape))
     if args.json:

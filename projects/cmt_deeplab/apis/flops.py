@@ -2,12 +2,14 @@
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.utils import import_modules_from_strings
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
@@ -34,11 +36,19 @@ class NetworkCost:
         return asdict(self)
 
 
-def load_config(path: str) -> Config:
-    """The config file, or a FileNotFoundError that names it."""
+def load_config(path: str, cfg_options: Optional[dict] = None) -> Config:
+    """The config file with its overrides, its modules imported and its scope set.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
     if not Path(path).is_file():
         raise FileNotFoundError(f'The config {path} does not exist; the configs of this project lie in configs/.')
-    return Config.fromfile(path)
+    config = Config.fromfile(path)
+    config.merge_from_dict(cfg_options or {})
+    import_modules_from_strings(**config.get('custom_imports', dict(imports=[])))
+    init_default_scope(config.get('default_scope', 'mmdet'))
+    return config
 
 
 def part_of(path: str) -> str:

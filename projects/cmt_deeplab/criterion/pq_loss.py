@@ -60,7 +60,7 @@ class PanopticPQLoss(PanopticLoss):
         if self.weights_of == 'stage' or match.prediction is None:
             pair_probability, pair_dice, share = self._weights(mask, log_probability, inter, slots, stage)
         else:
-            pair_probability, pair_dice, share = planes.once_a_match(match, lambda: self._matched_weights(planes, match))
+            pair_probability, pair_dice, share = planes.once_a_match(match, self, lambda: self._matched_weights(planes, match))
 
         mask_term = torch.where(matched, pair_probability.clamp(min=WEIGHT_FLOOR) * (1 - dice_1), 0).sum(1) * (self.alpha / num_slots)
 

@@ -45,9 +45,8 @@ class SegmentPlanes:
     num_segments: List[int]  # B numbers, each image's own K
     counts: Tensor  # (B,) int64, the same on the device
     _stages: Dict[Tuple[int, int], StagePlane] = field(default_factory=dict, repr=False)
-    _slots: Dict[int, Tuple[MatchResult, Tensor]] = field(default_factory=dict, repr=False)
     _points: List[Tensor] = field(default_factory=list, repr=False)
-    _of_match: Dict[int, Tuple[MatchResult, Any]] = field(default_factory=dict, repr=False)
+    _of_match: Dict[Tuple[int, Any], Tuple[MatchResult, Any]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, targets: Union['SegmentPlanes', Sequence[PanopticTarget]]) -> 'SegmentPlanes':
@@ -83,18 +82,19 @@ class SegmentPlanes:
 
     def slots(self, match: MatchResult, stage: StagePlane) -> Tensor:
         """(B, K+1) int64: the slot matched to each segment that is present in the stage, -1 for all others and in column K."""
-        if id(match) not in self._slots:
-            table = torch.full_like(self.labels, -1)
-            for row, slots, segments in zip(table, match.slots, match.segments):
+        def table() -> Tensor:
+            result = torch.full_like(self.labels, -1)
+            for row, slots, segments in zip(result, match.slots, match.segments):
                 row.scatter_(0, segments, slots)
-            self._slots[id(match)] = (match, table)  # the match is kept too, so that its id stays its own
-        return torch.where(stage.present, self._slots[id(match)][1], -1)
+            return result
+        return torch.where(stage.present, self.once_a_match(match, 'slots', table), -1)
 
-    def once_a_match(self, match: MatchResult, compute: Callable[[], Any]) -> Any:
-        """What ``compute`` gives, computed at the first of the stages that share a match."""
-        if id(match) not in self._of_match:
-            self._of_match[id(match)] = (match, compute())
-        return self._of_match[id(match)][1]
+    def once_a_match(self, match: MatchResult, what: Any, compute: Callable[[], Any]) -> Any:
+        """What ``compute`` gives, computed at the first of the stages that share a match; ``what`` tells one such result from another."""
+        key = (id(match), what)
+        if key not in self._of_match:
+            self._of_match[key] = (match, compute())  # the match is kept too, so that its id stays its own
+        return self._of_match[key][1]
 
     @property
     def reference_points(self) -> Tensor:

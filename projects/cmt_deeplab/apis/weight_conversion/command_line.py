@@ -3,8 +3,6 @@ import argparse
 from typing import Callable, Dict, Sequence, Tuple
 
 from mmengine.config import DictAction
-from mmengine.registry import init_default_scope
-from mmengine.utils import import_modules_from_strings
 from torch import Tensor, nn
 
 from ...errors import report_user_errors
@@ -22,9 +20,6 @@ def run(description: str, *, read: Callable[[str], Tuple[Dict[str, Tensor], int]
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value overrides of the config')
     args = parser.parse_args()
     with report_user_errors():
-        config = load_config(args.config)
-        config.merge_from_dict(args.cfg_options or {})
-        import_modules_from_strings(**config.get('custom_imports', dict(imports=[])))
-        init_default_scope(config.get('default_scope', 'mmdet'))
+        config = load_config(args.config, args.cfg_options)
         conversion = convert_file(args.src, args.dst, config, read=read, table=table)
     print(f'{conversion.report()}\nwritten: {args.dst}')
