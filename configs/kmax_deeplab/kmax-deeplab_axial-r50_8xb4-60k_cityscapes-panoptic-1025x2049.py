@@ -13,7 +13,9 @@ model = dict(
     num_stuff_classes=_base_.num_stuff_classes,
     data_preprocessor=dict(size=_base_.image_size),
     backbone=dict(with_stem_output=True),
-    panoptic_head=dict(pixel_decoder=_base_.stride_2_pixel_decoder, transformer_decoder=dict(num_centres=_base_.num_centres)),
+    panoptic_head=dict(
+        pixel_decoder=dict(_base_.stride_2_pixel_decoder, dilations=(1, 1, 2, 2, 2)),  # the TensorFlow form
+        transformer_decoder=dict(num_centres=_base_.num_centres)),
     criterion=dict(losses=[*_base_.model.criterion.losses[:2], _base_.discrimination, *_base_.model.criterion.losses[3:]]),
     postprocess=_base_.mask_wise_merge)
 train_dataloader = dict(batch_size=4, num_workers=8, dataset=dict(pipeline=_base_.copy_paste_pipeline))
