@@ -1,4 +1,5 @@
 """Package ``cmt_deeplab``, found under ``projects/``; torch is not imported here."""
+
 import re
 import shutil
 from pathlib import Path
@@ -8,7 +9,11 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 PACKAGE = 'cmt_deeplab'
-CARRIED = ('configs', 'tools', 'model-index.yml')  # into cmt_deeplab/.mim, where OpenMMLab's tools look for them
+CARRIED = (
+    'configs',
+    'tools',
+    'model-index.yml',
+)  # into cmt_deeplab/.mim, where OpenMMLab's tools look for them
 
 
 def requirements(name: str) -> list:
@@ -17,7 +22,11 @@ def requirements(name: str) -> list:
 
 
 def version() -> str:
-    return re.search(r"^__version__ = '(.+)'$", (ROOT / 'projects' / PACKAGE / '__init__.py').read_text(encoding='utf-8'), re.MULTILINE)[1]
+    return re.search(
+        r"^__version__ = '(.+)'$",
+        (ROOT / 'projects' / PACKAGE / '__init__.py').read_text(encoding='utf-8'),
+        re.MULTILINE,
+    )[1]
 
 
 class BuildWithConfigs(build_py):
@@ -33,7 +42,9 @@ class BuildWithConfigs(build_py):
         for name in CARRIED:
             source = ROOT / name
             if source.is_dir():
-                shutil.copytree(source, target / name, ignore=shutil.ignore_patterns('__pycache__', '*.pyc'))
+                shutil.copytree(
+                    source, target / name, ignore=shutil.ignore_patterns('__pycache__', '*.pyc')
+                )
             else:
                 shutil.copy2(source, target / name)
 
@@ -42,14 +53,18 @@ setup(
     name='cmt-deeplab',
     version=version(),
     description='CMT-DeepLab: clustering mask transformers for panoptic segmentation, on mmdet',
-    long_description=(ROOT / 'README.md').read_text(encoding='utf-8') if (ROOT / 'README.md').is_file() else '',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8')
+    if (ROOT / 'README.md').is_file()
+    else '',
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     python_requires='>=3.10',
     package_dir={'': 'projects'},
     packages=find_packages('projects', include=[PACKAGE, f'{PACKAGE}.*']),
     install_requires=requirements('runtime'),
-    extras_require={name: requirements(name) for name in ('mminstall', 'timm', 'tests', 'export', 'convert')},
+    extras_require={
+        name: requirements(name) for name in ('mminstall', 'timm', 'tests', 'export', 'convert')
+    },
     cmdclass={'build_py': BuildWithConfigs},
     zip_safe=False,
 )

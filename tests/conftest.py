@@ -1,11 +1,13 @@
 """Shared by all tests: mmdet's registries as the scope, and the real data where it is."""
+
 import os
 from pathlib import Path
 
 import cmt_deeplab  # noqa: F401  (registers everything; before any test imports mmdet, which needs its compat module)
 import pytest
 from mmdet.registry import VISUALIZERS
-from mmengine.registry import VISUALIZERS as ROOT_VISUALIZERS, DefaultScope
+from mmengine.registry import VISUALIZERS as ROOT_VISUALIZERS
+from mmengine.registry import DefaultScope
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -16,7 +18,7 @@ def mmdet_scope():
 
 @pytest.fixture(autouse=True)
 def own_visualizers():
-    """mmengine keeps visualisers by name for the whole process: the next run would draw and log into the folder of the one before."""
+    """mmengine keeps visualizers by name for the whole process: the next run would draw and log into the folder of the one before."""
     yield
     for kind in set(VISUALIZERS.module_dict.values()) | set(ROOT_VISUALIZERS.module_dict.values()):
         kind._instance_dict.clear()
@@ -29,7 +31,9 @@ def real_data() -> Path:
     if not folder:
         pytest.skip('the environment variable CMT_DEEPLAB_TEST_DATA is not set: no real data')
     if not (Path(folder) / 'coco' / 'annotations' / 'panoptic_train2017.json').is_file():
-        pytest.fail(f'CMT_DEEPLAB_TEST_DATA={folder} has no coco/annotations/panoptic_train2017.json: correct it or unset it')
+        pytest.fail(
+            f'CMT_DEEPLAB_TEST_DATA={folder} has no coco/annotations/panoptic_train2017.json: correct it or unset it'
+        )
     return Path(folder)
 
 
@@ -37,6 +41,7 @@ def real_data() -> Path:
 def shapes_root(tmp_path_factory) -> Path:
     """Twelve training and six validation scenes of the preset ``quick`` on disk; copy before changing."""
     from cmt_deeplab.datasets import write_shapes
+
     root = tmp_path_factory.mktemp('shapes')
     write_shapes(root, preset='quick', num_train=12, num_val=6, seed=7)
     return root

@@ -1,4 +1,5 @@
 """The stand-in for absent operators, and checkpoints that are read as weights only."""
+
 import subprocess
 import sys
 import urllib.error
@@ -37,6 +38,7 @@ def test_without_compiled_ops_mmdet_imports_and_an_op_says_what_is_missing():
         pytest.skip('mmcv is installed with its compiled operators')
     from mmcv.ops import nms
     from mmcv.utils.ext_loader import check_ops_exist
+
     with pytest.raises(compat.CompiledOpMissing, match="'nms'"):
         nms(torch.rand(3, 4), torch.rand(3), 0.5)
     if sys.version_info < (3, 14):  # pkgutil.find_loader, which mmcv uses
@@ -54,13 +56,28 @@ def save(tmp_path, **content) -> str:
 
 
 def test_what_mmengine_saves_is_read_back(tmp_path):
-    history = HistoryBuffer([1., 2., 3.], [1, 1, 1])
-    content = dict(state_dict=dict(weight=torch.ones(2)), message_hub=dict(log_scalars={'loss': history}),
-                   array=np.arange(3, dtype=np.uint8), scalar=np.float64(0.5), integer=np.int64(7), flag=np.bool_(True), part=slice(1, 3),
-                   text=np.array(['a', 'b']))
+    history = HistoryBuffer([1.0, 2.0, 3.0], [1, 1, 1])
+    content = dict(
+        state_dict=dict(weight=torch.ones(2)),
+        message_hub=dict(log_scalars={'loss': history}),
+        array=np.arange(3, dtype=np.uint8),
+        scalar=np.float64(0.5),
+        integer=np.int64(7),
+        flag=np.bool_(True),
+        part=slice(1, 3),
+        text=np.array(['a', 'b']),
+    )
     read = CheckpointLoader.load_checkpoint(save(tmp_path, **content), map_location='cpu')
-    assert read['message_hub']['log_scalars']['loss'].mean() == 2 and read['message_hub']['log_scalars']['loss'].statistics('max') == 3
-    assert read['array'].tolist() == [0, 1, 2] and read['scalar'] == 0.5 and read['integer'] == 7 and read['part'] == slice(1, 3)
+    assert (
+        read['message_hub']['log_scalars']['loss'].mean() == 2
+        and read['message_hub']['log_scalars']['loss'].statistics('max') == 3
+    )
+    assert (
+        read['array'].tolist() == [0, 1, 2]
+        and read['scalar'] == 0.5
+        and read['integer'] == 7
+        and read['part'] == slice(1, 3)
+    )
     assert torch.equal(read['state_dict']['weight'], torch.ones(2))
     model = torch.nn.Linear(1, 2, bias=False)
     load_checkpoint(model, save(tmp_path, state_dict=dict(weight=torch.ones(2, 1))))
@@ -77,16 +94,26 @@ class Attack:
         return self.call[0], self.call[1:]
 
 
-@pytest.mark.parametrize('attack', [
-    Attack(eval, 'open("attacked", "w")'), Attack(getattr, HistoryBuffer, '__init__'), Attack(getattr, np.ndarray, 'tofile'),
-    Attack(getattr, HistoryBuffer, 'register_statistics')
-], ids=['eval', 'method', 'array', 'history'])
+@pytest.mark.parametrize(
+    'attack',
+    [
+        Attack(eval, 'open("attacked", "w")'),
+        Attack(getattr, HistoryBuffer, '__init__'),
+        Attack(getattr, np.ndarray, 'tofile'),
+        Attack(getattr, HistoryBuffer, 'register_statistics'),
+    ],
+    ids=['eval', 'method', 'array', 'history'],
+)
 def test_foreign_code_is_refused_in_one_sentence_and_not_retried(tmp_path, monkeypatch, attack):
     monkeypatch.chdir(tmp_path)
     path = save(tmp_path, state_dict={}, extra=attack)
     loads = []
     original = torch.load
-    monkeypatch.setattr(torch, 'load', lambda *args, **kwargs: loads.append(kwargs['weights_only']) or original(*args, **kwargs))
+    monkeypatch.setattr(
+        torch,
+        'load',
+        lambda *args, **kwargs: loads.append(kwargs['weights_only']) or original(*args, **kwargs),
+    )
     with pytest.raises(ValueError, match='could run foreign code') as caught:
         CheckpointLoader.load_checkpoint(path)
     assert path in str(caught.value) and '\n' not in str(caught.value)
@@ -107,7 +134,9 @@ def test_no_path_of_mmengine_leads_around_it(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     (tmp_path / 'hub' / 'checkpoints').mkdir(parents=True)
     (tmp_path / 'hub' / 'checkpoints' / 'model.pth').write_bytes(Path(path).read_bytes())
-    with pytest.raises(ValueError, match='foreign code'):  # the file is in torch's cache: nothing is fetched
+    with pytest.raises(
+        ValueError, match='foreign code'
+    ):  # the file is in torch's cache: nothing is fetched
         CheckpointLoader.load_checkpoint('https://example.invalid/model.pth')
 
 
@@ -123,8 +152,12 @@ def test_an_address_without_a_connection_is_named(monkeypatch, tmp_path):
 
     def unreachable(*args, **kwargs):
         raise urllib.error.URLError('no route to host')
+
     monkeypatch.setattr(torch.hub, 'download_url_to_file', unreachable)
-    with pytest.raises(FileNotFoundError, match=r'https://example.invalid/far.pth cannot be fetched \(no route to host\)'):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r'https://example.invalid/far.pth cannot be fetched \(no route to host\)',
+    ):
         CheckpointLoader.load_checkpoint('https://example.invalid/far.pth')
 
 
@@ -136,4 +169,7 @@ def test_an_absent_file_stays_an_absent_file(tmp_path):
 def test_applying_twice_changes_nothing():
     load_url, safe = mmengine_checkpoint.load_url, len(torch.serialization.get_safe_globals())
     compat.apply()
-    assert mmengine_checkpoint.load_url is load_url and len(torch.serialization.get_safe_globals()) == safe
+    assert (
+        mmengine_checkpoint.load_url is load_url
+        and len(torch.serialization.get_safe_globals()) == safe
+    )

@@ -1,4 +1,5 @@
 """The wheel, the requirements and the set-up script."""
+
 import re
 import shutil
 import subprocess
@@ -9,7 +10,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-COPIED = ('setup.py', 'MANIFEST.in', 'LICENSE', 'README.md', 'model-index.yml', 'requirements', 'configs', 'tools', 'projects')
+COPIED = (
+    'setup.py',
+    'MANIFEST.in',
+    'LICENSE',
+    'README.md',
+    'model-index.yml',
+    'requirements',
+    'configs',
+    'tools',
+    'projects',
+)
 
 
 @pytest.fixture(scope='module')
@@ -18,62 +29,103 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
     source = tmp_path_factory.mktemp('source')
     for name in COPIED:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns('__pycache__', '*.egg-info'))
+            shutil.copytree(
+                ROOT / name,
+                source / name,
+                ignore=shutil.ignore_patterns('__pycache__', '*.egg-info'),
+            )
         else:
             shutil.copy2(ROOT / name, source / name)
     options = ['--no-deps', '--no-build-isolation', '--no-index', '-w', str(source / 'out')]
-    finished = subprocess.run([sys.executable, '-m', 'pip', 'wheel', *options, str(source)], capture_output=True, text=True)
+    finished = subprocess.run(
+        [sys.executable, '-m', 'pip', 'wheel', *options, str(source)],
+        capture_output=True,
+        text=True,
+    )
     assert finished.returncode == 0, finished.stderr[-2000:]
     return zipfile.ZipFile(next((source / 'out').glob('*.whl')))
 
 
 def test_the_wheel_carries_every_module_config_and_tool(wheel):
     names = set(wheel.namelist())
-    modules = {path.relative_to(ROOT / 'projects').as_posix() for path in (ROOT / 'projects' / 'cmt_deeplab').rglob('*.py')}
-    carried = {f'cmt_deeplab/.mim/{path.relative_to(ROOT).as_posix()}' for folder in ('configs', 'tools')
-               for path in (ROOT / folder).rglob('*') if path.is_file() and '__pycache__' not in path.parts}
+    modules = {
+        path.relative_to(ROOT / 'projects').as_posix()
+        for path in (ROOT / 'projects' / 'cmt_deeplab').rglob('*.py')
+    }
+    carried = {
+        f'cmt_deeplab/.mim/{path.relative_to(ROOT).as_posix()}'
+        for folder in ('configs', 'tools')
+        for path in (ROOT / folder).rglob('*')
+        if path.is_file() and '__pycache__' not in path.parts
+    }
     assert len(modules) > 20 and len(carried) > 10
     assert modules | carried | {'cmt_deeplab/.mim/model-index.yml'} <= names
-    assert not [name for name in names if '__pycache__' in name or name.startswith(('configs/', 'tools/', 'tests/'))]
+    assert not [
+        name
+        for name in names
+        if '__pycache__' in name or name.startswith(('configs/', 'tools/', 'tests/'))
+    ]
     assert any(name.endswith('LICENSE') for name in names)
 
 
 def test_the_configs_of_the_wheel_resolve_their_bases(wheel, tmp_path):
     from mmengine.config import Config
+
     wheel.extractall(tmp_path)
     leaf = next((tmp_path / 'cmt_deeplab/.mim/configs/cmt_deeplab').glob('*.py'))
     assert Config.fromfile(leaf).custom_imports['imports'] == ['cmt_deeplab']
 
 
 def test_the_metadata_asks_for_no_stack_and_takes_any_torch_from_2_4(wheel):
-    metadata = wheel.read(next(name for name in wheel.namelist() if name.endswith('METADATA'))).decode()
+    metadata = wheel.read(
+        next(name for name in wheel.namelist() if name.endswith('METADATA'))
+    ).decode()
     lines = [line for line in metadata.splitlines() if line.startswith('Requires-Dist')]
     required = [line.split(':', 1)[1].strip() for line in lines if 'extra ==' not in line]
     assert 'torch>=2.4' in required  # an installed torch satisfies it
     assert not [line for line in required if re.match('mm|onedl|panopticapi|timm', line)]
     assert 'Requires-Python: >=3.10' in metadata and 'Apache-2.0' in metadata
-    extras = {line.split(':')[1].strip() for line in metadata.splitlines() if line.startswith('Provides-Extra')}
+    extras = {
+        line.split(':')[1].strip()
+        for line in metadata.splitlines()
+        if line.startswith('Provides-Extra')
+    }
     assert {'mminstall', 'timm', 'tests', 'export', 'convert'} <= extras
 
 
 def test_building_does_not_import_torch():
     source = (ROOT / 'setup.py').read_text(encoding='utf-8')
-    assert not re.search(r'^\s*(import|from) (torch|mm|cmt_deeplab|pkg_resources)', source, re.MULTILINE)
+    assert not re.search(
+        r'^\s*(import|from) (torch|mm|cmt_deeplab|pkg_resources)', source, re.MULTILINE
+    )
 
 
 @pytest.mark.parametrize('stack', ['mminstall', 'mminstall-stock'])
 def test_the_tested_versions_lie_in_the_ranges(stack):
     from packaging.requirements import Requirement
+
     constraints = 'constraints' if stack == 'mminstall' else 'constraints-stock'
 
     def read(name):
         lines = (ROOT / 'requirements' / f'{name}.txt').read_text(encoding='utf-8').splitlines()
         return [Requirement(line) for line in lines if line.strip() and not line.startswith('#')]
-    pinned = {r.name: next(iter(r.specifier)).version for r in read(constraints) if str(r.specifier).startswith('==')}
-    ranges = [r for name in ('runtime', stack, 'tests', 'no_deps') for r in read(name) if r.name != 'setuptools']
+
+    pinned = {
+        r.name: next(iter(r.specifier)).version
+        for r in read(constraints)
+        if str(r.specifier).startswith('==')
+    }
+    ranges = [
+        r
+        for name in ('runtime', stack, 'tests', 'no_deps')
+        for r in read(name)
+        if r.name != 'setuptools'
+    ]
     assert len(ranges) > 8
     for requirement in ranges:
-        assert requirement.name in pinned, f'{requirement.name} has no tested version in {constraints}.txt'
+        assert requirement.name in pinned, (
+            f'{requirement.name} has no tested version in {constraints}.txt'
+        )
         assert requirement.specifier.contains(pinned[requirement.name]), requirement
 
 
@@ -89,12 +141,20 @@ def clone(tmp_path) -> Path:
 
 def bash(folder: Path, script: str, **env) -> subprocess.CompletedProcess:
     env = {'PATH': '/usr/bin:/bin', 'HOME': str(folder), **env}
-    return subprocess.run(['bash', '-uc', f'source tools/setup_env.sh; {script}'], cwd=folder, env=env, capture_output=True, text=True)
+    return subprocess.run(
+        ['bash', '-uc', f'source tools/setup_env.sh; {script}'],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_set_up_names_what_is_wrong(clone):
     finished = bash(clone, 'setup_env fork', PYTHON='/nonexistent')
-    assert finished.returncode == 1 and 'PYTHON=/nonexistent is no Python >= 3.10' in finished.stderr
+    assert (
+        finished.returncode == 1 and 'PYTHON=/nonexistent is no Python >= 3.10' in finished.stderr
+    )
     assert 'torch' not in finished.stderr and not (clone / '.venv').exists()
     finished = bash(clone, 'setup_env other')
     assert finished.returncode == 1 and "the stack 'other' is unknown" in finished.stderr
@@ -110,7 +170,11 @@ def test_a_finished_environment_is_used_at_once_until_a_requirement_changes(clon
     venv = make_environment(clone)
     (venv / '.cmt_deeplab_stamp').write_text(bash(clone, 'setup_env_hash').stdout)
     finished = bash(clone, 'setup_env fork; echo $PYTHON')
-    assert finished.returncode == 0 and finished.stdout.strip() == str(venv / 'bin' / 'python') and not finished.stderr
+    assert (
+        finished.returncode == 0
+        and finished.stdout.strip() == str(venv / 'bin' / 'python')
+        and not finished.stderr
+    )
     with (clone / 'requirements' / 'tests.txt').open('a') as file:
         file.write('another\n')
     before = (venv / '.cmt_deeplab_stamp').read_text()
@@ -126,7 +190,8 @@ def test_what_an_interrupted_set_up_left_is_removed(clone):
     assert 'Removing the unfinished' in finished.stderr and not (venv / 'half_installed').exists()
 
 
-def test_an_installed_torch_is_recognised():
+def test_an_installed_torch_is_recognized():
     import torch
+
     finished = bash(ROOT, f'setup_env_torch_of {sys.executable}')
     assert finished.stdout.strip().split('+')[0] == torch.__version__.split('+')[0]

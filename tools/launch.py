@@ -1,4 +1,5 @@
 """torchrun without its stack trace: where a process fails, its own message stands last but for one line. Called by launch.sh."""
+
 import signal
 import sys
 

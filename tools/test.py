@@ -1,9 +1,12 @@
 """Evaluates a checkpoint: ``python tools/test.py CONFIG CHECKPOINT``, with the flags of mmdet's. Several processes: dist_test.sh."""
+
 import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))  # a clone that is not installed
+sys.path.insert(
+    0, str(Path(__file__).resolve().parents[1] / 'projects')
+)  # a clone that is not installed
 
 from cmt_deeplab.engine import runner_setup  # noqa: E402
 from cmt_deeplab.engine.distributed import leave_process_group  # noqa: E402
@@ -14,10 +17,20 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint')
     runner_setup.add_shared_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions to a pickle file, for offline evaluation')
+    parser.add_argument(
+        '--out',
+        metavar='FILE.pkl',
+        help='write the predictions to a pickle file, for offline evaluation',
+    )
     parser.add_argument('--show', action='store_true', help='show each prediction in a window')
-    parser.add_argument('--show-dir', metavar='DIR', help='write pictures of the predictions to WORK_DIR/TIMESTAMP/DIR')
-    parser.add_argument('--wait-time', type=float, default=2, help='seconds a window of --show stays')
+    parser.add_argument(
+        '--show-dir',
+        metavar='DIR',
+        help='write pictures of the predictions to WORK_DIR/TIMESTAMP/DIR',
+    )
+    parser.add_argument(
+        '--wait-time', type=float, default=2, help='seconds a window of --show stays'
+    )
     return parser.parse_args()
 
 
@@ -30,7 +43,9 @@ def main() -> None:
         cfg.load_from = args.checkpoint
         cfg.resume = False
         if args.show or args.show_dir:
-            runner_setup.draw_predictions(cfg, show=args.show, show_dir=args.show_dir, wait_time=args.wait_time)
+            runner_setup.draw_predictions(
+                cfg, show=args.show, show_dir=args.show_dir, wait_time=args.wait_time
+            )
         runner = runner_setup.build_runner(cfg)
         if args.out is not None:
             runner_setup.dump_predictions(runner, args.out)

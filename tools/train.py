@@ -1,9 +1,12 @@
 """Trains a model: ``python tools/train.py CONFIG``, with the flags of mmdet's. Several processes: dist_train.sh, slurm_train.sh."""
+
 import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))  # a clone that is not installed
+sys.path.insert(
+    0, str(Path(__file__).resolve().parents[1] / 'projects')
+)  # a clone that is not installed
 
 from cmt_deeplab.engine import runner_setup  # noqa: E402
 from cmt_deeplab.engine.distributed import leave_process_group  # noqa: E402
@@ -13,11 +16,23 @@ from cmt_deeplab.errors import report_user_errors  # noqa: E402
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Train a model')
     runner_setup.add_shared_arguments(parser)
-    parser.add_argument('--amp', action='store_true',
-                        help='mixed precision: float16 on a GPU, bfloat16 on the CPU, or what optim_wrapper.dtype in --cfg-options says')
-    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch of an optimiser step')
-    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-                        help='continue from CHECKPOINT, or without a value from the newest of the work dir')
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='mixed precision: float16 on a GPU, bfloat16 on the CPU, or what optim_wrapper.dtype in --cfg-options says',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the batch of an optimizer step',
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='continue from CHECKPOINT, or without a value from the newest of the work dir',
+    )
     return parser.parse_args()
 
 

@@ -1,4 +1,5 @@
 """What every run shares: the package, hooks, logging, processes. Nothing here depends on the model or the data."""
+
 custom_imports = dict(imports=['cmt_deeplab'], allow_failed_imports=False)
 default_scope = 'mmdet'
 runner_type = 'PanopticRunner'  # gloo where there is no GPU, exact resuming
@@ -13,12 +14,14 @@ default_hooks = dict(
     class_check=dict(type='PanopticClassCheckHook'),
     size_check=dict(type='PanopticSizeCheckHook'),
     checkpoint_check=dict(type='PanopticCheckpointCheckHook'),
-    batch_size=dict(type='PanopticBatchSizeHook'))
+    batch_size=dict(type='PanopticBatchSizeHook'),
+)
 
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))  # on GPUs; gloo without
+    dist_cfg=dict(backend='nccl'),
+)  # on GPUs; gloo without
 model_wrapper_cfg = dict(type='PanopticDistributedDataParallel')  # in distributed runs only
 
 vis_backends = [dict(type='LocalVisBackend')]

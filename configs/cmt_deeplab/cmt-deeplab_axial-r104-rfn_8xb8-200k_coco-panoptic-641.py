@@ -5,5 +5,6 @@ Hardware: 8 GPUs, 8 images each. Cost: 12.8 million images at 484.1 GMACs forwar
 Expected PQ on COCO val: not published at 641; at 1281: 55.3 (and 55.7 on test-dev), published. Not trained by us.
 The whole of Axial-R104 twice; the second backbone hears the features that the first pass has at its strides 4, 8 and 16.
 """
+
 _base_ = './cmt-deeplab_axial-r104_8xb8-200k_coco-panoptic-641.py'
 model = dict(type='CMTDeepLabRFN', feedback=dict(stage2=7, stage3=6, stage4=5))

@@ -5,5 +5,6 @@ Hardware: 8 GPUs, 8 images each. Cost: 12.8 million images at 240.2 GMACs forwar
 Expected PQ on COCO val: no figure at hand; with RFN and Axial-R104 55.3 is published. Not trained by us.
 Axial-R50 with 24 blocks in stage 4 in place of 6, inferred from the published sizes (135 M, 553 G, recalled; docs/design.md).
 """
+
 _base_ = './cmt-deeplab_axial-r50_8xb8-200k_coco-panoptic-641.py'
 model = dict(backbone=dict(num_blocks=(3, 4, 24, 3)))

@@ -3,6 +3,7 @@
     bash tools/dist_train.sh configs/cmt_deeplab/cmt-deeplab_convnext-t_8xb8-150k_coco-panoptic-641.py 8 --amp
 Hardware: 8 GPUs, 8 images each. Cost: 150k iterations of 64 images. Expected PQ: not published, not trained by us.
 """
+
 _base_ = './cmt-deeplab_r50_8xb8-150k_coco-panoptic-641.py'
 weights = 'https://dl.fbaipublicfiles.com/convnext/convnext_tiny_22k_224.pth'
 model = dict(
@@ -11,4 +12,6 @@ model = dict(
         type='TimmBackbone',
         model_name='convnext_tiny',
         drop_path_rate=0.2,
-        init_cfg=dict(type='Pretrained', checkpoint=weights)))
+        init_cfg=dict(type='Pretrained', checkpoint=weights),
+    )
+)

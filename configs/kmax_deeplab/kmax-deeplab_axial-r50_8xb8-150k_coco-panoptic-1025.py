@@ -5,6 +5,7 @@ Hardware: 8 GPUs of 80 GB, 8 images each. Cost: 9.6 million images at 267.5 GMAC
 Expected PQ on COCO val: not published at 1025; at 1281: 56.2 (deeplab2, pretrained on ImageNet-22K). Not trained by us.
 Weights: deeplab2 publishes ImageNet weights for TensorFlow only; give converted ones as model.backbone.init_cfg.
 """
+
 _base_ = './kmax-deeplab_axial-r50_8xb8-150k_coco-panoptic-641.py'
 image_size = (1025, 1025)
 train_dataloader = dict(dataset=dict(image_size=image_size))

@@ -5,12 +5,18 @@ Hardware: 8 GPUs, 8 images each. Cost: 9.6 million images at 105.1 GMACs forward
 Expected PQ on COCO val: not published at 641; at 1281: 56.2 (deeplab2, pretrained on ImageNet-22K). Not trained by us.
 Weights: deeplab2 publishes ImageNet weights for TensorFlow only; give converted ones as model.backbone.init_cfg.
 """
+
 _base_ = [
-    '../_base_/models/kmax-deeplab_axial-r50.py', '../_base_/datasets/coco_panoptic_index.py', '../_base_/schedules/adamw_150k.py',
-    '../_base_/default_runtime.py'
+    '../_base_/models/kmax-deeplab_axial-r50.py',
+    '../_base_/datasets/coco_panoptic_index.py',
+    '../_base_/schedules/adamw_150k.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(
     num_things_classes=_base_.num_things_classes,
     num_stuff_classes=_base_.num_stuff_classes,
-    data_preprocessor=dict(size=_base_.image_size))
-train_dataloader = dict(batch_size=8, num_workers=8, dataset=dict(pipeline=_base_.copy_paste_pipeline))
+    data_preprocessor=dict(size=_base_.image_size),
+)
+train_dataloader = dict(
+    batch_size=8, num_workers=8, dataset=dict(pipeline=_base_.copy_paste_pipeline)
+)

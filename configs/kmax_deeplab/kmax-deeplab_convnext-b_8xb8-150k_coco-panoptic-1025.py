@@ -4,6 +4,7 @@
 Hardware: 8 GPUs of 80 GB, 8 images each. Cost: 9.6 million images at 429.6 GMACs forward (tools/analysis_tools/get_flops.py).
 Expected PQ on COCO val: not published at 1025; at 1281: 57.2 (deeplab2 and bytedance/kmax-deeplab). Not trained by us.
 """
+
 _base_ = './kmax-deeplab_convnext-b_8xb8-150k_coco-panoptic-641.py'
 image_size = (1025, 1025)
 train_dataloader = dict(dataset=dict(image_size=image_size))

@@ -4,6 +4,7 @@
 Hardware: 8 GPUs, 8 images each. Cost: 9.6 million images at 334.7 GMACs forward (tools/analysis_tools/get_flops.py).
 Expected PQ on COCO val: not published at 641; at 1281: 57.9 (deeplab2 and bytedance/kmax-deeplab). Not trained by us.
 """
+
 _base_ = './kmax-deeplab_r50_8xb8-150k_coco-panoptic-641.py'
 weights = 'https://dl.fbaipublicfiles.com/convnext/convnext_large_22k_224.pth'
 model = dict(
@@ -12,4 +13,6 @@ model = dict(
         type='TimmBackbone',
         model_name='convnext_large',
         drop_path_rate=0.6,
-        init_cfg=dict(type='Pretrained', checkpoint=weights)))
+        init_cfg=dict(type='Pretrained', checkpoint=weights),
+    )
+)

@@ -4,6 +4,7 @@
 Hardware: 8 GPUs of 80 GB, 4 images each. Cost: 1.9 million images at 622.6 GMACs forward (tools/analysis_tools/get_flops.py).
 Expected PQ on Cityscapes val: 67.3 (deeplab2). Not trained by us.
 """
+
 _base_ = './kmax-deeplab_r50_8xb4-60k_cityscapes-panoptic-1025x2049.py'
 weights = 'https://dl.fbaipublicfiles.com/convnext/convnext_small_22k_224.pth'
 model = dict(
@@ -12,4 +13,6 @@ model = dict(
         type='TimmBackbone',
         model_name='convnext_small',
         drop_path_rate=0.4,
-        init_cfg=dict(type='Pretrained', checkpoint=weights)))
+        init_cfg=dict(type='Pretrained', checkpoint=weights),
+    )
+)

@@ -4,6 +4,7 @@
 Hardware: 8 GPUs, 8 images each. Cost: 9.6 million images at 76.8 GMACs forward (tools/analysis_tools/get_flops.py).
 Expected PQ on COCO val: not published at 641; at 1281: 55.3 (deeplab2) and 55.5 (bytedance/kmax-deeplab). Not trained by us.
 """
+
 _base_ = './kmax-deeplab_r50_8xb8-150k_coco-panoptic-641.py'
 weights = 'https://dl.fbaipublicfiles.com/convnext/convnext_tiny_22k_224.pth'
 model = dict(
@@ -12,4 +13,6 @@ model = dict(
         type='TimmBackbone',
         model_name='convnext_tiny',
         drop_path_rate=0.3,
-        init_cfg=dict(type='Pretrained', checkpoint=weights)))
+        init_cfg=dict(type='Pretrained', checkpoint=weights),
+    )
+)

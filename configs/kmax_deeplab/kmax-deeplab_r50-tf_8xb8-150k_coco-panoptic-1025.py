@@ -5,6 +5,7 @@ Hardware: 8 GPUs of 80 GB, 8 images each. Cost: 9.6 million images at 187.9 GMAC
 Expected PQ on COCO val: not published at 1025; at 1281: 53.0 (deeplab2). Not trained by us.
 Weights: as torchvision has the max pooling, this form wants converted weights of deeplab2 in model.backbone.init_cfg.
 """
+
 _base_ = './kmax-deeplab_r50-tf_8xb8-150k_coco-panoptic-641.py'
 image_size = (1025, 1025)
 train_dataloader = dict(dataset=dict(image_size=image_size))

@@ -4,16 +4,31 @@
 Hardware: 8 GPUs of 80 GB, 4 images each. Cost: 1.9 million images at 430.2 GMACs forward (tools/analysis_tools/get_flops.py).
 Expected PQ on Cityscapes val: 64.3 (deeplab2, TensorFlow form). Not trained by us.
 """
+
 _base_ = [
-    '../_base_/models/kmax-deeplab_r50.py', '../_base_/datasets/cityscapes_panoptic_index.py',
-    '../_base_/schedules/adamw_60k_cityscapes.py', '../_base_/default_runtime.py'
+    '../_base_/models/kmax-deeplab_r50.py',
+    '../_base_/datasets/cityscapes_panoptic_index.py',
+    '../_base_/schedules/adamw_60k_cityscapes.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(
     num_things_classes=_base_.num_things_classes,
     num_stuff_classes=_base_.num_stuff_classes,
     data_preprocessor=dict(size=_base_.image_size),
     backbone=dict(with_stem_output=True),
-    panoptic_head=dict(pixel_decoder=_base_.stride_2_pixel_decoder, transformer_decoder=dict(num_centres=_base_.num_centres)),
-    criterion=dict(losses=[*_base_.model.criterion.losses[:2], _base_.discrimination, *_base_.model.criterion.losses[3:]]),
-    postprocess=_base_.mask_wise_merge)
-train_dataloader = dict(batch_size=4, num_workers=8, dataset=dict(pipeline=_base_.copy_paste_pipeline))
+    panoptic_head=dict(
+        pixel_decoder=_base_.stride_2_pixel_decoder,
+        transformer_decoder=dict(num_centers=_base_.num_centers),
+    ),
+    criterion=dict(
+        losses=[
+            *_base_.model.criterion.losses[:2],
+            _base_.discrimination,
+            *_base_.model.criterion.losses[3:],
+        ]
+    ),
+    postprocess=_base_.mask_wise_merge,
+)
+train_dataloader = dict(
+    batch_size=4, num_workers=8, dataset=dict(pipeline=_base_.copy_paste_pipeline)
+)

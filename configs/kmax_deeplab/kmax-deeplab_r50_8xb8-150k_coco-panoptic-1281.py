@@ -4,6 +4,7 @@
 Hardware: 8 GPUs of 80 GB, 8 images each. Cost: 9.6 million images at 292.0 GMACs forward (tools/analysis_tools/get_flops.py).
 Expected PQ on COCO val: 53.0 (deeplab2) and 53.3 (bytedance/kmax-deeplab). Not trained by us.
 """
+
 _base_ = './kmax-deeplab_r50_8xb8-150k_coco-panoptic-641.py'
 image_size = (1281, 1281)
 train_dataloader = dict(dataset=dict(image_size=image_size))

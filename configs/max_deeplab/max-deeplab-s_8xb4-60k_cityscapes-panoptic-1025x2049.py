@@ -4,14 +4,20 @@
 Hardware: 8 GPUs of 80 GB, 4 images each. Cost: 1.9 million images at 665.7 GMACs forward (tools/analysis_tools/get_flops.py).
 Expected PQ on Cityscapes val: not published. Not trained by us.
 """
+
 _base_ = [
-    '../_base_/models/max-deeplab_s.py', '../_base_/datasets/cityscapes_panoptic_index.py',
-    '../_base_/schedules/adamw_60k_cityscapes.py', '../_base_/default_runtime.py'
+    '../_base_/models/max-deeplab_s.py',
+    '../_base_/datasets/cityscapes_panoptic_index.py',
+    '../_base_/schedules/adamw_60k_cityscapes.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(
     num_things_classes=_base_.num_things_classes,
     num_stuff_classes=_base_.num_stuff_classes,
     data_preprocessor=dict(size=_base_.image_size),
-    panoptic_head=dict(transformer_decoder=dict(num_centres=_base_.num_centres)),
-    postprocess=dict(thing_area=256, stuff_area=2048, area_reference=(1025, 2049)))
-train_dataloader = dict(batch_size=4, num_workers=8, dataset=dict(pipeline=_base_.copy_paste_pipeline))
+    panoptic_head=dict(transformer_decoder=dict(num_centers=_base_.num_centers)),
+    postprocess=dict(thing_area=256, stuff_area=2048, area_reference=(1025, 2049)),
+)
+train_dataloader = dict(
+    batch_size=4, num_workers=8, dataset=dict(pipeline=_base_.copy_paste_pipeline)
+)

@@ -4,6 +4,7 @@
 Hardware: 8 GPUs of 80 GB, 8 images each. Cost: 6.4 million images at 325.8 GMACs forward (tools/analysis_tools/get_flops.py).
 Expected PQ on COCO val: 47.9 (deeplab2; 48.7 after 200k, 49.0 after 400k iterations). Not trained by us.
 """
+
 _base_ = './max-deeplab-s_8xb8-100k_coco-panoptic-641.py'
 image_size = (1025, 1025)
 train_dataloader = dict(dataset=dict(image_size=image_size))

@@ -2,9 +2,12 @@
 
 Configs do so with ``custom_imports=['cmt_deeplab']``, once, in ``configs/_base_/default_runtime.py``.
 """
+
 if __name__ != 'cmt_deeplab':  # under a second name every class would be registered twice
-    raise ImportError(f"Import this package as 'cmt_deeplab', not as '{__name__}': install it with `pip install -e .` or put projects/ on "
-                      'PYTHONPATH.')
+    raise ImportError(
+        f"Import this package as 'cmt_deeplab', not as '{__name__}': install it with `pip install -e .` or put projects/ on "
+        'PYTHONPATH.'
+    )
 
 from . import compat  # isort: skip  # first: without compiled ops mmdet can only be imported after it
 

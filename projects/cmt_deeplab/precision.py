@@ -1,4 +1,5 @@
 """The one rule of numeric precision: softmax, logarithms, norms of vectors and long sums are computed in fp32 or better."""
+
 import torch
 from torch import Tensor
 

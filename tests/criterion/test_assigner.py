@@ -1,11 +1,11 @@
 """The assigner against brute force over all matchings."""
+
 import itertools
 from dataclasses import replace
 
+import criterion_slow_reference as slow
 import pytest
 import torch
-
-import criterion_slow_reference as slow
 from cmt_deeplab.criterion import PanopticHungarianAssigner
 from cmt_deeplab.structures import PanopticTarget
 
@@ -14,8 +14,13 @@ def best_total(similarity):
     if similarity.shape[0] < similarity.shape[1]:
         similarity = similarity.t()
     slots, segments = similarity.shape
-    return max((sum(float(similarity[n, k]) for k, n in enumerate(chosen)) for chosen in itertools.permutations(range(slots), segments)),
-               default=0.0)
+    return max(
+        (
+            sum(float(similarity[n, k]) for k, n in enumerate(chosen))
+            for chosen in itertools.permutations(range(slots), segments)
+        ),
+        default=0.0,
+    )
 
 
 @pytest.mark.parametrize('num_slots, numbers', [(6, (4, 2)), (4, (6, 1)), (5, (5, 0)), (1, (3, 3))])
@@ -24,62 +29,94 @@ def test_brute_force(num_slots, numbers):
     targets = [slow.make_target(number, seed=i, padding=i == 1) for i, number in enumerate(numbers)]
     match = PanopticHungarianAssigner()(prediction, targets)
     for i, target in enumerate(targets):
-        similarity = slow.similarity(prediction.mask_logits[i].detach(), prediction.class_logits[i].detach(), target)
+        similarity = slow.similarity(
+            prediction.mask_logits[i].detach(), prediction.class_logits[i].detach(), target
+        )
         slots, segments = match.slots[i], match.segments[i]
         assert len(slots) == len(segments) == min(num_slots, numbers[i])
         assert len(slots.unique()) == len(slots) and len(segments.unique()) == len(segments)
-        assert float(similarity[slots, segments].sum()) == pytest.approx(best_total(similarity), abs=1e-6)
+        assert float(similarity[slots, segments].sum()) == pytest.approx(
+            best_total(similarity), abs=1e-6
+        )
 
 
 def test_similarity_of_every_pair():
     from cmt_deeplab.criterion.segment_planes import SegmentPlanes
+
     prediction = slow.make_prediction()
     targets = [slow.make_target(7), slow.make_target(3, padding=True)]
     classes, dices = PanopticHungarianAssigner().similarity(prediction, SegmentPlanes.of(targets))
     for i, target in enumerate(targets):
         expected = slow.similarity(prediction.mask_logits[i], prediction.class_logits[i], target)
-        torch.testing.assert_close((classes * dices)[i, :, :len(target.labels)].double(), expected, rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(
+            (classes * dices)[i, :, : len(target.labels)].double(), expected, rtol=1e-5, atol=1e-7
+        )
 
 
-def test_permuting_the_centres_permutes_the_match():
+def test_permuting_the_centers_permutes_the_match():
     prediction = slow.make_prediction(num_slots=8)
     targets = [slow.make_target(5), slow.make_target(8, seed=1)]
     order = torch.randperm(8)
-    permuted = replace(prediction, mask_logits=prediction.mask_logits[:, order], class_logits=prediction.class_logits[:, order])
-    match, other = PanopticHungarianAssigner()(prediction, targets), PanopticHungarianAssigner()(permuted, targets)
+    permuted = replace(
+        prediction,
+        mask_logits=prediction.mask_logits[:, order],
+        class_logits=prediction.class_logits[:, order],
+    )
+    match, other = (
+        PanopticHungarianAssigner()(prediction, targets),
+        PanopticHungarianAssigner()(permuted, targets),
+    )
     for i in range(2):
-        assert torch.equal(match.segments[i], other.segments[i]) and torch.equal(match.slots[i], order[other.slots[i]])
+        assert torch.equal(match.segments[i], other.segments[i]) and torch.equal(
+            match.slots[i], order[other.slots[i]]
+        )
 
 
 def test_a_segment_without_pixels_is_not_matched():
     index = torch.zeros(17, 17, dtype=torch.int16)
     index[1, 1] = 1
     index[4, 4] = 2
-    match = PanopticHungarianAssigner()(slow.make_prediction(batch=1), [PanopticTarget(index=index, labels=torch.tensor([0, 1, 2]))])
+    match = PanopticHungarianAssigner()(
+        slow.make_prediction(batch=1), [PanopticTarget(index=index, labels=torch.tensor([0, 1, 2]))]
+    )
     assert match.segments[0].tolist() == [0, 2]
 
 
-@pytest.mark.parametrize('name, term', [('mask_logits', 'Dice of the masks'), ('class_logits', 'class probability')])
+@pytest.mark.parametrize(
+    'name, term', [('mask_logits', 'Dice of the masks'), ('class_logits', 'class probability')]
+)
 def test_a_similarity_that_is_not_finite_is_named(name, term):
     prediction = slow.make_prediction()
     bad = getattr(prediction, name).detach().clone()
     bad[1, 0] = float('nan')
     with pytest.raises(ValueError, match=f'Image 1 of the batch: the {term}.*not finite'):
-        PanopticHungarianAssigner()(replace(prediction, **{name: bad}), [slow.make_target(2), slow.make_target(3)])
+        PanopticHungarianAssigner()(
+            replace(prediction, **{name: bad}), [slow.make_target(2), slow.make_target(3)]
+        )
 
 
 def test_labels_and_planes_that_disagree_are_named():
     good = slow.make_target(3)
     with pytest.raises(ValueError, match='Image 1 .* is no class of the prediction'):
-        PanopticHungarianAssigner()(slow.make_prediction(), [good, PanopticTarget(good.index, torch.tensor([0, 6, 1]))])
+        PanopticHungarianAssigner()(
+            slow.make_prediction(), [good, PanopticTarget(good.index, torch.tensor([0, 6, 1]))]
+        )
     with pytest.raises(ValueError, match='Image 0 .* beyond its 2 labels'):
-        PanopticHungarianAssigner()(slow.make_prediction(), [PanopticTarget(good.index, torch.tensor([0, 1])), good])
+        PanopticHungarianAssigner()(
+            slow.make_prediction(), [PanopticTarget(good.index, torch.tensor([0, 1])), good]
+        )
 
 
 def test_bf16_logits_are_matched_in_fp32_under_autocast():
     prediction = slow.make_prediction(num_slots=6)
-    half = replace(prediction, mask_logits=prediction.mask_logits.bfloat16(), class_logits=prediction.class_logits.bfloat16())
-    same = replace(half, mask_logits=half.mask_logits.float(), class_logits=half.class_logits.float())
+    half = replace(
+        prediction,
+        mask_logits=prediction.mask_logits.bfloat16(),
+        class_logits=prediction.class_logits.bfloat16(),
+    )
+    same = replace(
+        half, mask_logits=half.mask_logits.float(), class_logits=half.class_logits.float()
+    )
     targets = [slow.make_target(4), slow.make_target(6, seed=1)]
     expected = PanopticHungarianAssigner()(same, targets)
     with torch.autocast('cpu', dtype=torch.bfloat16):

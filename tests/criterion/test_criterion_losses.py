@@ -1,22 +1,37 @@
 """Each loss, value and gradient, against the slow reference."""
-import pytest
-import torch
 
 import criterion_slow_reference as slow
-from cmt_deeplab.criterion import (PanopticHungarianAssigner, PanopticInstanceDiscriminationLoss, PanopticMaskDiscriminationLoss,
-                                   PanopticMaskIDLoss, PanopticPQLoss, PanopticReferencePointLoss, PanopticSemanticLoss)
+import pytest
+import torch
+from cmt_deeplab.criterion import (
+    PanopticHungarianAssigner,
+    PanopticInstanceDiscriminationLoss,
+    PanopticMaskDiscriminationLoss,
+    PanopticMaskIDLoss,
+    PanopticPQLoss,
+    PanopticReferencePointLoss,
+    PanopticSemanticLoss,
+)
 from cmt_deeplab.criterion.pixel_sampling import sample_pixels
 from cmt_deeplab.criterion.segment_planes import SegmentPlanes
 from cmt_deeplab.structures import MatchResult, PanopticTarget
 
 # Segments of the two images; size of plane and prediction. Five slots: 7 and 9 segments are more than there are.
-CASES = [((3, 1), (17, 17), (9, 9)), ((0, 4), (17, 17), (9, 9)), ((7, 2), (16, 16), (8, 8)), ((9, 9), (17, 17), (17, 17)),
-         ((5, 3), (17, 33), (5, 9)), ((0, 0), (16, 16), (4, 4))]
+CASES = [
+    ((3, 1), (17, 17), (9, 9)),
+    ((0, 4), (17, 17), (9, 9)),
+    ((7, 2), (16, 16), (8, 8)),
+    ((9, 9), (17, 17), (17, 17)),
+    ((5, 3), (17, 33), (5, 9)),
+    ((0, 0), (16, 16), (4, 4)),
+]
 
 
 def setup(case, **kwargs):
     numbers, plane, size = case
-    targets = [slow.make_target(number, plane, seed=i, padding=i == 1) for i, number in enumerate(numbers)]
+    targets = [
+        slow.make_target(number, plane, seed=i, padding=i == 1) for i, number in enumerate(numbers)
+    ]
     prediction = slow.make_prediction(size=size, **kwargs)
     return prediction, targets, PanopticHungarianAssigner()(prediction, targets)
 
@@ -27,7 +42,9 @@ def assert_same(prediction_tensors, fast, expected, atol=1e-5):
     theirs = torch.autograd.grad(expected, prediction_tensors, allow_unused=True)
     for tensor, a, b in zip(prediction_tensors, ours, theirs):
         zero = torch.zeros_like(tensor)
-        torch.testing.assert_close(zero if a is None else a, zero if b is None else b, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(
+            zero if a is None else a, zero if b is None else b, rtol=1e-4, atol=1e-6
+        )
 
 
 def batch_mean(values):
@@ -38,9 +55,19 @@ def batch_mean(values):
 @pytest.mark.parametrize('case', CASES)
 def test_pq(case, unmatched_weight):
     prediction, targets, match = setup(case)
-    terms = PanopticPQLoss(loss_weight=3.0, unmatched_weight=unmatched_weight)(prediction, targets, match)
-    expected = [slow.pq_loss(prediction.mask_logits[i], prediction.class_logits[i], t, slow.pairs_of(match, i, t, case[2]),
-                             unmatched_weight) for i, t in enumerate(targets)]
+    terms = PanopticPQLoss(loss_weight=3.0, unmatched_weight=unmatched_weight)(
+        prediction, targets, match
+    )
+    expected = [
+        slow.pq_loss(
+            prediction.mask_logits[i],
+            prediction.class_logits[i],
+            t,
+            slow.pairs_of(match, i, t, case[2]),
+            unmatched_weight,
+        )
+        for i, t in enumerate(targets)
+    ]
     tensors = [prediction.mask_logits, prediction.class_logits]
     assert_same(tensors, terms['loss_pq_mask'], 3 * batch_mean(e[0] for e in expected))
     assert_same(tensors, terms['loss_pq_class'], 3 * batch_mean(e[1] for e in expected))
@@ -50,7 +77,10 @@ def test_pq(case, unmatched_weight):
 def test_mask_id(case):
     prediction, targets, match = setup(case)
     fast = PanopticMaskIDLoss(loss_weight=0.3)(prediction, targets, match)['loss_mask_id']
-    expected = [slow.mask_id_loss(prediction.mask_logits[i], t, slow.pairs_of(match, i, t, case[2])) for i, t in enumerate(targets)]
+    expected = [
+        slow.mask_id_loss(prediction.mask_logits[i], t, slow.pairs_of(match, i, t, case[2]))
+        for i, t in enumerate(targets)
+    ]
     assert_same([prediction.mask_logits], fast, 0.3 * batch_mean(expected))
 
 
@@ -66,10 +96,17 @@ def test_instance_discrimination_on_all_pixels(case):
 def test_instance_discrimination_on_sampled_pixels(number):
     prediction, targets, _ = setup(((4, 2), (33, 33), (17, 17)))
     generators = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
-    fast = PanopticInstanceDiscriminationLoss(num_samples=number)(prediction, targets, generator=generators)['loss_instance']
+    fast = PanopticInstanceDiscriminationLoss(num_samples=number)(
+        prediction, targets, generator=generators
+    )['loss_instance']
     stage = SegmentPlanes.of(targets).at((17, 17))
-    position, valid = sample_pixels(stage, number, 1.5, [torch.Generator().manual_seed(seed) for seed in (3, 4)])
-    expected = [slow.instance_loss(prediction.pixel_features[i], t, chosen=position[i][valid[i]]) for i, t in enumerate(targets)]
+    position, valid = sample_pixels(
+        stage, number, 1.5, [torch.Generator().manual_seed(seed) for seed in (3, 4)]
+    )
+    expected = [
+        slow.instance_loss(prediction.pixel_features[i], t, chosen=position[i][valid[i]])
+        for i, t in enumerate(targets)
+    ]
     assert_same([prediction.pixel_features], fast, batch_mean(expected))
 
 
@@ -77,8 +114,13 @@ def test_instance_discrimination_on_sampled_pixels(number):
 @pytest.mark.parametrize('case', CASES)
 def test_mask_discrimination(case, num_things_classes):
     prediction, targets, _ = setup(case)
-    fast = PanopticMaskDiscriminationLoss(num_things_classes=num_things_classes)(prediction, targets)['loss_mask_discrimination']
-    expected = [slow.mask_discrimination_loss(prediction.pixel_features[i], t, num_things_classes) for i, t in enumerate(targets)]
+    fast = PanopticMaskDiscriminationLoss(num_things_classes=num_things_classes)(
+        prediction, targets
+    )['loss_mask_discrimination']
+    expected = [
+        slow.mask_discrimination_loss(prediction.pixel_features[i], t, num_things_classes)
+        for i, t in enumerate(targets)
+    ]
     assert_same([prediction.pixel_features], fast, batch_mean(expected))
 
 
@@ -86,7 +128,9 @@ def test_mask_discrimination(case, num_things_classes):
 @pytest.mark.parametrize('case', CASES)
 def test_semantic(case, void_first):
     _, targets, _ = setup(case)
-    logits = torch.randn(2, 7, *case[2], generator=torch.Generator().manual_seed(5)).requires_grad_()
+    logits = torch.randn(
+        2, 7, *case[2], generator=torch.Generator().manual_seed(5)
+    ).requires_grad_()
     fast = PanopticSemanticLoss(void_first=void_first)(logits, targets)['loss_semantic']
     expected = [slow.semantic_loss(logits[i], t, void_first) for i, t in enumerate(targets)]
     assert_same([logits], fast, batch_mean(expected))
@@ -95,9 +139,16 @@ def test_semantic(case, void_first):
 def test_semantic_on_sampled_pixels():
     _, targets, _ = setup(CASES[0])
     logits = torch.randn(2, 7, 17, 17, generator=torch.Generator().manual_seed(5)).requires_grad_()
-    fast = PanopticSemanticLoss(num_samples=30)(logits, targets, generator=torch.Generator().manual_seed(1))['loss_semantic']
-    position, valid = sample_pixels(SegmentPlanes.of(targets).at((17, 17)), 30, 2.0, torch.Generator().manual_seed(1))
-    expected = [slow.semantic_loss(logits[i], t, chosen=position[i][valid[i]]) for i, t in enumerate(targets)]
+    fast = PanopticSemanticLoss(num_samples=30)(
+        logits, targets, generator=torch.Generator().manual_seed(1)
+    )['loss_semantic']
+    position, valid = sample_pixels(
+        SegmentPlanes.of(targets).at((17, 17)), 30, 2.0, torch.Generator().manual_seed(1)
+    )
+    expected = [
+        slow.semantic_loss(logits[i], t, chosen=position[i][valid[i]])
+        for i, t in enumerate(targets)
+    ]
     assert_same([logits], fast, batch_mean(expected))
 
 
@@ -105,8 +156,12 @@ def test_semantic_on_sampled_pixels():
 def test_reference_points(case):
     prediction, targets, match = setup(case)
     fast = PanopticReferencePointLoss(loss_weight=2.0)(prediction, targets, match)['loss_reference']
-    expected = [slow.reference_point_loss(prediction.reference_points[i], t, slow.pairs_of(match, i, t, case[2]))
-                for i, t in enumerate(targets)]
+    expected = [
+        slow.reference_point_loss(
+            prediction.reference_points[i], t, slow.pairs_of(match, i, t, case[2])
+        )
+        for i, t in enumerate(targets)
+    ]
     assert_same([prediction.reference_points], fast, 2 * batch_mean(expected))
 
 
@@ -122,16 +177,34 @@ def test_a_matched_segment_without_pixels_at_the_stride_leaves_its_slot_unmatche
         torch.testing.assert_close(loss(prediction, [target], both), loss(prediction, [alone], one))
 
 
-@pytest.mark.parametrize('loss', [PanopticPQLoss(), PanopticPQLoss(unmatched_weight='void_share'), PanopticMaskIDLoss(),
-                                  PanopticInstanceDiscriminationLoss(num_samples=40), PanopticMaskDiscriminationLoss(),
-                                  PanopticReferencePointLoss()], ids=lambda loss: type(loss).__name__)
+@pytest.mark.parametrize(
+    'loss',
+    [
+        PanopticPQLoss(),
+        PanopticPQLoss(unmatched_weight='void_share'),
+        PanopticMaskIDLoss(),
+        PanopticInstanceDiscriminationLoss(num_samples=40),
+        PanopticMaskDiscriminationLoss(),
+        PanopticReferencePointLoss(),
+    ],
+    ids=lambda loss: type(loss).__name__,
+)
 def test_a_batch_is_the_mean_of_its_images(loss):
     prediction, targets, match = setup(((7, 2), (17, 17), (9, 9)))
     whole = loss(prediction, targets, match, [torch.Generator().manual_seed(i) for i in range(2)])
-    parts = [loss(slow.one_image(prediction, i), targets[i:i + 1], MatchResult(match.slots[i:i + 1], match.segments[i:i + 1]),
-                  torch.Generator().manual_seed(i)) for i in range(2)]
+    parts = [
+        loss(
+            slow.one_image(prediction, i),
+            targets[i : i + 1],
+            MatchResult(match.slots[i : i + 1], match.segments[i : i + 1]),
+            torch.Generator().manual_seed(i),
+        )
+        for i in range(2)
+    ]
     for name, value in whole.items():
-        torch.testing.assert_close(value, (parts[0][name] + parts[1][name]) / 2, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            value, (parts[0][name] + parts[1][name]) / 2, rtol=1e-5, atol=1e-6
+        )
 
 
 def test_wrong_use_is_named():
@@ -143,8 +216,11 @@ def test_wrong_use_is_named():
     with pytest.raises(ValueError, match='unmatched_weight'):
         PanopticPQLoss(unmatched_weight='two')
     with pytest.raises(ValueError, match='2 generators were given for a batch of 1'):
-        PanopticInstanceDiscriminationLoss(num_samples=3)(slow.one_image(prediction, 0), targets[:1],
-                                                          generator=[torch.Generator(), torch.Generator()])
+        PanopticInstanceDiscriminationLoss(num_samples=3)(
+            slow.one_image(prediction, 0),
+            targets[:1],
+            generator=[torch.Generator(), torch.Generator()],
+        )
 
 
 @pytest.mark.parametrize('unmatched_weight', ['one', 'void_share'])
@@ -158,8 +234,16 @@ def test_pq_weights_are_floored_so_that_no_slot_leaves_the_mean(unmatched_weight
         prediction.mask_logits[0, 0] = -60
         prediction.class_logits[0, 0, 1] = -60
     match = MatchResult(slots=[torch.tensor([0, 2])], segments=[torch.tensor([0, 1])])
-    terms = PanopticPQLoss(loss_weight=1.0, unmatched_weight=unmatched_weight)(prediction, [target], match)
-    expected = slow.pq_loss(prediction.mask_logits[0], prediction.class_logits[0], target, [(0, 0), (2, 1)], unmatched_weight)
+    terms = PanopticPQLoss(loss_weight=1.0, unmatched_weight=unmatched_weight)(
+        prediction, [target], match
+    )
+    expected = slow.pq_loss(
+        prediction.mask_logits[0],
+        prediction.class_logits[0],
+        target,
+        [(0, 0), (2, 1)],
+        unmatched_weight,
+    )
     tensors = [prediction.mask_logits, prediction.class_logits]
     assert_same(tensors, terms['loss_pq_mask'], expected[0], atol=1e-8)
     assert_same(tensors, terms['loss_pq_class'], expected[1], atol=1e-8)
@@ -173,5 +257,7 @@ def test_pq_class_term_averages_over_the_slots_whose_term_is_not_zero():
         prediction.class_logits[0, 3, -1] = 200  # -log p(void) is exactly 0
     match = MatchResult(slots=[torch.tensor([0, 2])], segments=[torch.tensor([0, 1])])
     fast = PanopticPQLoss(loss_weight=1.0)(prediction, [target], match)['loss_pq_class']
-    expected = slow.pq_loss(prediction.mask_logits[0], prediction.class_logits[0], target, [(0, 0), (2, 1)], 'one')[1]
+    expected = slow.pq_loss(
+        prediction.mask_logits[0], prediction.class_logits[0], target, [(0, 0), (2, 1)], 'one'
+    )[1]
     assert_same([prediction.class_logits], fast, expected)

@@ -1,4 +1,5 @@
 """The adapter against mmdet's own loading, on the same files."""
+
 import numpy as np
 import pytest
 import torch
@@ -6,18 +7,35 @@ from mmdet.registry import DATASETS, TRANSFORMS
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
 
-OURS = [dict(type='LoadImageFromFile'), dict(type='LoadPanopticIndexMap'), dict(type='IndexMapToMasks')]
+OURS = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadPanopticIndexMap'),
+    dict(type='IndexMapToMasks'),
+]
 MMDET = [dict(type='LoadImageFromFile'), dict(type='LoadPanopticAnnotations')]
 
 
 def build(pipeline, root, split='train', type_='PanopticIndexDataset', **kwargs):
-    return DATASETS.build(dict(type=type_, data_root=str(root), ann_file=f'annotations/panoptic_{split}2017.json', pipeline=pipeline,
-                               data_prefix=dict(img=f'{split}2017/', seg=f'annotations/panoptic_{split}2017/'), **kwargs))
+    return DATASETS.build(
+        dict(
+            type=type_,
+            data_root=str(root),
+            ann_file=f'annotations/panoptic_{split}2017.json',
+            pipeline=pipeline,
+            data_prefix=dict(img=f'{split}2017/', seg=f'annotations/panoptic_{split}2017/'),
+            **kwargs,
+        )
+    )
 
 
 def assert_same(ours, theirs):
-    assert isinstance(ours['gt_masks'], BitmapMasks) and isinstance(ours['gt_bboxes'], HorizontalBoxes)
-    assert ours['gt_masks'].masks.dtype == theirs['gt_masks'].masks.dtype or len(theirs['gt_masks']) == 0
+    assert isinstance(ours['gt_masks'], BitmapMasks) and isinstance(
+        ours['gt_bboxes'], HorizontalBoxes
+    )
+    assert (
+        ours['gt_masks'].masks.dtype == theirs['gt_masks'].masks.dtype
+        or len(theirs['gt_masks']) == 0
+    )
     assert ours['gt_masks'].masks.shape == theirs['gt_masks'].masks.shape
     assert (ours['gt_masks'].masks == theirs['gt_masks'].masks).all()
     for key in ('gt_bboxes_labels', 'gt_ignore_flags', 'gt_seg_map'):
@@ -40,20 +58,33 @@ def test_as_mmdet_on_real_images(real_data):
     ours = build(OURS, real_data / 'coco', indices=40)
     theirs = build(MMDET, real_data / 'coco', type_='CocoPanopticDataset', indices=40)
     off = torch.cat([assert_same(ours[i], theirs[i]) for i in range(len(ours))])
-    assert (off == 0).float().mean() > 0.95 and off.max() <= 1  # the file's boxes are not always tight
+    assert (
+        off == 0
+    ).float().mean() > 0.95 and off.max() <= 1  # the file's boxes are not always tight
 
 
 def test_packs_for_mmdet_after_geometry(shapes_root):
-    pipeline = [*OURS[:2], dict(type='PanopticLargeScaleJitter', crop_size=(65, 65)), dict(type='PanopticRandomFlip'), OURS[2],
-                dict(type='PackDetInputs')]
+    pipeline = [
+        *OURS[:2],
+        dict(type='PanopticLargeScaleJitter', crop_size=(65, 65)),
+        dict(type='PanopticRandomFlip'),
+        OURS[2],
+        dict(type='PackDetInputs'),
+    ]
     np.random.seed(0)
     for i, packed in enumerate(map(build(pipeline, shapes_root).__getitem__, range(12))):
         sample = packed['data_samples']
         h, w = sample.img_shape
         masks = sample.gt_instances.masks.masks
-        assert masks.shape == (len(sample.gt_instances.labels), h, w) and sample.gt_sem_seg.sem_seg.shape == (1, h, w)
+        assert masks.shape == (
+            len(sample.gt_instances.labels),
+            h,
+            w,
+        ) and sample.gt_sem_seg.sem_seg.shape == (1, h, w)
         semantic = sample.gt_sem_seg.sem_seg[0].numpy()
-        for mask, label, box in zip(masks, sample.gt_instances.labels, sample.gt_instances.bboxes.tensor):
+        for mask, label, box in zip(
+            masks, sample.gt_instances.labels, sample.gt_instances.bboxes.tensor
+        ):
             assert mask.any() and (semantic[mask > 0] == int(label)).all()
             rows, columns = np.nonzero(mask)
             assert box.tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
@@ -62,8 +93,14 @@ def test_packs_for_mmdet_after_geometry(shapes_root):
 def test_without_things_and_errors():
     adapter = TRANSFORMS.build(dict(type='IndexMapToMasks'))
     stuff = dict(label=255, is_thing=False, is_crowd=False, id=1, category_id=1)
-    out = adapter(dict(gt_index_map=np.zeros((4, 6), np.int16), gt_segments_info=[{**stuff, 'label': 9}]))
-    assert len(out['gt_masks']) == 0 and out['gt_bboxes'].tensor.shape == (0, 4) and (out['gt_seg_map'] == 9).all()
+    out = adapter(
+        dict(gt_index_map=np.zeros((4, 6), np.int16), gt_segments_info=[{**stuff, 'label': 9}])
+    )
+    assert (
+        len(out['gt_masks']) == 0
+        and out['gt_bboxes'].tensor.shape == (0, 4)
+        and (out['gt_seg_map'] == 9).all()
+    )
     with pytest.raises(ValueError, match='set ignore_index'):
         adapter(dict(gt_index_map=np.zeros((4, 6), np.int16), gt_segments_info=[stuff]))
     with pytest.raises(ValueError, match='put LoadPanopticIndexMap before it'):

@@ -1,4 +1,5 @@
 """The data sets: what they yield, and one sentence for everything that can be wrong with the files."""
+
 import json
 import shutil
 from pathlib import Path
@@ -17,8 +18,13 @@ TRAIN = [*LOAD, dict(type='PackPanopticInputs')]
 
 
 def build(root, pipeline=TRAIN, split='train', type='ShapesPanopticDataset', **kwargs):
-    config = dict(type=type, data_root=str(root), ann_file=f'annotations/panoptic_{split}2017.json', pipeline=pipeline,
-                  data_prefix=dict(img=f'{split}2017/', seg=f'annotations/panoptic_{split}2017/'))
+    config = dict(
+        type=type,
+        data_root=str(root),
+        ann_file=f'annotations/panoptic_{split}2017.json',
+        pipeline=pipeline,
+        data_prefix=dict(img=f'{split}2017/', seg=f'annotations/panoptic_{split}2017/'),
+    )
     return DATASETS.build({**config, **kwargs})
 
 
@@ -57,22 +63,35 @@ def test_what_it_yields(shapes_root):
         sample, segments = dataset[i]['data_samples'], content['annotations'][i]['segments_info']
         kept = [s for s in segments if not s['iscrowd']]
         assert sample.gt_segments.ids.tolist() == [s['id'] for s in kept]
-        assert [dataset.metainfo['classes'][k] for k in sample.gt_segments.labels] == [names[s['category_id']] for s in kept]
-        areas = np.bincount(sample.gt_panoptic_seg.index_map.numpy().ravel() + 1, minlength=len(kept) + 1)
+        assert [dataset.metainfo['classes'][k] for k in sample.gt_segments.labels] == [
+            names[s['category_id']] for s in kept
+        ]
+        areas = np.bincount(
+            sample.gt_panoptic_seg.index_map.numpy().ravel() + 1, minlength=len(kept) + 1
+        )
         assert areas[1:].tolist() == [s['area'] for s in kept]
 
 
 def test_config_builds_and_loads_in_a_worker(shapes_root):
     config = Config.fromfile(str(REPOSITORY / 'configs/_base_/datasets/shapes_panoptic.py'))
     for part in ('train', 'val', 'test'):
-        dataset = DATASETS.build({**config[f'{part}_dataloader'].dataset, 'data_root': str(shapes_root)})
+        dataset = DATASETS.build(
+            {**config[f'{part}_dataloader'].dataset, 'data_root': str(shapes_root)}
+        )
         assert len(dataset.metainfo['thing_classes']) == config.num_things_classes
         assert len(dataset.metainfo['stuff_classes']) == config.num_stuff_classes
-        loader = DataLoader(dataset, batch_size=2, num_workers=1 if part == 'train' else 0, collate_fn=lambda batch: batch)
+        loader = DataLoader(
+            dataset,
+            batch_size=2,
+            num_workers=1 if part == 'train' else 0,
+            collate_fn=lambda batch: batch,
+        )
         for packed in next(iter(loader)):
             index, image = packed['data_samples'].gt_panoptic_seg.index_map, packed['inputs']
             if part == 'train':
-                assert index.shape[1:] == image.shape[1:] and max(image.shape[1:]) <= max(config.image_size)
+                assert index.shape[1:] == image.shape[1:] and max(image.shape[1:]) <= max(
+                    config.image_size
+                )
             else:
                 assert index.shape == (1, 96, 96) and image.shape == (3, *config.image_size)
 
@@ -81,19 +100,33 @@ def test_coco_config_on_real_images(real_data):
     config = Config.fromfile(str(REPOSITORY / 'configs/_base_/datasets/coco_panoptic_index.py'))
     np.random.seed(0)
     for pipeline in (config.train_pipeline, config.copy_paste_pipeline):
-        dataset = DATASETS.build({**config.train_dataloader.dataset, 'data_root': str(real_data / 'coco'), 'pipeline': pipeline})
+        dataset = DATASETS.build(
+            {
+                **config.train_dataloader.dataset,
+                'data_root': str(real_data / 'coco'),
+                'pipeline': pipeline,
+            }
+        )
         assert len(dataset) == 100
         for i in range(0, 100, 10):
             packed = dataset[i]
-            index, labels = packed['data_samples'].gt_panoptic_seg.index_map, packed['data_samples'].gt_segments.labels
+            index, labels = (
+                packed['data_samples'].gt_panoptic_seg.index_map,
+                packed['data_samples'].gt_segments.labels,
+            )
             assert index.shape[1:] == packed['inputs'].shape[1:] and max(index.shape) <= 641
             assert sorted(set(index.unique().tolist()) - {-1}) == list(range(len(labels)))
             stuff = labels[labels >= 80]
             assert len(stuff.unique()) == len(stuff)
-    dataset = DATASETS.build({**config.val_dataloader.dataset, 'data_root': str(real_data / 'coco')})
+    dataset = DATASETS.build(
+        {**config.val_dataloader.dataset, 'data_root': str(real_data / 'coco')}
+    )
     for i in range(0, 100, 10):
         sample = dataset[i]['data_samples']
-        assert tuple(sample.gt_panoptic_seg.index_map.shape[1:]) == sample.ori_shape and max(sample.img_shape) == 641
+        assert (
+            tuple(sample.gt_panoptic_seg.index_map.shape[1:]) == sample.ori_shape
+            and max(sample.img_shape) == 641
+        )
 
 
 def test_a_leaf_changes_the_size_in_the_documented_lines(tmp_path):
@@ -138,9 +171,11 @@ def test_images_without_a_thing_stay(root, edit):
 
 def test_a_test_set_without_truth(root, edit):
     edit(lambda content: content.pop('annotations') and None)
-    dataset = build(root, test_mode=True, pipeline=[*LOAD, dict(type='PackPanopticInputs', crowd_as_void=False)])
+    dataset = build(
+        root, test_mode=True, pipeline=[*LOAD, dict(type='PackPanopticInputs', crowd_as_void=False)]
+    )
     assert 'gt_panoptic_seg' not in dataset[0]['data_samples']
-    with pytest.raises(ValueError, match='has no annotations, so nothing can be learnt'):
+    with pytest.raises(ValueError, match='has no annotations, so nothing can be learned'):
         build(root)
 
 
@@ -149,31 +184,58 @@ def test_classes_of_the_annotation_file(root, edit, real_data):
     assert len(plain.metainfo['classes']) == 133
     assert build(root, type='PanopticIndexDataset').metainfo['classes'][:2] == ('disk', 'square')
     edit(lambda content: content['categories'].reverse())
-    assert build(root, type='PanopticIndexDataset').metainfo['thing_classes'][0] == 'cross', 'things first, in the order of the file'
-    assert build(root).metainfo['thing_classes'][0] == 'disk', 'the order of the data set class wins where it knows the names'
+    assert build(root, type='PanopticIndexDataset').metainfo['thing_classes'][0] == 'cross', (
+        'things first, in the order of the file'
+    )
+    assert build(root).metainfo['thing_classes'][0] == 'disk', (
+        'the order of the data set class wins where it knows the names'
+    )
     content = json.loads((real_data / 'coco/annotations/panoptic_val2017.json').read_text())
     from cmt_deeplab.datasets.panoptic_annotations import metainfo_of
+
     derived = metainfo_of(content['categories'])
-    assert derived['classes'] == plain.metainfo['classes'] and derived['stuff_classes'] == plain.metainfo['stuff_classes']
+    assert (
+        derived['classes'] == plain.metainfo['classes']
+        and derived['stuff_classes'] == plain.metainfo['stuff_classes']
+    )
 
 
 def test_metainfo_by_config(root):
-    wanted = dict(thing_classes=['cross', 'ring', 'star', 'triangle', 'square', 'disk'],
-                  stuff_classes=['gradient', 'grain', 'dots', 'checks', 'stripes'])
+    wanted = dict(
+        thing_classes=['cross', 'ring', 'star', 'triangle', 'square', 'disk'],
+        stuff_classes=['gradient', 'grain', 'dots', 'checks', 'stripes'],
+    )
     dataset = build(root, metainfo=wanted)
-    assert dataset.metainfo['classes'] == (*wanted['thing_classes'], *wanted['stuff_classes']) and len(dataset.metainfo['palette']) == 11
+    assert (
+        dataset.metainfo['classes'] == (*wanted['thing_classes'], *wanted['stuff_classes'])
+        and len(dataset.metainfo['palette']) == 11
+    )
     default = build(root)
     ours, theirs = (d[0]['data_samples'].gt_segments.labels for d in (dataset, default))
-    assert [dataset.metainfo['classes'][k] for k in ours] == [default.metainfo['classes'][k] for k in theirs]
+    assert [dataset.metainfo['classes'][k] for k in ours] == [
+        default.metainfo['classes'][k] for k in theirs
+    ]
 
 
-@pytest.mark.parametrize('metainfo, message', [
-    (dict(thing_classes=['disk'], stuff_classes=['stripes']), "unknown to the data set or thing in one and stuff in the other"),
-    (dict(thing_classes=['disk']), "has no 'stuff_classes'"),
-    (dict(thing_classes=['disk'], stuff_classes=['disk']), 'stand twice'),
-    (dict(thing_classes=['disk'], stuff_classes=['stripes'], classes=['disk']), 'leave classes out'),
-    (dict(thing_classes=['disk'], stuff_classes=['stripes'], palette=[(1, 2, 3)]), '1 colours for 2 classes'),
-])
+@pytest.mark.parametrize(
+    'metainfo, message',
+    [
+        (
+            dict(thing_classes=['disk'], stuff_classes=['stripes']),
+            'unknown to the data set or thing in one and stuff in the other',
+        ),
+        (dict(thing_classes=['disk']), "has no 'stuff_classes'"),
+        (dict(thing_classes=['disk'], stuff_classes=['disk']), 'stand twice'),
+        (
+            dict(thing_classes=['disk'], stuff_classes=['stripes'], classes=['disk']),
+            'leave classes out',
+        ),
+        (
+            dict(thing_classes=['disk'], stuff_classes=['stripes'], palette=[(1, 2, 3)]),
+            '1 colors for 2 classes',
+        ),
+    ],
+)
 def test_wrong_metainfo(shapes_root, metainfo, message):
     with pytest.raises(ValueError, match=message) as error:
         build(shapes_root, metainfo=metainfo)
@@ -184,27 +246,56 @@ def first_segment(content):
     return content['annotations'][0]['segments_info'][0]
 
 
-@pytest.mark.parametrize('change, message', [
-    (lambda c: [1, 2], 'is not a panoptic annotation file, it holds a list'),
-    (lambda c: c.pop('categories') and None, "it has no list 'categories'"),
-    (lambda c: [a.pop('segments_info') for a in c['annotations']] and None,
-     "no list 'segments_info': the data set needs the COCO panoptic format"),
-    (lambda c: c['categories'][0].pop('isthing') and None, "has no 'isthing': say 1 for a thing"),
-    (lambda c: c['images'][0].pop('height') and None, "images has no 'height'"),
-    (lambda c: c['annotations'][0].pop('file_name') and None, "annotation has no 'file_name'"),
-    (lambda c: first_segment(c).pop('id') and None, "where a dict with 'id' and 'category_id' must stand"),
-    (lambda c: c['annotations'][0].update(segments_info=[3]), "where a dict with 'id' and 'category_id' must stand"),
-    (lambda c: first_segment(c).update(id=2**24), 'whole numbers from 1 to 16777215'),
-    (lambda c: first_segment(c).update(category_id=999), "uses the category id 999, which the file's categories do not list"),
-    (lambda c: c['images'].clear(), 'lists no image'),
-    (lambda c: c['images'][0].update(height='96'), "image 1 has the size '96' x 96"),
-    (lambda c: c['images'].append(c['images'][0]), "images has two entries with the 'id' 1"),
-    (lambda c: c['annotations'].append(c['annotations'][0]), "annotations has two entries with the 'image_id' 1"),
-    (lambda c: c['annotations'][0]['segments_info'].append(first_segment(c)), "segments_info of image 1 has two entries with the 'id'"),
-    (lambda c: c['categories'].append(dict(c['categories'][0], name='other')), "categories has two entries with the 'id' 10"),
-    (lambda c: first_segment(c).update(category_id=[10]), 'but it is a whole number'),
-    (lambda c: c['images'].pop(0) and None, 'annotates image 1, which its list of images lacks'),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda c: [1, 2], 'is not a panoptic annotation file, it holds a list'),
+        (lambda c: c.pop('categories') and None, "it has no list 'categories'"),
+        (
+            lambda c: [a.pop('segments_info') for a in c['annotations']] and None,
+            "no list 'segments_info': the data set needs the COCO panoptic format",
+        ),
+        (
+            lambda c: c['categories'][0].pop('isthing') and None,
+            "has no 'isthing': say 1 for a thing",
+        ),
+        (lambda c: c['images'][0].pop('height') and None, "images has no 'height'"),
+        (lambda c: c['annotations'][0].pop('file_name') and None, "annotation has no 'file_name'"),
+        (
+            lambda c: first_segment(c).pop('id') and None,
+            "where a dict with 'id' and 'category_id' must stand",
+        ),
+        (
+            lambda c: c['annotations'][0].update(segments_info=[3]),
+            "where a dict with 'id' and 'category_id' must stand",
+        ),
+        (lambda c: first_segment(c).update(id=2**24), 'whole numbers from 1 to 16777215'),
+        (
+            lambda c: first_segment(c).update(category_id=999),
+            "uses the category id 999, which the file's categories do not list",
+        ),
+        (lambda c: c['images'].clear(), 'lists no image'),
+        (lambda c: c['images'][0].update(height='96'), "image 1 has the size '96' x 96"),
+        (lambda c: c['images'].append(c['images'][0]), "images has two entries with the 'id' 1"),
+        (
+            lambda c: c['annotations'].append(c['annotations'][0]),
+            "annotations has two entries with the 'image_id' 1",
+        ),
+        (
+            lambda c: c['annotations'][0]['segments_info'].append(first_segment(c)),
+            "segments_info of image 1 has two entries with the 'id'",
+        ),
+        (
+            lambda c: c['categories'].append(dict(c['categories'][0], name='other')),
+            "categories has two entries with the 'id' 10",
+        ),
+        (lambda c: first_segment(c).update(category_id=[10]), 'but it is a whole number'),
+        (
+            lambda c: c['images'].pop(0) and None,
+            'annotates image 1, which its list of images lacks',
+        ),
+    ],
+)
 def test_wrong_annotation_file(root, edit, change, message):
     path = edit(change)
     with pytest.raises(ValueError, match=message) as error:
@@ -212,17 +303,21 @@ def test_wrong_annotation_file(root, edit, change, message):
     assert str(path) in one_sentence(error)
 
 
-def test_detection_annotations_are_recognised(root, edit):
+def test_detection_annotations_are_recognized(root, edit):
     boxes = [dict(id=1, image_id=1, bbox=[0, 0, 1, 1], category_id=10)]
     edit(lambda c: dict(images=c['images'], annotations=boxes, categories=c['categories']))
-    with pytest.raises(ValueError, match='panoptic_train2017.json, not instances_train2017.json') as error:
+    with pytest.raises(
+        ValueError, match='panoptic_train2017.json, not instances_train2017.json'
+    ) as error:
         build(root)
     one_sentence(error)
 
 
 def test_evaluation_needs_every_annotation(root, edit):
     edit(lambda c: c['annotations'].pop(0) and None)
-    with pytest.raises(ValueError, match='no annotation for image 1, so it cannot be evaluated') as error:
+    with pytest.raises(
+        ValueError, match='no annotation for image 1, so it cannot be evaluated'
+    ) as error:
         build(root, test_mode=True)
     one_sentence(error)
 
@@ -241,15 +336,21 @@ def test_missing_and_broken_json(root):
         build(root, ann_file='')
 
 
-@pytest.mark.parametrize('folder, prefix', [('train2017', 'img'), ('annotations/panoptic_train2017', 'seg')])
+@pytest.mark.parametrize(
+    'folder, prefix', [('train2017', 'img'), ('annotations/panoptic_train2017', 'seg')]
+)
 def test_missing_files_are_named_before_training(root, folder, prefix):
     gone = root / folder / '000000000003.png'
     gone.unlink()
-    with pytest.raises(FileNotFoundError, match=f'does not exist although .* data_prefix.{prefix}') as error:
+    with pytest.raises(
+        FileNotFoundError, match=f'does not exist although .* data_prefix.{prefix}'
+    ) as error:
         build(root)
     assert str(gone) in one_sentence(error)
     shutil.rmtree(root / folder)
-    with pytest.raises(FileNotFoundError, match=f'The folder .* does not exist: .* data_prefix.{prefix}') as error:
+    with pytest.raises(
+        FileNotFoundError, match=f'The folder .* does not exist: .* data_prefix.{prefix}'
+    ) as error:
         build(root)
     assert folder in one_sentence(error)
 
@@ -264,20 +365,30 @@ def test_png_and_json_disagree(root, edit):
     stored = path.read_bytes()
 
     cv2.imwrite(str(path), pixels[:90])
-    with pytest.raises(ValueError, match='is 96x90 pixels but the annotation file says 96x96: make') as error:
+    with pytest.raises(
+        ValueError, match='is 96x90 pixels but the annotation file says 96x96: make'
+    ) as error:
         dataset[0]
     assert str(path) in one_sentence(error)
 
     changed = pixels.copy()
     changed[:8, :8] = (0, 0, 77)  # B, G, R: id 77
     cv2.imwrite(str(path), changed)
-    with pytest.raises(ValueError, match='holds the segment id 77, which segments_info of image 1 does not list') as error:
+    with pytest.raises(
+        ValueError, match='holds the segment id 77, which segments_info of image 1 does not list'
+    ) as error:
         dataset[0]
     assert str(path) in one_sentence(error)
 
     path.write_bytes(stored)
-    edit(lambda c: c['annotations'][0]['segments_info'].append(dict(id=4242, category_id=10, iscrowd=0)))
-    with pytest.raises(ValueError, match='image 1 lists the segment id 4242, which no pixel of') as error:
+    edit(
+        lambda c: c['annotations'][0]['segments_info'].append(
+            dict(id=4242, category_id=10, iscrowd=0)
+        )
+    )
+    with pytest.raises(
+        ValueError, match='image 1 lists the segment id 4242, which no pixel of'
+    ) as error:
         build(root)[0]
     assert str(path) in one_sentence(error)
 
@@ -297,7 +408,9 @@ def test_image_size_differs_from_the_png(root):
 def test_truncated_or_missing_png(root):
     dataset, path = build(root), png_of(root)
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(ValueError, match='is truncated or damaged: fetch or write it again') as error:
+    with pytest.raises(
+        ValueError, match='is truncated or damaged: fetch or write it again'
+    ) as error:
         dataset[0]
     assert str(path) in one_sentence(error)
     path.unlink()
@@ -309,8 +422,14 @@ def test_truncated_or_missing_png(root):
 @pytest.mark.parametrize('split', ['train', 'val'])
 def test_damage_is_found_before_training(root, split, monkeypatch):
     """In the file that is read last too; of large sets only what every file shares."""
-    image, png = sorted((root / f'{split}2017').iterdir())[-1], sorted((root / f'annotations/panoptic_{split}2017').iterdir())[-1]
-    for path, message in ((image, 'The image .* is truncated'), (png, 'The panoptic PNG .* is truncated')):
+    image, png = (
+        sorted((root / f'{split}2017').iterdir())[-1],
+        sorted((root / f'annotations/panoptic_{split}2017').iterdir())[-1],
+    )
+    for path, message in (
+        (image, 'The image .* is truncated'),
+        (png, 'The panoptic PNG .* is truncated'),
+    ):
         whole = path.read_bytes()
         path.write_bytes(whole[:-40])
         with pytest.raises(ValueError, match=message) as error:
@@ -332,8 +451,14 @@ def test_damage_is_found_before_training(root, split, monkeypatch):
 
 
 @pytest.mark.parametrize('extension', ['.jpg', '.png'])
-@pytest.mark.parametrize('damage, message', [(lambda b: b[:len(b) // 2], 'is truncated or damaged'), (lambda b: b'', 'is empty'),
-                                             (lambda b: b'<html>not found</html>', 'is not an image')])
+@pytest.mark.parametrize(
+    'damage, message',
+    [
+        (lambda b: b[: len(b) // 2], 'is truncated or damaged'),
+        (lambda b: b'', 'is empty'),
+        (lambda b: b'<html>not found</html>', 'is not an image'),
+    ],
+)
 def test_damaged_images(root, edit, extension, damage, message):
     old = root / 'train2017' / '000000000001.png'
     path = old.with_suffix(extension)
@@ -350,20 +475,27 @@ def test_damaged_images(root, edit, extension, damage, message):
 
 
 def test_mmdets_data_set_lacks_what_the_loader_needs(shapes_root):
-    dataset = build(shapes_root, type='CocoPanopticDataset', metainfo=build(shapes_root, lazy_init=True).metainfo)
+    dataset = build(
+        shapes_root,
+        type='CocoPanopticDataset',
+        metainfo=build(shapes_root, lazy_init=True).metainfo,
+    )
     with pytest.raises(ValueError, match='use the data set type PanopticIndexDataset') as error:
         dataset[0]
     one_sentence(error)
 
 
 def test_balanced_sampling_sees_stuff(shapes_root):
-    wrapped = DATASETS.build(dict(type='ClassBalancedDataset', oversample_thr=0.5, dataset=build(shapes_root)))
+    wrapped = DATASETS.build(
+        dict(type='ClassBalancedDataset', oversample_thr=0.5, dataset=build(shapes_root))
+    )
     assert len(wrapped) >= 12
     assert any(label >= 6 for label in build(shapes_root).get_cat_ids(0))
 
 
-def test_mmdets_visualiser_draws_the_truth(shapes_root):
+def test_mmdets_visualizer_draws_the_truth(shapes_root):
     from mmdet.registry import VISUALIZERS
+
     visualizer = VISUALIZERS.build(dict(type='DetLocalVisualizer', name='truth'))
     dataset = build(shapes_root)
     visualizer.dataset_meta = dataset.metainfo

@@ -1,4 +1,5 @@
 """The generator keeps what its presets promise."""
+
 import json
 import runpy
 import sys
@@ -15,7 +16,10 @@ from cmt_deeplab.datasets.shapes_files import shapes_preset, write_shapes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # preset: side, stuff regions, things, radius as a share of the side
-PROMISES = {'standard': (128, (2, 4), (3, 8), (0.05, 0.20)), 'quick': (96, (2, 3), (2, 5), (0.12, 0.25))}
+PROMISES = {
+    'standard': (128, (2, 4), (3, 8), (0.05, 0.20)),
+    'quick': (96, (2, 3), (2, 5), (0.12, 0.25)),
+}
 STUFF_IDS = {CATEGORY_IDS[name] for name in STUFF_CLASSES}
 
 
@@ -32,7 +36,9 @@ def test_counts_sizes_and_classes(drawn):
         assert scene.image.shape == (side, side, 3) and scene.ids.shape == (side, side)
         regions = [s for s in scene.segments_info if s['category_id'] in STUFF_IDS]
         assert num_stuff[0] <= len(regions) <= num_stuff[1]
-        assert len({s['category_id'] for s in regions}) == len(regions), 'stuff of one class is one segment'
+        assert len({s['category_id'] for s in regions}) == len(regions), (
+            'stuff of one class is one segment'
+        )
         assert num_things[0] <= len(scene.things) <= num_things[1]
         assert all(low * side <= t.radius <= high * side for t in scene.things)
         things.update(t.shape for t in scene.things)
@@ -62,20 +68,22 @@ def test_hidden_share_is_what_the_plane_shows():
         for thing in scene.things:
             whole = area[thing.segment_id] / (1 - thing.hidden)
             # A whole outline at any angle, up to what the image border cuts off: 0.3 radii of it at most on each of two sides.
-            full = np.mean([shape_mask(thing.shape, thing.radius, angle).sum() for angle in (0.1, 0.5, 0.9)])
+            full = np.mean(
+                [shape_mask(thing.shape, thing.radius, angle).sum() for angle in (0.1, 0.5, 0.9)]
+            )
             assert 0.4 * full <= whole <= 1.15 * full
 
 
-def test_colours_do_not_tell_the_class(drawn):
-    """The mean colour of each class lies at the mean of all, within what so few draws vary."""
+def test_colors_do_not_tell_the_class(drawn):
+    """The mean color of each class lies at the mean of all, within what so few draws vary."""
     _, batch = drawn
     things = [t for s in batch for t in s.things]
-    colours = np.array([t.colour for t in things], float)
+    colors = np.array([t.color for t in things], float)
     names = np.array([t.shape for t in things])
     for name in THING_CLASSES:
-        mine = colours[names == name]
-        tolerance = 4 * colours.std(0) / np.sqrt(len(mine))
-        assert (abs(mine.mean(0) - colours.mean(0)) < tolerance).all(), name
+        mine = colors[names == name]
+        tolerance = 4 * colors.std(0) / np.sqrt(len(mine))
+        assert (abs(mine.mean(0) - colors.mean(0)) < tolerance).all(), name
 
 
 def test_annotations_agree_with_the_plane(drawn):
@@ -88,7 +96,12 @@ def test_annotations_agree_with_the_plane(drawn):
         assert found == {s['id']: s['area'] for s in scene.segments_info}
         for segment in scene.segments_info:
             rows, columns = np.nonzero(scene.ids == segment['id'])
-            assert segment['bbox'] == [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
+            assert segment['bbox'] == [
+                columns.min(),
+                rows.min(),
+                np.ptp(columns) + 1,
+                np.ptp(rows) + 1,
+            ]
             crowds += segment['iscrowd']
     assert 0.08 * len(batch) <= crowds <= 0.25 * len(batch)
     assert 0.01 <= voids / sum(s.ids.size for s in batch) <= 0.08
@@ -98,8 +111,16 @@ def test_a_scene_depends_on_its_seed_and_number_only():
     preset = PRESETS['quick']
     long, short = list(scenes(preset, number=4, seed=5)), list(scenes(preset, number=2, seed=5))
     for a, b in zip(long, short):
-        assert (a.image == b.image).all() and (a.ids == b.ids).all() and a.segments_info == b.segments_info
-    for other in (next(scenes(preset, number=1, seed=6)), next(scenes(preset, number=1, seed=5, split=1)), long[1]):
+        assert (
+            (a.image == b.image).all()
+            and (a.ids == b.ids).all()
+            and a.segments_info == b.segments_info
+        )
+    for other in (
+        next(scenes(preset, number=1, seed=6)),
+        next(scenes(preset, number=1, seed=5, split=1)),
+        long[1],
+    ):
         assert (long[0].ids != other.ids).any()
 
 
@@ -115,9 +136,16 @@ def test_coarse_planes_still_score():
     for stride in (2, 4):
         iou = {True: [], False: []}
         for scene in scenes(PRESETS['quick'], number=40, seed=1):
-            coarse = scene.ids[stride // 2::stride, stride // 2::stride].repeat(stride, 0).repeat(stride, 1)
+            coarse = (
+                scene.ids[stride // 2 :: stride, stride // 2 :: stride]
+                .repeat(stride, 0)
+                .repeat(stride, 1)
+            )
             for segment in scene.segments_info:
-                mine, theirs = scene.ids == segment['id'], (coarse == segment['id']) & (scene.ids != 0)
+                mine, theirs = (
+                    scene.ids == segment['id'],
+                    (coarse == segment['id']) & (scene.ids != 0),
+                )
                 value = (mine & theirs).sum() / (mine | theirs).sum()
                 if not segment['iscrowd']:
                     iou[segment['category_id'] in STUFF_IDS].append(value * (value > 0.5))
@@ -129,8 +157,11 @@ def test_coarse_planes_still_score():
 def test_panopticapi_reads_what_is_written(shapes_root):
     pytest.importorskip('panopticapi')
     from panopticapi.evaluation import pq_compute
+
     truth = shapes_root / 'annotations' / 'panoptic_val2017.json'
-    result = pq_compute(str(truth), str(truth), str(truth.with_suffix('')), str(truth.with_suffix('')))
+    result = pq_compute(
+        str(truth), str(truth), str(truth.with_suffix('')), str(truth.with_suffix(''))
+    )
     assert result['All']['pq'] == pytest.approx(1) and result['Stuff']['n'] == len(STUFF_CLASSES)
 
 
@@ -149,7 +180,14 @@ def test_a_finished_data_set_is_not_written_again(tmp_path):
     image = tmp_path / 'train2017' / '000000000001.png'
     before = image.stat().st_mtime_ns
     calls = []
-    write_shapes(tmp_path, preset='quick', num_train=2, num_val=1, seed=1, progress=lambda *args: calls.append(args))
+    write_shapes(
+        tmp_path,
+        preset='quick',
+        num_train=2,
+        num_val=1,
+        seed=1,
+        progress=lambda *args: calls.append(args),
+    )
     assert image.stat().st_mtime_ns == before and calls[-1] == (3, 3)
     write_shapes(tmp_path, preset='quick', num_train=2, num_val=1, seed=2)
     assert image.stat().st_mtime_ns > before

@@ -1,33 +1,59 @@
 """Transforms on image and index plane: geometry, indices and packing."""
+
 import cv2
 import numpy as np
 import pytest
 import torch
-from cmt_deeplab.datasets import (PackPanopticInputs, PanopticColorJitter, PanopticCopyPaste, PanopticLargeScaleJitter, PanopticRandomCrop,
-                                  PanopticRandomFlip, PanopticResize)
-from cmt_deeplab.datasets.index_plane import index_plane, png_ids, present_segments, renumber, resize_plane, runs
+from cmt_deeplab.datasets import (
+    PackPanopticInputs,
+    PanopticColorJitter,
+    PanopticCopyPaste,
+    PanopticLargeScaleJitter,
+    PanopticRandomCrop,
+    PanopticRandomFlip,
+    PanopticResize,
+)
+from cmt_deeplab.datasets.index_plane import (
+    index_plane,
+    png_ids,
+    present_segments,
+    renumber,
+    resize_plane,
+    runs,
+)
 
 
 def segment(label, *, crowd=False, id=1, num_things=3):
-    return dict(label=label, is_crowd=crowd, is_thing=label < num_things, id=id, category_id=label + 10)
+    return dict(
+        label=label, is_crowd=crowd, is_thing=label < num_things, id=id, category_id=label + 10
+    )
 
 
 def blocks(h=60, w=80):
     """Four quadrants 0..3, a void square, and an image whose blue channel is the index + 1, green the row, red the column."""
     plane = np.zeros((h, w), np.int16)
-    plane[:h // 2, w // 2:], plane[h // 2:, :w // 2], plane[h // 2:, w // 2:] = 1, 2, 3
+    plane[: h // 2, w // 2 :], plane[h // 2 :, : w // 2], plane[h // 2 :, w // 2 :] = 1, 2, 3
     plane[:10, :10] = -1
     rows, columns = np.mgrid[:h, :w]
     image = np.stack([plane + 1, rows, columns], axis=-1).astype(np.uint8)
-    return dict(img=image, img_shape=(h, w), ori_shape=(h, w), num_classes=5, gt_index_map=plane, img_id=3,
-                gt_segments_info=[segment(k, id=100 + k) for k in range(4)])
+    return dict(
+        img=image,
+        img_shape=(h, w),
+        ori_shape=(h, w),
+        num_classes=5,
+        gt_index_map=plane,
+        img_id=3,
+        gt_segments_info=[segment(k, id=100 + k) for k in range(4)],
+    )
 
 
 def test_plane_against_pixelwise_reference():
     rng = np.random.default_rng(0)
     ids = [7, 300, 70000, 16777215, 2]
     pixels = rng.choice([0, 9, *ids[:-1]], (31, 47), p=[0.2, 0.05, 0.2, 0.2, 0.2, 0.15])
-    png = np.stack([pixels >> 16, pixels >> 8 & 255, pixels & 255], axis=-1).astype(np.uint8)  # B, G, R
+    png = np.stack([pixels >> 16, pixels >> 8 & 255, pixels & 255], axis=-1).astype(
+        np.uint8
+    )  # B, G, R
     assert (png_ids(png) == pixels).all()
     plane, unknown, unseen = index_plane(png_ids(png), ids)
     assert plane.dtype == np.int16 and list(unknown) == [9] and list(unseen) == [2]
@@ -39,19 +65,24 @@ def test_plane_against_pixelwise_reference():
 def test_no_segments_and_runs():
     plane, unknown, unseen = index_plane(np.zeros((4, 5), np.uint32), [])
     assert (plane == -1).all() and len(unknown) == len(unseen) == 0
-    assert present_segments(plane, 0).shape == (0,) and (renumber(plane, np.zeros(0, np.int16)) == -1).all()
+    assert (
+        present_segments(plane, 0).shape == (0,)
+        and (renumber(plane, np.zeros(0, np.int16)) == -1).all()
+    )
     values, lengths = runs(np.array([[1, 1, 2], [2, 2, 3]]))
     assert list(values) == [1, 2, 3] and list(lengths) == [2, 3, 1]
 
 
 @pytest.mark.parametrize('size', [(30, 41), (97, 131), (60, 160), (60, 80)])
-def test_resize_takes_the_pixel_under_the_centre(size):
+def test_resize_takes_the_pixel_under_the_center(size):
     plane = np.random.default_rng(1).integers(-1, 30, (60, 80)).astype(np.int16)
     rows, columns = (((np.arange(n) + 0.5) * old / n) for n, old in zip(size, plane.shape))
     expected = plane[rows.astype(int)][:, columns.astype(int)]
     differs = resize_plane(plane, *size) != expected
-    # Centres that fall on a pixel border exactly may go either way.
-    border = (abs(rows - rows.round()) < 1e-3)[:, None] | (abs(columns - columns.round()) < 1e-3)[None]
+    # Centers that fall on a pixel border exactly may go either way.
+    border = (abs(rows - rows.round()) < 1e-3)[:, None] | (abs(columns - columns.round()) < 1e-3)[
+        None
+    ]
     assert not differs[~border].any()
 
 
@@ -63,28 +94,46 @@ def test_resize_keeps_image_and_plane_aligned():
     height, width = out['img_shape']
     assert (height, width) == out['gt_index_map'].shape == out['img'].shape[:2] == (245, 333)
     assert out['scale_factor'] == pytest.approx((333 / 83, 245 / 61))
-    difference = (out['img'][..., 0] > 95) != (out['gt_index_map'] == 3)  # half of 200, less what rounding takes
+    difference = (out['img'][..., 0] > 95) != (
+        out['gt_index_map'] == 3
+    )  # half of 200, less what rounding takes
     assert difference.sum() <= 4
-    shifted = cv2.resize(blocks(61, 83)['gt_index_map'], (width, height), interpolation=cv2.INTER_NEAREST)
-    assert ((out['img'][..., 0] > 95) != (shifted == 3)).sum() > 100 or (shifted == out['gt_index_map']).all()
+    shifted = cv2.resize(
+        blocks(61, 83)['gt_index_map'], (width, height), interpolation=cv2.INTER_NEAREST
+    )
+    assert ((out['img'][..., 0] > 95) != (shifted == 3)).sum() > 100 or (
+        shifted == out['gt_index_map']
+    ).all()
 
 
-@pytest.mark.parametrize('shape, size, expected', [((60, 80), (97, 97), (73, 97)), ((80, 60), (97, 97), (97, 73)),
-                                                  ((50, 200), (100, 200), (50, 200)), ((200, 50), (100, 200), (100, 25))])
+@pytest.mark.parametrize(
+    'shape, size, expected',
+    [
+        ((60, 80), (97, 97), (73, 97)),
+        ((80, 60), (97, 97), (97, 73)),
+        ((50, 200), (100, 200), (50, 200)),
+        ((200, 50), (100, 200), (100, 25)),
+    ],
+)
 def test_resize_fits_the_box(shape, size, expected):
     out = PanopticResize()(dict(img=np.zeros((*shape, 3), np.uint8), image_size=size))
     assert out['img'].shape[:2] == expected
 
 
 def test_size_comes_from_somewhere():
-    with pytest.raises(ValueError, match='PanopticLargeScaleJitter has no crop_size: give it one, or give image_size'):
+    with pytest.raises(
+        ValueError,
+        match='PanopticLargeScaleJitter has no crop_size: give it one, or give image_size',
+    ):
         PanopticLargeScaleJitter()(blocks())
 
 
 def test_flip():
     results = PanopticRandomFlip(prob=1.0)(blocks())
     before = blocks()
-    assert (results['img'] == before['img'][:, ::-1]).all() and (results['gt_index_map'] == before['gt_index_map'][:, ::-1]).all()
+    assert (results['img'] == before['img'][:, ::-1]).all() and (
+        results['gt_index_map'] == before['gt_index_map'][:, ::-1]
+    ).all()
     assert results['flip'] and results['flip_direction'] == 'horizontal'
     assert not PanopticRandomFlip(prob=0.0)(blocks())['flip']
 
@@ -124,14 +173,20 @@ def test_color_jitter_against_floating_point():
         jitter._draw = lambda: draw
         return jitter(dict(img=image.copy()))['img'].astype(float)
 
-    assert (run((0., 1., 1., 0., False)) == image).all()
-    assert abs(run((20., 1., 1., 0., True)) - (image + 20.).clip(0, 255)).max() == 0
-    assert abs(run((0., 1.3, 1., 0., True)) - (image * 1.3).clip(0, 255)).max() <= 0.5
-    assert abs(run((10., 0.7, 1., 0., False)) - (image + 10.).clip(0, 1e9) * 0.7).max() <= 8  # clipping happens once, at the end
-    grey = run((0., 1., 0., 0., False))  # no saturation: every channel is the largest of the three
-    assert abs(grey - image.max(-1, keepdims=True)).max() <= 1
-    turned = run((0., 1., 1., 360., False))
-    assert abs(turned - image).mean() < 3  # a whole turn of the hue changes nothing but 8-bit rounding
+    assert (run((0.0, 1.0, 1.0, 0.0, False)) == image).all()
+    assert abs(run((20.0, 1.0, 1.0, 0.0, True)) - (image + 20.0).clip(0, 255)).max() == 0
+    assert abs(run((0.0, 1.3, 1.0, 0.0, True)) - (image * 1.3).clip(0, 255)).max() <= 0.5
+    assert (
+        abs(run((10.0, 0.7, 1.0, 0.0, False)) - (image + 10.0).clip(0, 1e9) * 0.7).max() <= 8
+    )  # clipping happens once, at the end
+    gray = run(
+        (0.0, 1.0, 0.0, 0.0, False)
+    )  # no saturation: every channel is the largest of the three
+    assert abs(gray - image.max(-1, keepdims=True)).max() <= 1
+    turned = run((0.0, 1.0, 1.0, 360.0, False))
+    assert (
+        abs(turned - image).mean() < 3
+    )  # a whole turn of the hue changes nothing but 8-bit rounding
     np.random.seed(0)
     out = [PanopticColorJitter()(dict(img=image))['img'] for _ in range(10)]
     assert all(o.dtype == np.uint8 for o in out) and len({o.tobytes() for o in out}) > 5
@@ -139,8 +194,13 @@ def test_color_jitter_against_floating_point():
 
 def test_packing_for_training_drops_crowds_and_what_is_gone():
     results = blocks()
-    results['gt_segments_info'] = [segment(0, id=100), segment(1, crowd=True, id=101), segment(4, id=102), segment(2, id=103),
-                                    segment(3, id=104)]
+    results['gt_segments_info'] = [
+        segment(0, id=100),
+        segment(1, crowd=True, id=101),
+        segment(4, id=102),
+        segment(2, id=103),
+        segment(3, id=104),
+    ]
     plane = results['gt_index_map'].copy()
     packed = PackPanopticInputs()(results)
     sample = packed['data_samples']
@@ -148,7 +208,11 @@ def test_packing_for_training_drops_crowds_and_what_is_gone():
     assert packed['inputs'].shape == (3, 60, 80) and packed['inputs'].dtype == torch.uint8
     assert (packed['inputs'].permute(1, 2, 0).numpy() == results['img']).all()
     assert index.shape == (1, 60, 80) and index.dtype == torch.int16
-    assert sample.gt_segments.labels.tolist() == [0, 4, 2] and sample.gt_segments.ids.tolist() == [100, 102, 103]
+    assert sample.gt_segments.labels.tolist() == [0, 4, 2] and sample.gt_segments.ids.tolist() == [
+        100,
+        102,
+        103,
+    ]
     assert sample.gt_segments.is_crowd.tolist() == [False] * 3
     expected = np.full(plane.shape, -1)
     for new, old in enumerate((0, 2, 3)):
@@ -165,7 +229,9 @@ def test_packing_for_evaluation_keeps_everything():
     results = blocks()
     results['gt_segments_info'][1]['is_crowd'] = True
     results = PanopticResize(size=(97, 97))({**results, 'gt_index_map': results['gt_index_map']})
-    with pytest.raises(ValueError, match='for evaluation put LoadPanopticIndexMap after the resize'):
+    with pytest.raises(
+        ValueError, match='for evaluation put LoadPanopticIndexMap after the resize'
+    ):
         PackPanopticInputs(crowd_as_void=False)(results)
     results['gt_index_map'] = blocks()['gt_index_map']
     sample = PackPanopticInputs(crowd_as_void=False)(results)['data_samples']
@@ -180,7 +246,9 @@ def test_packing_without_segments_or_truth():
     results = blocks()
     results['gt_index_map'][:], results['gt_segments_info'] = -1, []
     sample = PackPanopticInputs()(results)['data_samples']
-    assert sample.gt_segments.labels.shape == (0,) and sample.gt_segments.is_crowd.dtype == torch.bool
+    assert (
+        sample.gt_segments.labels.shape == (0,) and sample.gt_segments.is_crowd.dtype == torch.bool
+    )
     assert (sample.gt_panoptic_seg.sem_seg == 5).all()
     plain = PackPanopticInputs()(dict(img=results['img'], ori_shape=(60, 80)))['data_samples']
     assert 'gt_panoptic_seg' not in plain
@@ -195,8 +263,11 @@ class Pair:
     def get_data_info(self, idx):
         plane = np.zeros((50, 70), np.int16)
         plane[:, 35:], plane[40:] = 1, 2
-        return dict(img=np.full((50, 70, 3), 250, np.uint8), gt_index_map=plane,
-                    gt_segments_info=[segment(1, id=5), segment(4, id=6), segment(2, crowd=True, id=7)])
+        return dict(
+            img=np.full((50, 70, 3), 250, np.uint8),
+            gt_index_map=plane,
+            gt_segments_info=[segment(1, id=5), segment(4, id=6), segment(2, crowd=True, id=7)],
+        )
 
 
 def test_copy_paste():
@@ -219,7 +290,14 @@ def test_copy_paste():
 
 def test_copy_paste_choice_and_errors():
     np.random.seed(0)
-    pasted = [len(PanopticCopyPaste(pipeline=[], prob=0.5)({**blocks(), 'dataset': Pair()})['gt_segments_info']) for _ in range(60)]
+    pasted = [
+        len(
+            PanopticCopyPaste(pipeline=[], prob=0.5)({**blocks(), 'dataset': Pair()})[
+                'gt_segments_info'
+            ]
+        )
+        for _ in range(60)
+    ]
     assert {4, 5, 6} == set(pasted) and 15 < pasted.count(4) < 45
     with pytest.raises(ValueError, match='train with the type PanopticIndexDataset'):
         PanopticCopyPaste(pipeline=[])(blocks())

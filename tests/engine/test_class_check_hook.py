@@ -1,15 +1,19 @@
 """Class counts of model and data sets are compared before anything runs."""
+
 from types import SimpleNamespace
 
 import pytest
-from cmt_deeplab.engine.class_check_hook import PanopticClassCheckHook, check_class_counts, model_class_counts
+from cmt_deeplab.engine.class_check_hook import (
+    PanopticClassCheckHook,
+    check_class_counts,
+    model_class_counts,
+)
 from mmengine.logging import MMLogger
 from mmengine.runner import BaseLoop
 from torch import nn
 
 
 class Loop(BaseLoop):
-
     def __init__(self, dataset):
         self.dataloader = SimpleNamespace(dataset=dataset)
 
@@ -17,8 +21,11 @@ class Loop(BaseLoop):
         raise AssertionError('not run here')
 
 
-def dataset(things=('a', 'b'), stuff=('c', ), name='x.json'):
-    return SimpleNamespace(metainfo=dict(classes=(*things, *stuff), thing_classes=things, stuff_classes=stuff), ann_file=name)
+def dataset(things=('a', 'b'), stuff=('c',), name='x.json'):
+    return SimpleNamespace(
+        metainfo=dict(classes=(*things, *stuff), thing_classes=things, stuff_classes=stuff),
+        ann_file=name,
+    )
 
 
 def model(things=2, stuff=1):
@@ -28,12 +35,17 @@ def model(things=2, stuff=1):
 
 
 def runner(net, **loops):
-    return SimpleNamespace(model=net, logger=MMLogger.get_instance('class_check'),
-                           **{f'_{split}_loop': loops.get(split) for split in ('train', 'val', 'test')})
+    return SimpleNamespace(
+        model=net,
+        logger=MMLogger.get_instance('class_check'),
+        **{f'_{split}_loop': loops.get(split) for split in ('train', 'val', 'test')},
+    )
 
 
 def test_agreement_passes():
-    PanopticClassCheckHook().before_run(runner(model(), train=Loop(dataset()), val=Loop(dataset()), test=dict(type='TestLoop')))
+    PanopticClassCheckHook().before_run(
+        runner(model(), train=Loop(dataset()), val=Loop(dataset()), test=dict(type='TestLoop'))
+    )
 
 
 @pytest.mark.parametrize('split', ['train', 'val', 'test'])
@@ -43,7 +55,8 @@ def test_counts_disagree(split):
     assert str(error.value) == (
         f'The model has num_things_classes=80 and num_stuff_classes=53, but {split}_dataloader.dataset (x.json) has 2 thing and 1 stuff '
         'classes: set the config variables num_things_classes=2 and num_stuff_classes=1, or correct '
-        f'{split}_dataloader.dataset.metainfo.')
+        f'{split}_dataloader.dataset.metainfo.'
+    )
 
 
 def test_same_total_is_not_enough():
@@ -52,8 +65,13 @@ def test_same_total_is_not_enough():
 
 
 def test_data_sets_disagree():
-    with pytest.raises(ValueError, match="train_dataloader.dataset and val_dataloader.dataset have different classes .*'a' and 'b'"):
-        PanopticClassCheckHook().before_run(runner(model(), train=Loop(dataset()), val=Loop(dataset(('b', 'a')))))
+    with pytest.raises(
+        ValueError,
+        match="train_dataloader.dataset and val_dataloader.dataset have different classes .*'a' and 'b'",
+    ):
+        PanopticClassCheckHook().before_run(
+            runner(model(), train=Loop(dataset()), val=Loop(dataset(('b', 'a'))))
+        )
 
 
 def test_counts_of_mmdets_models_and_of_none():

@@ -1,4 +1,5 @@
 """train.py and test.py as a user runs them: killed, resumed, tested; and one sentence for each mistake."""
+
 import importlib.util
 import json
 import signal
@@ -13,7 +14,6 @@ from mmengine.fileio import load
 from toy_run import toy_config, toy_runner
 
 
-
 def main(monkeypatch, tool: str, *arguments) -> None:
     """Runs a command line in this process."""
     spec = importlib.util.spec_from_file_location(f'tool_{tool}', ROOT / f'tools/{tool}.py')
@@ -21,7 +21,9 @@ def main(monkeypatch, tool: str, *arguments) -> None:
     spec.loader.exec_module(module)
     monkeypatch.setattr(sys, 'argv', [tool, *map(str, arguments)])
     with monkeypatch.context() as patch:  # the toy config under a new name each time
-        patch.setattr('cmt_deeplab.engine.runner_setup.Config.fromfile', lambda path: toy_config(None))
+        patch.setattr(
+            'cmt_deeplab.engine.runner_setup.Config.fromfile', lambda path: toy_config(None)
+        )
         module.main()
 
 
@@ -40,8 +42,20 @@ def test_killed_resumed_and_tested(tmp_path, monkeypatch):
     whole, killed = tmp_path / 'whole', tmp_path / 'killed'
     toy_runner(whole).train()
     slow = ('--cfg-options', 'train_dataloader.dataset.pause=0.3')
-    process = subprocess.Popen([sys.executable, str(ROOT / 'tools/train.py'), str(CONFIG), '--work-dir', str(killed), *slow], cwd=ROOT,
-                               env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            str(ROOT / 'tools/train.py'),
+            str(CONFIG),
+            '--work-dir',
+            str(killed),
+            *slow,
+        ],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     deadline = time.monotonic() + 100
     while not (killed / 'last_checkpoint').is_file() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -50,13 +64,31 @@ def test_killed_resumed_and_tested(tmp_path, monkeypatch):
     assert (killed / 'last_checkpoint').is_file() and not (killed / 'iter_8.pth').exists()
 
     main(monkeypatch, 'train', CONFIG, '--work-dir', killed, '--resume')
-    first, second = (torch.load(folder / 'iter_8.pth', weights_only=True)['state_dict'] for folder in (whole, killed))
+    first, second = (
+        torch.load(folder / 'iter_8.pth', weights_only=True)['state_dict']
+        for folder in (whole, killed)
+    )
     assert all(torch.equal(first[key], second[key]) for key in first)
 
-    main(monkeypatch, 'test', CONFIG, killed / 'iter_8.pth', '--work-dir', tmp_path / 'test', '--out', tmp_path / 'predictions.pkl')
+    main(
+        monkeypatch,
+        'test',
+        CONFIG,
+        killed / 'iter_8.pth',
+        '--work-dir',
+        tmp_path / 'test',
+        '--out',
+        tmp_path / 'predictions.pkl',
+    )
     results = json.loads(next((tmp_path / 'test').glob('*/*.json')).read_text())
     assert results['toy/count'] == 5
-    assert sorted(sample['index'] for sample in load(tmp_path / 'predictions.pkl')) == [0, 1, 2, 3, 4]
+    assert sorted(sample['index'] for sample in load(tmp_path / 'predictions.pkl')) == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
 
 
 class Foreign:
@@ -73,14 +105,33 @@ def checkpoint(tmp_path_factory):
 def test_mistakes_are_one_sentence(tmp_path, monkeypatch, capsys, checkpoint):
     work = ('--work-dir', tmp_path / 'work')
     for tool in ('train', 'test'):
-        extra = (checkpoint, ) if tool == 'test' else ()
-        assert 'no_config.py does not exist' in error(monkeypatch, capsys, tool, 'no_config.py', *extra)
+        extra = (checkpoint,) if tool == 'test' else ()
+        assert 'no_config.py does not exist' in error(
+            monkeypatch, capsys, tool, 'no_config.py', *extra
+        )
     assert 'no.pth does not exist' in error(monkeypatch, capsys, 'test', CONFIG, 'no.pth', *work)
-    assert 'no.pth does not exist' in error(monkeypatch, capsys, 'train', CONFIG, '--resume', 'no.pth', *work)
-    assert 'no.pth does not exist' in error(monkeypatch, capsys, 'train', CONFIG, '--cfg-options', 'load_from=no.pth', *work)
-    assert 'ends in .pkl' in error(monkeypatch, capsys, 'test', CONFIG, checkpoint, '--out', 'x.json', *work)
-    assert 'base_batch_size' in error(monkeypatch, capsys, 'train', CONFIG, '--auto-scale-lr', '--cfg-options', 'auto_scale_lr=None', *work)
-    counts = error(monkeypatch, capsys, 'train', CONFIG, '--cfg-options', 'model.num_things_classes=3', *work)
+    assert 'no.pth does not exist' in error(
+        monkeypatch, capsys, 'train', CONFIG, '--resume', 'no.pth', *work
+    )
+    assert 'no.pth does not exist' in error(
+        monkeypatch, capsys, 'train', CONFIG, '--cfg-options', 'load_from=no.pth', *work
+    )
+    assert 'ends in .pkl' in error(
+        monkeypatch, capsys, 'test', CONFIG, checkpoint, '--out', 'x.json', *work
+    )
+    assert 'base_batch_size' in error(
+        monkeypatch,
+        capsys,
+        'train',
+        CONFIG,
+        '--auto-scale-lr',
+        '--cfg-options',
+        'auto_scale_lr=None',
+        *work,
+    )
+    counts = error(
+        monkeypatch, capsys, 'train', CONFIG, '--cfg-options', 'model.num_things_classes=3', *work
+    )
     assert 'num_things_classes=3' in counts and 'ToyDataset' in counts
 
     (tmp_path / 'work').mkdir(exist_ok=True)
@@ -90,12 +141,18 @@ def test_mistakes_are_one_sentence(tmp_path, monkeypatch, capsys, checkpoint):
 
 def test_tensorboard(tmp_path, monkeypatch, capsys):
     from mmengine.config import Config
+
     base = Config.fromfile(str(ROOT / 'configs/_base_/tensorboard.py'))
     assert base.runner_type == 'PanopticRunner'
     backends = base.visualizer.vis_backends
     assert [backend.type for backend in backends] == ['LocalVisBackend', 'TensorboardVisBackend']
     monkeypatch.setattr('cmt_deeplab.engine.runner_setup.find_spec', lambda name: None)
-    options = ('--cfg-options', 'visualizer.vis_backends.0.type=TensorboardVisBackend', '--work-dir', tmp_path)
+    options = (
+        '--cfg-options',
+        'visualizer.vis_backends.0.type=TensorboardVisBackend',
+        '--work-dir',
+        tmp_path,
+    )
     assert 'pip install tensorboard' in error(monkeypatch, capsys, 'train', CONFIG, *options)
 
 
@@ -104,20 +161,34 @@ def test_checkpoints_that_do_not_fit_are_named(tmp_path, monkeypatch, capsys, ch
     state = torch.load(checkpoint, weights_only=True)['state_dict']
     renamed = {f'other.{key}': value for key, value in state.items()}
     partial = {key: value for key, value in state.items() if not key.startswith('head')}
-    wrong = {'renamed.pth': dict(state_dict=renamed), 'partial.pth': dict(state_dict=partial), 'list.pth': [1, 2],
-             'foreign.pth': dict(state_dict=state, extra=Foreign())}
+    wrong = {
+        'renamed.pth': dict(state_dict=renamed),
+        'partial.pth': dict(state_dict=partial),
+        'list.pth': [1, 2],
+        'foreign.pth': dict(state_dict=state, extra=Foreign()),
+    }
     for name, content in wrong.items():
         torch.save(content, tmp_path / name)
     (tmp_path / 'cut.pth').write_bytes(checkpoint.read_bytes()[:1000])
     (tmp_path / 'text.pth').write_text('hello')
-    expected = {'renamed.pth': 'of another model: 0 of', 'partial.pth': "it has no 'head.weight'", 'list.pth': 'holds a list',
-                'foreign.pth': 'Foreign', 'cut.pth': 'damaged', 'text.pth': 'damaged'}
+    expected = {
+        'renamed.pth': 'of another model: 0 of',
+        'partial.pth': "it has no 'head.weight'",
+        'list.pth': 'holds a list',
+        'foreign.pth': 'Foreign',
+        'cut.pth': 'damaged',
+        'text.pth': 'damaged',
+    }
     for name, sentence in expected.items():
         assert sentence in error(monkeypatch, capsys, 'test', CONFIG, tmp_path / name, *work), name
     options = ('--cfg-options', f'load_from={tmp_path / "renamed.pth"}')
     assert 'of another model' in error(monkeypatch, capsys, 'train', CONFIG, *options, *work)
-    assert "it has no 'head.weight'" in error(monkeypatch, capsys, 'train', CONFIG, '--resume', tmp_path / 'partial.pth', *work)
-    shapes = error(monkeypatch, capsys, 'test', CONFIG, checkpoint, '--cfg-options', 'model.width=9', *work)
+    assert "it has no 'head.weight'" in error(
+        monkeypatch, capsys, 'train', CONFIG, '--resume', tmp_path / 'partial.pth', *work
+    )
+    shapes = error(
+        monkeypatch, capsys, 'test', CONFIG, checkpoint, '--cfg-options', 'model.width=9', *work
+    )
     assert '(8, 4) in the checkpoint and (9, 4)' in shapes
 
 
@@ -125,23 +196,27 @@ def test_fine_tuning_takes_a_checkpoint_whose_classes_differ(tmp_path, checkpoin
     state = torch.load(checkpoint, weights_only=True)['state_dict']
     state['head.weight'] = torch.zeros(3, 8)
     torch.save(dict(state_dict=state), tmp_path / 'other_classes.pth')
-    runner = toy_runner(tmp_path, load_from=str(tmp_path / 'other_classes.pth'), train_cfg__max_iters=1)
+    runner = toy_runner(
+        tmp_path, load_from=str(tmp_path / 'other_classes.pth'), train_cfg__max_iters=1
+    )
     runner.train()
     assert runner.iter == 1
 
 
 def test_an_error_of_the_program_keeps_its_stack_trace(monkeypatch):
     from cmt_deeplab.errors import report_user_errors, user_sentence
+
     with pytest.raises(ValueError, match='invalid literal'):
         with report_user_errors():
             int('x')
     try:
         from cmt_deeplab.engine.distributed import init_process_group
+
         init_process_group(launcher='unknown')
     except ValueError as error:
         assert user_sentence(error).startswith("The launcher 'unknown'")
         try:
-            raise RuntimeError('what mmengine makes of it') from error
+            raise ImportError('what mmengine makes of it') from error
         except RuntimeError as wrapped:
             assert user_sentence(wrapped) == user_sentence(error)
 
@@ -149,6 +224,7 @@ def test_an_error_of_the_program_keeps_its_stack_trace(monkeypatch):
 def test_an_error_in_a_loading_process_is_one_sentence_too():
     from cmt_deeplab.errors import user_sentence
     from torch.utils.data import DataLoader
+
     with pytest.raises(ValueError) as caught:
         list(DataLoader([0, 1], num_workers=1, collate_fn=_fail))
     assert user_sentence(caught.value).startswith("The launcher 'unknown'")
@@ -156,13 +232,23 @@ def test_an_error_in_a_loading_process_is_one_sentence_too():
 
 def _fail(batch):
     from cmt_deeplab.engine.distributed import init_process_group
+
     init_process_group(launcher='unknown')
 
 
-@pytest.mark.parametrize('scaled, accumulated, lr', [(False, 1, 1e-2), (True, 1, 1e-2 * 2 / 8), (True, 4, 1e-2)])
-def test_learning_rate_scales_with_the_batch_of_an_optimiser_step(tmp_path, scaled, accumulated, lr):
-    runner = toy_runner(tmp_path, auto_scale_lr__enable=scaled, optim_wrapper__accumulative_counts=accumulated, train_cfg__max_iters=4,
-                        param_scheduler=None)
+@pytest.mark.parametrize(
+    'scaled, accumulated, lr', [(False, 1, 1e-2), (True, 1, 1e-2 * 2 / 8), (True, 4, 1e-2)]
+)
+def test_learning_rate_scales_with_the_batch_of_an_optimizer_step(
+    tmp_path, scaled, accumulated, lr
+):
+    runner = toy_runner(
+        tmp_path,
+        auto_scale_lr__enable=scaled,
+        optim_wrapper__accumulative_counts=accumulated,
+        train_cfg__max_iters=4,
+        param_scheduler=None,
+    )
     runner.train()
     assert runner.optim_wrapper.param_groups[0]['lr'] == pytest.approx(lr)
     log = next(tmp_path.glob('*/*.log')).read_text()

@@ -1,4 +1,5 @@
 """Two processes on the CPU: tools/dist_train.sh and dist_test.sh, and gradients against one process with the double batch."""
+
 import importlib.util
 import json
 import os
@@ -24,21 +25,37 @@ def scalars(work_dir) -> list:
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
     from cmt_deeplab.engine.distributed import init_process_group
+
     for name, value in dict(RANK='1', LOCAL_RANK='1', WORLD_SIZE='4', LOCAL_WORLD_SIZE='4').items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr('torch.cuda.is_available', lambda: True)
     monkeypatch.setattr('torch.cuda.device_count', lambda: 2)
-    with pytest.raises(ValueError, match='4 processes were started on this machine, which has 2 GPUs'):
+    with pytest.raises(
+        ValueError, match='4 processes were started on this machine, which has 2 GPUs'
+    ):
         init_process_group(launcher='pytorch')
 
 
 def test_two_processes_train_and_count_no_sample_twice(tmp_path, monkeypatch):
     monkeypatch.setenv('PORT', str(free_port()))
-    norm = ('model.norm=LayerNorm', )  # statistics of a plain batch norm differ from process to process
-    finished = run(ROOT / 'tools/dist_train.sh', CONFIG, 2, '--work-dir', tmp_path, '--cfg-options', 'train_cfg.max_iters=4', *norm,
-                   '--amp')
+    norm = (
+        'model.norm=LayerNorm',
+    )  # statistics of a plain batch norm differ from process to process
+    finished = run(
+        ROOT / 'tools/dist_train.sh',
+        CONFIG,
+        2,
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        'train_cfg.max_iters=4',
+        *norm,
+        '--amp',
+    )
     assert finished.returncode == 0, finished.stderr[-2000:]
-    assert 'broadcast_buffers' not in finished.stderr and 'bucket view strides' not in finished.stderr
+    assert (
+        'broadcast_buffers' not in finished.stderr and 'bucket view strides' not in finished.stderr
+    )
     logged = scalars(tmp_path)
     assert [entry['iter'] for entry in logged if 'loss' in entry] == [1, 2, 3, 4]
     # five samples on two processes: one pads
@@ -48,7 +65,16 @@ def test_two_processes_train_and_count_no_sample_twice(tmp_path, monkeypatch):
 
     monkeypatch.setenv('PORT', str(free_port()))
     test_dir = tmp_path / 'test'
-    finished = run(ROOT / 'tools/dist_test.sh', CONFIG, tmp_path / 'iter_4.pth', 2, '--work-dir', test_dir, '--cfg-options', *norm)
+    finished = run(
+        ROOT / 'tools/dist_test.sh',
+        CONFIG,
+        tmp_path / 'iter_4.pth',
+        2,
+        '--work-dir',
+        test_dir,
+        '--cfg-options',
+        *norm,
+    )
     assert finished.returncode == 0, finished.stderr[-2000:]
     results = json.loads(next(test_dir.glob('*/*.json')).read_text())
     assert results['toy/count'] == results['toy/distinct'] == 5
@@ -59,13 +85,18 @@ def test_a_mistake_in_a_distributed_run_is_one_sentence(monkeypatch):
     monkeypatch.setenv('PORT', str(free_port()))
     finished = run(ROOT / 'tools/dist_train.sh', 'no_config.py', 2)
     errors = [line for line in finished.stderr.splitlines() if line.startswith('Error: ')]
-    assert finished.returncode == 1 and len(errors) == 1 and 'no_config.py does not exist' in errors[0]
-    assert 'Traceback' not in finished.stderr and finished.stderr.strip().endswith('what it wrote stands above.')
+    assert (
+        finished.returncode == 1 and len(errors) == 1 and 'no_config.py does not exist' in errors[0]
+    )
+    assert 'Traceback' not in finished.stderr and finished.stderr.strip().endswith(
+        'what it wrote stands above.'
+    )
 
 
 def test_a_process_that_fails_alone_says_so(monkeypatch, capsys):
     from cmt_deeplab import errors
     from cmt_deeplab.engine.distributed import init_process_group
+
     monkeypatch.setenv('RANK', '1')
     monkeypatch.setattr(errors, 'SECONDS_TO_BE_ENDED', 0)
     with pytest.raises(SystemExit), errors.report_user_errors():
@@ -80,19 +111,27 @@ def _net() -> nn.Module:
 
 def _module(name: str):
     """A module of the engine by its file: the processes need neither the package nor mmdet, whose import takes seconds."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / f'projects/cmt_deeplab/engine/{name}.py')
+    spec = importlib.util.spec_from_file_location(
+        name, ROOT / f'projects/cmt_deeplab/engine/{name}.py'
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 def _gradients(rank: int, port: int, folder: str) -> None:
-    os.environ.update(environment(), RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_PORT=str(port))
-    _module('distributed').init_process_group(launcher='pytorch', backend='nccl')  # the config's word for GPUs; gloo here
+    os.environ.update(
+        environment(), RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_PORT=str(port)
+    )
+    _module('distributed').init_process_group(
+        launcher='pytorch', backend='nccl'
+    )  # the config's word for GPUs; gloo here
     assert torch.distributed.get_backend() == 'gloo'
     torch.set_num_threads(1)
-    model = _module('model_wrapper').PanopticDistributedDataParallel(_net(), device_ids=[rank])  # mmengine passes device_ids always
-    batch = torch.arange(32.).reshape(8, 4)[4 * rank:4 * rank + 4] / 32
+    model = _module('model_wrapper').PanopticDistributedDataParallel(
+        _net(), device_ids=[rank]
+    )  # mmengine passes device_ids always
+    batch = torch.arange(32.0).reshape(8, 4)[4 * rank : 4 * rank + 4] / 32
     model(batch).square().mean().backward()
     if rank == 1:
         torch.save([p.grad for p in model.module.parameters()], f'{folder}/gradients.pt')
@@ -102,14 +141,17 @@ def _gradients(rank: int, port: int, folder: str) -> None:
 def test_gradients_equal_one_process_with_the_double_batch(tmp_path):
     torch.multiprocessing.spawn(_gradients, args=(free_port(), str(tmp_path)), nprocs=2)
     net = _net()
-    net(torch.arange(32.).reshape(8, 4) / 32).square().mean().backward()
-    for found, parameter in zip(torch.load(tmp_path / 'gradients.pt', weights_only=True), net.parameters()):
+    net(torch.arange(32.0).reshape(8, 4) / 32).square().mean().backward()
+    for found, parameter in zip(
+        torch.load(tmp_path / 'gradients.pt', weights_only=True), net.parameters()
+    ):
         torch.testing.assert_close(found, parameter.grad, rtol=1e-5, atol=1e-7)
 
 
 def test_a_launcher_without_its_variables_is_named(monkeypatch):
     import pytest
     from cmt_deeplab.engine.distributed import init_process_group
+
     for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE'):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ValueError, match='torchrun'):
@@ -128,14 +170,34 @@ def test_the_launchers_quote_their_arguments_and_take_the_environment(tmp_path, 
     monkeypatch.setenv('GPUS', '4')
     monkeypatch.setenv('GPUS_PER_NODE', '2')
     options = ('--cfg-options', 'a=[(1, 2), (3, 4)]')
-    given = run(ROOT / 'tools/slurm_train.sh', 'part', 'job', 'a config.py', 'work', *options).stdout.splitlines()
+    given = run(
+        ROOT / 'tools/slurm_train.sh', 'part', 'job', 'a config.py', 'work', *options
+    ).stdout.splitlines()
     assert given[-2:] == list(options) and 'a config.py' in given
-    assert {'--gres=gpu:2', '--ntasks-per-node=2', '--ntasks=4', '--quiet', '--exclusive', '--cpus-per-task=5', '--launcher'} < set(given)
-    given = run(ROOT / 'tools/slurm_test.sh', 'part', 'job', 'config.py', 'a.pth', *options).stdout.splitlines()
+    assert {
+        '--gres=gpu:2',
+        '--ntasks-per-node=2',
+        '--ntasks=4',
+        '--quiet',
+        '--exclusive',
+        '--cpus-per-task=5',
+        '--launcher',
+    } < set(given)
+    given = run(
+        ROOT / 'tools/slurm_test.sh', 'part', 'job', 'config.py', 'a.pth', *options
+    ).stdout.splitlines()
     assert given[-2:] == list(options) and given[given.index('config.py') + 1] == 'a.pth'
     monkeypatch.setattr('command_line.sys.executable', str(stand_in))
-    for name, value in dict(NNODES='2', NODE_RANK='1', PORT='1234', MASTER_ADDR='10.0.0.1', OMP_NUM_THREADS='1').items():
+    for name, value in dict(
+        NNODES='2', NODE_RANK='1', PORT='1234', MASTER_ADDR='10.0.0.1', OMP_NUM_THREADS='1'
+    ).items():
         monkeypatch.setenv(name, value)
     given = run(ROOT / 'tools/dist_train.sh', 'a config.py', 3, *options).stdout.splitlines()
     assert given[-2:] == list(options) and 'a config.py' in given
-    assert {'--nnodes=2', '--node_rank=1', '--master_port=1234', '--master_addr=10.0.0.1', '--nproc_per_node=3'} < set(given)
+    assert {
+        '--nnodes=2',
+        '--node_rank=1',
+        '--master_port=1234',
+        '--master_addr=10.0.0.1',
+        '--nproc_per_node=3',
+    } < set(given)

@@ -1,4 +1,5 @@
-"""Mixed precision on the CPU, and what the optimiser decays."""
+"""Mixed precision on the CPU, and what the optimizer decays."""
+
 import pytest
 import torch
 from cmt_deeplab.engine import PanopticAmpOptimWrapper, PanopticOptimWrapperConstructor
@@ -58,13 +59,12 @@ def test_fp16_on_a_gpu_scales_the_loss_and_skips_overflows():
 
 
 class Net(nn.Module):
-
     def __init__(self) -> None:
         super().__init__()
         self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
         self.attention = nn.MultiheadAttention(4, 2)
         self.embedding = nn.Embedding(5, 4)
-        self.centres = nn.Parameter(torch.zeros(4, 6))
+        self.centers = nn.Parameter(torch.zeros(4, 6))
         self.frozen = nn.Linear(2, 2).requires_grad_(False)
 
 
@@ -76,22 +76,32 @@ def build(net: nn.Module, **paramwise_cfg):
 @pytest.mark.parametrize('factor', [None, 0.1])
 def test_only_kernels_decay_and_groups_are_few(factor):
     net = Net()
-    wrapper = build(net, **({} if factor is None else dict(custom_keys=dict(backbone=dict(lr_mult=factor)))))
-    found = {id(p): (g['lr'], g['weight_decay']) for g in wrapper.optimizer.param_groups for p in g['params']}
+    wrapper = build(
+        net, **({} if factor is None else dict(custom_keys=dict(backbone=dict(lr_mult=factor))))
+    )
+    found = {
+        id(p): (g['lr'], g['weight_decay'])
+        for g in wrapper.optimizer.param_groups
+        for p in g['params']
+    }
     kernels = {net.backbone[0].weight, net.attention.in_proj_weight, net.attention.out_proj.weight}
     for name, parameter in net.named_parameters():
         if name.startswith('frozen'):
             assert id(parameter) not in found
             continue
         lr = 1e-2 * factor if factor and name.startswith('backbone') else 1e-2
-        assert found[id(parameter)] == pytest.approx((lr, 0.05 if parameter in kernels else 0.)), name
+        assert found[id(parameter)] == pytest.approx((lr, 0.05 if parameter in kernels else 0.0)), (
+            name
+        )
     assert len(wrapper.optimizer.param_groups) == (2 if factor is None else 4)
-    assert sum(len(g['params']) for g in wrapper.optimizer.param_groups) == len([p for p in net.parameters() if p.requires_grad])
+    assert sum(len(g['params']) for g in wrapper.optimizer.param_groups) == len(
+        [p for p in net.parameters() if p.requires_grad]
+    )
 
 
 def test_mistakes_in_paramwise_cfg_are_named():
     with pytest.raises(ValueError, match='norm_decay_mult'):
-        build(Net(), norm_decay_mult=0.)
+        build(Net(), norm_decay_mult=0.0)
     with pytest.raises(ValueError, match="'backbones'"):
         build(Net(), custom_keys=dict(backbones=dict(lr_mult=0.1)))
     with pytest.raises(ValueError, match='lr_mul'):
@@ -100,4 +110,7 @@ def test_mistakes_in_paramwise_cfg_are_named():
 
 def test_it_is_built_from_a_config():
     optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)
-    assert isinstance(OPTIM_WRAPPERS.build(dict(type='PanopticAmpOptimWrapper', optimizer=optimizer)), PanopticAmpOptimWrapper)
+    assert isinstance(
+        OPTIM_WRAPPERS.build(dict(type='PanopticAmpOptimWrapper', optimizer=optimizer)),
+        PanopticAmpOptimWrapper,
+    )

@@ -2,7 +2,6 @@ import time
 from types import SimpleNamespace
 
 import pytest
-
 from cmt_deeplab.engine.time_budget_hook import PanopticTimeBudgetHook
 
 
@@ -10,12 +9,14 @@ class Run:
     """The train loop's part of a runner, with a clock of its own: an iteration takes ``seconds``."""
 
     def __init__(self, hook, monkeypatch, *, seconds, max_iters=400, val_interval=100):
-        self.now, self.executed, self.validated = 0., [], []
+        self.now, self.executed, self.validated = 0.0, [], []
         monkeypatch.setattr(time, 'monotonic', lambda: self.now)
         self.scheduler = SimpleNamespace(steps=0)
         self.scheduler.step = lambda: setattr(self.scheduler, 'steps', self.scheduler.steps + 1)
         loop = SimpleNamespace(_iter=0, val_interval=val_interval)
-        runner = SimpleNamespace(max_iters=max_iters, train_loop=loop, param_schedulers=[self.scheduler], iter=0)
+        runner = SimpleNamespace(
+            max_iters=max_iters, train_loop=loop, param_schedulers=[self.scheduler], iter=0
+        )
         hook.before_train(runner)
         while loop._iter < max_iters:
             runner.iter = loop._iter
@@ -34,7 +35,7 @@ def test_a_fast_machine_runs_every_iteration(monkeypatch):
     assert run.executed == list(range(400)) and hook.skipped == 0
 
 
-@pytest.mark.parametrize('seconds', [0.3, 1., 5.])
+@pytest.mark.parametrize('seconds', [0.3, 1.0, 5.0])
 def test_a_slow_machine_ends_in_time_with_the_schedule_at_its_end(monkeypatch, seconds):
     hook = PanopticTimeBudgetHook(minutes=1)
     run = Run(hook, monkeypatch, seconds=seconds)

@@ -1,4 +1,5 @@
 """The command line for folders in COCO's format: golden figures, panopticapi's keys and table, and what it says of bad input."""
+
 import json
 import shutil
 import subprocess
@@ -7,17 +8,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cmt_deeplab.evaluation.coco_panoptic import evaluate_folders
 from PIL import Image
 
-from cmt_deeplab.evaluation.coco_panoptic import evaluate_folders
-
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'analysis_tools' / 'evaluate_panoptic.py'
-CATEGORIES = [dict(id=3, name='cat', isthing=1), dict(id=20, name='sky', isthing=0), dict(id=5, name='dog', isthing=1)]
+CATEGORIES = [
+    dict(id=3, name='cat', isthing=1),
+    dict(id=20, name='sky', isthing=0),
+    dict(id=5, name='dog', isthing=1),
+]
 
 
 def run(*arguments):
     """The tool in a bare interpreter: PYTHONPATH unset, so that nothing but numpy and Pillow is needed."""
-    return subprocess.run([sys.executable, str(TOOL), *map(str, arguments)], capture_output=True, text=True, env={'PATH': '/usr/bin:/bin'})
+    return subprocess.run(
+        [sys.executable, str(TOOL), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={'PATH': '/usr/bin:/bin'},
+    )
 
 
 def write_side(root, name, planes, *, crowd=False):
@@ -25,13 +34,25 @@ def write_side(root, name, planes, *, crowd=False):
     folder.mkdir()
     annotations = []
     for image_id, (plane, categories) in planes.items():
-        colours = np.stack([plane % 256, plane // 256 % 256, plane // 65536], -1).astype(np.uint8)
-        Image.fromarray(colours).save(folder / f'{image_id}.png')
-        segments = [dict(id=int(i), category_id=categories[int(i)], iscrowd=int(crowd and i == 70000), area=int((plane == i).sum()))
-                    for i in np.unique(plane) if i]
-        annotations.append(dict(image_id=image_id, file_name=f'{image_id}.png', segments_info=segments))
-    images = [dict(id=image_id, height=plane.shape[0], width=plane.shape[1], file_name=f'{image_id}.jpg')
-              for image_id, (plane, _) in planes.items()]
+        colors = np.stack([plane % 256, plane // 256 % 256, plane // 65536], -1).astype(np.uint8)
+        Image.fromarray(colors).save(folder / f'{image_id}.png')
+        segments = [
+            dict(
+                id=int(i),
+                category_id=categories[int(i)],
+                iscrowd=int(crowd and i == 70000),
+                area=int((plane == i).sum()),
+            )
+            for i in np.unique(plane)
+            if i
+        ]
+        annotations.append(
+            dict(image_id=image_id, file_name=f'{image_id}.png', segments_info=segments)
+        )
+    images = [
+        dict(id=image_id, height=plane.shape[0], width=plane.shape[1], file_name=f'{image_id}.jpg')
+        for image_id, (plane, _) in planes.items()
+    ]
     path = root / f'{name}.json'
     path.write_text(json.dumps(dict(images=images, categories=CATEGORIES, annotations=annotations)))
     return path, folder
@@ -44,7 +65,12 @@ def sides(tmp_path):
     truth, guess = {}, {}
     for image_id in (11, 12, 13):
         plane = np.zeros((30, 40), dtype=np.int64)
-        plane[3:20, 2:30], plane[10:28, 5:15], plane[1:9, 25:39], plane[22:30, 20:40] = 70000, 300, 7, 65536
+        plane[3:20, 2:30], plane[10:28, 5:15], plane[1:9, 25:39], plane[22:30, 20:40] = (
+            70000,
+            300,
+            7,
+            65536,
+        )
         truth[image_id] = (plane, {70000: 3, 300: 20, 7: 5, 65536: 3})
         shifted = np.roll(plane, rng.integers(1, 4), axis=1)
         guess[image_id] = (shifted, {70000: int(rng.choice([3, 5])), 300: 20, 7: 5, 65536: 3})
@@ -55,19 +81,36 @@ def test_golden_figures_of_every_class(real_data, tmp_path):
     golden = real_data / 'golden_pq_val100'
     truth = real_data / 'coco' / 'annotations' / 'panoptic_val2017.json'
     out = tmp_path / 'out.json'
-    done = run(truth, truth.with_suffix(''), golden / 'panoptic_pred.json', golden / 'panoptic_pred', '--json', out)
-    assert done.returncode == 0 and 'All       |  61.6   80.1   72.5   127' in done.stdout, done.stderr
-    got, expected = json.loads(out.read_text()), json.loads((golden / 'panopticapi_result.json').read_text())
+    done = run(
+        truth,
+        truth.with_suffix(''),
+        golden / 'panoptic_pred.json',
+        golden / 'panoptic_pred',
+        '--json',
+        out,
+    )
+    assert done.returncode == 0 and 'All       |  61.6   80.1   72.5   127' in done.stdout, (
+        done.stderr
+    )
+    got, expected = (
+        json.loads(out.read_text()),
+        json.loads((golden / 'panopticapi_result.json').read_text()),
+    )
     for group in ('All', 'Things', 'Stuff'):
         assert got[group] == pytest.approx(expected[group], abs=1e-12)
-    assert got['per_class'].keys() == expected['per_class'].keys() and round(100 * got['All']['pq'], 4) == 61.6101
+    assert (
+        got['per_class'].keys() == expected['per_class'].keys()
+        and round(100 * got['All']['pq'], 4) == 61.6101
+    )
     for category, figures in expected['per_class'].items():
         assert got['per_class'][category] == pytest.approx(figures, abs=1e-12)
 
 
 def test_ground_truth_against_itself_is_100(real_data):
     truth = real_data / 'coco' / 'annotations' / 'panoptic_val2017.json'
-    figures = evaluate_folders(str(truth), str(truth.with_suffix('')), str(truth), str(truth.with_suffix('')))
+    figures = evaluate_folders(
+        str(truth), str(truth.with_suffix('')), str(truth), str(truth.with_suffix(''))
+    )
     assert figures['All'] == dict(pq=1, sq=1, rq=1, n=figures['All']['n'])
 
 
@@ -75,7 +118,9 @@ def test_equals_panopticapi(sides, tmp_path, capsys):
     pq_compute = pytest.importorskip('panopticapi.evaluation').pq_compute
     expected = pq_compute(str(sides[0]), str(sides[2]), str(sides[1]), str(sides[3]))
     table = capsys.readouterr().out.split('          |')[1].split('Time elapsed')[0]
-    done = run('--gt_json_file', sides[0], '--pred_json_file', sides[2], '--json', tmp_path / 'out.json')  # panopticapi's own flags
+    done = run(
+        '--gt_json_file', sides[0], '--pred_json_file', sides[2], '--json', tmp_path / 'out.json'
+    )  # panopticapi's own flags
     assert done.returncode == 0 and table.strip() in done.stdout
     got = json.loads((tmp_path / 'out.json').read_text())
     assert got == json.loads(json.dumps(expected)) and 0.2 < got['All']['pq'] < 1
@@ -83,17 +128,29 @@ def test_equals_panopticapi(sides, tmp_path, capsys):
 
 def test_categories_need_no_names(sides):
     before = evaluate_folders(*map(str, sides))
-    edit(sides[0], lambda content: [category.pop('name') for category in content['categories']] and None)
+    edit(
+        sides[0],
+        lambda content: [category.pop('name') for category in content['categories']] and None,
+    )
     assert evaluate_folders(*map(str, sides)) == before
 
 
 def test_segments_need_neither_iscrowd_nor_area(sides):
     def strip(content, fields):
-        for segment in (segment for annotation in content['annotations'] for segment in annotation['segments_info']):
+        for segment in (
+            segment
+            for annotation in content['annotations']
+            for segment in annotation['segments_info']
+        ):
             for field in fields:
                 segment.pop(field, None)
 
-    edit(sides[0], lambda c: [s.update(iscrowd=0) for a in c['annotations'] for s in a['segments_info']] and None)
+    edit(
+        sides[0],
+        lambda c: (
+            [s.update(iscrowd=0) for a in c['annotations'] for s in a['segments_info']] and None
+        ),
+    )
     before = evaluate_folders(*map(str, sides))
     edit(sides[0], lambda content: strip(content, ('iscrowd', 'area')))
     assert evaluate_folders(*map(str, sides)) == before
@@ -118,8 +175,8 @@ def first(content):
     return content['annotations'][0]
 
 
-def black_out(pixels, colour):
-    pixels[(pixels == colour).all(-1)] = 0
+def black_out(pixels, color):
+    pixels[(pixels == color).all(-1)] = 0
     return pixels
 
 
@@ -132,49 +189,112 @@ BAD = {
     'GT folder missing': (lambda s: shutil.rmtree(s[1]), 'gt with the ground-truth PNGs'),
     'prediction folder missing': (lambda s: shutil.rmtree(s[3]), 'pred with the predicted PNGs'),
     'not JSON': (lambda s: s[2].write_text('{"annot'), 'pred.json cannot be read as JSON'),
-    'binary file as JSON': (lambda s: s[2].write_bytes(b'\x89PNG\xff\xfe'), 'pred.json cannot be read as JSON'),
+    'binary file as JSON': (
+        lambda s: s[2].write_bytes(b'\x89PNG\xff\xfe'),
+        'pred.json cannot be read as JSON',
+    ),
     'a list': (lambda s: s[2].write_text('[]'), 'pred.json has no list "annotations"'),
-    'no categories': (lambda s: edit(s[0], lambda c: c.pop('categories') and None), 'no list "categories"'),
-    'instances JSON':
-    (lambda s: edit(s[0], lambda c: dict(c, annotations=[dict(image_id=11, bbox=[0, 0, 1, 1])])), 'gt.json .*"file_name"'),
-    'annotation without segments': (lambda s: edit(s[2], lambda c: first(c).pop('segments_info') and None), '"segments_info"'),
-    'segments no list': (lambda s: edit(s[2], lambda c: first(c).update(segments_info=3)), 'pred.json: "segments_info" of image 11'),
-    'segment no dict': (lambda s: edit(s[2], lambda c: first(c).update(segments_info=[3])), 'pred.json: a segment of image 11'),
-    'segment without category': (lambda s: edit(s[2], lambda c: first(c)['segments_info'][0].pop('category_id') and None), '"category_id"'),
-    'segment id no number': (lambda s: edit(s[2], lambda c: first(c)['segments_info'][0].update(id='a')), 'pred.json: .* image 11'),
-    'unknown category':
-    (lambda s: edit(s[2], lambda c: first(c)['segments_info'][0].update(category_id=99)), 'pred.json: .* category_id 99'),
-    'unknown GT category':
-    (lambda s: edit(s[0], lambda c: first(c)['segments_info'][0].update(category_id=98)), 'gt.json: .* category_id 98'),
-    'image without prediction': (lambda s: edit(s[2], lambda c: c['annotations'].pop() and None), 'no prediction for image 13'),
+    'no categories': (
+        lambda s: edit(s[0], lambda c: c.pop('categories') and None),
+        'no list "categories"',
+    ),
+    'instances JSON': (
+        lambda s: edit(s[0], lambda c: dict(c, annotations=[dict(image_id=11, bbox=[0, 0, 1, 1])])),
+        'gt.json .*"file_name"',
+    ),
+    'annotation without segments': (
+        lambda s: edit(s[2], lambda c: first(c).pop('segments_info') and None),
+        '"segments_info"',
+    ),
+    'segments no list': (
+        lambda s: edit(s[2], lambda c: first(c).update(segments_info=3)),
+        'pred.json: "segments_info" of image 11',
+    ),
+    'segment no dict': (
+        lambda s: edit(s[2], lambda c: first(c).update(segments_info=[3])),
+        'pred.json: a segment of image 11',
+    ),
+    'segment without category': (
+        lambda s: edit(s[2], lambda c: first(c)['segments_info'][0].pop('category_id') and None),
+        '"category_id"',
+    ),
+    'segment id no number': (
+        lambda s: edit(s[2], lambda c: first(c)['segments_info'][0].update(id='a')),
+        'pred.json: .* image 11',
+    ),
+    'unknown category': (
+        lambda s: edit(s[2], lambda c: first(c)['segments_info'][0].update(category_id=99)),
+        'pred.json: .* category_id 99',
+    ),
+    'unknown GT category': (
+        lambda s: edit(s[0], lambda c: first(c)['segments_info'][0].update(category_id=98)),
+        'gt.json: .* category_id 98',
+    ),
+    'image without prediction': (
+        lambda s: edit(s[2], lambda c: c['annotations'].pop() and None),
+        'no prediction for image 13',
+    ),
     'PNG missing': (lambda s: (s[3] / '12.png').unlink(), '12.png is missing'),
     'PNG truncated': (lambda s: truncate(s[3] / '12.png'), '12.png cannot be read as an image'),
-    'PNG empty': (lambda s: (s[1] / '12.png').write_bytes(b''), '12.png cannot be read as an image'),
-    'grey PNG': (lambda s: Image.new('L', (40, 30)).save(s[3] / '12.png'), '12.png is a PNG of mode L'),
-    'prediction of another size': (lambda s: repaint(s[3] / '12.png', lambda p: p[:20]), '12.png is 40 x 20 pixels'),
-    'GT of another size than its JSON': (lambda s: repaint(s[1] / '12.png', lambda p: p[:20]), '12.png is 40 x 20 pixels but'),
-    'id in PNG only': (lambda s: edit(s[2], lambda c: first(c)['segments_info'].pop() and None), '11.png holds segment id 70000'),
-    'id in JSON only': (lambda s: repaint(s[3] / '11.png', lambda p: black_out(p, (7, 0, 0))), 'pred.json lists segment id 7'),
-    'GT id in PNG only': (lambda s: edit(s[0], lambda c: first(c)['segments_info'].pop() and None), '11.png holds segment id 70000'),
-    'GT id in JSON only': (lambda s: repaint(s[1] / '11.png', lambda p: black_out(p, (7, 0, 0))), 'gt.json lists segment id 7'),
+    'PNG empty': (
+        lambda s: (s[1] / '12.png').write_bytes(b''),
+        '12.png cannot be read as an image',
+    ),
+    'gray PNG': (
+        lambda s: Image.new('L', (40, 30)).save(s[3] / '12.png'),
+        '12.png is a PNG of mode L',
+    ),
+    'prediction of another size': (
+        lambda s: repaint(s[3] / '12.png', lambda p: p[:20]),
+        '12.png is 40 x 20 pixels',
+    ),
+    'GT of another size than its JSON': (
+        lambda s: repaint(s[1] / '12.png', lambda p: p[:20]),
+        '12.png is 40 x 20 pixels but',
+    ),
+    'id in PNG only': (
+        lambda s: edit(s[2], lambda c: first(c)['segments_info'].pop() and None),
+        '11.png holds segment id 70000',
+    ),
+    'id in JSON only': (
+        lambda s: repaint(s[3] / '11.png', lambda p: black_out(p, (7, 0, 0))),
+        'pred.json lists segment id 7',
+    ),
+    'GT id in PNG only': (
+        lambda s: edit(s[0], lambda c: first(c)['segments_info'].pop() and None),
+        '11.png holds segment id 70000',
+    ),
+    'GT id in JSON only': (
+        lambda s: repaint(s[1] / '11.png', lambda p: black_out(p, (7, 0, 0))),
+        'gt.json lists segment id 7',
+    ),
 }
 
 
 @pytest.mark.parametrize('name', BAD)
 def test_bad_input_is_one_sentence(sides, name):
     import re
+
     spoil, words = BAD[name]
     spoil(sides)
     with pytest.raises((ValueError, FileNotFoundError)) as caught:
         evaluate_folders(*map(str, sides))
     said = str(caught.value)
-    assert type(caught.value) in (ValueError, FileNotFoundError) and re.search(words, said) and '\n' not in said, said
+    assert (
+        type(caught.value) in (ValueError, FileNotFoundError)
+        and re.search(words, said)
+        and '\n' not in said
+    ), said
 
 
 def test_bad_input_at_the_command_line(sides):
     (sides[3] / '12.png').unlink()
     done = run(*sides)
-    assert done.returncode in (1, 2) and 'Traceback' not in done.stderr and '12.png is missing' in done.stderr
+    assert (
+        done.returncode in (1, 2)
+        and 'Traceback' not in done.stderr
+        and '12.png is missing' in done.stderr
+    )
     assert run(*sides[:3]).returncode == 2
     done = run(*sides, '--json', '/nowhere/out.json')
     assert done.returncode == 2 and '/nowhere/out.json' in done.stderr

@@ -1,7 +1,7 @@
 """Counting against the slow definition, and the rules for void and crowd one by one."""
+
 import numpy as np
 import pytest
-
 from cmt_deeplab.evaluation.pq import SegmentTable, aggregate, count_image, joint_histogram
 
 VOID = 0
@@ -16,7 +16,12 @@ def slow_count(gt_plane, gt, pred_plane, pred):
             if crowd or gc != pc:
                 continue
             inter = ((gt_plane == g) & (pred_plane == p)).sum()
-            union = area + (pred_plane == p).sum() - inter - ((gt_plane == VOID) & (pred_plane == p)).sum()
+            union = (
+                area
+                + (pred_plane == p).sum()
+                - inter
+                - ((gt_plane == VOID) & (pred_plane == p)).sum()
+            )
             if inter and inter / union > 0.5:
                 out[gc][0] += inter / union
                 out[gc][1] += 1
@@ -39,14 +44,19 @@ def slow_count(gt_plane, gt, pred_plane, pred):
 def table(ids, categories, plane, crowd=None):
     ids = np.array(ids, dtype=np.int64)
     crowd = np.zeros(len(ids), dtype=bool) if crowd is None else np.array(crowd, dtype=bool)
-    return SegmentTable(ids, np.array(categories, dtype=np.int64), crowd, np.array([(plane == i).sum() for i in ids], dtype=np.int64))
+    return SegmentTable(
+        ids,
+        np.array(categories, dtype=np.int64),
+        crowd,
+        np.array([(plane == i).sum() for i in ids], dtype=np.int64),
+    )
 
 
 def random_plane(rng, ids, shape=(30, 41)):
     plane = np.zeros(shape, dtype=np.uint32)
     for i in ids:
         y, x = rng.integers(0, shape[0]), rng.integers(0, shape[1])
-        plane[y:y + rng.integers(2, 25), x:x + rng.integers(2, 25)] = i
+        plane[y : y + rng.integers(2, 25), x : x + rng.integers(2, 25)] = i
     return plane
 
 
@@ -55,7 +65,10 @@ def count(gt_plane, gt, pred_plane, pred):
 
 
 def as_dict(row):
-    return {c: [i, t, p, n] for c, i, t, p, n in zip(row.categories, row.iou_sum, row.tp, row.fp, row.fn)}
+    return {
+        c: [i, t, p, n]
+        for c, i, t, p, n in zip(row.categories, row.iou_sum, row.tp, row.fp, row.fn)
+    }
 
 
 @pytest.mark.parametrize('seed', range(40))
@@ -71,7 +84,10 @@ def test_equals_the_slow_definition(seed):
     pred_ids = [i for i in pred_ids if (pred_plane == i).any()]
     gt = table(ids, rng.integers(1, 4, len(ids)), gt_plane, rng.random(len(ids)) < 0.35)
     pred = table(pred_ids, rng.integers(1, 4, len(pred_ids)), pred_plane)
-    got, expected = as_dict(count(gt_plane, gt, pred_plane, pred)), slow_count(gt_plane, gt, pred_plane, pred)
+    got, expected = (
+        as_dict(count(gt_plane, gt, pred_plane, pred)),
+        slow_count(gt_plane, gt, pred_plane, pred),
+    )
     assert got.keys() == expected.keys()
     for category in expected:
         assert got[category] == pytest.approx(expected[category], abs=1e-12)
@@ -96,30 +112,50 @@ def test_only_the_last_crowd_of_a_class_excuses_a_false_positive():
     gt = table([5, 6], [3, 3], gt_plane, [1, 1])
     assert as_dict(count(gt_plane, gt, on_first, table([1], [3], on_first))) == {3: [0, 0, 1, 0]}
     assert as_dict(count(gt_plane, gt, on_last, table([1], [3], on_last))) == {3: [0, 0, 0, 0]}
-    assert as_dict(count(gt_plane, gt, on_last, table([1], [4], on_last)))[4] == [0, 0, 1, 0]  # another class is not excused
+    assert as_dict(count(gt_plane, gt, on_last, table([1], [4], on_last)))[4] == [
+        0,
+        0,
+        1,
+        0,
+    ]  # another class is not excused
 
 
 def test_exactly_half_on_void_is_a_false_positive_and_void_leaves_the_union():
     gt_plane = np.array([[0, 0, 8, 8]])
     everywhere, gt = np.ones_like(gt_plane), table([8], [2], gt_plane)
-    assert as_dict(count(gt_plane, gt, everywhere, table([1], [2], everywhere))) == {2: [1.0, 1, 0, 0]}
-    assert as_dict(count(gt_plane, gt, everywhere, table([1], [3], everywhere))) == {2: [0, 0, 0, 1], 3: [0, 0, 1, 0]}
+    assert as_dict(count(gt_plane, gt, everywhere, table([1], [2], everywhere))) == {
+        2: [1.0, 1, 0, 0]
+    }
+    assert as_dict(count(gt_plane, gt, everywhere, table([1], [3], everywhere))) == {
+        2: [0, 0, 0, 1],
+        3: [0, 0, 1, 0],
+    }
 
 
 def test_areas_of_the_annotation_are_trusted_and_unlisted_ids_are_not_void():
     gt_plane, pred_plane = np.array([[8, 8, 9, 0]]), np.array([[1, 1, 1, 1]])
     pred = table([1], [2], pred_plane)
     listed = SegmentTable(np.array([8]), np.array([2]), np.array([False]), np.array([4]))
-    assert as_dict(count(gt_plane, listed, pred_plane, pred))[2] == [0, 0, 1, 1]  # 2 / (4 + 4 - 2 - 1) is under a half
+    assert as_dict(count(gt_plane, listed, pred_plane, pred))[2] == [
+        0,
+        0,
+        1,
+        1,
+    ]  # 2 / (4 + 4 - 2 - 1) is under a half
     counted = SegmentTable(np.array([8]), np.array([2]))
     assert as_dict(count(gt_plane, counted, pred_plane, pred))[2] == [2 / 3, 1, 0, 0]
 
 
 def test_aggregate_averages_over_classes_that_occur():
     plane = np.array([[1, 1, 2, 2]])
-    rows = [count(plane, table([1, 2], [10, 20], plane), guess, table([1], [10], guess)) for guess in (np.array([[1, 1, 0, 0]]),) * 2]
+    rows = [
+        count(plane, table([1, 2], [10, 20], plane), guess, table([1], [10], guess))
+        for guess in (np.array([[1, 1, 0, 0]]),) * 2
+    ]
     figures = aggregate(rows, {20: False, 10: True, 30: False})
     assert figures['All'] == dict(pq=0.5, sq=0.5, rq=0.5, n=2)
     assert figures['Things']['pq'] == 1 and figures['Stuff'] == dict(pq=0, sq=0, rq=0, n=1)
-    assert list(figures['per_class']) == [20, 10, 30] and figures['per_class'][30] == dict(pq=0, sq=0, rq=0)
+    assert list(figures['per_class']) == [20, 10, 30] and figures['per_class'][30] == dict(
+        pq=0, sq=0, rq=0
+    )
     assert aggregate([], {1: True})['All'] == dict(pq=0, sq=0, rq=0, n=0)

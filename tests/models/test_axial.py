@@ -1,12 +1,12 @@
 """Axial attention against explicit loops and against gathered positions; residual blocks."""
+
 import copy
 
+import cmt_deeplab  # noqa: F401
 import pytest
 import torch
-
-import cmt_deeplab  # noqa: F401
-from cmt_deeplab.models.axial_attention import AxialAttention, AxialAttention2D
-from cmt_deeplab.models.residual_blocks import AxialBlock, BottleneckBlock, build_block_group
+from cmt_deeplab.models.blocks.axial_attention import AxialAttention, AxialAttention2D
+from cmt_deeplab.models.blocks.residual_blocks import AxialBlock, BottleneckBlock, build_block_group
 
 
 def _with_spread_norms(module, x):
@@ -27,19 +27,29 @@ def _with_spread_norms(module, x):
 def _attend_by_loops(attention, x):
     """One query, one memory position, one head at a time; norms over the whole batch at the end of each step."""
     batch, _, length = x.shape
-    heads, kd, vd = attention.num_heads, attention.key_depth // attention.num_heads, attention.value_depth // attention.num_heads
+    heads, kd, vd = (
+        attention.num_heads,
+        attention.key_depth // attention.num_heads,
+        attention.value_depth // attention.num_heads,
+    )
     span = attention.query_positions.span
     qkv = attention.qkv(x)
     similarity = x.new_zeros(batch, 3, heads, length, length)
 
     def part(b, h, position, offset, depth):
         start = offset + h * depth
-        return qkv[b, start:start + depth, position]
+        return qkv[b, start : start + depth, position]
 
     def embedding(table, query, memory):
         return table.weight[min(max(memory - query, 1 - span), span - 1) + span - 1]
 
-    positions = [(b, h, q, m) for b in range(batch) for h in range(heads) for q in range(length) for m in range(length)]
+    positions = [
+        (b, h, q, m)
+        for b in range(batch)
+        for h in range(heads)
+        for q in range(length)
+        for m in range(length)
+    ]
     for b, h, q, m in positions:
         query, key = part(b, h, q, 0, kd), part(b, h, m, attention.key_depth, kd)
         similarity[b, 0, h, q, m] = query @ key
@@ -59,32 +69,52 @@ def _attend_by_gathering(attention, x):
     """The L x L x d form of the sources."""
     batch, _, length = x.shape
     heads, span = attention.num_heads, attention.query_positions.span
-    q, k, v = attention.qkv(x).split([attention.key_depth, attention.key_depth, attention.value_depth], 1)
+    q, k, v = attention.qkv(x).split(
+        [attention.key_depth, attention.key_depth, attention.value_depth], 1
+    )
     q, k, v = (part.reshape(batch, heads, -1, length) for part in (q, k, v))
     distance = torch.arange(length)[None] - torch.arange(length)[:, None]
     index = distance.clamp(1 - span, span - 1) + span - 1
-    to_query, to_key, to_value = (table.weight[index] for table in
-                                  (attention.query_positions, attention.key_positions, attention.value_positions))
-    terms = [torch.einsum('bhdl,bhdm->bhlm', q, k), torch.einsum('bhdl,lmd->bhlm', q, to_query), torch.einsum('bhdm,lmd->bhlm', k, to_key)]
-    similarity = attention.similarity_norm(torch.cat(terms, 1)).view(batch, 3, heads, length, length).sum(1)
+    to_query, to_key, to_value = (
+        table.weight[index]
+        for table in (attention.query_positions, attention.key_positions, attention.value_positions)
+    )
+    terms = [
+        torch.einsum('bhdl,bhdm->bhlm', q, k),
+        torch.einsum('bhdl,lmd->bhlm', q, to_query),
+        torch.einsum('bhdm,lmd->bhlm', k, to_key),
+    ]
+    similarity = (
+        attention.similarity_norm(torch.cat(terms, 1)).view(batch, 3, heads, length, length).sum(1)
+    )
     weights = similarity.softmax(-1)
-    retrieved = torch.cat([torch.einsum('bhlm,bhdm->bhdl', weights, v), torch.einsum('bhlm,lmd->bhdl', weights, to_value)], 1)
+    retrieved = torch.cat(
+        [
+            torch.einsum('bhlm,bhdm->bhdl', weights, v),
+            torch.einsum('bhlm,lmd->bhdl', weights, to_value),
+        ],
+        1,
+    )
     normed = attention.retrieved_norm(retrieved.reshape(batch, -1, length, 1))
     return normed.view(batch, 2, -1, length).sum(1)
 
 
 def _both_axes(attend, attention, x):
     batch, channels, height, width = x.shape
-    x = attend(attention.height_axis, x.permute(0, 3, 1, 2).reshape(batch * width, channels, height))
-    x = x.reshape(batch, width, -1, height)[..., ::attention.stride].permute(0, 3, 2, 1)
+    x = attend(
+        attention.height_axis, x.permute(0, 3, 1, 2).reshape(batch * width, channels, height)
+    )
+    x = x.reshape(batch, width, -1, height)[..., :: attention.stride].permute(0, 3, 2, 1)
     height = x.shape[1]
     x = attend(attention.width_axis, x.reshape(batch * height, -1, width))
-    return x.reshape(batch, height, -1, width)[..., ::attention.stride].permute(0, 2, 1, 3)
+    return x.reshape(batch, height, -1, width)[..., :: attention.stride].permute(0, 2, 1, 3)
 
 
 def _attention(seed=0, **kwargs):
     torch.manual_seed(seed)
-    return _with_spread_norms(AxialAttention2D(12, 8, **{'num_heads': 2, **kwargs}), torch.randn(2, 12, 11, 13))
+    return _with_spread_norms(
+        AxialAttention2D(12, 8, **{'num_heads': 2, **kwargs}), torch.randn(2, 12, 11, 13)
+    )
 
 
 @pytest.mark.parametrize('training', [False, True])
@@ -96,11 +126,15 @@ def test_equals_explicit_loops_at_7x5(span, training):
         expected = _both_axes(_attend_by_loops, copy.deepcopy(attention).double(), x.double())
         gathered = _both_axes(_attend_by_gathering, copy.deepcopy(attention).double(), x.double())
         torch.testing.assert_close(gathered, expected, rtol=1e-10, atol=1e-10)
-        torch.testing.assert_close(copy.deepcopy(attention)(x).double(), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            copy.deepcopy(attention)(x).double(), expected, rtol=1e-5, atol=1e-5
+        )
         torch.testing.assert_close(attention.double()(x.double()), expected, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize('size, span', [((41, 41), 255), ((65, 97), 255), ((6, 40), 9), ((1, 2), 255)])
+@pytest.mark.parametrize(
+    'size, span', [((41, 41), 255), ((65, 97), 255), ((6, 40), 9), ((1, 2), 255)]
+)
 def test_equals_gathered_positions(size, span):
     attention = _attention(span=span).eval()
     x = torch.randn(1, 12, *size)
@@ -116,9 +150,15 @@ def test_gradients_equal_those_of_gathered_positions(size, span, stride):
     theirs = copy.deepcopy(ours)
     x = torch.randn(2, 12, *size, dtype=torch.double)
     gradients = []
-    for attend, module in ((lambda a, y: a(y), ours), (lambda a, y: _both_axes(_attend_by_gathering, a, y), theirs)):
+    for attend, module in (
+        (lambda a, y: a(y), ours),
+        (lambda a, y: _both_axes(_attend_by_gathering, a, y), theirs),
+    ):
         leaf = x.clone().requires_grad_()
-        (attend(module, leaf) * torch.linspace(-1, 1, module.out_channels, dtype=torch.double).view(1, -1, 1, 1)).pow(2).sum().backward()
+        (
+            attend(module, leaf)
+            * torch.linspace(-1, 1, module.out_channels, dtype=torch.double).view(1, -1, 1, 1)
+        ).pow(2).sum().backward()
         gradients.append([leaf.grad, *(p.grad for p in module.parameters())])
     assert all(gradient.abs().max() > 0 for gradient in gradients[0][1:] if gradient.dim() > 1)
     for ours_gradient, theirs_gradient in zip(*gradients):
@@ -128,12 +168,12 @@ def test_gradients_equal_those_of_gathered_positions(size, span, stride):
 def test_no_tensor_of_gathered_positions_and_nothing_from_the_host():
     """No storage of L x L x d values or more per head in forward and backward but the similarities; every op stays on the device."""
     from torch.utils._python_dispatch import TorchDispatchMode
+
     length, depth, batch, heads = 24, 32, 1, 1
     attention = AxialAttention(8, key_depth=depth, value_depth=depth, num_heads=heads)
     sizes, copies = [], []
 
     class Record(TorchDispatchMode):
-
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             out = func(*args, **(kwargs or {}))
             if isinstance(out, torch.Tensor):
@@ -153,7 +193,9 @@ def test_no_tensor_of_gathered_positions_and_nothing_from_the_host():
 def test_any_norm(norm_cfg):
     attention = _attention(norm_cfg=norm_cfg).double()
     x = torch.randn(2, 12, 6, 5, dtype=torch.double)
-    torch.testing.assert_close(attention(x), _both_axes(_attend_by_gathering, attention, x), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        attention(x), _both_axes(_attend_by_gathering, attention, x), rtol=1e-9, atol=1e-9
+    )
 
 
 def test_group_norm_keeps_images_apart():
@@ -180,7 +222,10 @@ def test_compiled_gradients():
     attention = AxialAttention(12, key_depth=8, value_depth=16, num_heads=2)
     x, weight = torch.randn(3, 12, 5), torch.randn(3, 16, 5)
     gradients = []
-    for module in (attention, torch.compile(copy.deepcopy(attention), backend='aot_eager', fullgraph=True)):
+    for module in (
+        attention,
+        torch.compile(copy.deepcopy(attention), backend='aot_eager', fullgraph=True),
+    ):
         (module(x) * weight).sum().backward()
         gradients.append([p.grad for p in module.parameters()])
     for eager, compiled in zip(*gradients):
@@ -208,10 +253,21 @@ def test_pixel_decoder_groups_have_the_published_size():
     """kMaX-DeepLab's pixel decoder for a ResNet-50: the four groups, the 1x1 convolutions of the fusions and the four input norms."""
     filters, skips = (512, 256, 128, 64), (2048, 1024, 512, 256)
     with torch.device('meta'):
-        groups = [build_block_group(kind, in_channels, f, n) for kind, in_channels, f, n in
-                  zip(('axial', 'axial', 'bottleneck', 'bottleneck'), (2048, 256, 128, 64), filters, (1, 5, 1, 1))]
-    fusions = sum((4 * filters[i - 1] + skips[i]) * filters[i] + 4 * filters[i] for i in range(1, 4))
-    total = sum(p.numel() for group in groups for p in group.parameters()) + fusions + 2 * sum(skips)
+        groups = [
+            build_block_group(kind, in_channels, f, n)
+            for kind, in_channels, f, n in zip(
+                ('axial', 'axial', 'bottleneck', 'bottleneck'),
+                (2048, 256, 128, 64),
+                filters,
+                (1, 5, 1, 1),
+            )
+        ]
+    fusions = sum(
+        (4 * filters[i - 1] + skips[i]) * filters[i] + 4 * filters[i] for i in range(1, 4)
+    )
+    total = (
+        sum(p.numel() for group in groups for p in group.parameters()) + fusions + 2 * sum(skips)
+    )
     assert total == 21_151_040
     assert [group.out_channels for group in groups] == [2048, 1024, 512, 256]
 
@@ -220,7 +276,12 @@ def test_group_of_blocks():
     group = build_block_group('bottleneck', 16, 8, 3, stride=2, dilation=2, drop_path=0.1)
     assert group(torch.randn(1, 16, 9, 8)).shape == (1, 32, 5, 4)
     assert [block.middle.conv.dilation for block in group] == [(2, 2)] * 3
-    assert build_block_group('axial', 16, 8, 2, stride=2)(torch.randn(2, 16, 9, 8)).shape == (2, 32, 5, 4)
+    assert build_block_group('axial', 16, 8, 2, stride=2)(torch.randn(2, 16, 9, 8)).shape == (
+        2,
+        32,
+        5,
+        4,
+    )
     with pytest.raises(ValueError, match='kind of a residual block'):
         build_block_group('basic', 16, 8, 1)
     with pytest.raises(ValueError, match='no convolution to dilate'):

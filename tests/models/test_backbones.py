@@ -1,18 +1,20 @@
 """Backbones: shapes at any size, published parameter counts, the forms of the sources, weights from files."""
+
 import importlib.util
 import sys
 
 import pytest
 import torch
+from cmt_deeplab.models.backbones import AxialResNet, PanopticResNet, TimmBackbone
+from cmt_deeplab.models.blocks.residual_blocks import AxialBlock, BottleneckBlock
 from mmdet.models.backbones import ResNet
 from mmdet.registry import MODELS
 from torch import nn
 
-from cmt_deeplab.models.backbones import AxialResNet, PanopticResNet, TimmBackbone
-from cmt_deeplab.models.residual_blocks import AxialBlock, BottleneckBlock
-
 TINY = dict(num_blocks=(1, 1, 2, 1), width=0.125, stem_width=0.125)
-needs_timm = pytest.mark.skipif(importlib.util.find_spec('timm') is None, reason='the optional package timm is not installed')
+needs_timm = pytest.mark.skipif(
+    importlib.util.find_spec('timm') is None, reason='the optional package timm is not installed'
+)
 
 
 def _parameters(module):
@@ -44,22 +46,34 @@ def test_axial_resnet_has_the_published_size():
 
 def test_axial_blocks_and_drop_path_are_where_deeplab2_has_them():
     backbone = AxialResNet(**{**TINY, 'num_blocks': (2, 2, 3, 2)}, drop_path=0.2)
-    kinds = [[type(block) for block in getattr(backbone, f'stage{stage}')] for stage in (2, 3, 4, 5)]
+    kinds = [
+        [type(block) for block in getattr(backbone, f'stage{stage}')] for stage in (2, 3, 4, 5)
+    ]
     assert kinds[:2] == [[BottleneckBlock] * 2] * 2
     assert kinds[2] == [BottleneckBlock, AxialBlock, AxialBlock]
     assert kinds[3] == [AxialBlock, AxialBlock]
 
     def drops(module):
-        return [[block.drop_path.drop_prob for block in getattr(module, f'stage{stage}')] for stage in (2, 3, 4, 5)]
+        return [
+            [block.drop_path.drop_prob for block in getattr(module, f'stage{stage}')]
+            for stage in (2, 3, 4, 5)
+        ]
 
     assert drops(backbone) == [[0, 0], [0, 0], [0, 0.2, 0.2], [0.2, 0.2]]
-    linear = AxialResNet(**{**TINY, 'num_blocks': (2, 2, 3, 2)}, drop_path=0.2, drop_path_schedule='linear', drop_path_beyond_stride=2)
+    linear = AxialResNet(
+        **{**TINY, 'num_blocks': (2, 2, 3, 2)},
+        drop_path=0.2,
+        drop_path_schedule='linear',
+        drop_path_beyond_stride=2,
+    )
     expected = [[0, 0.05], [0.05, 0.1], [0.1, 0.15, 0.15], [0.15, 0.2]]
     assert [pytest.approx(stage) for stage in expected] == drops(linear)
 
 
 def test_axial_resnet_without_attention_is_dilated_past_its_output_stride():
-    backbone = AxialResNet(**{**TINY, 'num_blocks': (1, 1, 2, 2)}, axial_beyond_stride=0, output_stride=16).eval()
+    backbone = AxialResNet(
+        **{**TINY, 'num_blocks': (1, 1, 2, 2)}, axial_beyond_stride=0, output_stride=16
+    ).eval()
     assert not any(isinstance(module, AxialBlock) for module in backbone.modules())
     assert [block.middle.conv.dilation[0] for block in backbone.stage5] == [1, 2]
     assert _sizes(backbone(torch.randn(1, 3, 65, 65)))[2:] == [(5, 5), (5, 5)]
@@ -87,19 +101,31 @@ def test_axial_resnet_trains_with_batch_of_one_and_every_parameter_gets_a_gradie
             nn.init.ones_(parameter)
     sum(feature.square().mean() for feature in backbone(torch.randn(1, 3, 65, 65))).backward()
     # shifts before a softmax over the memory or before a norm move nothing
-    still = [n for n, p in backbone.named_parameters() if p.grad is None or not p.grad.isfinite().all() or not p.grad.abs().max() > 0]
+    still = [
+        n
+        for n, p in backbone.named_parameters()
+        if p.grad is None or not p.grad.isfinite().all() or not p.grad.abs().max() > 0
+    ]
     assert still == []
 
 
-@pytest.mark.parametrize('kwargs, message', [
-    (dict(num_blocks=(3, 4, 6)), 'num_blocks'), (dict(output_stride=12), 'output_stride'), (dict(drop_path_schedule='cosine'), 'linear'),
-    (dict(out_indices=(0, 4)), 'out_indices')])
+@pytest.mark.parametrize(
+    'kwargs, message',
+    [
+        (dict(num_blocks=(3, 4, 6)), 'num_blocks'),
+        (dict(output_stride=12), 'output_stride'),
+        (dict(drop_path_schedule='cosine'), 'linear'),
+        (dict(out_indices=(0, 4)), 'out_indices'),
+    ],
+)
 def test_axial_resnet_says_what_is_wrong(kwargs, message):
     with pytest.raises(ValueError, match=message):
         AxialResNet(**kwargs)
 
 
-@pytest.mark.parametrize('kwargs', [dict(depth=18), dict(depth=50), dict(depth=50, deep_stem=True, avg_down=True)])
+@pytest.mark.parametrize(
+    'kwargs', [dict(depth=18), dict(depth=50), dict(depth=50, deep_stem=True, avg_down=True)]
+)
 def test_panoptic_resnet_is_mmdets(kwargs):
     torch.manual_seed(0)
     ours = PanopticResNet(**kwargs, base_channels=16, stem_channels=16)
@@ -128,13 +154,25 @@ def test_panoptic_resnet_is_mmdets(kwargs):
 
 def test_panoptic_resnet_without_pooling_and_with_stem():
     x = torch.randn(1, 3, 65, 33)
-    backbone = PanopticResNet(depth=50, base_channels=16, stem_channels=16, with_max_pool=False, with_stem_output=True,
-                              pre_activation_outputs=True)
+    backbone = PanopticResNet(
+        depth=50,
+        base_channels=16,
+        stem_channels=16,
+        with_max_pool=False,
+        with_stem_output=True,
+        pre_activation_outputs=True,
+    )
     pooled = PanopticResNet(depth=50, base_channels=16, stem_channels=16)
-    assert {k: v.shape for k, v in backbone.state_dict().items()} == {k: v.shape for k, v in pooled.state_dict().items()}
+    assert {k: v.shape for k, v in backbone.state_dict().items()} == {
+        k: v.shape for k, v in pooled.state_dict().items()
+    }
     features = backbone(x)
     assert _sizes(features) == [(33, 17), (17, 9), (9, 5), (5, 3), (3, 2)]
-    assert tuple(feature.shape[1] for feature in features) == backbone.out_channels == (16, 64, 128, 256, 512)
+    assert (
+        tuple(feature.shape[1] for feature in features)
+        == backbone.out_channels
+        == (16, 64, 128, 256, 512)
+    )
     assert features[0].min() < 0
     assert backbone.layer1[0].conv2.stride == (2, 2)
     with torch.device('meta'):
@@ -148,7 +186,9 @@ def test_panoptic_resnet_checkpointed_gradients_are_the_same():
     gradients = []
     state = None
     for with_cp in (False, True):
-        backbone = PanopticResNet(depth=18, base_channels=8, stem_channels=8, pre_activation_outputs=True, with_cp=with_cp)
+        backbone = PanopticResNet(
+            depth=18, base_channels=8, stem_channels=8, pre_activation_outputs=True, with_cp=with_cp
+        )
         state = state or backbone.state_dict()
         backbone.load_state_dict(state)
         sum(feature.square().mean() for feature in backbone(x)).backward()
@@ -163,17 +203,30 @@ def test_plugins_and_outputs_before_the_activation_exclude_each_other():
         PanopticResNet(depth=50, pre_activation_outputs=True, plugins=plugins)
 
 
-@pytest.mark.parametrize('cfg', [dict(type='AxialResNet', **TINY), dict(type='PanopticResNet', depth=18, base_channels=8, stem_channels=8)])
+@pytest.mark.parametrize(
+    'cfg',
+    [
+        dict(type='AxialResNet', **TINY),
+        dict(type='PanopticResNet', depth=18, base_channels=8, stem_channels=8),
+    ],
+)
 def test_backbones_serve_mmdets_models(cfg):
     backbone = MODELS.build(cfg)
     backbone.init_weights()
-    neck = MODELS.build(dict(type='FPN', in_channels=list(backbone.out_channels), out_channels=8, num_outs=4))
+    neck = MODELS.build(
+        dict(type='FPN', in_channels=list(backbone.out_channels), out_channels=8, num_outs=4)
+    )
     assert _sizes(neck(backbone(torch.randn(2, 3, 64, 64)))) == [(16, 16), (8, 8), (4, 4), (2, 2)]
 
 
 @needs_timm
-@pytest.mark.parametrize('size, padded, plain', [((65, 33), [(17, 9), (9, 5), (5, 3), (3, 2)], [(16, 8), (8, 4), (4, 2), (2, 1)]),
-                                                 ((64, 32), [(16, 8), (8, 4), (4, 2), (2, 1)], [(16, 8), (8, 4), (4, 2), (2, 1)])])
+@pytest.mark.parametrize(
+    'size, padded, plain',
+    [
+        ((65, 33), [(17, 9), (9, 5), (5, 3), (3, 2)], [(16, 8), (8, 4), (4, 2), (2, 1)]),
+        ((64, 32), [(16, 8), (8, 4), (4, 2), (2, 1)], [(16, 8), (8, 4), (4, 2), (2, 1)]),
+    ],
+)
 def test_convnext_sizes(size, padded, plain):
     for corner_padding, expected in ((True, padded), (False, plain)):
         backbone = TimmBackbone(model_name='convnext_atto', corner_padding=corner_padding).eval()
@@ -211,7 +264,9 @@ def _author_names(state):
         elif parts[2] == 'blocks':
             parts = ['stages', parts[1], *parts[3:]]
         key = '.'.join(parts).replace('conv_dw', 'dwconv').replace('mlp.fc', 'pwconv')
-        renamed[key] = value.flatten(1) if key.endswith(('pwconv1.weight', 'pwconv2.weight')) else value
+        renamed[key] = (
+            value.flatten(1) if key.endswith(('pwconv1.weight', 'pwconv2.weight')) else value
+        )
     return renamed
 
 
@@ -219,6 +274,7 @@ def _author_names(state):
 @pytest.mark.parametrize('source', ['timm', 'authors', 'mmpretrain'])
 def test_convnext_reads_weights_of_every_source(tmp_path, source):
     import timm
+
     model = timm.create_model('convnext_atto', pretrained=False)
     for parameter in model.parameters():
         nn.init.normal_(parameter)
@@ -229,10 +285,20 @@ def test_convnext_reads_weights_of_every_source(tmp_path, source):
     elif source == 'authors':
         torch.save(dict(model=_author_names(state)), path)
     else:
-        names = {f'backbone.{k}'.replace('dwconv', 'depthwise_conv').replace('pwconv', 'pointwise_conv'): v
-                 for k, v in _author_names(state).items()}
+        names = {
+            f'backbone.{k}'.replace('dwconv', 'depthwise_conv').replace(
+                'pwconv', 'pointwise_conv'
+            ): v
+            for k, v in _author_names(state).items()
+        }
         torch.save(dict(state_dict=names), path)
-    backbone = MODELS.build(dict(type='TimmBackbone', model_name='convnext_atto', init_cfg=dict(type='Pretrained', checkpoint=path)))
+    backbone = MODELS.build(
+        dict(
+            type='TimmBackbone',
+            model_name='convnext_atto',
+            init_cfg=dict(type='Pretrained', checkpoint=path),
+        )
+    )
     backbone.init_weights()
     own = {key.replace('_', '.', 1): value for key, value in backbone.model.state_dict().items()}
     assert set(own) == set(state)
@@ -242,11 +308,16 @@ def test_convnext_reads_weights_of_every_source(tmp_path, source):
 
 @needs_timm
 def test_unreadable_or_foreign_weights(tmp_path):
-    backbone = TimmBackbone(model_name='convnext_atto', init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'absent.pth')))
+    backbone = TimmBackbone(
+        model_name='convnext_atto',
+        init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'absent.pth')),
+    )
     with pytest.raises(FileNotFoundError, match='absent.pth.*backbone.init_cfg.checkpoint'):
         backbone.init_weights()
     path = str(tmp_path / 'foreign.pth')
     torch.save(dict(state_dict=dict(weight=torch.zeros(2))), path)
-    backbone = TimmBackbone(model_name='convnext_atto', init_cfg=dict(type='Pretrained', checkpoint=path))
+    backbone = TimmBackbone(
+        model_name='convnext_atto', init_cfg=dict(type='Pretrained', checkpoint=path)
+    )
     with pytest.raises(ValueError, match='of another model'):
         backbone.init_weights()

@@ -1,9 +1,9 @@
 """The CMT layer against the loops of its definition, and its switches."""
+
 import pytest
 import torch
-
-from cmt_deeplab.models.layers import CMTLayer
-from cmt_deeplab.models.location import coordinate_planes
+from cmt_deeplab.models.transformer import CMTLayer
+from cmt_deeplab.models.transformer.location import coordinate_planes
 
 B, N, H, W = 2, 5, 3, 4
 NORM = dict(type='PanopticSyncBN')
@@ -11,9 +11,20 @@ NORM = dict(type='PanopticSyncBN')
 
 def make_layer(**kwargs) -> CMTLayer:
     torch.manual_seed(0)
-    args = dict(pixel_channels=6, centre_channels=8, num_classes=3, norm_cfg=NORM, act_cfg=dict(type='GELU'), align_corners=True,
-                predictor=dict(type='CMTPredictor', hidden_channels=8, feature_channels=4), hidden_channels=8, heads=2, key_channels=4,
-                value_channels=8, ffn_channels=16)
+    args = dict(
+        pixel_channels=6,
+        center_channels=8,
+        num_classes=3,
+        norm_cfg=NORM,
+        act_cfg=dict(type='GELU'),
+        align_corners=True,
+        predictor=dict(type='CMTPredictor', hidden_channels=8, feature_channels=4),
+        hidden_channels=8,
+        heads=2,
+        key_channels=4,
+        value_channels=8,
+        ffn_channels=16,
+    )
     layer = CMTLayer(**{**args, **kwargs})
     for module in layer.modules():  # no zero gammas: every term must show in the output
         if hasattr(module, 'running_mean'):
@@ -28,20 +39,25 @@ def make_inputs(scale: int = 1):
     return draw(B, 6, H, W), draw(B, 8, N), draw(B, 2, N, H, W)
 
 
-def by_loops(layer: CMTLayer, pixels, centres, previous):
-    """Steps 1 to 3 pixel by pixel and centre by centre, from the layer's own projections."""
-    _, own_pixels, own_centres = layer.locate(pixels, centres)
+def by_loops(layer: CMTLayer, pixels, centers, previous):
+    """Steps 1 to 3 pixel by pixel and center by center, from the layer's own projections."""
+    _, own_pixels, own_centers = layer.locate(pixels, centers)
     key, value = layer.pixel_kv(own_pixels).flatten(2).split(layer.pixel_depths, 1)
-    query, centre_value = layer.centre_qv(own_centres).split(layer.centre_depths, 1)
+    query, center_value = layer.center_qv(own_centers).split(layer.center_depths, 1)
     heads, dk, dv = layer.heads, key.shape[1] // layer.heads, value.shape[1] // layer.heads
     affinity = torch.zeros(B, heads, N, H * W, dtype=torch.float64)
     for b in range(B):
         for h in range(heads):
             for n in range(N):
                 for p in range(H * W):
-                    affinity[b, h, n, p] = sum(query[b, h * dk + i, n] * key[b, h * dk + i, p] for i in range(dk))
+                    affinity[b, h, n, p] = sum(
+                        query[b, h * dk + i, n] * key[b, h * dk + i, p] for i in range(dk)
+                    )
     logits = layer.similarity_norm(affinity) + previous.flatten(3)
-    cluster, cross = torch.zeros(B, heads * dv, N, dtype=torch.float64), torch.zeros(B, heads * dv, N, dtype=torch.float64)
+    cluster, cross = (
+        torch.zeros(B, heads * dv, N, dtype=torch.float64),
+        torch.zeros(B, heads * dv, N, dtype=torch.float64),
+    )
     heard = torch.zeros(B, heads * dv, H * W, dtype=torch.float64)
     for b in range(B):
         for c in range(heads * dv):
@@ -49,16 +65,20 @@ def by_loops(layer: CMTLayer, pixels, centres, previous):
             for n in range(N):
                 over_pixels = logits[b, h, n].exp() / logits[b, h, n].exp().sum()
                 for p in range(H * W):
-                    over_centres = logits[b, h, n, p].exp() / logits[b, h, :, p].exp().sum()
+                    over_centers = logits[b, h, n, p].exp() / logits[b, h, :, p].exp().sum()
                     if layer.assignment == 'kmeans':
-                        over_centres = float(logits[b, h, n, p] == logits[b, h, :, p].max())
-                    cluster[b, c, n] += over_centres * value[b, c, p]
+                        over_centers = float(logits[b, h, n, p] == logits[b, h, :, p].max())
+                    cluster[b, c, n] += over_centers * value[b, c, p]
                     cross[b, c, n] += over_pixels[p] * value[b, c, p]
-                    heard[b, c, p] += over_centres * centre_value[b, c, n]
-    updated = centres + layer.cross_update(cross) + layer.cluster_update(cluster)
-    updated = layer.act(updated + layer.self_attention(own_centres))
+                    heard[b, c, p] += over_centers * center_value[b, c, n]
+    updated = centers + layer.cross_update(cross) + layer.cluster_update(cluster)
+    updated = layer.act(updated + layer.self_attention(own_centers))
     updated = layer.act(updated + layer.ffn(updated))
-    return pixels + layer.pixel_update(heard.view(B, -1, H, W)), updated, logits.view(B, heads, N, H, W)
+    return (
+        pixels + layer.pixel_update(heard.view(B, -1, H, W)),
+        updated,
+        logits.view(B, heads, N, H, W),
+    )
 
 
 @pytest.mark.parametrize('assignment', ['softmax', 'kmeans'])
@@ -72,63 +92,96 @@ def test_layer_equals_its_definition(assignment):
     assert output.prediction.mask_logits.shape == (B, N, H, W)
 
 
-@pytest.mark.parametrize('switch', ['clustering_update', 'spatial_attention', 'pixel_update', 'residual_logits', 'reference_mask',
-                                    'coordinate_conv'])
+@pytest.mark.parametrize(
+    'switch',
+    [
+        'clustering_update',
+        'spatial_attention',
+        'pixel_update',
+        'residual_logits',
+        'reference_mask',
+        'coordinate_conv',
+    ],
+)
 def test_each_ingredient_switches_off(switch):
     inputs = make_inputs()
     full, without = make_layer().eval(), make_layer(**{switch: False}).eval()
-    shared = {name: value for name, value in full.state_dict().items()
-              if name in without.state_dict() and value.shape == without.state_dict()[name].shape}
+    shared = {
+        name: value
+        for name, value in full.state_dict().items()
+        if name in without.state_dict() and value.shape == without.state_dict()[name].shape
+    }
     without.load_state_dict(shared, strict=False)
     ours, theirs = full(*inputs), without(*inputs)
     if switch == 'pixel_update':
         torch.testing.assert_close(theirs.pixels, inputs[0])
     else:
-        assert not torch.allclose(ours.centres, theirs.centres)
+        assert not torch.allclose(ours.centers, theirs.centers)
     if switch not in ('residual_logits', 'pixel_update'):
-        assert sum(p.numel() for p in without.parameters()) < sum(p.numel() for p in full.parameters())
+        assert sum(p.numel() for p in without.parameters()) < sum(
+            p.numel() for p in full.parameters()
+        )
 
 
-def test_centres_are_a_set():
-    """Permuting the centres permutes what they become and leaves the pixels alone."""
-    layer, (pixels, centres, logits) = make_layer().eval(), make_inputs()
+def test_centers_are_a_set():
+    """Permuting the centers permutes what they become and leaves the pixels alone."""
+    layer, (pixels, centers, logits) = make_layer().eval(), make_inputs()
     order = torch.tensor([3, 0, 4, 1, 2])
-    first, second = layer(pixels, centres, logits), layer(pixels, centres[..., order], logits[:, :, order])
+    first, second = (
+        layer(pixels, centers, logits),
+        layer(pixels, centers[..., order], logits[:, :, order]),
+    )
     torch.testing.assert_close(second.pixels, first.pixels, atol=1e-6, rtol=1e-6)
-    torch.testing.assert_close(second.centres, first.centres[..., order], atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(second.centers, first.centers[..., order], atol=1e-6, rtol=1e-6)
 
 
 def test_pooling_sum_and_mean_differ_by_the_mass_of_the_cluster():
     layer = make_layer()
-    assignment, value = torch.rand(B, 2, N, 12, dtype=torch.float64), torch.randn(B, 2, 4, 12, dtype=torch.float64)
+    assignment, value = (
+        torch.rand(B, 2, N, 12, dtype=torch.float64),
+        torch.randn(B, 2, 4, 12, dtype=torch.float64),
+    )
     total = layer.pool(assignment, value, None)
     layer.pooling = 'mean'
     mass = assignment.sum(3).repeat_interleave(4, dim=1)
-    torch.testing.assert_close(layer.pool(assignment, value, None) * mass.float(), total, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        layer.pool(assignment, value, None) * mass.float(), total, atol=1e-4, rtol=1e-4
+    )
 
 
 def test_masked_padding_is_not_heard():
-    layer, (pixels, centres, logits) = make_layer(mask_padding=True).eval(), make_inputs()
+    layer, (pixels, centers, logits) = make_layer(mask_padding=True).eval(), make_inputs()
     valid = torch.ones(B, 1, H, W, dtype=torch.float64)
     valid[:, :, :, -1] = 0
     other = pixels.clone()
     other[:, :, :, -1] = 7.0
-    torch.testing.assert_close(layer(pixels, centres, logits, valid=valid).centres, layer(other, centres, logits, valid=valid).centres)
-    assert not torch.allclose(layer(pixels, centres, logits).centres, layer(other, centres, logits).centres)
+    torch.testing.assert_close(
+        layer(pixels, centers, logits, valid=valid).centers,
+        layer(other, centers, logits, valid=valid).centers,
+    )
+    assert not torch.allclose(
+        layer(pixels, centers, logits).centers, layer(other, centers, logits).centers
+    )
 
 
 def test_residual_logits_are_resized_between_strides():
-    layer, (pixels, centres, _) = make_layer().eval(), make_inputs()
+    layer, (pixels, centers, _) = make_layer().eval(), make_inputs()
     coarse = torch.randn(B, 2, N, 2, 3, dtype=torch.float64)
-    fine = torch.nn.functional.interpolate(coarse.flatten(1, 2), (H, W), mode='bilinear', align_corners=True).view(B, 2, N, H, W)
-    torch.testing.assert_close(layer(pixels, centres, coarse).logits, layer(pixels, centres, fine).logits)
+    fine = torch.nn.functional.interpolate(
+        coarse.flatten(1, 2), (H, W), mode='bilinear', align_corners=True
+    ).view(B, 2, N, H, W)
+    torch.testing.assert_close(
+        layer(pixels, centers, coarse).logits, layer(pixels, centers, fine).logits
+    )
 
 
 @pytest.mark.parametrize('align_corners, corner', [(True, 1.0), (False, 1.0 - 1.0 / 5)])
 def test_coordinates_reach_the_corners_where_corners_are_aligned(align_corners, corner):
     planes = coordinate_planes(torch.zeros(1, 1, 3, 5), align_corners=align_corners)
     assert planes.shape == (1, 2, 3, 5)
-    assert planes[0, 0, 0, -1] == pytest.approx(corner) and planes[0, 0, 0, 0] == pytest.approx(-corner)
+    assert planes[0, 0, 0, -1] == pytest.approx(corner) and planes[0, 0, 0, 0] == pytest.approx(
+        -corner
+    )
     assert planes[0, 1, 1, 0] == pytest.approx(0.0)
 
 

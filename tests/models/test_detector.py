@@ -1,10 +1,10 @@
 """The whole detector: gradients for any number of segments, precisions, modes, padding."""
+
 import pytest
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
-
-from tests.models.build import build_small
+from small_model import build_small
 
 LABELS = 5
 
@@ -14,15 +14,23 @@ def make_batch(numbers, side: int = 65, seed: int = 0) -> dict:
     generator = torch.Generator().manual_seed(seed)
     inputs, samples = [], []
     for i, number in enumerate(numbers):
-        inputs.append(torch.randint(0, 256, (3, side, side - 9), generator=generator, dtype=torch.uint8))
+        inputs.append(
+            torch.randint(0, 256, (3, side, side - 9), generator=generator, dtype=torch.uint8)
+        )
         cell = max(int((side * (side - 9) / max(number, 1)) ** 0.5), 1)
-        rows, columns = torch.meshgrid(torch.arange(side) // cell, torch.arange(side - 9) // cell, indexing='ij')
+        rows, columns = torch.meshgrid(
+            torch.arange(side) // cell, torch.arange(side - 9) // cell, indexing='ij'
+        )
         index = rows * (columns.max() + 1) + columns
         index[index >= number] = -1
         index[:2] = -1
-        sample = DetDataSample(metainfo=dict(img_id=i, img_shape=(side, side - 9), ori_shape=(2 * side, 2 * side - 18)))
+        sample = DetDataSample(
+            metainfo=dict(img_id=i, img_shape=(side, side - 9), ori_shape=(2 * side, 2 * side - 18))
+        )
         sample.gt_panoptic_seg = PixelData(index_map=index[None].to(torch.int16))
-        sample.gt_segments = InstanceData(labels=torch.randint(0, LABELS, (number,), generator=generator))
+        sample.gt_segments = InstanceData(
+            labels=torch.randint(0, LABELS, (number,), generator=generator)
+        )
         samples.append(sample)
     return dict(inputs=inputs, data_samples=samples)
 
@@ -55,7 +63,11 @@ def test_every_parameter_gets_a_finite_gradient(numbers, bf16):
     if numbers == (12,):  # few enough that each stride shows some
         # Behind a norm or a softmax a constant has no effect, and the pooled branch of one image is one value a channel.
         dead = [name for name, p in model.named_parameters() if p.grad.abs().max() == 0]
-        allowed = ('aspp.pool', 'pixel_head.2.conv.bias', 'mask_norm.bias')  # a shift of all masks leaves their softmax
+        allowed = (
+            'aspp.pool',
+            'pixel_head.2.conv.bias',
+            'mask_norm.bias',
+        )  # a shift of all masks leaves their softmax
         assert not [name for name in dead if not any(key in name for key in allowed)], dead
 
 
@@ -72,7 +84,9 @@ def test_prediction_does_not_depend_on_its_batch():
         together = model.test_step(batch)
         alone = model.test_step(make_batch((3,)))
     assert together[0].pred_panoptic_seg.sem_seg.shape == (1, 130, 112)
-    torch.testing.assert_close(together[0].pred_panoptic_seg.sem_seg, alone[0].pred_panoptic_seg.sem_seg)
+    torch.testing.assert_close(
+        together[0].pred_panoptic_seg.sem_seg, alone[0].pred_panoptic_seg.sem_seg
+    )
 
 
 @pytest.mark.parametrize('align_corners, side', [(True, 65), (False, 64)])
@@ -85,13 +99,22 @@ def test_tensor_mode_gives_masks_at_stride_4(align_corners, side):
 
 @pytest.mark.parametrize('with_skip', [True, False])
 def test_final_stride_2(with_skip):
-    model = build_small(backbone__with_stem_output=with_skip, panoptic_head__pixel_decoder=dict(
-        type='AxialPixelDecoder', kinds=('axial', 'axial') + ('bottleneck',) * 3, filters=(8,) * 5, num_blocks=(1,) * 5, dilations=(1,) * 5))
+    model = build_small(
+        backbone__with_stem_output=with_skip,
+        panoptic_head__pixel_decoder=dict(
+            type='AxialPixelDecoder',
+            kinds=('axial', 'axial') + ('bottleneck',) * 3,
+            filters=(8,) * 5,
+            num_blocks=(1,) * 5,
+            dilations=(1,) * 5,
+        ),
+    )
     assert model.eval()(torch.zeros(1, 3, 65, 65))[0].shape == (1, 16, 33, 33)
 
 
 def test_draws_tied_to_images_repeat_whatever_the_batch():
     """The criterion's samples and drop path of an image depend on the seed, the image and the iteration alone."""
+
     def total(numbers_seed):
         torch.manual_seed(numbers_seed)  # the global generator must not matter
         model = build_small(seed_per_image=3, panoptic_head__semantic_head=None)
@@ -100,21 +123,38 @@ def test_draws_tied_to_images_repeat_whatever_the_batch():
             torch.nn.init.normal_(parameter, std=0.1)
         torch.manual_seed(numbers_seed)
         return {k: float(v) for k, v in losses_of(model.train(), make_batch((40, 30))).items()}
+
     assert total(1) == total(2)
 
 
 def test_deep_supervision_off_leaves_one_stage():
-    losses = losses_of(build_small(panoptic_head__transformer_decoder__deep_supervision=False).train(), make_batch((3,)))
+    losses = losses_of(
+        build_small(panoptic_head__transformer_decoder__deep_supervision=False).train(),
+        make_batch((3,)),
+    )
     assert not any(name.startswith('s0') for name in losses)
 
 
 @pytest.mark.parametrize('kind', ['PanopticSyncBN', 'BN', 'GN', 'frozen'])
 def test_one_norm_cfg_serves_every_part(kind):
-    norm = dict(type='PanopticSyncBN', frozen=True) if kind == 'frozen' else dict(type=kind, **({'num_groups': 32} if kind == 'GN' else {}))
+    norm = (
+        dict(type='PanopticSyncBN', frozen=True)
+        if kind == 'frozen'
+        else dict(type=kind, **({'num_groups': 32} if kind == 'GN' else {}))
+    )
     model = build_small(panoptic_head__norm_cfg=norm, panoptic_head__semantic_head=None).train()
     sum(losses_of(model, make_batch((4,))).values()).backward()
-    kinds = {type(m).__name__ for m in model.panoptic_head.modules() if 'Norm' in type(m).__name__ or 'BN' in type(m).__name__}
-    expected = {'PanopticSyncBN': 'PanopticSyncBN', 'frozen': 'PanopticSyncBN', 'BN': 'BatchNorm2d', 'GN': 'GroupNorm'}[kind]
+    kinds = {
+        type(m).__name__
+        for m in model.panoptic_head.modules()
+        if 'Norm' in type(m).__name__ or 'BN' in type(m).__name__
+    }
+    expected = {
+        'PanopticSyncBN': 'PanopticSyncBN',
+        'frozen': 'PanopticSyncBN',
+        'BN': 'BatchNorm2d',
+        'GN': 'GroupNorm',
+    }[kind]
     assert expected in kinds and kinds <= {expected, 'PanopticLayerNorm', 'ConvNorm'}
 
 

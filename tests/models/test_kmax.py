@@ -1,13 +1,13 @@
 """kMaX-DeepLab: the k-means layer against explicit loops, and the two forms of its network."""
+
 from pathlib import Path
 
 import pytest
 import torch
+from cmt_deeplab.models.transformer import KMaXLayer
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch import nn
-
-from cmt_deeplab.models.layers import KMaXLayer
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / '_base_' / 'models'
 NORM = dict(type='PanopticSyncBN', eps=1e-3, momentum=0.01)
@@ -15,9 +15,20 @@ NORM = dict(type='PanopticSyncBN', eps=1e-3, momentum=0.01)
 
 def build_layer(seed: int = 0, **changes) -> KMaXLayer:
     torch.manual_seed(seed)
-    arguments = dict(pixel_channels=12, centre_channels=10, num_classes=3, norm_cfg=NORM, act_cfg=dict(type='GELU'), align_corners=True,
-                     predictor=dict(type='CMTPredictor', hidden_channels=16, feature_channels=8), hidden_channels=16, heads=2,
-                     key_channels=4, value_channels=8, ffn_channels=20)
+    arguments = dict(
+        pixel_channels=12,
+        center_channels=10,
+        num_classes=3,
+        norm_cfg=NORM,
+        act_cfg=dict(type='GELU'),
+        align_corners=True,
+        predictor=dict(type='CMTPredictor', hidden_channels=16, feature_channels=8),
+        hidden_channels=16,
+        heads=2,
+        key_channels=4,
+        value_channels=8,
+        ffn_channels=20,
+    )
     layer = KMaXLayer(**{**arguments, **changes})
     for module in layer.modules():
         if isinstance(getattr(module, 'running_mean', None), torch.Tensor):
@@ -26,12 +37,15 @@ def build_layer(seed: int = 0, **changes) -> KMaXLayer:
     return layer.eval()
 
 
-def test_centres_move_by_the_sum_of_their_pixels():
+def test_centers_move_by_the_sum_of_their_pixels():
     layer = build_layer()
-    pixels, centres = torch.randn(2, 12, 3, 4), torch.randn(2, 10, 5)
+    pixels, centers = torch.randn(2, 12, 3, 4), torch.randn(2, 10, 5)
     with torch.no_grad():
-        output = layer(pixels, centres, None, predict=True)
-        own_pixels, own_centres = layer.pixel_project(layer.act(pixels)), layer.centre_project(centres)
+        output = layer(pixels, centers, None, predict=True)
+        own_pixels, own_centers = (
+            layer.pixel_project(layer.act(pixels)),
+            layer.center_project(centers),
+        )
         values, logits = layer.pixel_value(own_pixels), output.prediction.mask_logits
         pooled = torch.zeros(2, 8, 5)
         for image in range(2):
@@ -39,17 +53,19 @@ def test_centres_move_by_the_sum_of_their_pixels():
                 for column in range(4):
                     best = max(range(5), key=lambda n: logits[image, n, row, column])
                     pooled[image, :, best] += values[image, :, row, column]
-        moved = layer.act(centres + layer.pooled_update(pooled) + layer.self_attention(own_centres))
+        moved = layer.act(centers + layer.pooled_update(pooled) + layer.self_attention(own_centers))
         expected = layer.act(moved + layer.ffn(moved))
-    torch.testing.assert_close(output.centres, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(output.centers, expected, atol=1e-5, rtol=1e-5)
     assert output.pixels is pixels and output.logits.shape == (2, 1, 5, 3, 4)
 
 
 def test_the_assignment_carries_no_gradient():
     layer = build_layer()
     output = layer(torch.randn(2, 12, 3, 4), torch.randn(2, 10, 5), None, predict=True)
-    output.centres.sum().backward()
-    assert all(parameter.grad is None for parameter in layer.predictor.parameters()), 'the predictor learns from its losses alone'
+    output.centers.sum().backward()
+    assert all(parameter.grad is None for parameter in layer.predictor.parameters()), (
+        'the predictor learns from its losses alone'
+    )
     assert layer.pixel_value.conv.weight.grad.abs().max() > 0
 
 
@@ -65,12 +81,16 @@ def test_a_layer_without_predictor_is_refused():
 
 def test_bf16_with_the_assignment_fixed():
     layer = build_layer()
-    pixels, centres, assignment = torch.randn(2, 12, 3, 4), torch.randn(2, 10, 5), torch.randint(5, (2, 3, 4))
+    pixels, centers, assignment = (
+        torch.randn(2, 12, 3, 4),
+        torch.randn(2, 10, 5),
+        torch.randint(5, (2, 3, 4)),
+    )
     layer.assign = lambda mask_logits: assignment
     with torch.no_grad():
-        expected = layer(pixels, centres, None).centres
+        expected = layer(pixels, centers, None).centers
         with torch.autocast('cpu', torch.bfloat16):
-            got = layer(pixels, centres, None).centres
+            got = layer(pixels, centers, None).centers
     assert (got.float() - expected).norm() <= 2e-2 * expected.norm()
 
 
@@ -84,13 +104,24 @@ def build(name: str) -> nn.Module:
 
 def test_the_two_forms_share_every_parameter_and_differ_in_three_places():
     torch_form, tf_form = build('kmax-deeplab_r50.py'), build('kmax-deeplab_r50-tf.py')
-    shapes = [{name: value.shape for name, value in model.state_dict().items()} for model in (torch_form, tf_form)]
+    shapes = [
+        {name: value.shape for name, value in model.state_dict().items()}
+        for model in (torch_form, tf_form)
+    ]
     assert shapes[0] == shapes[1]
     strides = [model.backbone.layer1[0].conv2.stride for model in (torch_form, tf_form)]
     assert strides == [(1, 1), (2, 2)] and not tf_form.backbone.with_max_pool
-    assert (torch_form.backbone.pre_activation_outputs, tf_form.backbone.pre_activation_outputs) == (False, True)
-    dilations = [[blocks[0].middle.conv.dilation[0] for blocks in model.panoptic_head.pixel_decoder.blocks[2:]]
-                 for model in (torch_form, tf_form)]
+    assert (
+        torch_form.backbone.pre_activation_outputs,
+        tf_form.backbone.pre_activation_outputs,
+    ) == (False, True)
+    dilations = [
+        [
+            blocks[0].middle.conv.dilation[0]
+            for blocks in model.panoptic_head.pixel_decoder.blocks[2:]
+        ]
+        for model in (torch_form, tf_form)
+    ]
     assert dilations == [[1, 1], [2, 2]]
     assert isinstance(tf_form.panoptic_head.semantic_head.skip_act, nn.ReLU)
     assert isinstance(tf_form.panoptic_head.semantic_head.coarsest_act, nn.Identity)

@@ -1,17 +1,20 @@
 """The norm of the package against torch's, and one norm_cfg for every number of channels."""
+
 import pytest
 import torch
+from cmt_deeplab.models.blocks.conv_norm import ConvNorm
+from cmt_deeplab.models.blocks.drop_path import Dropout, DropPath, draws_per_image
+from cmt_deeplab.models.blocks.norm import PanopticSyncBN, build_norm
 from torch import nn
-
-from cmt_deeplab.models.conv_norm import ConvNorm
-from cmt_deeplab.models.drop_path import Dropout, DropPath, draws_per_image
-from cmt_deeplab.models.norm import PanopticSyncBN, build_norm
 
 
 @pytest.mark.parametrize('shape', [(4, 6, 5, 3), (4, 6, 7), (8, 6)])
 def test_equals_batch_norm_on_one_process(shape):
     x = torch.randn(*shape, generator=torch.Generator().manual_seed(0)) * 3 + 2
-    ours, theirs = PanopticSyncBN(6), (nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d)(6, eps=1e-3, momentum=0.01)
+    ours, theirs = (
+        PanopticSyncBN(6),
+        (nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d)(6, eps=1e-3, momentum=0.01),
+    )
     torch.testing.assert_close(ours(x), theirs(x))
     for name, value in theirs.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[name], value)
@@ -26,7 +29,9 @@ def test_one_value_a_channel_gives_the_bias_and_leaves_the_averages():
     output.sum().backward()
     torch.testing.assert_close(output, torch.full((1, 3), 0.5))
     assert torch.isfinite(x.grad).all()
-    assert torch.equal(norm.running_mean, torch.zeros(3)) and torch.equal(norm.running_var, torch.ones(3))
+    assert torch.equal(norm.running_mean, torch.zeros(3)) and torch.equal(
+        norm.running_var, torch.ones(3)
+    )
 
 
 @pytest.mark.parametrize('kind', ['BN', 'SyncBN', 'PanopticSyncBN'])
@@ -35,9 +40,14 @@ def test_a_globally_pooled_image_alone_in_its_batch_trains_under_every_batch_nor
     nn.init.normal_(block.norm.bias)
     x = torch.randn(1, 4, 1, 1, requires_grad=True)
     out = block(x)
-    torch.testing.assert_close(out, block.norm.bias.view(1, 6, 1, 1), rtol=1e-3, atol=1e-3)  # torch's eps enlarges rounding
+    torch.testing.assert_close(
+        out, block.norm.bias.view(1, 6, 1, 1), rtol=1e-3, atol=1e-3
+    )  # torch's eps enlarges rounding
     out.sum().backward()
-    assert all(torch.isfinite(t.grad).all() for t in (x, *block.parameters())) and (block.norm.running_mean == 0).all()
+    assert (
+        all(torch.isfinite(t.grad).all() for t in (x, *block.parameters()))
+        and (block.norm.running_mean == 0).all()
+    )
 
 
 def test_frozen_norm_uses_its_averages_and_trains_nothing():
@@ -65,7 +75,8 @@ def test_tied_draws_follow_the_image_not_the_batch(module):
 
     def draw(images):
         with draws_per_image([torch.Generator().manual_seed(i) for i in images]):
-            return module(x[:len(images)])
+            return module(x[: len(images)])
+
     together = draw(range(4))
     assert torch.equal(torch.cat([draw([0, 1]), draw([2, 3])]), together)
     assert set(together.unique().tolist()) == {0.0, 2.0}
@@ -92,9 +103,11 @@ def test_gradient_through_a_transposition_equals_the_formula(batch, channels_las
     weight = torch.randn(batch, 6, 4, generator=generator, dtype=torch.double)
     (norm(x).flatten(2).transpose(1, 2) * weight).sin().sum().backward()
     found, x.grad = x.grad, None
-    centred = x - x.mean((0, 2, 3), keepdim=True)
-    output = centred * torch.rsqrt(centred.square().mean((0, 2, 3), keepdim=True) + norm.eps)
+    centerd = x - x.mean((0, 2, 3), keepdim=True)
+    output = centerd * torch.rsqrt(centerd.square().mean((0, 2, 3), keepdim=True) + norm.eps)
     (output.flatten(2).transpose(1, 2) * weight).sin().sum().backward()
     torch.testing.assert_close(found, x.grad)
     if shape == (2, 3):
-        assert found.is_contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+        assert found.is_contiguous(
+            memory_format=torch.channels_last if channels_last else torch.contiguous_format
+        )

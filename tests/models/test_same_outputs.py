@@ -1,17 +1,21 @@
 """The whole family gives the same outputs in fp64, fp32, bf16 autocast and compiled, small here, full size with `-m slow`."""
+
 from pathlib import Path
 
 import pytest
 import torch
+from cmt_deeplab.models.transformer import KMaXLayer
 from mmdet.registry import MODELS
 from mmengine.config import Config
-
-from cmt_deeplab.models.layers import KMaXLayer
-from tests.models.build import NORM, small_config
+from small_model import NORM, small_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 LAYER = 'panoptic_head__transformer_decoder__layer__'
-AXIAL = dict(backbone=dict(type='AxialResNet', num_blocks=(1, 1, 1, 1), width=0.125, stem_width=0.25, norm_cfg=NORM))
+AXIAL = dict(
+    backbone=dict(
+        type='AxialResNet', num_blocks=(1, 1, 1, 1), width=0.125, stem_width=0.25, norm_cfg=NORM
+    )
+)
 SMALL = {
     'cmt': {},
     'cmt with k-means': {LAYER + 'assignment': 'kmeans'},
@@ -21,10 +25,14 @@ SMALL = {
     'axial': AXIAL,
     'rfn': dict(type='CMTDeepLabRFN', feedback=dict(stage2=3, stage3=2, stage4=1), **AXIAL),
 }
-FULL = ['cmt_deeplab/cmt-deeplab_r50_8xb8-150k_coco-panoptic-641.py', 'cmt_deeplab/cmt-deeplab_axial-r50_8xb8-200k_coco-panoptic-641.py',
-        'max_deeplab/max-deeplab-s_8xb8-100k_coco-panoptic-641.py', 'kmax_deeplab/kmax-deeplab_r50_8xb8-150k_coco-panoptic-641.py',
-        'kmax_deeplab/kmax-deeplab_r50-tf_8xb8-150k_coco-panoptic-641.py',
-        'kmax_deeplab/kmax-deeplab_axial-r50_8xb8-150k_coco-panoptic-641.py']
+FULL = [
+    'cmt_deeplab/cmt-deeplab_r50_8xb8-150k_coco-panoptic-641.py',
+    'cmt_deeplab/cmt-deeplab_axial-r50_8xb8-200k_coco-panoptic-641.py',
+    'max_deeplab/max-deeplab-s_8xb8-100k_coco-panoptic-641.py',
+    'kmax_deeplab/kmax-deeplab_r50_8xb8-150k_coco-panoptic-641.py',
+    'kmax_deeplab/kmax-deeplab_r50-tf_8xb8-150k_coco-panoptic-641.py',
+    'kmax_deeplab/kmax-deeplab_axial-r50_8xb8-150k_coco-panoptic-641.py',
+]
 TOLERANCE = dict(fp32=1e-4, bf16=2e-2, compiled=1e-4)
 
 
@@ -40,6 +48,7 @@ class FixedAssignments:
                 return self.written[-1]
             self.position += 1
             return self.written[self.position - 1]
+
         monkeypatch.setattr(KMaXLayer, 'assign', fixed)
 
     def replay(self) -> None:

@@ -1,21 +1,30 @@
 """Both merges against full masks pasted one by one, for every option; properties of the result."""
-import pytest
-import torch
-from mmdet.registry import MODELS
-from slow_merge import random_slots, same_partition, slow_mask_wise, slow_pixel_wise
 
 import cmt_deeplab  # noqa: F401
+import pytest
+import torch
 from cmt_deeplab.postprocess import occupancy
+from mmdet.registry import MODELS
+from slow_merge import random_slots, same_partition, slow_mask_wise, slow_pixel_wise
 
 THINGS, CLASSES = 4, 7
 SIZES = dict(input_size=(81, 105), image_size=(81, 105), output_size=(81, 105), align_corners=True)
 CROPPED = dict(input_size=(81, 105), image_size=(61, 105), output_size=(70, 90), align_corners=True)
-HALF_PIXEL = dict(input_size=(84, 108), image_size=(70, 100), output_size=(63, 80), align_corners=False)
+HALF_PIXEL = dict(
+    input_size=(84, 108), image_size=(70, 100), output_size=(63, 80), align_corners=False
+)
 
 
 def build(kind='MaskWise', **settings):
     settings = dict(thing_area=0, stuff_area=0) | settings
-    return MODELS.build(dict(type=f'Panoptic{kind}Merge', num_things_classes=THINGS, num_stuff_classes=CLASSES - THINGS, **settings))
+    return MODELS.build(
+        dict(
+            type=f'Panoptic{kind}Merge',
+            num_things_classes=THINGS,
+            num_stuff_classes=CLASSES - THINGS,
+            **settings,
+        )
+    )
 
 
 def check(result, expected):
@@ -29,23 +38,36 @@ def check(result, expected):
     assert len(got) == len(want)
 
 
-@pytest.mark.parametrize('sizes', [SIZES, CROPPED, HALF_PIXEL], ids=['same', 'cropped', 'half-pixel'])
-@pytest.mark.parametrize('ours, reference', [
-    ({}, {}),
-    (dict(pixel_threshold=0.2), dict(pixel=0.2)),
-    (dict(pixel_threshold=0.6), dict(pixel=0.6)),
-    (dict(softmax_first=True), dict(softmax_first=True)),
-    (dict(overlap_threshold=0.95, thing_threshold=0.4, stuff_threshold=0.3), dict(overlap=0.95, thing=0.4, stuff=0.3)),
-    (dict(two_step_resize=True, strict_class_threshold=True), dict(two_step=True, strict=True)),
-    (dict(class_weight=0.5, mask_weight=2.0), dict(class_weight=0.5, mask_weight=2.0)),
-])
+@pytest.mark.parametrize(
+    'sizes', [SIZES, CROPPED, HALF_PIXEL], ids=['same', 'cropped', 'half-pixel']
+)
+@pytest.mark.parametrize(
+    'ours, reference',
+    [
+        ({}, {}),
+        (dict(pixel_threshold=0.2), dict(pixel=0.2)),
+        (dict(pixel_threshold=0.6), dict(pixel=0.6)),
+        (dict(softmax_first=True), dict(softmax_first=True)),
+        (
+            dict(overlap_threshold=0.95, thing_threshold=0.4, stuff_threshold=0.3),
+            dict(overlap=0.95, thing=0.4, stuff=0.3),
+        ),
+        (dict(two_step_resize=True, strict_class_threshold=True), dict(two_step=True, strict=True)),
+        (dict(class_weight=0.5, mask_weight=2.0), dict(class_weight=0.5, mask_weight=2.0)),
+    ],
+)
 def test_mask_wise_equals_pasting_full_masks(sizes, ours, reference):
     merge = build(**ours)
     segments = 0
     for seed in range(4):
         logits, classes = random_slots(seed)
         result = merge(logits, classes, **sizes)
-        check(result, slow_mask_wise(logits, classes, num_things=THINGS, num_classes=CLASSES, **reference, **sizes))
+        check(
+            result,
+            slow_mask_wise(
+                logits, classes, num_things=THINGS, num_classes=CLASSES, **reference, **sizes
+            ),
+        )
         segments += len(result.segments_info)
     assert segments > 8
 
@@ -53,8 +75,17 @@ def test_mask_wise_equals_pasting_full_masks(sizes, ours, reference):
 def test_scores_at_the_stride_of_the_prediction_as_tensorflow_has_them():
     for seed in range(6):
         logits, classes = random_slots(seed, sharp=2.5)
-        check(build(score_at_stride=True)(logits, classes, **SIZES),
-              slow_mask_wise(logits, classes, num_things=THINGS, num_classes=CLASSES, score_at_stride=True, **SIZES))
+        check(
+            build(score_at_stride=True)(logits, classes, **SIZES),
+            slow_mask_wise(
+                logits,
+                classes,
+                num_things=THINGS,
+                num_classes=CLASSES,
+                score_at_stride=True,
+                **SIZES,
+            ),
+        )
 
 
 def test_more_candidates_than_one_code_plane_holds():
@@ -62,41 +93,71 @@ def test_more_candidates_than_one_code_plane_holds():
         logits, classes = random_slots(seed, num_slots=90, sharp=6.0)
         classes[:, -1] = -20
         classes *= 3
-        settings = dict(pixel_threshold=0.15, thing_threshold=0.1, stuff_threshold=0.1, overlap_threshold=0.5)
+        settings = dict(
+            pixel_threshold=0.15, thing_threshold=0.1, stuff_threshold=0.1, overlap_threshold=0.5
+        )
         assert (classes.softmax(-1)[:, :-1].max(-1).values > 0.1).sum() > 3 * occupancy.BITS
-        expected = slow_mask_wise(logits, classes, num_things=THINGS, num_classes=CLASSES, pixel=0.15, thing=0.1, stuff=0.1, overlap=0.5,
-                                  **SIZES)
+        expected = slow_mask_wise(
+            logits,
+            classes,
+            num_things=THINGS,
+            num_classes=CLASSES,
+            pixel=0.15,
+            thing=0.1,
+            stuff=0.1,
+            overlap=0.5,
+            **SIZES,
+        )
         check(build(**settings)(logits, classes, **SIZES), expected)
 
 
-@pytest.mark.parametrize('sizes', [SIZES, CROPPED, HALF_PIXEL], ids=['same', 'cropped', 'half-pixel'])
+@pytest.mark.parametrize(
+    'sizes', [SIZES, CROPPED, HALF_PIXEL], ids=['same', 'cropped', 'half-pixel']
+)
 def test_pixel_wise_equals_two_argmaxes(sizes):
     segments = 0
     for seed in range(6):
         logits, classes = random_slots(seed)
         result = build('PixelWise')(logits, classes, **sizes)
-        check(result, slow_pixel_wise(logits, classes, num_things=THINGS, num_classes=CLASSES, **sizes))
+        check(
+            result,
+            slow_pixel_wise(logits, classes, num_things=THINGS, num_classes=CLASSES, **sizes),
+        )
         segments += len(result.segments_info)
     assert segments > 8
 
 
 @pytest.mark.parametrize('threshold', [0, 1])
-@pytest.mark.parametrize('kind, slow', [('MaskWise', slow_mask_wise), ('PixelWise', slow_pixel_wise)])
+@pytest.mark.parametrize(
+    'kind, slow', [('MaskWise', slow_mask_wise), ('PixelWise', slow_pixel_wise)]
+)
 def test_the_ends_of_the_pixel_threshold(kind, slow, threshold):
     logits, classes = random_slots(0)
     result = build(kind, pixel_threshold=threshold)(logits, classes, **SIZES)
-    check(result, slow(logits, classes, num_things=THINGS, num_classes=CLASSES, pixel=threshold, **SIZES))
+    check(
+        result,
+        slow(logits, classes, num_things=THINGS, num_classes=CLASSES, pixel=threshold, **SIZES),
+    )
     assert bool(result.segments_info) == (threshold == 0)
 
 
 def test_pixel_wise_tie_goes_to_the_first_slot():
-    logits, classes = torch.zeros(2, 3, 3), torch.full((2, CLASSES + 1), -20.)
+    logits, classes = torch.zeros(2, 3, 3), torch.full((2, CLASSES + 1), -20.0)
     classes[0, 5] = classes[1, 1] = 20
-    result = build('PixelWise')(logits, classes, input_size=(9, 9), image_size=(9, 9), output_size=(9, 9), align_corners=True)
+    result = build('PixelWise')(
+        logits,
+        classes,
+        input_size=(9, 9),
+        image_size=(9, 9),
+        output_size=(9, 9),
+        align_corners=True,
+    )
     assert (result.segment_map == 5).all()
 
 
-@pytest.mark.parametrize('kind, slow', [('MaskWise', slow_mask_wise), ('PixelWise', slow_pixel_wise)])
+@pytest.mark.parametrize(
+    'kind, slow', [('MaskWise', slow_mask_wise), ('PixelWise', slow_pixel_wise)]
+)
 def test_small_segments_leave_void_in_proportion_to_the_input_frame(kind, slow):
     sizes = CROPPED  # limits: share of an 81 x 105 frame, seen in an output of 70 x 90 that shows 61 x 105 pixels of it
     scale = 81 * 105 / 162 / 210 * (70 * 90) / (61 * 105)
@@ -104,7 +165,17 @@ def test_small_segments_leave_void_in_proportion_to_the_input_frame(kind, slow):
         logits, classes = random_slots(seed)
         merge = build(kind, thing_area=2000, stuff_area=6000, area_reference=(162, 210))
         result = merge(logits, classes, **sizes)
-        check(result, slow(logits, classes, num_things=THINGS, num_classes=CLASSES, areas=(2000 * scale, 6000 * scale), **sizes))
+        check(
+            result,
+            slow(
+                logits,
+                classes,
+                num_things=THINGS,
+                num_classes=CLASSES,
+                areas=(2000 * scale, 6000 * scale),
+                **sizes,
+            ),
+        )
         everything = build(kind)(logits, classes, **sizes)
         assert len(everything.segments_info) > len(result.segments_info)
 
@@ -118,21 +189,31 @@ def test_ids_are_unique_areas_are_those_of_the_map_and_the_order_of_slots_is_imm
         assert len(set(ids)) == len(ids) > 1 and result.segment_map.dtype == torch.int32
         assert set(result.segment_map.unique().tolist()) - {CLASSES} == set(ids)
         for segment in result.segments_info:
-            assert segment['area'] == (result.segment_map == segment['id']).sum() and segment['category_id'] == segment['id'] % 1000
-            assert segment['isthing'] == (segment['category_id'] < THINGS) == (segment['id'] >= 1000)
+            assert (
+                segment['area'] == (result.segment_map == segment['id']).sum()
+                and segment['category_id'] == segment['id'] % 1000
+            )
+            assert (
+                segment['isthing'] == (segment['category_id'] < THINGS) == (segment['id'] >= 1000)
+            )
         order = torch.randperm(len(logits), generator=torch.Generator().manual_seed(seed))
         again = build(kind)(logits[order], classes[order], **SIZES)
         assert torch.equal(again.segment_map, result.segment_map)
 
 
 def test_class_threshold_strict_or_not_and_void():
-    logits = torch.full((3, 5, 5), -20.)
+    logits = torch.full((3, 5, 5), -20.0)
     logits[0] = 20
-    classes = torch.full((3, CLASSES + 1), -100.)
+    classes = torch.full((3, CLASSES + 1), -100.0)
     classes[0, 5] = classes[0, CLASSES] = 0  # class probability exactly 0.5
     sizes = dict(input_size=(17, 17), image_size=(17, 17), output_size=(17, 17), align_corners=True)
     assert (build(stuff_threshold=0.5)(logits, classes, **sizes).segment_map == 5).all()
-    assert (build(stuff_threshold=0.5, strict_class_threshold=True)(logits, classes, **sizes).segment_map == CLASSES).all()
+    assert (
+        build(stuff_threshold=0.5, strict_class_threshold=True)(
+            logits, classes, **sizes
+        ).segment_map
+        == CLASSES
+    ).all()
     classes[0, 5] = -100  # nothing but void
     result = build()(logits, classes, **sizes)
     assert (result.segment_map == CLASSES).all() and result.segments_info == []
@@ -140,7 +221,7 @@ def test_class_threshold_strict_or_not_and_void():
 
 def test_slots_set_aside_stay_in_the_denominator():
     logits = torch.zeros(3, 5, 5)  # a third each: under 0.4 although only one slot has a class
-    classes = torch.full((3, CLASSES + 1), -100.)
+    classes = torch.full((3, CLASSES + 1), -100.0)
     classes[0, 1], classes[1:, CLASSES] = 0, 0
     sizes = dict(input_size=(17, 17), image_size=(17, 17), output_size=(17, 17), align_corners=True)
     assert build()(logits, classes, **sizes).segments_info == []
@@ -153,7 +234,9 @@ def test_chunks_do_not_show(monkeypatch):
     monkeypatch.setitem(occupancy.CHUNK_ELEMENTS, 'cpu', 1)
     rows = build()(logits, classes, **SIZES)
     assert torch.equal(whole.segment_map, rows.segment_map)
-    assert [segment['id'] for segment in whole.segments_info] == [segment['id'] for segment in rows.segments_info]
+    assert [segment['id'] for segment in whole.segments_info] == [
+        segment['id'] for segment in rows.segments_info
+    ]
 
 
 def test_half_precision_logits_are_merged_in_fp32():
@@ -161,7 +244,9 @@ def test_half_precision_logits_are_merged_in_fp32():
     logits, classes = logits.bfloat16(), classes.bfloat16()
     with torch.autocast('cpu', torch.bfloat16):
         result = build()(logits, classes, **SIZES)
-    assert torch.equal(result.segment_map, build()(logits.float(), classes.float(), **SIZES).segment_map)
+    assert torch.equal(
+        result.segment_map, build()(logits.float(), classes.float(), **SIZES).segment_map
+    )
 
 
 def test_wrong_class_count_and_threshold_are_explained():

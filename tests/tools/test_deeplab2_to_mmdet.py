@@ -1,15 +1,15 @@
 """deeplab2_to_mmdet.py: converted weights give the outputs of a slow network under TensorFlow's names; all are used, all of ours filled."""
+
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from cmt_deeplab.converters import convert, deeplab2_table, read_deeplab2
 from deeplab2_reference import Net, Variables, encoder, kmax_deeplab, max_deeplab_s
 from mmdet.registry import MODELS
 from mmengine.config import Config
-
-from cmt_deeplab.apis.weight_conversion import convert, deeplab2_table, read_deeplab2
 
 ROOT = Path(__file__).resolve().parents[2]
 SUFFIX = '/.ATTRIBUTES/VARIABLE_VALUE'
@@ -30,9 +30,16 @@ def through_a_file(variables: Variables, folder: Path) -> dict:
     """What the reader makes of a checkpoint that holds training's bookkeeping too."""
     path = folder / 'source.npz'
     slot = next(name for name in variables if name.endswith('gamma'))
-    np.savez(path, **{f'{name}{SUFFIX}': value for name, value in variables.items()},
-             **{f'{slot}/.OPTIMIZER_SLOT/optimizer/m{SUFFIX}': variables[slot], f'optimizer/iter{SUFFIX}': np.int64(7),
-                f'save_counter{SUFFIX}': np.int64(1), f'global_step{SUFFIX}': np.int64(7)})
+    np.savez(
+        path,
+        **{f'{name}{SUFFIX}': value for name, value in variables.items()},
+        **{
+            f'{slot}/.OPTIMIZER_SLOT/optimizer/m{SUFFIX}': variables[slot],
+            f'optimizer/iter{SUFFIX}': np.int64(7),
+            f'save_counter{SUFFIX}': np.int64(1),
+            f'global_step{SUFFIX}': np.int64(7),
+        },
+    )
     tensors, bookkeeping = read_deeplab2(str(path))
     path.unlink()
     assert bookkeeping == 4 and set(tensors) == set(variables)
@@ -40,17 +47,30 @@ def through_a_file(variables: Variables, folder: Path) -> dict:
 
 
 def assert_close(ours, theirs):
-    assert ours.shape == theirs.shape and theirs.std() > 0.05, 'the weights make a network that says something'
+    assert ours.shape == theirs.shape and theirs.std() > 0.05, (
+        'the weights make a network that says something'
+    )
     assert float((ours - theirs).abs().max()) < 1e-7 * float(theirs.abs().max())
 
 
-@pytest.mark.parametrize('config, options, network, kwargs', [
-    (MAX_S, {}, max_deeplab_s, {}),
-    (KMAX_R50, {}, kmax_deeplab, dict(backbone='r50')),
-    (KMAX_AXIAL, {}, kmax_deeplab, dict(backbone='axial-r50')),
-    (KMAX_CONVNEXT, {'model.panoptic_head.pixel_decoder.dilations': (1, 1, 2, 2),
-                     'model.panoptic_head.semantic_head.skip_act_cfg': dict(type='GELU')}, kmax_deeplab, dict(backbone='convnext-t')),
-], ids=['max-s', 'kmax-r50', 'kmax-axial-r50', 'kmax-convnext-t'])
+@pytest.mark.parametrize(
+    'config, options, network, kwargs',
+    [
+        (MAX_S, {}, max_deeplab_s, {}),
+        (KMAX_R50, {}, kmax_deeplab, dict(backbone='r50')),
+        (KMAX_AXIAL, {}, kmax_deeplab, dict(backbone='axial-r50')),
+        (
+            KMAX_CONVNEXT,
+            {
+                'model.panoptic_head.pixel_decoder.dilations': (1, 1, 2, 2),
+                'model.panoptic_head.semantic_head.skip_act_cfg': dict(type='GELU'),
+            },
+            kmax_deeplab,
+            dict(backbone='convnext-t'),
+        ),
+    ],
+    ids=['max-s', 'kmax-r50', 'kmax-axial-r50', 'kmax-convnext-t'],
+)
 @torch.no_grad()
 def test_outputs_are_those_of_the_source(config, options, network, kwargs, tmp_path):
     if 'convnext' in config:
@@ -67,27 +87,46 @@ def test_outputs_are_those_of_the_source(config, options, network, kwargs, tmp_p
     assert_close(our_masks, masks.permute(0, 3, 1, 2))
     assert_close(our_classes, classes)
     features = list(model.extract_feat(image))
-    if model.panoptic_head.semantic_stage is not None:  # MaX-DeepLab's stage 5 is not our backbone's
+    if (
+        model.panoptic_head.semantic_stage is not None
+    ):  # MaX-DeepLab's stage 5 is not our backbone's
         features.append(coarsest.permute(0, 3, 1, 2))
     things_stuff_void = semantic.permute(0, 3, 1, 2)[:, [*range(1, 134), 0]]
     assert_close(model.panoptic_head.semantic_head(features), things_stuff_void)
 
 
-@pytest.mark.parametrize('config, act, inception, stages, prefix', [
-    (MAX_S, torch.relu, True, 3, 'backbone.'), (KMAX_AXIAL, torch.nn.functional.gelu, True, 4, 'backbone.'),
-    (KMAX_R50, torch.relu, False, 4, 'backbone.')], ids=['max-s', 'axial-r50', 'r50'])
+@pytest.mark.parametrize(
+    'config, act, inception, stages, prefix',
+    [
+        (MAX_S, torch.relu, True, 3, 'backbone.'),
+        (KMAX_AXIAL, torch.nn.functional.gelu, True, 4, 'backbone.'),
+        (KMAX_R50, torch.relu, False, 4, 'backbone.'),
+    ],
+    ids=['max-s', 'axial-r50', 'r50'],
+)
 @torch.no_grad()
-def test_imagenet_backbone_is_a_pretrained_init_cfg(config, act, inception, stages, prefix, tmp_path):
+def test_imagenet_backbone_is_a_pretrained_init_cfg(
+    config, act, inception, stages, prefix, tmp_path
+):
     variables, model = Variables(), build(config)
     stride = 16 if config == MAX_S else 32
-    theirs, _ = encoder(Net(variables, act), IMAGE, inception=inception, axial=inception, output_stride=stride)
+    theirs, _ = encoder(
+        Net(variables, act), IMAGE, inception=inception, axial=inception, output_stride=stride
+    )
     conversion = convert(through_a_file(variables, tmp_path), model, deeplab2_table(model))
     assert conversion.unused == []
     assert all(re.match('panoptic_head', name) for name in conversion.unfilled)
     torch.save(dict(state_dict=conversion.state_dict), tmp_path / 'backbone.pth')
 
     cfg = Config.fromfile(ROOT / 'configs' / config).model.backbone
-    backbone = MODELS.build(dict(cfg, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'backbone.pth'), prefix=prefix)))
+    backbone = MODELS.build(
+        dict(
+            cfg,
+            init_cfg=dict(
+                type='Pretrained', checkpoint=str(tmp_path / 'backbone.pth'), prefix=prefix
+            ),
+        )
+    )
     backbone.init_weights()
     ours = backbone.double().eval()(IMAGE.permute(0, 3, 1, 2))
     assert len(ours) == stages

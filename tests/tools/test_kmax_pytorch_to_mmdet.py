@@ -1,15 +1,15 @@
 """kmax_pytorch_to_mmdet.py: converted weights give the outputs of a slow network under the public names; what is refused."""
+
 from pathlib import Path
 
 import pytest
 import torch
+from cmt_deeplab.converters import convert, convert_file, kmax_pytorch_table, read_pytorch
 from kmax_pytorch_reference import ConvNeXtTiny, KMaXDeepLab, ResNet50
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch import nn
 from weights_by_rule import by_rule
-
-from cmt_deeplab.apis.weight_conversion import convert, convert_file, kmax_pytorch_table, read_pytorch
 
 ROOT = Path(__file__).resolve().parents[2]
 R50 = 'configs/kmax_deeplab/kmax-deeplab_r50_8xb8-150k_coco-panoptic-641.py'
@@ -28,26 +28,41 @@ def fill(network: nn.Module) -> nn.Module:
         if leaf == 'num_batches_tracked':
             tensor.fill_(1000)
             continue
-        fan_in = 1 if '_cluster_centers' in name else 0 if tensor.dim() < 2 or '_embeddings' in name else tensor[0].numel()
+        fan_in = (
+            1
+            if '_cluster_centers' in name
+            else 0
+            if tensor.dim() < 2 or '_embeddings' in name
+            else tensor[0].numel()
+        )
         positive = leaf in ('running_var', 'gamma') or leaf == 'weight' and tensor.dim() == 1
         tensor.copy_(by_rule(name, tuple(tensor.shape), fan_in=fan_in, positive=positive))
     return network
 
 
 def assert_close(ours, theirs):
-    assert ours.shape == theirs.shape and theirs.std() > 0.05, 'the weights make a network that says something'
+    assert ours.shape == theirs.shape and theirs.std() > 0.05, (
+        'the weights make a network that says something'
+    )
     assert float((ours - theirs).abs().max()) < 1e-7 * float(theirs.abs().max())
 
 
-@pytest.mark.parametrize('config, backbone', [(R50, ResNet50), (CONVNEXT, ConvNeXtTiny)], ids=['r50', 'convnext-t'])
+@pytest.mark.parametrize(
+    'config, backbone', [(R50, ResNet50), (CONVNEXT, ConvNeXtTiny)], ids=['r50', 'convnext-t']
+)
 @torch.no_grad()
 def test_outputs_are_those_of_the_source(config, backbone, tmp_path):
     if backbone is ConvNeXtTiny:
         pytest.importorskip('timm')
     source = fill(KMaXDeepLab(backbone()))
     torch.save(dict(model=source.state_dict(), iteration=150000), tmp_path / 'source.pth')
-    conversion = convert_file(str(tmp_path / 'source.pth'), str(tmp_path / 'made' / 'ours.pth'), config_of(config), read=read_pytorch,
-                              table=kmax_pytorch_table)
+    conversion = convert_file(
+        str(tmp_path / 'source.pth'),
+        str(tmp_path / 'made' / 'ours.pth'),
+        config_of(config),
+        read=read_pytorch,
+        table=kmax_pytorch_table,
+    )
     assert conversion.unused == [] and conversion.unfilled == []
     model = MODELS.build(config_of(config).model).eval()
     written = torch.load(tmp_path / 'made' / 'ours.pth', weights_only=True)
@@ -55,7 +70,9 @@ def test_outputs_are_those_of_the_source(config, backbone, tmp_path):
     assert written['meta']['converted_from'] == 'source.pth'
     assert model.panoptic_head.transformer_decoder.predictor.mask_norm.num_batches_tracked == 1000
 
-    image = torch.randn(1, 3, 65, 97, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    image = torch.randn(
+        1, 3, 65, 97, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     masks, classes, semantic = source.double()(image)
     our_masks, our_classes = model.double()(image, mode='tensor')
     assert_close(our_masks, masks)
@@ -76,19 +93,28 @@ def converted(source, model):
 
 def test_reports_what_is_not_used_and_not_filled(r50):
     source, model = r50
-    extra = dict(source, pixel_mean=torch.zeros(3), **{'sem_seg_head.unheard_of.weight': torch.zeros(2)})
-    without = {name: value for name, value in extra.items() if '_auxiliary_semantic_predictor' not in name}
+    extra = dict(
+        source, pixel_mean=torch.zeros(3), **{'sem_seg_head.unheard_of.weight': torch.zeros(2)}
+    )
+    without = {
+        name: value for name, value in extra.items() if '_auxiliary_semantic_predictor' not in name
+    }
     conversion = converted(without, model)
     assert conversion.unused == ['pixel_mean', 'sem_seg_head.unheard_of.weight']
     assert conversion.unfilled == [name for name in model.state_dict() if 'semantic_head' in name]
     assert conversion.parts == ['backbone', 'pixel decoder', 'transformer decoder']
-    assert '    pixel_mean\n' in conversion.report() and 'names of the network not filled: 86' in conversion.report()
+    assert (
+        '    pixel_mean\n' in conversion.report()
+        and 'names of the network not filled: 86' in conversion.report()
+    )
 
 
 def test_a_network_of_another_detector_takes_what_it_has(r50):
     source, _ = r50
     with torch.device('meta'):
-        model = MODELS.build(config_of('configs/cmt_deeplab/cmt-deeplab_r50_8xb8-150k_coco-panoptic-641.py').model)
+        model = MODELS.build(
+            config_of('configs/cmt_deeplab/cmt-deeplab_r50_8xb8-150k_coco-panoptic-641.py').model
+        )
     conversion = converted(source, model)
     assert conversion.parts == ['backbone', 'pixel decoder', 'semantic head']
     assert all('transformer_decoder' in name for name in conversion.unfilled)
@@ -99,30 +125,73 @@ def changed(source, changes):
     return {name: value for name, value in {**source, **changes}.items() if value is not None}
 
 
-@pytest.mark.parametrize('changes, words', [
-    ({'backbone.res3.0.conv1.weight': torch.zeros(128, 255, 1, 1)}, r"'backbone.res3.0.conv1.weight' has shape \(128, 255, 1, 1\)"),
-    ({'backbone.res4.3.conv2.norm.bias': None}, r"of the backbone it lacks 'backbone.res4.3.conv2.norm.bias' \(1 of"),
-    ({'sem_seg_head.predictor._cluster_centers.weight': None}, r"of the transformer decoder it lacks 'sem_seg_head"),
-    ({'backbone.res4.6.conv1.weight': torch.zeros(256, 1024, 1, 1)}, 'a larger network than CONFIG'),
-    ({'sem_seg_head.predictor._kmax_transformer_layers.6._query_conv3_bn.conv.weight': torch.zeros(256, 256, 1)}, 'a larger network'),
-])
+@pytest.mark.parametrize(
+    'changes, words',
+    [
+        (
+            {'backbone.res3.0.conv1.weight': torch.zeros(128, 255, 1, 1)},
+            r"'backbone.res3.0.conv1.weight' has shape \(128, 255, 1, 1\)",
+        ),
+        (
+            {'backbone.res4.3.conv2.norm.bias': None},
+            r"of the backbone it lacks 'backbone.res4.3.conv2.norm.bias' \(1 of",
+        ),
+        (
+            {'sem_seg_head.predictor._cluster_centers.weight': None},
+            r"of the transformer decoder it lacks 'sem_seg_head",
+        ),
+        (
+            {'backbone.res4.6.conv1.weight': torch.zeros(256, 1024, 1, 1)},
+            'a larger network than CONFIG',
+        ),
+        (
+            {
+                'sem_seg_head.predictor._kmax_transformer_layers.6._query_conv3_bn.conv.weight': torch.zeros(
+                    256, 256, 1
+                )
+            },
+            'a larger network',
+        ),
+    ],
+)
 def test_a_checkpoint_of_another_network_is_refused(r50, changes, words):
     with pytest.raises(ValueError, match=words):
         converted(changed(r50[0], changes), r50[1])
-    with pytest.raises(ValueError, match='SRC is a checkpoint of another network than CONFIG: of the backbone it lacks'):
+    with pytest.raises(
+        ValueError,
+        match='SRC is a checkpoint of another network than CONFIG: of the backbone it lacks',
+    ):
         converted(dict(weight=torch.zeros(3)), r50[1])
 
 
-@pytest.mark.parametrize('config, options, words', [
-    ('configs/kmax_deeplab/kmax-deeplab_r50-tf_8xb8-150k_coco-panoptic-641.py', {}, 'with_max_pool=True'),
-    (R50, {'model.panoptic_head.pixel_decoder.dilations': (1, 1, 2, 2)}, 'dilations=\\(1, 1, 1, 1\\)'),
-    (R50, {'model.backbone.pre_activation_outputs': True}, 'pre_activation_outputs=False'),
-    (R50, {'model.num_stuff_classes': 40}, r"_transformer_class_head.conv.weight' has shape \(134, 256, 1\)"),
-    ('configs/kmax_deeplab/kmax-deeplab_axial-r50_8xb8-150k_coco-panoptic-641.py', {}, 'has no backbone as that of CONFIG'),
-])
+@pytest.mark.parametrize(
+    'config, options, words',
+    [
+        (
+            'configs/kmax_deeplab/kmax-deeplab_r50-tf_8xb8-150k_coco-panoptic-641.py',
+            {},
+            'with_max_pool=True',
+        ),
+        (
+            R50,
+            {'model.panoptic_head.pixel_decoder.dilations': (1, 1, 2, 2)},
+            'dilations=\\(1, 1, 1, 1\\)',
+        ),
+        (R50, {'model.backbone.pre_activation_outputs': True}, 'pre_activation_outputs=False'),
+        (
+            R50,
+            {'model.num_stuff_classes': 40},
+            r"_transformer_class_head.conv.weight' has shape \(134, 256, 1\)",
+        ),
+        (
+            'configs/kmax_deeplab/kmax-deeplab_axial-r50_8xb8-150k_coco-panoptic-641.py',
+            {},
+            'has no backbone as that of CONFIG',
+        ),
+    ],
+)
 def test_a_network_of_another_form_is_refused(r50, config, options, words):
     with torch.device('meta'):
         model = MODELS.build(config_of(config, **options).model)
     with pytest.raises(ValueError, match=words):
         converted(r50[0], model)
-

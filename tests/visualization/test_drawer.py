@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-
 from cmt_deeplab.visualization import PanopticDrawer, side_by_side
 from cmt_deeplab.visualization.drawer import WRONG_RED, interior_point, segment_boundaries
 
@@ -14,24 +13,34 @@ def two_halves():
     return np.full((40, 60, 3), 90, np.uint8), segment_map
 
 
-def test_opaque_overlay_shows_each_segment_in_its_colour():
+def test_opaque_overlay_shows_each_segment_in_its_color():
     image, segment_map = two_halves()
-    drawer = PanopticDrawer(classes=CLASSES, num_things_classes=2, alpha=1., min_side=1, labels=False)
-    colours = drawer.colours(segment_map)
+    drawer = PanopticDrawer(
+        classes=CLASSES, num_things_classes=2, alpha=1.0, min_side=1, labels=False
+    )
+    colors = drawer.colors(segment_map)
     picture = drawer.draw(image, segment_map)
     assert picture.shape == image.shape and picture.dtype == np.uint8
-    assert tuple(picture[30, 10]) == colours[1000] and tuple(picture[30, 50]) == colours[2]
-    assert (picture[10, 29] == 250).all() and (picture[10, 30] == 250).all()  # the border, on both sides
+    assert tuple(picture[30, 10]) == colors[1000] and tuple(picture[30, 50]) == colors[2]
+    assert (picture[10, 29] == 250).all() and (
+        picture[10, 30] == 250
+    ).all()  # the border, on both sides
 
 
-def test_small_images_are_enlarged_and_labelled_and_large_ones_are_not_enlarged():
+def test_small_images_are_enlarged_and_labeled_and_large_ones_are_not_enlarged():
     image, segment_map = two_halves()
-    plain = PanopticDrawer(classes=CLASSES, num_things_classes=2, min_side=200, labels=False).draw(image, segment_map)
-    labelled = PanopticDrawer(classes=CLASSES, num_things_classes=2, min_side=200).draw(image, segment_map)
-    assert plain.shape == labelled.shape == (200, 300, 3)
-    changed = (plain != labelled).any(-1)
+    plain = PanopticDrawer(classes=CLASSES, num_things_classes=2, min_side=200, labels=False).draw(
+        image, segment_map
+    )
+    labeled = PanopticDrawer(classes=CLASSES, num_things_classes=2, min_side=200).draw(
+        image, segment_map
+    )
+    assert plain.shape == labeled.shape == (200, 300, 3)
+    changed = (plain != labeled).any(-1)
     assert changed[:, :150].any() and changed[:, 150:].any() and changed.mean() < 0.3
-    assert PanopticDrawer(classes=CLASSES, num_things_classes=2, min_side=40).scale_of((480, 640)) == 1
+    assert (
+        PanopticDrawer(classes=CLASSES, num_things_classes=2, min_side=40).scale_of((480, 640)) == 1
+    )
 
 
 def test_wrong_segments_have_a_red_border_and_crowds_light_stripes():
@@ -44,23 +53,30 @@ def test_wrong_segments_have_a_red_border_and_crowds_light_stripes():
 
 
 def test_an_image_of_void_alone_can_be_drawn():
-    picture = PanopticDrawer(classes=CLASSES, num_things_classes=2).draw(np.zeros((16, 16, 3), np.uint8), np.full((16, 16), 3))
+    picture = PanopticDrawer(classes=CLASSES, num_things_classes=2).draw(
+        np.zeros((16, 16, 3), np.uint8), np.full((16, 16), 3)
+    )
     assert picture.shape == (384, 384, 3)
 
 
-@pytest.mark.parametrize('segment_map, message', [
-    (np.zeros((4, 5), int), 'image is'),
-    (np.full((4, 4), -1), 'negative'),
-    (np.full((4, 4), 7), 'class 7'),
-])
+@pytest.mark.parametrize(
+    'segment_map, message',
+    [
+        (np.zeros((4, 5), int), 'image is'),
+        (np.full((4, 4), -1), 'negative'),
+        (np.full((4, 4), 7), 'class 7'),
+    ],
+)
 def test_bad_maps_are_refused(segment_map, message):
     with pytest.raises(ValueError, match=message):
-        PanopticDrawer(classes=CLASSES, num_things_classes=2).draw(np.zeros((4, 4, 3), np.uint8), segment_map)
+        PanopticDrawer(classes=CLASSES, num_things_classes=2).draw(
+            np.zeros((4, 4, 3), np.uint8), segment_map
+        )
 
 
 def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match='alpha'):
-        PanopticDrawer(classes=CLASSES, num_things_classes=2, alpha=2.)
+        PanopticDrawer(classes=CLASSES, num_things_classes=2, alpha=2.0)
     with pytest.raises(ValueError, match='num_things_classes'):
         PanopticDrawer(classes=CLASSES, num_things_classes=4)
 

@@ -1,30 +1,46 @@
 import numpy as np
 import pytest
+from cmt_deeplab.visualization import (
+    distinct_colors,
+    match_segments,
+    matched_colors,
+    segment_colors,
+)
 
-from cmt_deeplab.visualization import distinct_colours, match_segments, matched_colours, segment_colours
 
-
-def test_colours_are_distinct_and_a_longer_list_begins_with_the_shorter_one():
-    colours = distinct_colours(200)
-    assert colours.shape == (200, 3) and colours.dtype == np.uint8
-    assert len({tuple(c) for c in colours.tolist()}) == 200
-    assert (distinct_colours(17) == colours[:17]).all() and distinct_colours(0).shape == (0, 3)
-    first = colours[:12].astype(float)
+def test_colors_are_distinct_and_a_longer_list_begins_with_the_shorter_one():
+    colors = distinct_colors(200)
+    assert colors.shape == (200, 3) and colors.dtype == np.uint8
+    assert len({tuple(c) for c in colors.tolist()}) == 200
+    assert (distinct_colors(17) == colors[:17]).all() and distinct_colors(0).shape == (0, 3)
+    first = colors[:12].astype(float)
     distance = np.linalg.norm(first[:, None] - first[None], axis=-1) + 1000 * np.eye(12)
     assert distance.min() > 40
 
 
-def test_two_instances_of_a_class_differ_and_void_has_no_colour():
-    segment_map = np.array([[0, 1000, 2000, 1], [1, 3, 3, 3]])  # class 0 three times, class 1 (stuff), void
-    colours = segment_colours(segment_map, num_classes=3, num_things_classes=1, palette=[(255, 0, 0), (0, 255, 0), (0, 0, 255)])
-    assert sorted(colours) == [0, 1, 1000, 2000]
-    assert colours[0] == (255, 0, 0) and colours[1] == (0, 255, 0)
-    assert len(set(colours.values())) == 4
+def test_two_instances_of_a_class_differ_and_void_has_no_color():
+    segment_map = np.array(
+        [[0, 1000, 2000, 1], [1, 3, 3, 3]]
+    )  # class 0 three times, class 1 (stuff), void
+    colors = segment_colors(
+        segment_map,
+        num_classes=3,
+        num_things_classes=1,
+        palette=[(255, 0, 0), (0, 255, 0), (0, 0, 255)],
+    )
+    assert sorted(colors) == [0, 1, 1000, 2000]
+    assert colors[0] == (255, 0, 0) and colors[1] == (0, 255, 0)
+    assert len(set(colors.values())) == 4
 
 
 def test_a_short_palette_is_refused():
-    with pytest.raises(ValueError, match='2 colours for 3 classes'):
-        segment_colours(np.zeros((2, 2), int), num_classes=3, num_things_classes=1, palette=[(1, 2, 3), (4, 5, 6)])
+    with pytest.raises(ValueError, match='2 colors for 3 classes'):
+        segment_colors(
+            np.zeros((2, 2), int),
+            num_classes=3,
+            num_things_classes=1,
+            palette=[(1, 2, 3), (4, 5, 6)],
+        )
 
 
 def test_matches_follow_the_rules_of_pq():
@@ -46,6 +62,7 @@ def test_matches_follow_the_rules_of_pq():
 def test_matches_agree_with_the_counts_of_pq(rng_seed=3):
     from cmt_deeplab.evaluation.pq import count_image, joint_histogram
     from cmt_deeplab.visualization.matching import segment_table
+
     rng = np.random.default_rng(rng_seed)
     for _ in range(20):
         coarse = rng.integers(0, 4, (4, 4)) + 1000 * rng.integers(0, 2, (4, 4))
@@ -54,13 +71,20 @@ def test_matches_agree_with_the_counts_of_pq(rng_seed=3):
         found = np.where(rng.random(truth.shape) < 0.25, 3, np.roll(truth, 1, 0))
         crowds = [int(i) for i in np.unique(truth) if i % 1000 == 0][:1]
         matches, wrong = match_segments(found, truth, num_classes=3, crowds=crowds)
-        row = count_image(0, segment_table(truth, num_classes=3, crowds=crowds), segment_table(found, num_classes=3), gt_void=3,
-                          histogram=joint_histogram(truth, found))
+        row = count_image(
+            0,
+            segment_table(truth, num_classes=3, crowds=crowds),
+            segment_table(found, num_classes=3),
+            gt_void=3,
+            histogram=joint_histogram(truth, found),
+        )
         assert (len(matches), len(wrong)) == (row.tp.sum(), row.fp.sum())
 
 
-def test_a_match_takes_the_colour_of_its_reference_and_nothing_else_does():
+def test_a_match_takes_the_color_of_its_reference_and_nothing_else_does():
     reference = {1: (10, 10, 10), 1000: (20, 20, 20)}
-    colours = matched_colours({1: (1, 1, 1), 2000: (2, 2, 2), 3000: (10, 10, 10)}, reference, {1: 1, 2000: 1000})
-    assert colours[1] == (10, 10, 10) and colours[2000] == (20, 20, 20)
-    assert colours[3000] not in reference.values()
+    colors = matched_colors(
+        {1: (1, 1, 1), 2000: (2, 2, 2), 3000: (10, 10, 10)}, reference, {1: 1, 2000: 1000}
+    )
+    assert colors[1] == (10, 10, 10) and colors[2000] == (20, 20, 20)
+    assert colors[3000] not in reference.values()

@@ -2,7 +2,6 @@ import io
 import json
 
 import pytest
-
 from cmt_deeplab.visualization import ProgressLine, read_scalars
 from cmt_deeplab.visualization.progress import duration
 from cmt_deeplab.visualization.progress_hook import panoptic_quality_of
@@ -22,7 +21,10 @@ def test_durations():
 def test_a_terminal_has_one_line_rewritten_in_place():
     stream = Terminal()
     line = ProgressLine(name='drawing', total=4, stream=stream)
-    line.interval, line._printed = 0, 0.  # print at once: otherwise what takes less than two seconds shows no bar
+    line.interval, line._printed = (
+        0,
+        0.0,
+    )  # print at once: otherwise what takes less than two seconds shows no bar
     for done in range(1, 5):
         line.update(done, 'loss 1.0')
     line.finish()
@@ -47,16 +49,20 @@ def test_the_line_tells_what_is_left():
 
 
 def test_pq_is_found_behind_any_prefix():
-    assert panoptic_quality_of({'coco_panoptic/PQ': 31.2, 'coco_panoptic/PQ_th': 3.}) == 31.2
-    assert panoptic_quality_of({'loss': 1.}) is None
+    assert panoptic_quality_of({'coco_panoptic/PQ': 31.2, 'coco_panoptic/PQ_th': 3.0}) == 31.2
+    assert panoptic_quality_of({'loss': 1.0}) is None
 
 
 def test_scalars_of_a_killed_run_are_read_up_to_the_break(tmp_path):
     path = tmp_path / 'scalars.json'
-    rows = [dict(lr=1e-3, loss=4., time=0.2, iter=10, step=10), {'panoptic/PQ': 12.5, 'step': 10}, dict(lr=1e-3, loss=3., iter=20, step=20)]
+    rows = [
+        dict(lr=1e-3, loss=4.0, time=0.2, iter=10, step=10),
+        {'panoptic/PQ': 12.5, 'step': 10},
+        dict(lr=1e-3, loss=3.0, iter=20, step=20),
+    ]
     path.write_text('\n'.join(json.dumps(r) for r in rows) + '\n{"lr": 0.0')
     history = read_scalars(path)
-    assert history.train['loss'] == [(10, 4.), (20, 3.)] and history.val == {'PQ': [(10, 12.5)]}
+    assert history.train['loss'] == [(10, 4.0), (20, 3.0)] and history.val == {'PQ': [(10, 12.5)]}
 
 
 def test_missing_and_foreign_files_are_refused(tmp_path):

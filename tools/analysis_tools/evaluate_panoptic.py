@@ -5,6 +5,7 @@
 panopticapi's own flags (--gt_json_file, --pred_json_file, --gt_folder, --pred_folder) work too; a folder not given is the JSON's path
 without .json. OUT gets the figures with panopticapi's keys. Needs numpy and Pillow only.
 """
+
 import argparse
 import json
 import os.path as osp
@@ -12,12 +13,14 @@ import sys
 import time
 import types
 
-# The two modules that count are loaded as a package of their own: importing cmt_deeplab would load torch and mmdet first.
-_package = types.ModuleType('panoptic_evaluation')
-_package.__path__ = [osp.join(osp.dirname(osp.abspath(__file__)), '..', '..', 'projects', 'cmt_deeplab', 'evaluation')]
-sys.modules['panoptic_evaluation'] = _package
+# Only the modules that count are needed; the packages are named here without running their __init__, which would load torch and mmdet.
+for name in ('cmt_deeplab', 'cmt_deeplab.evaluation'):
+    package = sys.modules[name] = types.ModuleType(name)
+    package.__path__ = [
+        osp.join(osp.dirname(osp.abspath(__file__)), '..', '..', 'projects', *name.split('.'))
+    ]
 
-from panoptic_evaluation.coco_panoptic import evaluate_folders  # noqa: E402
+from cmt_deeplab.evaluation.coco_panoptic import evaluate_folders  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,12 +28,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('paths', nargs='*', metavar='GT_JSON GT_DIR PRED_JSON PRED_DIR')
     for name in ('gt_json_file', 'gt_folder', 'pred_json_file', 'pred_folder'):
         parser.add_argument(f'--{name}', metavar='PATH')
-    parser.add_argument('--json', metavar='OUT', help='write All, Things, Stuff and per_class (pq, sq, rq as fractions) to this file')
+    parser.add_argument(
+        '--json',
+        metavar='OUT',
+        help='write All, Things, Stuff and per_class (pq, sq, rq as fractions) to this file',
+    )
     args = parser.parse_args()
     if len(args.paths) == 4:
         args.gt_json_file, args.gt_folder, args.pred_json_file, args.pred_folder = args.paths
     elif args.paths or not (args.gt_json_file and args.pred_json_file):
-        parser.error('give GT_JSON GT_DIR PRED_JSON PRED_DIR (or --gt_json_file and --pred_json_file)')
+        parser.error(
+            'give GT_JSON GT_DIR PRED_JSON PRED_DIR (or --gt_json_file and --pred_json_file)'
+        )
     args.gt_folder = args.gt_folder or args.gt_json_file.replace('.json', '')
     args.pred_folder = args.pred_folder or args.pred_json_file.replace('.json', '')
     if args.json and not osp.isdir(osp.dirname(osp.abspath(args.json))):
@@ -42,7 +51,9 @@ def show_progress(done: int, total: int, start: float) -> None:
     """One line on the terminal, rewritten; says nothing where the output is a file."""
     if sys.stderr.isatty() and (done % 50 == 0 or done == total):
         remaining = (time.time() - start) / done * (total - done)
-        sys.stderr.write(f'\r{done}/{total} images, {remaining:.0f} s left ' + ('\n' if done == total else ''))
+        sys.stderr.write(
+            f'\r{done}/{total} images, {remaining:.0f} s left ' + ('\n' if done == total else '')
+        )
 
 
 def print_table(results: dict) -> None:
@@ -50,18 +61,28 @@ def print_table(results: dict) -> None:
     print('-' * (10 + 7 * 4))
     for name in ('All', 'Things', 'Stuff'):
         row = results[name]
-        print(f'{name:10s}| {100 * row["pq"]:5.1f}  {100 * row["sq"]:5.1f}  {100 * row["rq"]:5.1f} {row["n"]:5d}')
+        print(
+            f'{name:10s}| {100 * row["pq"]:5.1f}  {100 * row["sq"]:5.1f}  {100 * row["rq"]:5.1f} {row["n"]:5d}'
+        )
 
 
 def main() -> None:
     args = parse_args()
     start = time.time()
     print('Evaluation panoptic segmentation metrics:')
-    for title, folder, file in (('Ground truth', args.gt_folder, args.gt_json_file), ('Prediction', args.pred_folder, args.pred_json_file)):
+    for title, folder, file in (
+        ('Ground truth', args.gt_folder, args.gt_json_file),
+        ('Prediction', args.pred_folder, args.pred_json_file),
+    ):
         print(f'{title}:\n\tSegmentation folder: {folder}\n\tJSON file: {file}')
     try:
-        results = evaluate_folders(args.gt_json_file, args.gt_folder, args.pred_json_file, args.pred_folder,
-                                   progress=lambda done, total: show_progress(done, total, start))
+        results = evaluate_folders(
+            args.gt_json_file,
+            args.gt_folder,
+            args.pred_json_file,
+            args.pred_folder,
+            progress=lambda done, total: show_progress(done, total, start),
+        )
         if args.json:
             with open(args.json, 'w', encoding='utf-8') as stream:
                 json.dump(results, stream, indent=1)

@@ -1,4 +1,5 @@
 """Write a generated panoptic data set in COCO format: python tools/misc/make_shapes.py data/shapes --preset quick --train 1000."""
+
 import argparse
 import sys
 import time
@@ -14,13 +15,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--preset', default='quick', choices=('quick', 'standard'))
     parser.add_argument('--train', type=int, default=1000, help='number of training images')
     parser.add_argument('--val', type=int, default=100, help='number of validation images')
-    parser.add_argument('--size', type=int, help='side in pixels (default: the preset\'s)')
+    parser.add_argument('--size', type=int, help="side in pixels (default: the preset's)")
     parser.add_argument('--seed', type=int, default=0)
     return parser.parse_args()
 
 
 def main() -> None:
     from cmt_deeplab.datasets.shapes_files import write_shapes
+
     args, start = parse_args(), time.time()
 
     def progress(done: int, total: int) -> None:
@@ -28,11 +30,23 @@ def main() -> None:
             return
         left = (time.time() - start) / done * (total - done)
         end = '\n' if done == total else ''
-        print(f'\r{args.root}: {done}/{total} images, {left:.0f} s left ', end=end, file=sys.stderr, flush=True)
+        print(
+            f'\r{args.root}: {done}/{total} images, {left:.0f} s left ',
+            end=end,
+            file=sys.stderr,
+            flush=True,
+        )
 
     try:
-        write_shapes(args.root, preset=args.preset, num_train=args.train, num_val=args.val, seed=args.seed, size=args.size,
-                     progress=progress)
+        write_shapes(
+            args.root,
+            preset=args.preset,
+            num_train=args.train,
+            num_val=args.val,
+            seed=args.seed,
+            size=args.size,
+            progress=progress,
+        )
     except (OSError, ValueError) as error:
         sys.exit(str(error))
 

@@ -13,6 +13,7 @@ With panoptic copy-paste:
 Another data set of the same format: data_root, and metainfo=dict(thing_classes=..., stuff_classes=...) or none to take the categories of
 the annotation file, in the three dataset dicts; num_things_classes and num_stuff_classes here.
 """
+
 dataset_type = 'PanopticIndexDataset'
 data_root = 'data/coco/'
 num_things_classes = 80
@@ -25,12 +26,13 @@ load_and_jitter = [
     dict(type='PanopticLargeScaleJitter', scale_range=(0.3, 1.7)),
     dict(type='PanopticRandomFlip', prob=0.5),
 ]
-color_and_pack = [
-    dict(type='PanopticColorJitter'),
-    dict(type='PackPanopticInputs'),
-]
+color_and_pack = [dict(type='PanopticColorJitter'), dict(type='PackPanopticInputs')]
 train_pipeline = [*load_and_jitter, *color_and_pack]
-copy_paste_pipeline = [*load_and_jitter, dict(type='PanopticCopyPaste', prob=0.5, pipeline=load_and_jitter), *color_and_pack]
+copy_paste_pipeline = [
+    *load_and_jitter,
+    dict(type='PanopticCopyPaste', prob=0.5, pipeline=load_and_jitter),
+    *color_and_pack,
+]
 # The truth of an evaluation stays at the original size: it is loaded after the resize.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -50,7 +52,9 @@ train_dataloader = dict(
         ann_file='annotations/panoptic_train2017.json',
         data_prefix=dict(img='train2017/', seg='annotations/panoptic_train2017/'),
         image_size=image_size,
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=1,
     num_workers=2,
@@ -64,11 +68,14 @@ val_dataloader = dict(
         data_prefix=dict(img='val2017/', seg='annotations/panoptic_val2017/'),
         image_size=image_size,
         test_mode=True,
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 
 val_evaluator = dict(
     type='PanopticQualityMetric',
     ann_file=data_root + 'annotations/panoptic_val2017.json',
-    seg_prefix=data_root + 'annotations/panoptic_val2017/')
+    seg_prefix=data_root + 'annotations/panoptic_val2017/',
+)
 test_evaluator = val_evaluator

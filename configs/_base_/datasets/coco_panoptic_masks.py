@@ -2,11 +2,16 @@
 
 Test images carry no ground truth: the metric reads the panoptic PNG of each image. Sides are of mmdet's kind, multiples of 32.
 """
+
 _base_ = './coco_panoptic_index.py'
 image_size = (1024, 1024)
 to_masks = [dict(type='IndexMapToMasks'), dict(type='PackDetInputs')]
 train_pipeline = [*_base_.load_and_jitter, dict(type='PanopticColorJitter'), *to_masks]
-test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PanopticResize', size=image_size), dict(type='PackDetInputs')]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='PanopticResize', size=image_size),
+    dict(type='PackDetInputs'),
+]
 
 train_dataloader = dict(dataset=dict(image_size=image_size, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(image_size=image_size, pipeline=test_pipeline))

@@ -7,6 +7,7 @@ image_size is (height, width). A leaf with another size says so to its users, in
     test_dataloader = val_dataloader
     model = dict(data_preprocessor=dict(size=image_size))
 """
+
 dataset_type = 'ShapesPanopticDataset'
 data_root = 'data/shapes/'
 num_things_classes = 6
@@ -37,7 +38,9 @@ train_dataloader = dict(
         ann_file='annotations/panoptic_train2017.json',
         data_prefix=dict(img='train2017/', seg='annotations/panoptic_train2017/'),
         image_size=image_size,
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=8,
     num_workers=1,
@@ -51,11 +54,14 @@ val_dataloader = dict(
         data_prefix=dict(img='val2017/', seg='annotations/panoptic_val2017/'),
         image_size=image_size,
         test_mode=True,
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 
 val_evaluator = dict(
     type='PanopticQualityMetric',
     ann_file=data_root + 'annotations/panoptic_val2017.json',
-    seg_prefix=data_root + 'annotations/panoptic_val2017/')
+    seg_prefix=data_root + 'annotations/panoptic_val2017/',
+)
 test_evaluator = val_evaluator

@@ -2,5 +2,6 @@
 
 134.8 M parameters and 547 GMACs at 1200x800; published are 135 M and 553 G, recalled.
 """
+
 _base_ = './cmt-deeplab_axial-r50.py'
 model = dict(backbone=dict(num_blocks=(3, 4, 24, 3)))

@@ -9,15 +9,25 @@ that form; what it changes, and what may be changed one by one:
     postprocess.score_at_stride=True, strict_class_threshold=False
 56,580,120 parameters with COCO's classes, the training-only semantic head (15,856,742) apart.
 """
+
 norm_cfg = dict(type='PanopticSyncBN', eps=1e-3, momentum=0.01)
 model = dict(
     type='CMTDeepLab',
     align_corners=True,
     data_preprocessor=dict(type='PanopticDataPreprocessor'),
     backbone=dict(
-        type='PanopticResNet', depth=50, num_stages=4, out_indices=(0, 1, 2, 3), frozen_stages=-1, style='pytorch',
-        with_max_pool=True, pre_activation_outputs=False, norm_cfg=norm_cfg, norm_eval=False,
-        init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50')),
+        type='PanopticResNet',
+        depth=50,
+        num_stages=4,
+        out_indices=(0, 1, 2, 3),
+        frozen_stages=-1,
+        style='pytorch',
+        with_max_pool=True,
+        pre_activation_outputs=False,
+        norm_cfg=norm_cfg,
+        norm_eval=False,
+        init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50'),
+    ),
     panoptic_head=dict(
         type='CMTPanopticHead',
         norm_cfg=norm_cfg,
@@ -28,14 +38,17 @@ model = dict(
             filters=(512, 256, 128, 64),
             num_blocks=(1, 5, 1, 1),
             dilations=(1, 1, 1, 1),
-            drop_path=0.0),
+            drop_path=0.0,
+        ),
         transformer_decoder=dict(
             type='CMTTransformerDecoder',
-            num_centres=128,
+            num_centers=128,
             layers_per_stage=(2, 2, 2),
-            layer=dict(type='KMaXLayer', drop_path=0.2)),
+            layer=dict(type='KMaXLayer', drop_path=0.2),
+        ),
         predictor=dict(type='CMTPredictor', mask_gamma=0.1),
-        semantic_head=dict(type='PanopticSemanticHead')),
+        semantic_head=dict(type='PanopticSemanticHead'),
+    ),
     criterion=dict(
         type='PanopticCriterion',
         losses=[
@@ -43,5 +56,7 @@ model = dict(
             dict(type='PanopticMaskIDLoss', loss_weight=0.3),
             dict(type='PanopticInstanceDiscriminationLoss', loss_weight=1.0),
             dict(type='PanopticSemanticLoss', loss_weight=1.0),
-        ]),
-    postprocess=dict(type='PanopticMaskWiseMerge', strict_class_threshold=True))
+        ],
+    ),
+    postprocess=dict(type='PanopticMaskWiseMerge', strict_class_threshold=True),
+)

@@ -6,6 +6,7 @@ The auxiliary semantic head reads the end of stage 5 and the activated strides 8
 instance discrimination per mask, merge per pixel. 61,900,200 parameters with COCO's classes, the semantic head (15,856,742) apart.
 Source: deeplab2 code (axial_resnet_instances.py, max_deeplab.py, configs/coco/max_deeplab).
 """
+
 norm_cfg = dict(type='PanopticSyncBN', eps=1e-3, momentum=0.01)
 act_cfg = dict(type='ReLU')
 model = dict(
@@ -13,8 +14,16 @@ model = dict(
     align_corners=True,
     data_preprocessor=dict(type='PanopticDataPreprocessor'),
     backbone=dict(
-        type='AxialResNet', num_blocks=(3, 4, 6, 3), output_stride=16, out_indices=(0, 1, 2), pre_activation_outputs=True,
-        drop_path=0.2, drop_path_schedule='linear', norm_cfg=norm_cfg, act_cfg=act_cfg),
+        type='AxialResNet',
+        num_blocks=(3, 4, 6, 3),
+        output_stride=16,
+        out_indices=(0, 1, 2),
+        pre_activation_outputs=True,
+        drop_path=0.2,
+        drop_path_schedule='linear',
+        norm_cfg=norm_cfg,
+        act_cfg=act_cfg,
+    ),
     panoptic_head=dict(
         type='CMTPanopticHead',
         norm_cfg=norm_cfg,
@@ -26,16 +35,21 @@ model = dict(
             filters=(512, 512, 512, 512, 128, 64),
             num_blocks=(1, 1, 1, 1, 1, 1),
             strides=(16, 16, 16, 16, 8, 4),
-            drop_path=(0.15, 0.2, 0.2, 0.2, 0.0, 0.0)),
+            drop_path=(0.15, 0.2, 0.2, 0.2, 0.0, 0.0),
+        ),
         transformer_decoder=dict(
             type='CMTTransformerDecoder',
-            num_centres=128,
+            num_centers=128,
             layers_per_stage=(1, 1, 1, 1),
             deep_supervision=False,
-            layer=[dict(type='MaXLayer', drop_path=rate) for rate in (0.15, 0.2, 0.2, 0.2)]),
+            layer=[dict(type='MaXLayer', drop_path=rate) for rate in (0.15, 0.2, 0.2, 0.2)],
+        ),
         predictor=dict(type='CMTPredictor', mask_gamma=0.1),
-        semantic_head=dict(type='PanopticSemanticHead', coarsest_act_cfg=act_cfg, skip_act_cfg=act_cfg),
-        semantic_stage=2),
+        semantic_head=dict(
+            type='PanopticSemanticHead', coarsest_act_cfg=act_cfg, skip_act_cfg=act_cfg
+        ),
+        semantic_stage=2,
+    ),
     criterion=dict(
         type='PanopticCriterion',
         losses=[
@@ -43,5 +57,7 @@ model = dict(
             dict(type='PanopticMaskIDLoss', loss_weight=0.3),
             dict(type='PanopticMaskDiscriminationLoss', loss_weight=1.0),
             dict(type='PanopticSemanticLoss', loss_weight=1.0),
-        ]),
-    postprocess=dict(type='PanopticPixelWiseMerge', pixel_threshold=0.4, class_threshold=0.7))
+        ],
+    ),
+    postprocess=dict(type='PanopticPixelWiseMerge', pixel_threshold=0.4, class_threshold=0.7),
+)

@@ -1,11 +1,18 @@
 """MaskFormer's schedule in mmdet: AdamW 1e-4, decay 1e-4, backbone x0.1, batch 16, 75 epochs of 118,287 images in iterations, a step at 2/3."""
+
 max_iters = 554475
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-4, weight_decay=1e-4),
-    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1), query_embed=dict(decay_mult=0.0)), norm_decay_mult=0.0),
-    clip_grad=dict(max_norm=0.01, norm_type=2))
-param_scheduler = [dict(type='MultiStepLR', by_epoch=False, begin=0, end=max_iters, milestones=[369650], gamma=0.1)]
+    paramwise_cfg=dict(
+        custom_keys=dict(backbone=dict(lr_mult=0.1), query_embed=dict(decay_mult=0.0)),
+        norm_decay_mult=0.0,
+    ),
+    clip_grad=dict(max_norm=0.01, norm_type=2),
+)
+param_scheduler = [
+    dict(type='MultiStepLR', by_epoch=False, begin=0, end=max_iters, milestones=[369650], gamma=0.1)
+]
 train_cfg = dict(type='PanopticIterBasedTrainLoop', max_iters=max_iters, val_interval=5000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

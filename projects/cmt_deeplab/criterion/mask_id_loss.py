@@ -1,16 +1,16 @@
 """Mask-id cross-entropy: which slot each pixel belongs to."""
-from typing import Dict, Optional
 
 import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 from torch.nn import functional as F
 
-from cmt_deeplab.criterion.loss_base import PanopticLoss, image_mean
-from cmt_deeplab.criterion.pixel_sampling import Generators
-from cmt_deeplab.criterion.segment_planes import SegmentPlanes
 from cmt_deeplab.precision import at_least_fp32
 from cmt_deeplab.structures import MaskPrediction, MatchResult
+
+from .loss_base import PanopticLoss, image_mean
+from .pixel_sampling import Generators
+from .segment_planes import SegmentPlanes
 
 IGNORED = -100
 
@@ -26,11 +26,22 @@ class PanopticMaskIDLoss(PanopticLoss):
     def __init__(self, *, loss_weight: float = 0.3) -> None:
         super().__init__(loss_weight=loss_weight)
 
-    def terms(self, prediction: MaskPrediction, planes: SegmentPlanes, match: Optional[MatchResult],
-              generator: Generators) -> Dict[str, Tensor]:
+    def terms(
+        self,
+        prediction: MaskPrediction,
+        planes: SegmentPlanes,
+        match: MatchResult | None,
+        generator: Generators,
+    ) -> dict[str, Tensor]:
         stage = planes.at(prediction.mask_logits.shape[-2:])
-        slot = planes.slots(match, stage).gather(1, stage.segment)  # (B, P), -1 where no slot is meant
+        slot = planes.slots(match, stage).gather(
+            1, stage.segment
+        )  # (B, P), -1 where no slot is meant
         valid = slot >= 0
-        entropy = F.cross_entropy(at_least_fp32(prediction.mask_logits).flatten(2), torch.where(valid, slot, IGNORED),
-                                  ignore_index=IGNORED, reduction='none')  # (B, P)
+        entropy = F.cross_entropy(
+            at_least_fp32(prediction.mask_logits).flatten(2),
+            torch.where(valid, slot, IGNORED),
+            ignore_index=IGNORED,
+            reduction='none',
+        )  # (B, P)
         return dict(loss_mask_id=image_mean(entropy, valid))

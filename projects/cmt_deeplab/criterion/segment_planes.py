@@ -1,14 +1,18 @@
 """The ground truth of a batch, brought to each stage's size once and shared by all losses of a call."""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Sequence, Tuple, Union
+from typing import Any, Union
 
 import torch
 from torch import Tensor
 
-from cmt_deeplab.criterion.plane_at_stride import plane_at_stride
-from cmt_deeplab.criterion.reference_points import segment_reference_points
-from cmt_deeplab.criterion.segment_sum import segment_sum
+from cmt_deeplab.errors import UserError
+from cmt_deeplab.geometry import plane_at_stride
 from cmt_deeplab.structures import VOID_INDEX, MatchResult, PanopticTarget
+
+from .reference_points import segment_reference_points
+from .segment_sum import segment_sum
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,7 @@ class StagePlane:
 
     K is the largest number of segments in the batch: an image with fewer has absent ones at the end.
     """
+
     segment: Tensor  # (B, P) int64, 0..K; K on void, crowd and padding
     void: Tensor  # (B, P) bool, void and crowd; not padding
     area: Tensor  # (B, K+1) float32, pixels of each segment at this size; 0 in column K
@@ -27,7 +32,7 @@ class StagePlane:
         return self.area.shape[1] - 1
 
     @property
-    def labelled(self) -> Tensor:
+    def labeled(self) -> Tensor:
         """(B, P) bool: the pixel belongs to a segment."""
         return self.segment < self.num_segments
 
@@ -40,13 +45,16 @@ class StagePlane:
 @dataclass
 class SegmentPlanes:
     """Targets of a batch, stacked, with what several losses derive from them (computed on first use, kept for the call)."""
+
     index: Tensor  # (B, H, W)
     labels: Tensor  # (B, K+1) int64
-    num_segments: List[int]  # B numbers, each image's own K
+    num_segments: list[int]  # B numbers, each image's own K
     counts: Tensor  # (B,) int64, the same on the device
-    _stages: Dict[Tuple[int, int], StagePlane] = field(default_factory=dict, repr=False)
-    _points: List[Tensor] = field(default_factory=list, repr=False)
-    _of_match: Dict[Tuple[int, Any], Tuple[MatchResult, Any]] = field(default_factory=dict, repr=False)
+    _stages: dict[tuple[int, int], StagePlane] = field(default_factory=dict, repr=False)
+    _points: list[Tensor] = field(default_factory=list, repr=False)
+    _of_match: dict[tuple[int, Any], tuple[MatchResult, Any]] = field(
+        default_factory=dict, repr=False
+    )
 
     @classmethod
     def of(cls, targets: Union['SegmentPlanes', Sequence[PanopticTarget]]) -> 'SegmentPlanes':
@@ -58,42 +66,59 @@ class SegmentPlanes:
         if isinstance(targets, cls):
             return targets
         if not targets:
-            raise ValueError('The criterion got an empty list of targets: give one PanopticTarget for each image of the batch.')
+            raise UserError(
+                'The criterion got an empty list of targets: give one PanopticTarget for each image of the batch.'
+            )
         sizes = {tuple(target.index.shape) for target in targets}
         if len(sizes) != 1:
-            raise ValueError(f'The index planes of the batch differ in size ({sorted(sizes)}): pad them to one size, padding being -2.')
+            raise UserError(
+                f'The index planes of the batch differ in size ({sorted(sizes)}): pad them to one size, padding being -2.'
+            )
         num_segments = [len(target.labels) for target in targets]
         labels = targets[0].labels.new_zeros(len(targets), max(num_segments) + 1, dtype=torch.int64)
         for row, target in zip(labels, targets):
-            row[:len(target.labels)] = target.labels
-        return cls(index=torch.stack([target.index for target in targets]), labels=labels, num_segments=num_segments,
-                   counts=torch.tensor(num_segments, device=labels.device))
+            row[: len(target.labels)] = target.labels
+        return cls(
+            index=torch.stack([target.index for target in targets]),
+            labels=labels,
+            num_segments=num_segments,
+            counts=torch.tensor(num_segments, device=labels.device),
+        )
 
-    def at(self, size: Tuple[int, int]) -> StagePlane:
+    def at(self, size: tuple[int, int]) -> StagePlane:
         """The ground truth at a prediction of ``size`` (h, w); see :func:`plane_at_stride` for the pixels it keeps."""
         size = tuple(size)
         if size not in self._stages:
             index = plane_at_stride(self.index, size).flatten(1).long()  # (B, P)
             absent = max(self.num_segments)
-            segment = torch.where((index >= 0) & (index < self.counts[:, None]), index, index.new_full((), absent))
+            segment = torch.where(
+                (index >= 0) & (index < self.counts[:, None]), index, index.new_full((), absent)
+            )
             area = segment_sum((segment < absent)[:, None].float(), segment, absent + 1)[:, 0]
-            self._stages[size] = StagePlane(segment=segment, void=index == VOID_INDEX, area=area, labels=self.labels)
+            self._stages[size] = StagePlane(
+                segment=segment, void=index == VOID_INDEX, area=area, labels=self.labels
+            )
         return self._stages[size]
 
     def slots(self, match: MatchResult, stage: StagePlane) -> Tensor:
         """(B, K+1) int64: the slot matched to each segment that is present in the stage, -1 for all others and in column K."""
+
         def table() -> Tensor:
             result = torch.full_like(self.labels, -1)
             for row, slots, segments in zip(result, match.slots, match.segments):
                 row.scatter_(0, segments, slots)
             return result
+
         return torch.where(stage.present, self.once_a_match(match, 'slots', table), -1)
 
     def once_a_match(self, match: MatchResult, what: Any, compute: Callable[[], Any]) -> Any:
         """What ``compute`` gives, computed at the first of the stages that share a match; ``what`` tells one such result from another."""
         key = (id(match), what)
         if key not in self._of_match:
-            self._of_match[key] = (match, compute())  # the match is kept too, so that its id stays its own
+            self._of_match[key] = (
+                match,
+                compute(),
+            )  # the match is kept too, so that its id stays its own
         return self._of_match[key][1]
 
     @property

@@ -1,8 +1,9 @@
 """Sums over the pixels of each segment, without one-hot masks."""
+
 import torch
 from torch import Tensor
 
-# Each segment's sum is kept in this many interleaved parts: neighbouring pixels do not queue for one address on a GPU, and no single
+# Each segment's sum is kept in this many interleaved parts: neighboring pixels do not queue for one address on a GPU, and no single
 # fp32 accumulator has to take up a whole plane.
 PARTS = 32
 
@@ -14,6 +15,8 @@ def segment_sum(values: Tensor, segment: Tensor, num_buckets: int) -> Tensor:
     """
     batch, channels, pixels = values.shape
     part = torch.arange(pixels, device=segment.device) % PARTS  # (P,)
-    bucket = (segment * PARTS + part)[:, None].expand(batch, channels, pixels)  # a view: the channels share one plane of buckets
+    bucket = (segment * PARTS + part)[:, None].expand(
+        batch, channels, pixels
+    )  # a view: the channels share one plane of buckets
     sums = values.new_zeros(batch, channels, num_buckets * PARTS).scatter_add(2, bucket, values)
     return sums.view(batch, channels, num_buckets, PARTS).sum(-1)

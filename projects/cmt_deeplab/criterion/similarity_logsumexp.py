@@ -1,5 +1,4 @@
 """Row-wise logsumexp of a similarity matrix that is never kept."""
-from typing import Tuple
 
 import torch
 from torch import Tensor
@@ -16,31 +15,35 @@ class _WeightedLogSumExp(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, feature: Tensor, valid: Tensor, weight: Tensor, temperature: float, rows: int) -> Tensor:
+    def forward(
+        ctx, feature: Tensor, valid: Tensor, weight: Tensor, temperature: float, rows: int
+    ) -> Tensor:
         excluded = torch.where(valid, 0.0, EXCLUDED).to(feature)  # (n,)
         scaled = feature / temperature
         needs_gradient = ctx.needs_input_grad[0]
         gradient = torch.zeros_like(feature) if needs_gradient else None
         total = feature.new_zeros(())
         for start in range(0, len(feature), rows):
-            block, own_weight = feature[start:start + rows], weight[start:start + rows]
+            block, own_weight = feature[start : start + rows], weight[start : start + rows]
             similarity = torch.addmm(excluded, block, scaled.t())  # (r, n)
             row = torch.logsumexp(similarity, 1)
             total += (own_weight * row).sum()
             if needs_gradient:
                 share = similarity.sub_(row[:, None]).exp_().mul_(own_weight[:, None])
-                gradient[start:start + rows] += share @ scaled
+                gradient[start : start + rows] += share @ scaled
                 gradient.addmm_(share.t(), block, alpha=1 / temperature)
         ctx.save_for_backward(gradient)
         return total
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_output: Tensor) -> Tuple:
+    def backward(ctx, grad_output: Tensor) -> tuple:
         return grad_output * ctx.saved_tensors[0], None, None, None, None
 
 
-def similarity_logsumexp(feature: Tensor, valid: Tensor, weight: Tensor, temperature: float, rows: int = 1024) -> Tensor:
+def similarity_logsumexp(
+    feature: Tensor, valid: Tensor, weight: Tensor, temperature: float, rows: int = 1024
+) -> Tensor:
     """``sum_a weight_a * logsumexp over valid b of (f_a . f_b / temperature)`` of features (n, D): a scalar.
 
     ``valid`` (n,) bool and ``weight`` (n,) get no gradient. Memory: rows x n numbers at a time. Differentiable once.

@@ -1,4 +1,5 @@
 """Data: the segment-index path from the panoptic PNG to the batch, the data sets, and the generator of scenes."""
+
 from .cityscapes_panoptic_index_dataset import CityscapesPanopticIndexDataset
 from .color_jitter import PanopticColorJitter
 from .copy_paste import PanopticCopyPaste
@@ -8,11 +9,31 @@ from .packing import PackPanopticInputs, PanopticIndexData
 from .panoptic_index_dataset import PanopticIndexDataset, ShapesPanopticDataset
 from .shapes import PRESETS, Scene, ShapesPreset, make_scene, scenes
 from .shapes_files import write_shapes
-from .spatial import PanopticLargeScaleJitter, PanopticRandomCrop, PanopticRandomFlip, PanopticResize
+from .spatial import (
+    PanopticLargeScaleJitter,
+    PanopticRandomCrop,
+    PanopticRandomFlip,
+    PanopticResize,
+)
 
 __all__ = [
     'CityscapesPanopticIndexDataset',
-    'IndexMapToMasks', 'LoadPanopticIndexMap', 'PRESETS', 'PackPanopticInputs', 'PanopticColorJitter', 'PanopticCopyPaste',
-    'PanopticIndexData', 'PanopticIndexDataset', 'PanopticLargeScaleJitter', 'PanopticRandomCrop', 'PanopticRandomFlip', 'PanopticResize',
-    'Scene', 'ShapesPanopticDataset', 'ShapesPreset', 'make_scene', 'scenes', 'write_shapes'
+    'IndexMapToMasks',
+    'LoadPanopticIndexMap',
+    'PRESETS',
+    'PackPanopticInputs',
+    'PanopticColorJitter',
+    'PanopticCopyPaste',
+    'PanopticIndexData',
+    'PanopticIndexDataset',
+    'PanopticLargeScaleJitter',
+    'PanopticRandomCrop',
+    'PanopticRandomFlip',
+    'PanopticResize',
+    'Scene',
+    'ShapesPanopticDataset',
+    'ShapesPreset',
+    'make_scene',
+    'scenes',
+    'write_shapes',
 ]

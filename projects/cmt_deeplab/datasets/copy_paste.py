@@ -1,5 +1,6 @@
 """Panoptic copy-paste: segments of a second image over the first [kMaX-DeepLab]."""
-from typing import List, Sequence, Tuple
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -8,10 +9,14 @@ from mmcv.transforms.utils import cache_randomness
 from mmdet.registry import TRANSFORMS
 from mmengine.dataset import Compose
 
+from cmt_deeplab.errors import UserError
+
 from .index_plane import MAX_SEGMENTS, present_segments, renumber
 
 
-def paste_numbers(segments: Sequence[dict], others: Sequence[dict], chosen: np.ndarray) -> Tuple[np.ndarray, List[dict]]:
+def paste_numbers(
+    segments: Sequence[dict], others: Sequence[dict], chosen: np.ndarray
+) -> tuple[np.ndarray, list[dict]]:
     """New index of each segment of the second image (K2,), -1 where it is not chosen, and the list of all segments.
 
     A stuff class stays one segment: pasted stuff joins stuff of its class.
@@ -43,7 +48,9 @@ class PanopticCopyPaste(BaseTransform):
         ValueError: if there is no such data set, or ``pipeline`` loads no index plane.
     """
 
-    def __init__(self, *, pipeline: Sequence[dict], prob: float = 0.5, segment_prob: float = 0.5) -> None:
+    def __init__(
+        self, *, pipeline: Sequence[dict], prob: float = 0.5, segment_prob: float = 0.5
+    ) -> None:
         self.pipeline = Compose(pipeline)
         self.prob = prob
         self.segment_prob = segment_prob
@@ -63,24 +70,36 @@ class PanopticCopyPaste(BaseTransform):
     def transform(self, results: dict) -> dict:
         dataset = results.get('dataset')
         if dataset is None:
-            raise ValueError('PanopticCopyPaste finds no data set to take a second image from: train with the type PanopticIndexDataset.')
+            raise UserError(
+                'PanopticCopyPaste finds no data set to take a second image from: train with the type PanopticIndexDataset.'
+            )
         partner = self._partner(len(dataset))
         if partner < 0:
             return results
         other = self.pipeline(dataset.get_data_info(partner))
         if 'gt_index_map' not in other or 'gt_index_map' not in results:
-            raise ValueError('PanopticCopyPaste needs index planes: put LoadPanopticIndexMap before it and into its pipeline.')
+            raise UserError(
+                'PanopticCopyPaste needs index planes: put LoadPanopticIndexMap before it and into its pipeline.'
+            )
         plane, segments = other['gt_index_map'], other['gt_segments_info']
-        allowed = present_segments(plane, len(segments)) & ~np.array([bool(s['is_crowd']) for s in segments], bool)
-        numbers, merged = paste_numbers(results['gt_segments_info'], segments, self._choose(allowed))
+        allowed = present_segments(plane, len(segments)) & ~np.array(
+            [bool(s['is_crowd']) for s in segments], bool
+        )
+        numbers, merged = paste_numbers(
+            results['gt_segments_info'], segments, self._choose(allowed)
+        )
         if len(merged) > MAX_SEGMENTS:
             return results
         h, w = (min(a, b) for a, b in zip(plane.shape, results['gt_index_map'].shape))
         pasted = renumber(plane[:h, :w], numbers)
         over = (pasted >= 0).astype(np.uint8)
         for key, source in (('img', other['img'][:h, :w]), ('gt_index_map', pasted)):
-            target = np.array(results[key], order='C')  # the array may be a window of, or shared with, another
-            target[:h, :w] = cv2.copyTo(np.ascontiguousarray(source), over, np.ascontiguousarray(target[:h, :w]))
+            target = np.array(
+                results[key], order='C'
+            )  # the array may be a window of, or shared with, another
+            target[:h, :w] = cv2.copyTo(
+                np.ascontiguousarray(source), over, np.ascontiguousarray(target[:h, :w])
+            )
             results[key] = target
         results['gt_segments_info'] = merged
         return results

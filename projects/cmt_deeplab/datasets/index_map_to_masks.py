@@ -1,9 +1,12 @@
 """The way back to mmdet's ground truth, so that its own models train from the same planes."""
+
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
+
+from cmt_deeplab.errors import UserError
 
 
 @TRANSFORMS.register_module()
@@ -23,11 +26,15 @@ class IndexMapToMasks(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         if 'gt_index_map' not in results:
-            raise ValueError('IndexMapToMasks finds no index plane: put LoadPanopticIndexMap before it.')
+            raise UserError(
+                'IndexMapToMasks finds no index plane: put LoadPanopticIndexMap before it.'
+            )
         plane, segments = results['gt_index_map'], results['gt_segments_info']
         if any(s['label'] == self.ignore_index for s in segments):
-            raise ValueError(f'The label {self.ignore_index} is a class of the data set and ignore_index of IndexMapToMasks: set '
-                             'ignore_index to a number that is no label.')
+            raise UserError(
+                f'The label {self.ignore_index} is a class of the data set and ignore_index of IndexMapToMasks: set '
+                'ignore_index to a number that is no label.'
+            )
         masks, boxes, labels = [], [], []
         for k, segment in enumerate(segments):
             if not segment['is_thing'] or segment['is_crowd']:

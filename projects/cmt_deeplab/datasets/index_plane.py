@@ -3,7 +3,8 @@
 One plane stands for all K masks of an image. Planes are piecewise constant, so everything that depends on values only (looking up ids,
 finding which segments are left, renumbering) works on runs of equal pixels, some thousands, rather than on the hundred thousands of pixels.
 """
-from typing import Sequence, Tuple
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from cmt_deeplab.structures import VOID_INDEX
 MAX_SEGMENTS = np.iinfo(np.int16).max
 
 
-def runs(plane: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def runs(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Values (M,) and lengths (M,) of the runs of equal pixels in row-major order; a run may go on in the next row."""
     flat = plane.reshape(-1)
     starts = np.flatnonzero(flat[1:] != flat[:-1])
@@ -28,7 +29,9 @@ def png_ids(png: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(png, cv2.COLOR_BGR2RGBA).view('<u4')[..., 0] & np.uint32(0xFFFFFF)
 
 
-def index_plane(ids: np.ndarray, segment_ids: Sequence[int]) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+def index_plane(
+    ids: np.ndarray, segment_ids: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Turn ids (H, W) into the plane of positions in ``segment_ids``; id 0 is void.
 
     Returns the plane (H, W) int16, the ids of the PNG that ``segment_ids`` lacks, and the ids of ``segment_ids`` that the PNG lacks; the
@@ -37,7 +40,9 @@ def index_plane(ids: np.ndarray, segment_ids: Sequence[int]) -> Tuple[np.ndarray
     values, lengths = runs(ids)
     wanted = np.asarray(segment_ids, np.int64)
     order = np.argsort(wanted, kind='stable')
-    sorted_ids = np.append(wanted[order], np.iinfo(np.int64).max)  # a sentinel keeps positions valid
+    sorted_ids = np.append(
+        wanted[order], np.iinfo(np.int64).max
+    )  # a sentinel keeps positions valid
     position = np.searchsorted(sorted_ids, values)
     known = sorted_ids[position] == values
     run_index = np.append(order, VOID_INDEX).astype(np.int16)[np.where(known, position, len(order))]
@@ -64,7 +69,7 @@ def renumber(plane: np.ndarray, new_index: np.ndarray) -> np.ndarray:
 
 
 def resize_plane(plane: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Nearest resize at pixel centres, (height, width) int16: the geometry of OpenCV's bilinear image resize.
+    """Nearest resize at pixel centers, (height, width) int16: the geometry of OpenCV's bilinear image resize.
 
     ``INTER_NEAREST``, which mmcv uses for masks, takes the top left pixel of each cell instead: half a cell beside the image.
     """

@@ -1,5 +1,6 @@
-"""Geometry on two arrays only: the image (bilinear) and its index plane (nearest at the same pixel centres). No mask is ever built."""
-from typing import Optional, Sequence, Tuple
+"""Geometry on two arrays only: the image (bilinear) and its index plane (nearest at the same pixel centers). No mask is ever built."""
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -7,12 +8,15 @@ from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmdet.registry import TRANSFORMS
 
+from cmt_deeplab.errors import UserError
+from cmt_deeplab.geometry import fitted_size, fitting_scale, resize_image
+
 from .index_plane import resize_plane
 
-Size = Tuple[int, int]  # height, width
+Size = tuple[int, int]  # height, width
 
 
-def size_of(results: dict, own: Optional[Sequence[int]], key: str, name: str) -> Size:
+def size_of(results: dict, own: Sequence[int] | None, key: str, name: str) -> Size:
     """The transform's own (height, width) or the data set's ``image_size``.
 
     Raises:
@@ -20,26 +24,10 @@ def size_of(results: dict, own: Optional[Sequence[int]], key: str, name: str) ->
     """
     size = own if own is not None else results.get('image_size')
     if size is None:
-        raise ValueError(f'{name} has no {key}: give it one, or give image_size=(height, width) to the data set (PanopticIndexDataset).')
+        raise UserError(
+            f'{name} has no {key}: give it one, or give image_size=(height, width) to the data set (PanopticIndexDataset).'
+        )
     return int(size[0]), int(size[1])
-
-
-def fitting_scale(shape: Sequence[int], size: Size) -> float:
-    """The factor by which an image of ``shape`` just fits into ``size``, both (height, width)."""
-    return min(size[0] / shape[0], size[1] / shape[1])
-
-
-def fitted_size(shape: Sequence[int], size: Size) -> Size:
-    """The largest size of the shape's aspect ratio that fits into ``size``, all (height, width)."""
-    scale = fitting_scale(shape, size)
-    return max(int(shape[0] * scale + 0.5), 1), max(int(shape[1] * scale + 0.5), 1)
-
-
-def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(H, W, 3) to (height, width, 3), bilinear."""
-    if image.shape[:2] == (height, width):
-        return image
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def resize_results(results: dict, height: int, width: int) -> None:
@@ -49,7 +37,10 @@ def resize_results(results: dict, height: int, width: int) -> None:
     if 'gt_index_map' in results:
         results['gt_index_map'] = resize_plane(results['gt_index_map'], height, width)
     before = results.get('scale_factor', (1.0, 1.0))
-    results['scale_factor'] = (before[0] * width / old_width, before[1] * height / old_height)  # (w, h), as mmdet
+    results['scale_factor'] = (
+        before[0] * width / old_width,
+        before[1] * height / old_height,
+    )  # (w, h), as mmdet
     results['img_shape'] = (height, width)
 
 
@@ -69,12 +60,14 @@ class PanopticResize(BaseTransform):
     data preprocessor, which knows the input size, resizes it.
     """
 
-    def __init__(self, *, size: Optional[Sequence[int]] = None, keep_ratio: bool = True) -> None:
+    def __init__(self, *, size: Sequence[int] | None = None, keep_ratio: bool = True) -> None:
         self.size = size
         self.keep_ratio = keep_ratio
 
     def transform(self, results: dict) -> dict:
-        if self.size is None and not {'image_size', 'sample_idx'} & results.keys():  # mmengine's data sets number their samples
+        if (
+            self.size is None and not {'image_size', 'sample_idx'} & results.keys()
+        ):  # mmengine's data sets number their samples
             results['fit_to_input'] = True
             return results
         height, width = size_of(results, self.size, 'size', type(self).__name__)
@@ -116,7 +109,7 @@ class PanopticRandomFlip(BaseTransform):
 class PanopticRandomCrop(BaseTransform):
     """Cut a window of ``crop_size`` (height, width), by default the data set's ``image_size``, anywhere; smaller images stay."""
 
-    def __init__(self, *, crop_size: Optional[Sequence[int]] = None) -> None:
+    def __init__(self, *, crop_size: Sequence[int] | None = None) -> None:
         self.crop_size = crop_size
 
     @cache_randomness
@@ -142,11 +135,18 @@ class PanopticLargeScaleJitter(PanopticRandomCrop):
     An image that comes out smaller is left so; the data preprocessor pads.
     """
 
-    def __init__(self, *, crop_size: Optional[Sequence[int]] = None, scale_range: Tuple[float, float] = (0.3, 1.7)) -> None:
+    def __init__(
+        self,
+        *,
+        crop_size: Sequence[int] | None = None,
+        scale_range: tuple[float, float] = (0.3, 1.7),
+    ) -> None:
         super().__init__(crop_size=crop_size)
         if not 0 < scale_range[0] <= scale_range[1]:
-            raise ValueError(f'scale_range={tuple(scale_range)} of PanopticLargeScaleJitter is no range: give (low, high) with 0 < low '
-                             '<= high.')
+            raise UserError(
+                f'scale_range={tuple(scale_range)} of PanopticLargeScaleJitter is no range: give (low, high) with 0 < low '
+                '<= high.'
+            )
         self.scale_range = tuple(scale_range)
 
     @cache_randomness

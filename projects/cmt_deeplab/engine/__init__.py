@@ -1,4 +1,5 @@
-"""Training machinery: runner and loop, optimiser and model wrappers, hooks, and what the command lines share."""
+"""Training machinery: runner and loop, optimizer and model wrappers, hooks, and what the command lines share."""
+
 from .batch_size_hook import PanopticBatchSizeHook
 from .checkpoint_check_hook import PanopticCheckpointCheckHook
 from .class_check_hook import PanopticClassCheckHook
@@ -12,7 +13,15 @@ from .time_budget_hook import PanopticTimeBudgetHook
 from .train_loop import PanopticIterBasedTrainLoop
 
 __all__ = [
-    'PanopticAmpOptimWrapper', 'PanopticBatchSizeHook', 'PanopticCheckpointCheckHook', 'PanopticClassCheckHook',
-    'PanopticDistributedDataParallel', 'PanopticIterBasedTrainLoop', 'PanopticLoggerHook', 'PanopticOptimWrapperConstructor',
-    'PanopticRunner', 'PanopticSizeCheckHook', 'PanopticTimeBudgetHook'
+    'PanopticAmpOptimWrapper',
+    'PanopticBatchSizeHook',
+    'PanopticCheckpointCheckHook',
+    'PanopticClassCheckHook',
+    'PanopticDistributedDataParallel',
+    'PanopticIterBasedTrainLoop',
+    'PanopticLoggerHook',
+    'PanopticOptimWrapperConstructor',
+    'PanopticRunner',
+    'PanopticSizeCheckHook',
+    'PanopticTimeBudgetHook',
 ]

@@ -1,13 +1,15 @@
 """Process groups on machines with and without a GPU."""
+
 import atexit
 import datetime
 import os
 import subprocess
 import sys
-from typing import Optional
 
 import torch
 import torch.distributed
+
+from cmt_deeplab.errors import UserError
 
 
 def _rank_variables(launcher: str) -> dict:
@@ -16,28 +18,51 @@ def _rank_variables(launcher: str) -> dict:
     if launcher == 'pytorch':
         names = {'RANK': 'RANK', 'LOCAL_RANK': 'LOCAL_RANK', 'WORLD_SIZE': 'WORLD_SIZE'}
     elif launcher == 'slurm':
-        names = {'RANK': 'SLURM_PROCID', 'LOCAL_RANK': 'SLURM_LOCALID', 'WORLD_SIZE': 'SLURM_NTASKS'}
+        names = {
+            'RANK': 'SLURM_PROCID',
+            'LOCAL_RANK': 'SLURM_LOCALID',
+            'WORLD_SIZE': 'SLURM_NTASKS',
+        }
     elif launcher == 'mpi':
-        names = {'RANK': 'OMPI_COMM_WORLD_RANK', 'LOCAL_RANK': 'OMPI_COMM_WORLD_LOCAL_RANK', 'WORLD_SIZE': 'OMPI_COMM_WORLD_SIZE'}
+        names = {
+            'RANK': 'OMPI_COMM_WORLD_RANK',
+            'LOCAL_RANK': 'OMPI_COMM_WORLD_LOCAL_RANK',
+            'WORLD_SIZE': 'OMPI_COMM_WORLD_SIZE',
+        }
     else:
-        raise ValueError(f"The launcher '{launcher}' is unknown; use one of none, pytorch, slurm, mpi.")
+        raise UserError(
+            f"The launcher '{launcher}' is unknown; use one of none, pytorch, slurm, mpi."
+        )
     absent = [source for source in names.values() if source not in env]
     if absent:
-        starter = {'pytorch': 'torchrun (tools/dist_train.sh)', 'slurm': 'srun (tools/slurm_train.sh)', 'mpi': 'mpirun'}[launcher]
-        raise ValueError(f'--launcher {launcher} needs the environment variable {absent[0]}; start the command with {starter}.')
+        starter = {
+            'pytorch': 'torchrun (tools/dist_train.sh)',
+            'slurm': 'srun (tools/slurm_train.sh)',
+            'mpi': 'mpirun',
+        }[launcher]
+        raise UserError(
+            f'--launcher {launcher} needs the environment variable {absent[0]}; start the command with {starter}.'
+        )
     variables = {name: env[source] for name, source in names.items()}
     variables['MASTER_PORT'] = env.get('MASTER_PORT', '29500')
     if 'MASTER_ADDR' in env:
         variables['MASTER_ADDR'] = env['MASTER_ADDR']
     elif launcher == 'slurm':
-        nodes = subprocess.run(['scontrol', 'show', 'hostname', env['SLURM_NODELIST']], capture_output=True, text=True, check=True)
+        nodes = subprocess.run(
+            ['scontrol', 'show', 'hostname', env['SLURM_NODELIST']],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         variables['MASTER_ADDR'] = nodes.stdout.split()[0]
     else:
         variables['MASTER_ADDR'] = '127.0.0.1'
     return variables
 
 
-def init_process_group(*, launcher: str, backend: Optional[str] = None, timeout: Optional[float] = None) -> None:
+def init_process_group(
+    *, launcher: str, backend: str | None = None, timeout: float | None = None
+) -> None:
     """Joins the process group that the launcher describes; mmengine, finding it there, does not make its own.
 
     mmengine calls ``torch.cuda.set_device`` whatever the machine; here a machine without a GPU gets gloo and keeps to the CPU. ``backend``
@@ -50,8 +75,10 @@ def init_process_group(*, launcher: str, backend: Optional[str] = None, timeout:
     if torch.cuda.is_available():
         processes, gpus = int(os.environ.get('LOCAL_WORLD_SIZE', 1)), torch.cuda.device_count()
         if processes > gpus and (backend or 'nccl') == 'nccl':
-            raise ValueError(f'{processes} processes were started on this machine, which has {gpus} GPU{"s" if gpus > 1 else ""}; start '
-                             'one a GPU (the second argument of tools/dist_train.sh).')
+            raise UserError(
+                f'{processes} processes were started on this machine, which has {gpus} GPU{"s" if gpus > 1 else ""}; start '
+                'one a GPU (the second argument of tools/dist_train.sh).'
+            )
         torch.cuda.set_device(int(os.environ['LOCAL_RANK']) % torch.cuda.device_count())
         backend = backend or 'nccl'
     else:
@@ -63,7 +90,7 @@ def init_process_group(*, launcher: str, backend: Optional[str] = None, timeout:
 def leave_process_group() -> None:
     """The end of a distributed command line: all processes leave together; on gloo the interpreter is not taken down.
 
-    A thread of gloo may still run when Python finalises, and then aborts the process ("terminate called without an active exception";
+    A thread of gloo may still run when Python finalizes, and then aborts the process ("terminate called without an active exception";
     torch 2.13: 6 of 41 runs of a bare two-process script, 0 of 59 that ended so). Without a process group nothing happens.
     """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):

@@ -1,12 +1,16 @@
 """Mixed precision on GPUs and on the CPU."""
+
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Iterator, Optional, Union
+from typing import Any
 
 import torch
 from mmdet.registry import OPTIM_WRAPPERS
 from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
+
+from cmt_deeplab.errors import UserError
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -20,14 +24,16 @@ class PanopticAmpOptimWrapper(OptimWrapper):
         ValueError: float16 on the CPU, or another dtype than the two.
     """
 
-    def __init__(self, *, dtype: Optional[str] = None, loss_scale: Union[str, float, dict] = 'dynamic', **kwargs: Any) -> None:
+    def __init__(
+        self, *, dtype: str | None = None, loss_scale: str | float | dict = 'dynamic', **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.device_type = torch.device(get_device()).type
         dtype = dtype or ('float16' if self.device_type == 'cuda' else 'bfloat16')
         if dtype not in ('float16', 'bfloat16'):
-            raise ValueError(f"optim_wrapper.dtype is '{dtype}'; use 'float16' or 'bfloat16'.")
+            raise UserError(f"optim_wrapper.dtype is '{dtype}'; use 'float16' or 'bfloat16'.")
         if dtype == 'float16' and self.device_type != 'cuda':
-            raise ValueError("optim_wrapper.dtype='float16' needs a GPU; use 'bfloat16' on the CPU.")
+            raise UserError("optim_wrapper.dtype='float16' needs a GPU; use 'bfloat16' on the CPU.")
         self.cast_dtype = getattr(torch, dtype)
         self._static_scale = None
         scaler = {'enabled': dtype == 'float16'}
@@ -36,7 +42,9 @@ class PanopticAmpOptimWrapper(OptimWrapper):
         elif loss_scale != 'dynamic':
             self._static_scale = float(loss_scale)
             scaler['init_scale'] = self._static_scale
-        self.loss_scaler = torch.amp.GradScaler(self.device_type if scaler['enabled'] else 'cpu', **scaler)
+        self.loss_scaler = torch.amp.GradScaler(
+            self.device_type if scaler['enabled'] else 'cpu', **scaler
+        )
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
         self.loss_scaler.scale(loss).backward(**kwargs)
@@ -57,11 +65,16 @@ class PanopticAmpOptimWrapper(OptimWrapper):
     def load_state_dict(self, state_dict: dict) -> None:
         state_dict = dict(state_dict)
         scaler = state_dict.pop('loss_scaler', None)
-        if scaler and self.loss_scaler.is_enabled():  # a checkpoint of fp32 or bf16 training has none
+        if (
+            scaler and self.loss_scaler.is_enabled()
+        ):  # a checkpoint of fp32 or bf16 training has none
             self.loss_scaler.load_state_dict(scaler)
         super().load_state_dict(state_dict)
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        with super().optim_context(model), torch.autocast(device_type=self.device_type, dtype=self.cast_dtype):
+        with (
+            super().optim_context(model),
+            torch.autocast(device_type=self.device_type, dtype=self.cast_dtype),
+        ):
             yield

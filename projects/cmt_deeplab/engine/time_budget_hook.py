@@ -1,8 +1,11 @@
 """A training schedule that ends in time on slow machines too."""
+
 import time
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
+
+from cmt_deeplab.errors import UserError
 
 
 @HOOKS.register_module()
@@ -14,11 +17,12 @@ class PanopticTimeBudgetHook(Hook):
     ``val_interval`` iterations) are never skipped, nor is the stride before each. ``skipped`` counts. With ``stride`` equal to the
     logger's interval each logged point stays in place.
     """
+
     priority = 'HIGHEST'  # the other hooks see the iteration that is run
 
     def __init__(self, *, minutes: float, stride: int = 10) -> None:
         if minutes <= 0 or stride < 1:
-            raise ValueError(f'minutes is {minutes} and stride {stride}: both must be positive.')
+            raise UserError(f'minutes is {minutes} and stride {stride}: both must be positive.')
         self.minutes, self.stride, self.skipped = minutes, stride, 0
 
     def before_train(self, runner) -> None:
@@ -27,14 +31,16 @@ class PanopticTimeBudgetHook(Hook):
     @property
     def seconds_left(self) -> float:
         """Of the budget of the run that has begun."""
-        return max(0., 60 * self.minutes - (time.monotonic() - self._started))
+        return max(0.0, 60 * self.minutes - (time.monotonic() - self._started))
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         done = runner.iter
         if done % self.stride:
             return
         share = (time.monotonic() - self._started) / (60 * self.minutes)
-        due = runner.max_iters * (share - 0.1 * (1 - share))  # a slow start is forgiven at first, and must be made good by the end
+        due = runner.max_iters * (
+            share - 0.1 * (1 - share)
+        )  # a slow start is forgiven at first, and must be made good by the end
         interval = runner.train_loop.val_interval
         next_stop = min(runner.max_iters, (done // interval + 1) * interval)
         ahead = min(int(due), next_stop - self.stride) - done

@@ -1,13 +1,16 @@
 """A training loop whose resumed runs continue exactly."""
+
 import random
 from functools import partial
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import torch
 from mmdet.registry import LOOPS
 from mmengine.dataset import InfiniteSampler
 from mmengine.runner import IterBasedTrainLoop
+
+from cmt_deeplab.errors import UserError
 
 
 def random_state() -> dict:
@@ -17,7 +20,8 @@ def random_state() -> dict:
     state = dict(
         python=(version, list(internal), gauss),
         numpy=(kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached),
-        torch=torch.get_rng_state())
+        torch=torch.get_rng_state(),
+    )
     if torch.cuda.is_available():
         state['cuda'] = torch.cuda.get_rng_state()
     return state
@@ -51,11 +55,13 @@ class PanopticIterBasedTrainLoop(IterBasedTrainLoop):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.dataloader_iterator = None  # made in run(), when the first iteration is known: loading processes read ahead at once
-        self._resumed: Optional[dict] = None
+        self._resumed: dict | None = None
 
     def state_dict(self) -> dict:
-        """What a resumed run needs beside iteration, weights and optimiser: the sampler's seed, the generators of the first process."""
-        return dict(sampler_seed=getattr(self.dataloader.sampler, 'seed', None), random=random_state())
+        """What a resumed run needs beside iteration, weights and optimizer: the sampler's seed, the generators of the first process."""
+        return dict(
+            sampler_seed=getattr(self.dataloader.sampler, 'seed', None), random=random_state()
+        )
 
     def load_state_dict(self, state: dict) -> None:
         """Keeps what ``state_dict`` returned until the loop runs."""
@@ -64,14 +70,20 @@ class PanopticIterBasedTrainLoop(IterBasedTrainLoop):
     def _start_data(self) -> None:
         seen = self._iter * (self.dataloader.batch_size or 0)  # images of this process
         sampler = self.dataloader.sampler
-        if isinstance(sampler, InfiniteSampler):  # stock mmengine reads ahead in the constructor; dropping that reader ended the sampler
+        if isinstance(
+            sampler, InfiniteSampler
+        ):  # stock mmengine reads ahead in the constructor; dropping that reader ended the sampler
             sampler.indices = sampler._indices_of_rank()
         if seen:
             if not isinstance(sampler, InfiniteSampler):
-                raise ValueError(f'train_dataloader.sampler is {type(sampler).__name__}, which cannot be moved to iteration {self._iter}; '
-                                 "use dict(type='InfiniteSampler') to resume.")
+                raise UserError(
+                    f'train_dataloader.sampler is {type(sampler).__name__}, which cannot be moved to iteration {self._iter}; '
+                    "use dict(type='InfiniteSampler') to resume."
+                )
             if self._resumed is not None:
-                sampler.seed = self._resumed['sampler_seed']  # without a seed in the config, that of the first run
+                sampler.seed = self._resumed[
+                    'sampler_seed'
+                ]  # without a seed in the config, that of the first run
             indices = sampler._indices_of_rank()
             for _ in range(seen):
                 next(indices)

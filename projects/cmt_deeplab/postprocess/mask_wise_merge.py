@@ -1,5 +1,4 @@
 """Mask-wise merge: confident slots are pasted one after another."""
-from typing import Tuple
 
 import numpy as np
 import torch
@@ -26,22 +25,55 @@ class PanopticMaskWiseMerge(SlotMerge):
     softmax on the grid of the prediction and resizes probabilities. ``class_weight`` and ``mask_weight`` are exponents of the confidence.
     """
 
-    def __init__(self, *, num_things_classes: int, num_stuff_classes: int, pixel_threshold: float = 0.4, thing_threshold: float = 0.7,
-                 stuff_threshold: float = 0.5, overlap_threshold: float = 0.8, thing_area: float = 400, stuff_area: float = 6400,
-                 area_reference: Tuple[int, int] = (1281, 1281), class_weight: float = 1.0, mask_weight: float = 1.0,
-                 strict_class_threshold: bool = False, score_at_stride: bool = False, softmax_first: bool = False,
-                 two_step_resize: bool = False) -> None:
-        super().__init__(num_things_classes=num_things_classes, num_stuff_classes=num_stuff_classes, pixel_threshold=pixel_threshold,
-                         thing_area=thing_area, stuff_area=stuff_area, area_reference=area_reference, two_step_resize=two_step_resize)
-        self.thing_threshold, self.stuff_threshold, self.overlap_threshold = thing_threshold, stuff_threshold, overlap_threshold
+    def __init__(
+        self,
+        *,
+        num_things_classes: int,
+        num_stuff_classes: int,
+        pixel_threshold: float = 0.4,
+        thing_threshold: float = 0.7,
+        stuff_threshold: float = 0.5,
+        overlap_threshold: float = 0.8,
+        thing_area: float = 400,
+        stuff_area: float = 6400,
+        area_reference: tuple[int, int] = (1281, 1281),
+        class_weight: float = 1.0,
+        mask_weight: float = 1.0,
+        strict_class_threshold: bool = False,
+        score_at_stride: bool = False,
+        softmax_first: bool = False,
+        two_step_resize: bool = False,
+    ) -> None:
+        super().__init__(
+            num_things_classes=num_things_classes,
+            num_stuff_classes=num_stuff_classes,
+            pixel_threshold=pixel_threshold,
+            thing_area=thing_area,
+            stuff_area=stuff_area,
+            area_reference=area_reference,
+            two_step_resize=two_step_resize,
+        )
+        self.thing_threshold, self.stuff_threshold, self.overlap_threshold = (
+            thing_threshold,
+            stuff_threshold,
+            overlap_threshold,
+        )
         self.class_weight, self.mask_weight = class_weight, mask_weight
-        self.strict_class_threshold, self.score_at_stride, self.softmax_first = strict_class_threshold, score_at_stride, softmax_first
+        self.strict_class_threshold, self.score_at_stride, self.softmax_first = (
+            strict_class_threshold,
+            score_at_stride,
+            softmax_first,
+        )
 
     def is_candidate(self, confidence: Tensor, label: Tensor) -> Tensor:
-        threshold = torch.where(label < self.num_things_classes, self.thing_threshold, self.stuff_threshold)
+        threshold = torch.where(
+            label < self.num_things_classes, self.thing_threshold, self.stuff_threshold
+        )
         return confidence > threshold if self.strict_class_threshold else confidence >= threshold
 
-    def merge(self, table: Tensor, confidence: np.ndarray, label: np.ndarray, geometry: Geometry) -> PanopticResult:
+    def merge(
+        self, table: Tensor, confidence: np.ndarray, label: np.ndarray, geometry: Geometry
+    ) -> PanopticResult:
         num_candidates = len(label)
 
         def keep(probability: Tensor) -> Tensor:
@@ -53,12 +85,18 @@ class PanopticMaskWiseMerge(SlotMerge):
 
         if self.softmax_first:
             probability = table.softmax(-1)[:, :num_candidates].contiguous()
-            occupancy = measure_occupancy(probability, num_candidates, geometry, keep, two_step=self.two_step_resize)
+            occupancy = measure_occupancy(
+                probability, num_candidates, geometry, keep, two_step=self.two_step_resize
+            )
         else:
-            occupancy = measure_occupancy(table, num_candidates, geometry, occupy, two_step=self.two_step_resize)
+            occupancy = measure_occupancy(
+                table, num_candidates, geometry, occupy, two_step=self.two_step_resize
+            )
         if self.score_at_stride:
             kept = occupy(self._inside_image(table, geometry))
-            mean = mean_probability(kept.sum(0, dtype=torch.float64).cpu().numpy(), kept.count_nonzero(0).cpu().numpy())
+            mean = mean_probability(
+                kept.sum(0, dtype=torch.float64).cpu().numpy(), kept.count_nonzero(0).cpu().numpy()
+            )
         else:
             mean = mean_probability(occupancy.probability_sum, occupancy.slot_pixels)
         score = (confidence**self.class_weight * mean**self.mask_weight).astype(np.float32)
@@ -72,6 +110,6 @@ class PanopticMaskWiseMerge(SlotMerge):
         for grid, padded, image in zip(geometry.grid, geometry.input, geometry.image):
             if geometry.align_corners:
                 kept.append((image - 1) * (grid - 1) // max(padded - 1, 1) + 1)
-            else:  # centre of the grid point in pixels: (k + 0.5) * padded / grid
+            else:  # center of the grid point in pixels: (k + 0.5) * padded / grid
                 kept.append(max(1, int(image * grid / padded + 0.5)))
-        return table.view(*geometry.grid, -1)[:kept[0], :kept[1]].reshape(-1, table.shape[1])
+        return table.view(*geometry.grid, -1)[: kept[0], : kept[1]].reshape(-1, table.shape[1])

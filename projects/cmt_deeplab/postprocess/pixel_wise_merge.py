@@ -1,5 +1,4 @@
 """Pixel-wise merge: every pixel chooses its slot, every slot its class."""
-from typing import Tuple
 
 import numpy as np
 from mmdet.registry import MODELS
@@ -21,17 +20,35 @@ class PanopticPixelWiseMerge(SlotMerge):
     is one segment, small segments are dropped.
     """
 
-    def __init__(self, *, num_things_classes: int, num_stuff_classes: int, pixel_threshold: float = 0.4, class_threshold: float = 0.7,
-                 thing_area: float = 400, stuff_area: float = 6400, area_reference: Tuple[int, int] = (1281, 1281),
-                 two_step_resize: bool = False) -> None:
-        super().__init__(num_things_classes=num_things_classes, num_stuff_classes=num_stuff_classes, pixel_threshold=pixel_threshold,
-                         thing_area=thing_area, stuff_area=stuff_area, area_reference=area_reference, two_step_resize=two_step_resize)
+    def __init__(
+        self,
+        *,
+        num_things_classes: int,
+        num_stuff_classes: int,
+        pixel_threshold: float = 0.4,
+        class_threshold: float = 0.7,
+        thing_area: float = 400,
+        stuff_area: float = 6400,
+        area_reference: tuple[int, int] = (1281, 1281),
+        two_step_resize: bool = False,
+    ) -> None:
+        super().__init__(
+            num_things_classes=num_things_classes,
+            num_stuff_classes=num_stuff_classes,
+            pixel_threshold=pixel_threshold,
+            thing_area=thing_area,
+            stuff_area=stuff_area,
+            area_reference=area_reference,
+            two_step_resize=two_step_resize,
+        )
         self.class_threshold = class_threshold
 
     def is_candidate(self, confidence: Tensor, label: Tensor) -> Tensor:
         return confidence >= self.class_threshold
 
-    def merge(self, table: Tensor, confidence: np.ndarray, label: np.ndarray, geometry: Geometry) -> PanopticResult:
+    def merge(
+        self, table: Tensor, confidence: np.ndarray, label: np.ndarray, geometry: Geometry
+    ) -> PanopticResult:
         num_candidates = len(label)
 
         def occupy(logits: Tensor) -> Tensor:
@@ -39,8 +56,12 @@ class PanopticPixelWiseMerge(SlotMerge):
             kept = F.threshold(candidates.softmax(-1), self.pixel_threshold, 0.0)
             return kept.masked_fill_(candidates < logits.amax(-1, keepdim=True), 0.0)
 
-        occupancy = measure_occupancy(table, num_candidates, geometry, occupy, two_step=self.two_step_resize)
-        score = (confidence * mean_probability(occupancy.probability_sum, occupancy.slot_pixels)).astype(np.float32)
+        occupancy = measure_occupancy(
+            table, num_candidates, geometry, occupy, two_step=self.two_step_resize
+        )
+        score = (
+            confidence * mean_probability(occupancy.probability_sum, occupancy.slot_pixels)
+        ).astype(np.float32)
         # equal logits: the slot with the lower number, as an argmax has it
         owner = paste_in_order(occupancy, np.arange(num_candidates), None)
         return self.assemble(occupancy, owner, label, score, geometry)

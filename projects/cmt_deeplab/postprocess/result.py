@@ -1,6 +1,6 @@
 """What a merge returns."""
+
 from dataclasses import dataclass
-from typing import List
 
 from torch import Tensor
 
@@ -15,5 +15,6 @@ class PanopticResult:
     void. ``segments_info`` has one dict a segment: ``id`` (its value in the map), ``category_id`` (label), ``isthing``, ``score`` (class
     probability x mean mask probability) and ``area`` in pixels.
     """
+
     segment_map: Tensor  # (H_o, W_o) int32
-    segments_info: List[dict]
+    segments_info: list[dict]

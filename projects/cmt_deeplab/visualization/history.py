@@ -1,18 +1,21 @@
 """The numbers a run has logged, read back from MMEngine's ``vis_data/scalars.json``."""
+
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Tuple, Union
+
+from cmt_deeplab.errors import MissingFileError, UserError
 
 
 @dataclass
 class RunHistory:
     """Scalars over iterations: ``train['loss']`` is a list of (iteration, value); ``val['PQ']`` likewise, metric prefixes cut off."""
-    train: Dict[str, List[Tuple[int, float]]] = field(default_factory=dict)
-    val: Dict[str, List[Tuple[int, float]]] = field(default_factory=dict)
+
+    train: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    val: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
 
-def read_scalars(path: Union[str, Path]) -> RunHistory:
+def read_scalars(path: str | Path) -> RunHistory:
     """Reads the scalars that ``LocalVisBackend`` wrote, one JSON object a line.
 
     A line that a killed run left unfinished is skipped. Raises ``FileNotFoundError`` when there is no file and ``ValueError`` when it holds
@@ -20,7 +23,9 @@ def read_scalars(path: Union[str, Path]) -> RunHistory:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f'{path} does not exist: give the vis_data/scalars.json of a finished run (its work directory has one).')
+        raise MissingFileError(
+            f'{path} does not exist: give the vis_data/scalars.json of a finished run (its work directory has one).'
+        )
     history = RunHistory()
     for line in path.read_text().splitlines():
         try:
@@ -33,9 +38,17 @@ def read_scalars(path: Union[str, Path]) -> RunHistory:
         is_training = 'iter' in row or 'lr' in row
         table = history.train if is_training else history.val
         for key, value in row.items():
-            if key in ('step', 'iter', 'epoch') or isinstance(value, bool) or not isinstance(value, (int, float)):
+            if (
+                key in ('step', 'iter', 'epoch')
+                or isinstance(value, bool)
+                or not isinstance(value, (int, float))
+            ):
                 continue
-            table.setdefault(key if is_training else key.rsplit('/', 1)[-1], []).append((step, float(value)))
+            table.setdefault(key if is_training else key.rsplit('/', 1)[-1], []).append(
+                (step, float(value))
+            )
     if not history.train and not history.val:
-        raise ValueError(f'{path} holds no scalars: it should have one JSON object with a "step" a line.')
+        raise UserError(
+            f'{path} holds no scalars: it should have one JSON object with a "step" a line.'
+        )
     return history

@@ -1,5 +1,4 @@
-"""mmdet's visualiser with the fast panoptic overlay."""
-from typing import List, Optional
+"""mmdet's visualizer with the fast panoptic overlay."""
 
 import numpy as np
 from mmdet.registry import VISUALIZERS
@@ -19,10 +18,20 @@ class PanopticLocalVisualizer(DetLocalVisualizer):
     of mmdet's names ('coco', 'random', ...).
     """
 
-    def _draw_panoptic_seg(self, image: np.ndarray, panoptic_seg: PixelData, classes: Optional[List[str]],
-                           palette: Optional[List]) -> np.ndarray:
-        things = self.dataset_meta.get('thing_classes', self.dataset_meta.get('THING_CLASSES', classes))
+    def _draw_panoptic_seg(
+        self,
+        image: np.ndarray,
+        panoptic_seg: PixelData,
+        classes: list[str] | None,
+        palette: list | None,
+    ) -> np.ndarray:
+        things = self.dataset_meta.get(
+            'thing_classes', self.dataset_meta.get('THING_CLASSES', classes)
+        )
         palette = get_palette(palette, len(classes)) if isinstance(palette, str) else palette
         drawer = PanopticDrawer(classes=classes, num_things_classes=len(things), palette=palette)
         segment_map = panoptic_seg.sem_seg[0]
-        return drawer.draw(image, segment_map.cpu().numpy() if hasattr(segment_map, 'cpu') else np.asarray(segment_map))
+        return drawer.draw(
+            image,
+            segment_map.cpu().numpy() if hasattr(segment_map, 'cpu') else np.asarray(segment_map),
+        )

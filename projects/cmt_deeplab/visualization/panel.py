@@ -1,23 +1,36 @@
 """Pictures side by side under their titles."""
-from typing import Sequence
+
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from cmt_deeplab.errors import UserError
+
 from .drawer import label_font
 
 
-def side_by_side(pictures: Sequence[np.ndarray], titles: Sequence[str], *, gap: int = 10) -> np.ndarray:
+def side_by_side(
+    pictures: Sequence[np.ndarray], titles: Sequence[str], *, gap: int = 10
+) -> np.ndarray:
     """One RGB picture with ``pictures (H, W, 3)`` uint8 of equal height in a row, each under its title, on white."""
     if len(pictures) != len(titles) or not pictures:
-        raise ValueError(f'There are {len(pictures)} pictures and {len(titles)} titles: give at least one picture and a title for each.')
+        raise UserError(
+            f'There are {len(pictures)} pictures and {len(titles)} titles: give at least one picture and a title for each.'
+        )
     heights = {p.shape[0] for p in pictures}
     if len(heights) > 1:
-        raise ValueError(f'The pictures have the heights {sorted(heights)}: bring them to one height first.')
+        raise UserError(
+            f'The pictures have the heights {sorted(heights)}: bring them to one height first.'
+        )
     height = heights.pop()
     size = max(12, height // 22)
     head = 2 * size
-    page = Image.new('RGB', (sum(p.shape[1] for p in pictures) + gap * (len(pictures) + 1), height + head + gap), 'white')
+    page = Image.new(
+        'RGB',
+        (sum(p.shape[1] for p in pictures) + gap * (len(pictures) + 1), height + head + gap),
+        'white',
+    )
     draw = ImageDraw.Draw(page)
     left = gap
     for picture, title in zip(pictures, titles):

@@ -1,8 +1,9 @@
 """Progress on a terminal and in a log file: how far, how fast, how long still."""
+
 import shutil
 import sys
 import time
-from typing import Optional, TextIO
+from typing import TextIO
 
 
 def duration(seconds: float) -> str:
@@ -11,7 +12,11 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f'{seconds} s'
     minutes, rest = divmod(seconds, 60)
-    return f'{minutes}:{rest:02d}' if minutes < 60 else f'{minutes // 60}:{minutes % 60:02d}:{rest:02d}'
+    return (
+        f'{minutes}:{rest:02d}'
+        if minutes < 60
+        else f'{minutes // 60}:{minutes % 60:02d}:{rest:02d}'
+    )
 
 
 class ProgressLine:
@@ -20,13 +25,23 @@ class ProgressLine:
     ``update(done, note)`` may be called as often as one likes: at most five times a second something is printed.
     """
 
-    def __init__(self, *, name: str, total: int, stream: Optional[TextIO] = None, quiet_interval: float = 30., width: int = 24) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        total: int,
+        stream: TextIO | None = None,
+        quiet_interval: float = 30.0,
+        width: int = 24,
+    ) -> None:
         self.name, self.total, self.width = name, total, width
         self.stream = sys.stdout if stream is None else stream
         self.live = self.stream.isatty()
         self.interval = 0.2 if self.live else quiet_interval
         self.started = time.monotonic()
-        self._printed = self.started - self.interval + (2. if self.live else 5.)  # what is over sooner needs no bar
+        self._printed = (
+            self.started - self.interval + (2.0 if self.live else 5.0)
+        )  # what is over sooner needs no bar
         self._longest = 0
         self._finished = False
 
@@ -35,16 +50,18 @@ class ProgressLine:
         """Seconds since the start."""
         return time.monotonic() - self.started
 
-    def text(self, done: int, note: str = '', eta: Optional[float] = None) -> str:
+    def text(self, done: int, note: str = '', eta: float | None = None) -> str:
         """The line itself. ``eta`` in seconds; without it the mean speed so far is extrapolated."""
         if eta is None and done > 0:
             eta = self.elapsed * (self.total - done) / done
-        share = min(1., done / max(1, self.total))
+        share = min(1.0, done / max(1, self.total))
         bar = '█' * round(share * self.width) + '░' * (self.width - round(share * self.width))
         left = 'ETA ' + (duration(eta) if eta is not None else '?')
-        return f'{self.name}  {bar}  {done}/{self.total}' + (f'  {note}' if note else '') + f'  {left}'
+        return (
+            f'{self.name}  {bar}  {done}/{self.total}' + (f'  {note}' if note else '') + f'  {left}'
+        )
 
-    def update(self, done: int, note: str = '', eta: Optional[float] = None) -> None:
+    def update(self, done: int, note: str = '', eta: float | None = None) -> None:
         """Tell how many of the ``total`` steps are done."""
         now = time.monotonic()
         if self._finished or now - self._printed < self.interval:
@@ -56,7 +73,10 @@ class ProgressLine:
         """Replace the bar by one closing line with the time taken."""
         if not self._finished:
             self._finished = True
-            self._write(f'{self.name}  done in {duration(self.elapsed)}' + (f'  {note}' if note else ''), end='\n')
+            self._write(
+                f'{self.name}  done in {duration(self.elapsed)}' + (f'  {note}' if note else ''),
+                end='\n',
+            )
 
     def note(self, text: str) -> None:
         """A line that stays, above the bar."""
@@ -72,7 +92,7 @@ class ProgressLine:
         if not (getattr(self.stream, 'encoding', None) or 'utf-8').lower().startswith('utf'):
             text = text.replace('█', '#').replace('░', '.')
         if self.live:  # a line that wraps cannot be rewritten
-            text = text[:shutil.get_terminal_size().columns - 1]
+            text = text[: shutil.get_terminal_size().columns - 1]
         padded = text.ljust(self._longest) if self.live else text
         self._longest = 0 if end == '\n' else len(text)
         self.stream.write(('\r' if self.live else '') + padded + end)

@@ -1,6 +1,6 @@
 """The style sheet of the report: one light page for a phone, a desktop and the printer."""
 
-STYLE = '''
+STYLE = """
 :root{--ink:#1c2430;--muted:#5d6878;--line:#e3e7ed;--card:#fff;--page:#f5f6f8;--accent:#2f5fb3;--thing:#c8632a;--stuff:#1f8a7a}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);-webkit-text-size-adjust:100%;
@@ -64,4 +64,4 @@ code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
  dl div{grid-template-columns:1fr;gap:0}
 }
 @media print{body{background:#fff}section,.headline{break-inside:avoid;border-color:#ccc}}
-'''
+"""

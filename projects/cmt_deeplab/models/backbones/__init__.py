@@ -1,8 +1,15 @@
 """Backbones that mmdet lacks; usable under any of its models."""
+
 from .axial_resnet import AxialResNet
 from .max_wide_resnet import MaXWideResNet
 from .panoptic_resnet import PanopticResNet
 from .swin_transformer import PanopticSwinTransformer
 from .timm_backbone import TimmBackbone
 
-__all__ = ['AxialResNet', 'MaXWideResNet', 'PanopticResNet', 'PanopticSwinTransformer', 'TimmBackbone']
+__all__ = [
+    'AxialResNet',
+    'MaXWideResNet',
+    'PanopticResNet',
+    'PanopticSwinTransformer',
+    'TimmBackbone',
+]

@@ -1,14 +1,17 @@
 """The convolutional stages of Wide ResNet-41, on which MaX-DeepLab-L stands."""
-from typing import Optional, Sequence, Union
+
+from collections.abc import Sequence
 
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..basic_block import BasicBlock
-from ..conv_norm import ConvNorm, build_activation
-from ..norm import DEFAULT_NORM
-from ..residual_blocks import BlockGroup
+from cmt_deeplab.errors import UserError
+from cmt_deeplab.models.blocks.basic_block import BasicBlock
+from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
+from cmt_deeplab.models.blocks.norm import DEFAULT_NORM
+from cmt_deeplab.models.blocks.residual_blocks import BlockGroup
+
 from .pretrained import PretrainedMixin
 
 
@@ -23,24 +26,45 @@ class MaXWideResNet(PretrainedMixin, BaseModule):
     Source: Wide ResNet-38 (Pattern Recognition 2019), deeplab2 code (``axial_resnet.py``, 'wider_resnet').
     """
 
-    def __init__(self, *, num_blocks: Sequence[int] = (3, 3, 6), in_channels: int = 3, drop_path: float = 0.2,
-                 out_indices: Sequence[int] = (1, 2), pre_activation_outputs: bool = True, norm_cfg: Optional[dict] = DEFAULT_NORM,
-                 act_cfg: dict = dict(type='ReLU'), init_cfg: Union[dict, list, None] = None) -> None:
+    def __init__(
+        self,
+        *,
+        num_blocks: Sequence[int] = (3, 3, 6),
+        in_channels: int = 3,
+        drop_path: float = 0.2,
+        out_indices: Sequence[int] = (1, 2),
+        pre_activation_outputs: bool = True,
+        norm_cfg: dict | None = DEFAULT_NORM,
+        act_cfg: dict = dict(type='ReLU'),
+        init_cfg: dict | list | None = None,
+    ) -> None:
         super().__init__(init_cfg)
         if not out_indices or min(out_indices) < 0 or max(out_indices) >= len(num_blocks):
-            raise ValueError(f'out_indices of MaXWideResNet are among 0 to {len(num_blocks) - 1}, not {tuple(out_indices)}')
+            raise UserError(
+                f'out_indices of MaXWideResNet are among 0 to {len(num_blocks) - 1}, not {tuple(out_indices)}'
+            )
         self.out_indices, self.pre_activation_outputs = tuple(out_indices), pre_activation_outputs
         self.act = build_activation(act_cfg)
         self.stem = ConvNorm(in_channels, 64, 3, stride=2, norm_cfg=norm_cfg)
         self.stages, self.out_channels = nn.ModuleList(), ()
         channels, stride = 64, 2
-        for stage, count in enumerate(num_blocks[:max(out_indices) + 1]):
+        for stage, count in enumerate(num_blocks[: max(out_indices) + 1]):
             blocks = []
             for index in range(count):
                 strided = index == 0 and stage > 0
-                drop = drop_path * (stride.bit_length() - 2) / 4 if stride >= 4 else 0.0  # the stride that the block reads
-                blocks.append(BasicBlock(channels, 32 * 2 ** stage, stride=2 if strided else 1, drop_path=drop, norm_cfg=norm_cfg,
-                                         act_cfg=act_cfg))
+                drop = (
+                    drop_path * (stride.bit_length() - 2) / 4 if stride >= 4 else 0.0
+                )  # the stride that the block reads
+                blocks.append(
+                    BasicBlock(
+                        channels,
+                        32 * 2**stage,
+                        stride=2 if strided else 1,
+                        drop_path=drop,
+                        norm_cfg=norm_cfg,
+                        act_cfg=act_cfg,
+                    )
+                )
                 channels, stride = blocks[-1].out_channels, 2 * stride if strided else stride
             self.stages.append(BlockGroup(*blocks))
             if stage in self.out_indices:

@@ -1,5 +1,7 @@
 """mmdet's ResNet in the forms that the panoptic transformers need: no max pooling, stem output, outputs before the last activation."""
-from typing import Any, Optional, Sequence, Tuple
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from mmdet.models.backbones import ResNet
@@ -8,7 +10,9 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..norm import DEFAULT_NORM
+from cmt_deeplab.errors import UserError
+from cmt_deeplab.models.blocks.norm import DEFAULT_NORM
+
 from .pretrained import PretrainedMixin
 
 TIMM_DEEP_STEM = ((r'^conv1\.(\d)\.', r'stem.\1.'), (r'^bn1\.', 'stem.7.'))  # of resnet50d
@@ -35,29 +39,52 @@ class PanopticResNet(PretrainedMixin, ResNet):
     Source: deeplab2 code (``axial_resnet.py``: 'stageN' endpoints before, 'resN' after the activation).
     """
 
-    def __init__(self, *, depth: int, with_max_pool: bool = True, with_stem_output: bool = False, pre_activation_outputs: bool = False,
-                 strides: Sequence[int] = (1, 2, 2, 2), norm_cfg: dict = DEFAULT_NORM, norm_eval: bool = False,
-                 plugins: Optional[list] = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        depth: int,
+        with_max_pool: bool = True,
+        with_stem_output: bool = False,
+        pre_activation_outputs: bool = False,
+        strides: Sequence[int] = (1, 2, 2, 2),
+        norm_cfg: dict = DEFAULT_NORM,
+        norm_eval: bool = False,
+        plugins: list | None = None,
+        **kwargs: Any,
+    ) -> None:
         if pre_activation_outputs and plugins is not None:
-            raise ValueError('PanopticResNet has no plugins with pre_activation_outputs=True: drop one of the two')
+            raise UserError(
+                'PanopticResNet has no plugins with pre_activation_outputs=True: drop one of the two'
+            )
         if depth not in self.arch_settings:
-            raise ValueError(f'depth of PanopticResNet is one of {", ".join(map(str, self.arch_settings))}, not {depth}')
+            raise UserError(
+                f'depth of PanopticResNet is one of {", ".join(map(str, self.arch_settings))}, not {depth}'
+            )
         if not with_max_pool:
             strides = (2 * strides[0], *strides[1:])
-        super().__init__(depth=depth, strides=strides, norm_cfg=norm_cfg, norm_eval=norm_eval, plugins=plugins, **kwargs)
+        super().__init__(
+            depth=depth,
+            strides=strides,
+            norm_cfg=norm_cfg,
+            norm_eval=norm_eval,
+            plugins=plugins,
+            **kwargs,
+        )
         self.with_max_pool = with_max_pool
         self.with_stem_output = with_stem_output
         self.pre_activation_outputs = pre_activation_outputs
 
     @property
-    def renamings(self) -> Sequence[Tuple[str, str]]:
+    def renamings(self) -> Sequence[tuple[str, str]]:
         """Files of torchvision, timm and mmpretrain have mmdet's names, but for timm's deep stem."""
         return TIMM_DEEP_STEM if self.deep_stem else ()
 
     @property
     def out_channels(self) -> tuple[int, ...]:
         """Channels of the features that ``forward`` returns."""
-        stages = tuple(self.base_channels * 2 ** index * self.block.expansion for index in self.out_indices)
+        stages = tuple(
+            self.base_channels * 2**index * self.block.expansion for index in self.out_indices
+        )
         return (self.stem_channels, *stages) if self.with_stem_output else stages
 
     def train(self, mode: bool = True) -> 'PanopticResNet':

@@ -1,18 +1,32 @@
 """Backbone weights from files of several code bases: fetched, unwrapped, renamed, and refused where they are another model's."""
+
 import re
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple, Union
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, PretrainedInit
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
+from cmt_deeplab.errors import MissingFileError, UserError
+
 CHECKPOINT_KEY = 'model.backbone.init_cfg.checkpoint'
 FROM_SCRATCH = 'or train from scratch with --cfg-options model.backbone.init_cfg=None'
 WRAPPERS = ('state_dict', 'model', 'model_state')  # keys of a file under which the tensors may lie
-PREFIXES = ('module.', 'backbone.', 'model.')  # of names: of DDP, of OpenMMLab's classifiers and detectors, of TimmBackbone
-COMPUTED = ('num_batches_tracked', 'relative_position_index', 'attn_mask')  # buffers that no file has to bring
-LEAST_SHARE = 2 / 3  # half of ResNet-101's tensors fit those of ResNet-50; added plugins leave three quarters
+PREFIXES = (
+    'module.',
+    'backbone.',
+    'model.',
+)  # of names: of DDP, of OpenMMLab's classifiers and detectors, of TimmBackbone
+COMPUTED = (
+    'num_batches_tracked',
+    'relative_position_index',
+    'attn_mask',
+)  # buffers that no file has to bring
+LEAST_SHARE = (
+    2 / 3
+)  # half of ResNet-101's tensors fit those of ResNet-50; added plugins leave three quarters
 
 
 class PretrainedMixin:
@@ -21,13 +35,14 @@ class PretrainedMixin:
     ``renamings`` are regular expressions and replacements, applied in turn to every name of the file. mmengine's own ``Pretrained`` takes
     a file of another model without complaint. ``prefix`` picks a part of the file; without it the usual wrappings are taken off.
 
-    Raises, when the weights are initialised:
+    Raises, when the weights are initialized:
         FileNotFoundError: the file is not there or cannot be fetched.
         ValueError: it is damaged, or less than two thirds of the network's tensors are in it with the right shape.
     """
-    renamings: Sequence[Tuple[str, Union[str, Callable]]] = ()
 
-    def rename(self, weights: Dict[str, Tensor]) -> Dict[str, Tensor]:
+    renamings: Sequence[tuple[str, str | Callable]] = ()
+
+    def rename(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of the file under the names, and in the layout, of the network."""
         for pattern, replacement in self.renamings:
             weights = {re.sub(pattern, replacement, name): value for name, value in weights.items()}
@@ -35,7 +50,9 @@ class PretrainedMixin:
 
     def init_weights(self) -> None:
         given = [self.init_cfg] if isinstance(self.init_cfg, dict) else list(self.init_cfg or ())
-        pretrained = next((cfg for cfg in given if cfg.get('type') in ('Pretrained', PretrainedInit)), None)
+        pretrained = next(
+            (cfg for cfg in given if cfg.get('type') in ('Pretrained', PretrainedInit)), None
+        )
         if pretrained is None or self.is_init:
             super().init_weights()
             return
@@ -44,23 +61,31 @@ class PretrainedMixin:
             BaseModule.init_weights(self)
         finally:
             self.init_cfg = own
-        weights = read_weights(pretrained['checkpoint'], prefix=pretrained.get('prefix'), owner=type(self).__name__)
+        weights = read_weights(
+            pretrained['checkpoint'], prefix=pretrained.get('prefix'), owner=type(self).__name__
+        )
         fill(self, self.rename(weights), source=pretrained['checkpoint'])
 
 
-def read_weights(source: str, *, prefix: Optional[str], owner: str) -> Dict[str, Tensor]:
+def read_weights(source: str, *, prefix: str | None, owner: str) -> dict[str, Tensor]:
     """The tensors of a file, URL or ``torchvision://`` name by their bare names; ``owner`` is the network, for the message."""
     try:
         checkpoint = CheckpointLoader.load_checkpoint(source, map_location='cpu')
     except ValueError:  # of compat, in one sentence: damaged, or with objects that are not read
         raise
     except Exception as error:  # whatever networks, file systems and absent packages raise
-        raise FileNotFoundError(f'The weights {source} of {owner} cannot be read ({_reason(error)}): download them on a machine with a '
-                                f'connection and give the path as {CHECKPOINT_KEY}, {FROM_SCRATCH}.') from error
+        raise MissingFileError(
+            f'The weights {source} of {owner} cannot be read ({_reason(error)}): download them on a machine with a '
+            f'connection and give the path as {CHECKPOINT_KEY}, {FROM_SCRATCH}.'
+        ) from error
     for wrapper in WRAPPERS:
         if isinstance(checkpoint, dict) and isinstance(checkpoint.get(wrapper), dict):
             checkpoint = checkpoint[wrapper]
-    weights = {name: value for name, value in checkpoint.items() if isinstance(value, Tensor)} if isinstance(checkpoint, dict) else {}
+    weights = (
+        {name: value for name, value in checkpoint.items() if isinstance(value, Tensor)}
+        if isinstance(checkpoint, dict)
+        else {}
+    )
     if prefix:
         return _below(f'{prefix.rstrip(".")}.', weights)
     while inner := next(filter(None, (_below(known, weights) for known in PREFIXES)), None):
@@ -68,8 +93,10 @@ def read_weights(source: str, *, prefix: Optional[str], owner: str) -> Dict[str,
     return weights
 
 
-def _below(prefix: str, weights: Dict[str, Tensor]) -> Dict[str, Tensor]:
-    return {name[len(prefix):]: value for name, value in weights.items() if name.startswith(prefix)}
+def _below(prefix: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name[len(prefix) :]: value for name, value in weights.items() if name.startswith(prefix)
+    }
 
 
 def _reason(error: BaseException) -> Any:
@@ -78,20 +105,29 @@ def _reason(error: BaseException) -> Any:
     return getattr(error, 'reason', None) or str(error) or type(error).__name__
 
 
-def fill(network: nn.Module, weights: Dict[str, Tensor], *, source: str) -> None:
+def fill(network: nn.Module, weights: dict[str, Tensor], *, source: str) -> None:
     """Copies the tensors that fit into the network and logs, in a line, what is missing and what is left over."""
     state = network.state_dict()
     wanted = [name for name in state if not name.endswith(COMPUTED)]
-    fitting = {name: weights[name] for name in wanted if name in weights and weights[name].shape == state[name].shape}
+    fitting = {
+        name: weights[name]
+        for name in wanted
+        if name in weights and weights[name].shape == state[name].shape
+    }
     missing = [name for name in wanted if name not in fitting]
     if len(fitting) < LEAST_SHARE * len(wanted):
-        raise ValueError(f'The weights {source} are of another model than this {type(network).__name__}: {len(fitting)} of {len(wanted)} '
-                         f"tensors fit ('{missing[0]}' does not); name the file of the same architecture as {CHECKPOINT_KEY}, "
-                         f'{FROM_SCRATCH}.')
+        raise UserError(
+            f'The weights {source} are of another model than this {type(network).__name__}: {len(fitting)} of {len(wanted)} '
+            f"tensors fit ('{missing[0]}' does not); name the file of the same architecture as {CHECKPOINT_KEY}, "
+            f'{FROM_SCRATCH}.'
+        )
     network.load_state_dict(fitting, strict=False)
     unused = [name for name in weights if name not in fitting and not name.endswith(COMPUTED)]
-    print_log(f'{type(network).__name__}: {len(fitting)} of {len(wanted)} tensors from {source}; not found there: {_listed(missing)}; '
-              f'not used: {_listed(unused)}', logger='current')
+    print_log(
+        f'{type(network).__name__}: {len(fitting)} of {len(wanted)} tensors from {source}; not found there: {_listed(missing)}; '
+        f'not used: {_listed(unused)}',
+        logger='current',
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

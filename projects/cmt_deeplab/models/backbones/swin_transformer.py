@@ -1,7 +1,7 @@
 """mmdet's Swin Transformer with the weights of every code base."""
+
 import re
 from math import isqrt
-from typing import Dict
 
 import torch.nn.functional as F
 from mmdet.models.backbones import SwinTransformer
@@ -19,24 +19,34 @@ class PanopticSwinTransformer(PretrainedMixin, SwinTransformer):
     no effect). The norms of the outputs are in none of them, but for mmpretrain's last. Position biases of another window size are
     resized bicubically, as in mmdet.
     """
+
     renamings = (
-        (r'^features\.0\.0\.', 'patch_embed.projection.'), (r'^features\.0\.2\.', 'patch_embed.norm.'),  # torchvision
+        (r'^features\.0\.0\.', 'patch_embed.projection.'),
+        (r'^features\.0\.2\.', 'patch_embed.norm.'),  # torchvision
         (r'^features\.([1357])\.', lambda match: f'stages.{int(match[1]) // 2}.blocks.'),
         (r'^features\.([246])\.', lambda match: f'stages.{int(match[1]) // 2 - 1}.downsample.'),
-        (r'\.mlp\.0\.', '.mlp.fc1.'), (r'\.mlp\.3\.', '.mlp.fc2.'),
-        (r'^layers\.', 'stages.'), (r'^patch_embed\.proj\.', 'patch_embed.projection.'),  # the authors and timm
-        (r'\.attn\.(?!w_msa\.)', '.attn.w_msa.'), (r'\.mlp\.fc1\.', '.ffn.layers.0.0.'), (r'\.mlp\.fc2\.', '.ffn.layers.1.'),
+        (r'\.mlp\.0\.', '.mlp.fc1.'),
+        (r'\.mlp\.3\.', '.mlp.fc2.'),
+        (r'^layers\.', 'stages.'),
+        (r'^patch_embed\.proj\.', 'patch_embed.projection.'),  # the authors and timm
+        (r'\.attn\.(?!w_msa\.)', '.attn.w_msa.'),
+        (r'\.mlp\.fc1\.', '.ffn.layers.0.0.'),
+        (r'\.mlp\.fc2\.', '.ffn.layers.1.'),
     )
 
-    def rename(self, weights: Dict[str, Tensor]) -> Dict[str, Tensor]:
-        unfolded = any('.w_msa.' in name for name in weights)  # OpenMMLab's files merge patches in the order of nn.Unfold
+    def rename(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        unfolded = any(
+            '.w_msa.' in name for name in weights
+        )  # OpenMMLab's files merge patches in the order of nn.Unfold
         weights = super().rename(weights)
         if any(name.startswith(f'stages.{len(self.stages) - 1}.downsample.') for name in weights):
             weights = {_one_stage_earlier(name): value for name, value in weights.items()}
         own = self.state_dict()
         for name, value in weights.items():
             if '.downsample.' in name and not unfolded:
-                weights[name] = value.unflatten(-1, (4, -1))[..., [0, 2, 1, 3], :].transpose(-1, -2).flatten(-2)
+                weights[name] = (
+                    value.unflatten(-1, (4, -1))[..., [0, 2, 1, 3], :].transpose(-1, -2).flatten(-2)
+                )
             elif name.endswith('relative_position_bias_table') and name in own:
                 weights[name] = _resized_table(value, len(own[name]))
         return weights
@@ -44,7 +54,11 @@ class PanopticSwinTransformer(PretrainedMixin, SwinTransformer):
 
 def _one_stage_earlier(name: str) -> str:
     """timm merges patches at the start of a stage, mmdet at the end of the one before."""
-    return re.sub(r'^stages\.(\d+)\.downsample\.', lambda match: f'stages.{int(match[1]) - 1}.downsample.', name)
+    return re.sub(
+        r'^stages\.(\d+)\.downsample\.',
+        lambda match: f'stages.{int(match[1]) - 1}.downsample.',
+        name,
+    )
 
 
 def _resized_table(table: Tensor, rows: int) -> Tensor:

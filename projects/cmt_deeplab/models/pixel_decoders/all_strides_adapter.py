@@ -1,5 +1,6 @@
 """Pixel decoders that give all strides at once, mmdet's for example, behind the stage-by-stage interface."""
-from typing import List, Optional, Sequence
+
+from collections.abc import Sequence
 
 from mmdet.registry import MODELS
 from torch import Tensor, nn
@@ -13,7 +14,15 @@ class AllStridesPixelDecoder(nn.Module):
     config may leave out ``in_channels``, and its ``strides`` are the backbone's.
     """
 
-    def __init__(self, *, in_channels: Sequence[int], norm_cfg: Optional[dict], act_cfg: dict, align_corners: bool, decoder: dict) -> None:
+    def __init__(
+        self,
+        *,
+        in_channels: Sequence[int],
+        norm_cfg: dict | None,
+        act_cfg: dict,
+        align_corners: bool,
+        decoder: dict,
+    ) -> None:
         super().__init__()
         self.decoder = MODELS.build(dict(decoder, in_channels=list(in_channels)))
         self.decoder.init_weights()
@@ -21,10 +30,10 @@ class AllStridesPixelDecoder(nn.Module):
         self.num_stages = num_scales + 1
         self.out_channels = [decoder['feat_channels']] * num_scales + [decoder['out_channels']]
 
-    def skips(self, features: Sequence[Tensor]) -> List[Tensor]:
+    def skips(self, features: Sequence[Tensor]) -> list[Tensor]:
         """All planes, coarse to fine; the mask features come last."""
         mask_features, planes = self.decoder(list(features))
-        return [*planes[:self.num_stages - 1], mask_features]
+        return [*planes[: self.num_stages - 1], mask_features]
 
-    def stage(self, i: int, previous: Optional[Tensor], skip: Tensor) -> Tensor:
+    def stage(self, i: int, previous: Tensor | None, skip: Tensor) -> Tensor:
         return skip

@@ -1,0 +1,38 @@
+"""What the command lines in tools/model_converters/ share."""
+
+import argparse
+from collections.abc import Callable, Sequence
+
+from mmengine.config import DictAction
+from torch import Tensor, nn
+
+from cmt_deeplab.analysis.flops import load_config
+from cmt_deeplab.errors import report_user_errors
+
+from .convert import convert_file
+from .table import Part
+
+
+def run(
+    description: str,
+    *,
+    read: Callable[[str], tuple[dict[str, Tensor], int]],
+    table: Callable[[nn.Module], Sequence[Part]],
+) -> None:
+    """Parses ``SRC DST --config CONFIG [--cfg-options ...]``, converts and prints what was found, not used and not filled."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('src', help='checkpoint of the source')
+    parser.add_argument('dst', help='file to write, .pth')
+    parser.add_argument(
+        '--config', required=True, help='config of the network that takes the weights'
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='key=value overrides of the config'
+    )
+    args = parser.parse_args()
+    with report_user_errors():
+        config = load_config(args.config, args.cfg_options)
+        conversion = convert_file(args.src, args.dst, config, read=read, table=table)
+    print(f'{conversion.report()}\nwritten: {args.dst}')

@@ -1,0 +1,126 @@
+"""Where pixels lie: corners, strides, padding and the size that an image is resized to.
+
+A network either aligns the corners of its feature maps (``align_corners=True``) or not.
+
+* Aligned: the first and the last pixel of every map lie on the border of the frame. Inputs have
+  32k+1 pixels a side, and a map of stride s has (side - 1) / s + 1.
+* Not aligned: pixels are cells, and their centers lie inside the frame. Inputs have 32k pixels a
+  side, and a map of stride s has side / s.
+
+So an odd side of an input means aligned corners and an even one means cells.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cmt_deeplab.errors import UserError
+
+Size = tuple[int, int]  # height, width
+
+
+def padded_side(side: int, *, align_corners: bool, divisor: int = 32) -> int:
+    """The smallest side of an input that holds ``side`` pixels: 32k+1 or 32k."""
+    extra = int(align_corners)
+    return max(-(-(side - extra) // divisor), 1) * divisor + extra
+
+
+def doubled(size: Sequence[int], *, align_corners: bool) -> Size:
+    """The size of a map at half the stride: 2n - 1 where corners are aligned, else 2n."""
+    return tuple(2 * side - int(align_corners) for side in size)
+
+
+def pixel_positions(
+    side: int,
+    *,
+    align_corners: bool,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Positions (side,) of the pixels of one axis in the frame, which spans [0, 1]."""
+    index = torch.arange(side, device=device, dtype=dtype)
+    return index / max(side - 1, 1) if align_corners else (index + 0.5) / side
+
+
+def resize(x: Tensor, size: Sequence[int], *, align_corners: bool) -> Tensor:
+    """Bilinear resize of maps (B, C, H, W); the input itself where it has that size already."""
+    if tuple(x.shape[-2:]) == tuple(size):
+        return x
+    return F.interpolate(x, size=tuple(size), mode='bilinear', align_corners=align_corners)
+
+
+def stride_between(full: int, small: int) -> int:
+    """The stride that leads from an axis of ``full`` pixels to one of ``small``; 0 where none does."""
+    if full == small:
+        return 1
+    if not 1 <= small <= full:
+        return 0
+    extra = full % 2  # one pixel more than a multiple of the stride, where corners are aligned
+    if extra and small == 1:
+        return 0
+    cells = small - extra
+    return (full - extra) // cells if (full - extra) % cells == 0 else 0
+
+
+def plane_at_stride(plane: Tensor, size: Sequence[int]) -> Tensor:
+    """Sample a plane of integers (..., H, W) at the pixels of a map of ``size`` (h, w).
+
+    The result is a view, and no two values are ever mixed. Where corners are aligned it is
+    ``[::s, ::s]``, as in deeplab2; otherwise it is the pixel nearest to the center of each cell of
+    s x s pixels, ``[s // 2::s, s // 2::s]``.
+
+    Raises:
+        UserError: no single stride leads from (H, W) to (h, w).
+    """
+    (height, width), (h, w) = plane.shape[-2:], size
+    stride, stride_x = stride_between(height, h), stride_between(width, w)
+    if stride == 1 == stride_x:
+        return plane
+    if stride == 0 or stride != stride_x or height % 2 != width % 2:
+        raise UserError(
+            f'A prediction of {h}x{w} pixels does not fit the {height}x{width} index plane: pad '
+            'the input to 32k+1 pixels on both sides where align_corners=True and to 32k where it '
+            'is False, so that (H-1)/(h-1) or H/h is one stride for both sides.'
+        )
+    start = 0 if height % 2 else stride // 2
+    return plane[..., start::stride, start::stride]
+
+
+def nearest_pixels(inside: int, padded: int, small: int) -> np.ndarray:
+    """The way back: for the first ``inside`` pixels of an input axis of ``padded`` pixels, the
+    nearest pixel of a map's axis of ``small`` pixels, as indices (inside,) int64."""
+    pixels = np.arange(inside)
+    if padded % 2:
+        cells = np.rint(pixels * (small - 1) / max(1, padded - 1))
+    else:
+        cells = np.floor((pixels + 0.5) * small / padded)
+    return cells.astype(np.int64).clip(0, small - 1)
+
+
+def fitting_scale(shape: Sequence[int], size: Size) -> float:
+    """The factor by which an image of ``shape`` just fits into ``size``, both (height, width)."""
+    return min(size[0] / shape[0], size[1] / shape[1])
+
+
+def fitted_size(shape: Sequence[int], size: Size) -> Size:
+    """The largest size of the shape's aspect ratio that fits into ``size``, all (height, width)."""
+    scale = fitting_scale(shape, size)
+    return max(int(shape[0] * scale + 0.5), 1), max(int(shape[1] * scale + 0.5), 1)
+
+
+def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bilinear resize of an image (H, W, 3) to (height, width, 3)."""
+    if image.shape[:2] == (height, width):
+        return image
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def image_tensor(image: np.ndarray) -> Tensor:
+    """(H, W, 3) to (3, H, W), one channel at a time, about ten times as fast as transposing."""
+    planes = np.empty((image.shape[2], *image.shape[:2]), image.dtype)
+    cv2.split(image, list(planes))
+    return torch.from_numpy(planes)

@@ -1,5 +1,0 @@
-"""The toy model, data set and metric stand beside the tests."""
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))

@@ -1,0 +1,74 @@
+"""A model, a data set and a metric of a few lines, so that tests of the machinery do not wait for a network. Registered by importing."""
+
+import time
+
+import torch
+from mmdet.registry import DATASETS, METRICS, MODELS
+from mmengine.evaluator import BaseMetric
+from mmengine.model import BaseModel
+from torch import nn
+from torch.utils.data import Dataset
+
+
+@DATASETS.register_module()
+class ToyDataset(Dataset):
+    """Vectors of 4 numbers, disturbed at random when they are read, as an augmentation does."""
+
+    metainfo = dict(classes=('a', 'b'), thing_classes=('a',), stuff_classes=('b',))
+
+    def __init__(self, length: int = 12, noise: float = 0.1, pause: float = 0.0) -> None:
+        self.length, self.noise, self.pause = length, noise, pause
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict:
+        time.sleep(self.pause)
+        generator = torch.Generator().manual_seed(index)
+        return dict(
+            inputs=torch.randn(4, generator=generator) + self.noise * torch.randn(4), index=index
+        )
+
+
+@MODELS.register_module()
+class ToyModel(BaseModel):
+    """Learns the mean of its input; uses dropout (the global random generator) and batch statistics."""
+
+    def __init__(
+        self,
+        width: int = 8,
+        norm: str = 'BatchNorm1d',
+        num_things_classes: int = 1,
+        num_stuff_classes: int = 1,
+    ) -> None:
+        super().__init__()
+        self.num_things_classes, self.num_stuff_classes = num_things_classes, num_stuff_classes
+        self.backbone = nn.Linear(4, width)
+        self.norm = getattr(nn, norm)(width)
+        self.dropout = nn.Dropout(0.2)
+        self.head = nn.Linear(width, 1)
+
+    def forward(self, inputs: list, index: list, mode: str = 'tensor'):
+        x = torch.stack(list(inputs))
+        y = self.head(self.dropout(self.norm(self.backbone(x))))
+        if mode == 'loss':
+            return dict(loss=(y.float() - x.mean(1, keepdim=True)).square().mean())
+        return [dict(index=int(i), value=float(v)) for i, v in zip(index, y)]
+
+
+@METRICS.register_module()
+class ToyMetric(BaseMetric):
+    """How many samples came, and their mean prediction."""
+
+    default_prefix = 'toy'
+
+    def process(self, data_batch, data_samples) -> None:
+        self.results.extend((sample['index'], sample['value']) for sample in data_samples)
+
+    def compute_metrics(self, results: list) -> dict:
+        values = dict(results)
+        return dict(
+            count=float(len(results)),
+            distinct=float(len(values)),
+            mean=sum(values.values()) / len(values),
+        )
