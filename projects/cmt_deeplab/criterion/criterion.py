@@ -1,6 +1,6 @@
 """The criterion: match centers to segments, then sum the losses of every prediction stage."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mmdet.registry import MODELS, TASK_UTILS
 from torch import Tensor, nn
@@ -11,12 +11,12 @@ from cmt_deeplab.structures import MaskPrediction, PanopticTarget
 from .pixel_sampling import Generators
 from .segment_planes import SegmentPlanes
 
-DEFAULT_LOSSES = (
-    dict(type='PanopticPQLoss', loss_weight=3.0),
-    dict(type='PanopticMaskIDLoss', loss_weight=0.3),
-    dict(type='PanopticInstanceDiscriminationLoss', loss_weight=1.0),
-    dict(type='PanopticSemanticLoss', loss_weight=1.0),
-    dict(type='PanopticReferencePointLoss', loss_weight=1.0),
+DEFAULT_LOSSES = dict(
+    pq=dict(type='PanopticPQLoss', loss_weight=3.0),
+    mask_id=dict(type='PanopticMaskIDLoss', loss_weight=0.3),
+    discrimination=dict(type='PanopticInstanceDiscriminationLoss', loss_weight=1.0),
+    semantic=dict(type='PanopticSemanticLoss', loss_weight=1.0),
+    reference_points=dict(type='PanopticReferencePointLoss', loss_weight=1.0),
 )
 
 
@@ -50,11 +50,13 @@ class PanopticCriterion(nn.Module):
         num_classes: int,
         num_things_classes: int | None = None,
         assigner: dict = dict(type='PanopticHungarianAssigner'),
-        losses: Sequence[dict] = DEFAULT_LOSSES,
+        losses: Mapping[str, dict | None] | Sequence[dict] = DEFAULT_LOSSES,
         share_final_match: bool = True,
         deep_supervision_weight: float = 1.0,
     ) -> None:
         super().__init__()
+        if isinstance(losses, Mapping):
+            losses = [loss for loss in losses.values() if loss is not None]
         if not losses:
             raise UserError(
                 'PanopticCriterion got no losses: list at least one, or leave the key out for the default ones.'
