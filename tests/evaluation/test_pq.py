@@ -2,7 +2,14 @@
 
 import numpy as np
 import pytest
-from cmt_deeplab.evaluation.pq import SegmentTable, aggregate, count_image, joint_histogram
+from cmt_deeplab.evaluation.pq import (
+    SegmentTable,
+    aggregate,
+    count_image,
+    joint_histogram,
+    match_segments,
+    panoptic_map_segments,
+)
 
 VOID = 0
 
@@ -159,3 +166,26 @@ def test_aggregate_averages_over_classes_that_occur():
         pq=0, sq=0, rq=0
     )
     assert aggregate([], {1: True})['All'] == dict(pq=0, sq=0, rq=0, n=0)
+
+
+def test_pictures_and_metric_read_one_match():
+    """Two crowds of one category: only the last one excuses a prediction, and both places say so."""
+    gt_plane = np.repeat(np.array([[5, 6, 7]]), 4, axis=0).repeat(5, axis=1)
+    gt = table([5, 6, 7], [3, 3, 4], gt_plane, [1, 1, 0])
+    pred = table([5, 6, 7], [3, 3, 4], gt_plane)
+    histogram = joint_histogram(gt_plane, gt_plane)
+    matches = match_segments(gt, pred, gt_void=VOID, histogram=histogram)
+    assert pred.ids[matches.is_false_positive].tolist() == [5]
+    assert not matches.is_false_negative.any()
+    pairs = zip(gt.ids[matches.gt_rows], pred.ids[matches.pred_rows], matches.iou)
+    assert list(pairs) == [(7, 7, 1.0)]
+    assert as_dict(count(gt_plane, gt, gt_plane, pred)) == {3: [0, 0, 1, 0], 4: [1, 1, 0, 0]}
+
+
+def test_segments_of_a_panoptic_map():
+    found = panoptic_map_segments(
+        np.array([-1, 2, 5, 1000, 2001, 3001, 3005]), num_classes=5, crowds=(2001,)
+    )
+    assert found.ids.tolist() == [2, 1000, 2001, 3001]
+    assert found.categories.tolist() == [2, 0, 1, 1]
+    assert found.is_crowd.tolist() == [False, False, True, False]

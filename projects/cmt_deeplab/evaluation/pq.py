@@ -1,12 +1,14 @@
-"""Panoptic quality counted from two planes of segment ids: pure numpy, no files, no other part of the package.
+"""Panoptic quality counted from two planes of segment ids, in plain numpy.
 
-The rules are panopticapi's (Kirillov et al., Panoptic Segmentation, CVPR 2019, section 4, and the code of the COCO panoptic challenge):
+The rules are those of panopticapi (Kirillov et al., Panoptic Segmentation, CVPR 2019, section 4,
+and the code of the COCO panoptic challenge):
 
-* two segments match when they have one category, the ground truth is no crowd and IoU > 0.5, where the union leaves out the pixels of the
-  prediction that lie on ground-truth void;
-* an unmatched prediction counts as a false positive unless more than half of it lies on void and on the crowd of its own category. Where
-  an image has several crowds of one category only the last one listed counts here, as in panopticapi;
-* an unmatched ground-truth segment counts as a false negative unless it is a crowd.
+* Two segments match when they have one category, the true one is no crowd and IoU > 0.5, where
+  the union leaves out the pixels of the prediction that lie on ground-truth void.
+* A prediction without a match is a false positive unless more than half of it lies on void and on
+  the crowd of its own category. Where an image has several crowds of one category, only the last
+  one listed counts here, as in panopticapi.
+* A true segment without a match is a false negative unless it is a crowd.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,14 +16,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cmt_deeplab.coco_format import INSTANCE_OFFSET
 from cmt_deeplab.errors import UserError
+
+JointHistogram = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
 class SegmentTable:
-    """The segments of one image, one entry a segment, in the order of the annotation (it decides which crowd is the last).
+    """The segments of one image in the order of the annotation, which says which crowd is the last.
 
-    ``areas`` are in pixels; ``None`` counts them in the plane. panopticapi trusts the areas written in the ground-truth JSON.
+    ``areas`` are in pixels. ``None`` counts them in the plane, while panopticapi trusts the areas
+    that the JSON of the ground truth states.
     """
 
     ids: np.ndarray  # (S,) int64, the values of the plane
@@ -32,7 +38,10 @@ class SegmentTable:
 
 @dataclass(frozen=True)
 class PQRow:
-    """The counts of one image, sparse: one entry a category that occurs in its ground truth or its prediction."""
+    """The counts of one image, with one entry for each category that occurs in it.
+
+    A category occurs where a true or a predicted segment has it.
+    """
 
     img_id: int
     categories: np.ndarray  # (n,) int64, ascending
@@ -42,13 +51,15 @@ class PQRow:
     fn: np.ndarray  # (n,) int64
 
 
-def joint_histogram(
-    gt_plane: np.ndarray, pred_plane: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pixels that each pair of ids shares: ``(gt_ids (G,), pred_ids (P,), counts (G, P) int64)``, both lists of ids ascending.
+def joint_histogram(gt_plane: np.ndarray, pred_plane: np.ndarray) -> JointHistogram:
+    """Pixels that each pair of ids shares: ``(gt_ids (G,), pred_ids (P,), counts (G, P) int64)``.
 
-    Label planes are piecewise constant, so the planes are cut into runs where neither changes; only the ids of the runs, some thousands
-    instead of some hundred thousand pixels, are ranked. Raises ValueError if the planes differ in shape.
+    Both lists of ids ascend. Planes of segments are piecewise constant, so they are cut into runs
+    in which neither changes; only the ids of the runs, some thousands instead of some hundred
+    thousand pixels, are ranked.
+
+    Raises:
+        UserError: the planes differ in shape.
     """
     if gt_plane.shape != pred_plane.shape:
         raise UserError(
@@ -67,7 +78,10 @@ def joint_histogram(
 
 
 def _rank(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The different values (G,) int64, ascending, and the place of each value among them; by a table where their range is small."""
+    """The distinct values (G,) int64, ascending, and the place of each value among them.
+
+    Where the range of the values is small, a table is faster than sorting.
+    """
     values = values.astype(np.int64)
     low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
     if not len(values) or high - low >= 1 << 18:
@@ -90,87 +104,110 @@ def _positions(wanted: np.ndarray, ids: np.ndarray) -> np.ndarray:
     return np.where(ids[np.minimum(position, len(ids) - 1)] == wanted, position, len(ids))
 
 
-def count_image(
-    img_id: int,
-    gt: SegmentTable,
-    pred: SegmentTable,
-    *,
-    gt_void: int,
-    histogram: tuple[np.ndarray, np.ndarray, np.ndarray],
-) -> PQRow:
-    """True and false positives, false negatives and the IoU sum of one image by category, from :func:`joint_histogram` of its planes.
+@dataclass(frozen=True)
+class SegmentMatches:
+    """How the predicted segments of one image fare against the true ones.
 
-    Ids of the ground-truth plane that are neither ``gt_void`` nor listed belong to no segment but do count in the area of a prediction, as
-    in panopticapi; ids of the prediction that are not listed are its void.
+    The M matched pairs are rows of the two tables: prediction ``pred_rows[m]`` is the true segment
+    ``gt_rows[m]`` with IoU ``iou[m]``.
+    """
+
+    gt_rows: np.ndarray  # (M,) int64
+    pred_rows: np.ndarray  # (M,) int64
+    iou: np.ndarray  # (M,) float64
+    is_false_positive: np.ndarray  # (T,) bool, over the predicted segments
+    is_false_negative: np.ndarray  # (S,) bool, over the true segments
+
+
+def panoptic_map_segments(
+    ids: np.ndarray, *, num_classes: int, crowds: Iterable[int] = ()
+) -> SegmentTable:
+    """The segments among the ids of a panoptic map, ``label + INSTANCE_OFFSET * instance``.
+
+    Labels from ``num_classes`` on are void. ``crowds`` are the ids of the segments that are crowds.
+    """
+    ids = ids[(ids >= 0) & (ids % INSTANCE_OFFSET < num_classes)].astype(np.int64)
+    return SegmentTable(ids, ids % INSTANCE_OFFSET, np.isin(ids, list(crowds)))
+
+
+def match_segments(
+    gt: SegmentTable, pred: SegmentTable, *, gt_void: int, histogram: JointHistogram
+) -> SegmentMatches:
+    """Match predicted with true segments of one image by the rules of PQ, which the module names.
+
+    ``histogram`` is the :func:`joint_histogram` of the two planes. Ids of the ground-truth plane
+    that are neither ``gt_void`` nor listed in ``gt`` belong to no segment but do count in the area
+    of a prediction, as in panopticapi. Ids of the prediction that ``pred`` does not list are void.
     """
     gt_ids, pred_ids, counts = histogram
-    counts = np.pad(
-        counts, ((0, 1), (0, 1))
-    )  # the last row and column stand for ids that have no pixel
+    # The last row and column that are added stand for ids that have no pixel.
+    counts = np.pad(counts, ((0, 1), (0, 1)))
     rows, columns = _positions(gt.ids, gt_ids), _positions(pred.ids, pred_ids)
-    pred_area = counts.sum(axis=0)[columns]  # (T,)
-    gt_area = counts.sum(axis=1)[rows] if gt.areas is None else gt.areas  # (S,)
-    is_crowd = (
-        np.zeros(len(gt.ids), dtype=bool) if gt.is_crowd is None else gt.is_crowd.astype(bool)
-    )
-    on_void = counts[_positions(np.array([gt_void]), gt_ids)[0]][columns]  # (T,)
-    shared = counts[rows][:, columns]  # (S, T)
+    pred_area = counts.sum(axis=0)[columns]
+    gt_area = counts.sum(axis=1)[rows] if gt.areas is None else gt.areas
+    counts = counts[:, columns]
+    is_crowd = np.zeros(len(rows), bool) if gt.is_crowd is None else gt.is_crowd.astype(bool)
+    forgiven = counts[_positions(np.array([gt_void]), gt_ids)[0]]  # (T,) pixels on void
+    shared = counts[rows]  # (S, T)
+    same_class = gt.categories[:, None] == pred.categories
 
-    may_match = (
-        (shared > 0) & (gt.categories[:, None] == pred.categories[None]) & ~is_crowd[:, None]
-    )
-    union = pred_area[None] + gt_area[:, None] - shared - on_void[None]
+    may_match = (shared > 0) & same_class & ~is_crowd[:, None]
+    union = pred_area + gt_area[:, None] - shared - forgiven
     iou = np.divide(shared, union, out=np.zeros(shared.shape), where=may_match & (union != 0))
-    matched = may_match & (iou > 0.5)
-    gt_matched, pred_matched = matched.any(axis=1), matched.any(axis=0)
+    gt_rows, pred_rows = np.nonzero(iou > 0.5)
 
-    ignored = on_void.copy()
-    last_crowd = {
-        int(category): row for category, row, crowd in zip(gt.categories, rows, is_crowd) if crowd
-    }
-    for category, row in last_crowd.items():
-        same = pred.categories == category
-        ignored[same] += counts[row][columns[same]]
-    is_fp = ~pred_matched & ~(ignored > 0.5 * pred_area)
-    is_fn = ~gt_matched & ~is_crowd
-
-    categories = np.union1d(gt.categories, pred.categories).astype(np.int64)
-    gt_slot, pred_slot = (
-        np.searchsorted(categories, gt.categories),
-        np.searchsorted(categories, pred.categories),
+    last_crowds = dict(zip(gt.categories[is_crowd].tolist(), np.flatnonzero(is_crowd)))
+    for row in last_crowds.values():
+        forgiven = forgiven + shared[row] * same_class[row]
+    is_false_positive, is_false_negative = ~(2 * forgiven > pred_area), ~is_crowd
+    is_false_positive[pred_rows] = False
+    is_false_negative[gt_rows] = False
+    return SegmentMatches(
+        gt_rows, pred_rows, iou[gt_rows, pred_rows], is_false_positive, is_false_negative
     )
-    pair_gt, pair_pred = np.nonzero(matched)
-    n = len(categories)
+
+
+def count_image(
+    img_id: int, gt: SegmentTable, pred: SegmentTable, *, gt_void: int, histogram: JointHistogram
+) -> PQRow:
+    """The counts of one image by category; the arguments are those of :func:`match_segments`."""
+    matches = match_segments(gt, pred, gt_void=gt_void, histogram=histogram)
+    categories = np.union1d(gt.categories, pred.categories).astype(np.int64)
+    true_positive = gt.categories[matches.gt_rows]
+
+    def count(found: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        places = np.searchsorted(categories, found)
+        return np.bincount(places, weights=weights, minlength=len(categories))
+
     return PQRow(
         img_id,
         categories,
-        iou_sum=np.bincount(gt_slot[pair_gt], weights=iou[pair_gt, pair_pred], minlength=n),
-        tp=np.bincount(gt_slot[pair_gt], minlength=n),
-        fp=np.bincount(pred_slot[is_fp], minlength=n),
-        fn=np.bincount(gt_slot[is_fn], minlength=n),
+        iou_sum=count(true_positive, matches.iou),
+        tp=count(true_positive),
+        fp=count(pred.categories[matches.is_false_positive]),
+        fn=count(gt.categories[matches.is_false_negative]),
     )
 
 
-def aggregate(rows: Iterable[PQRow], is_thing: Mapping[int, bool]) -> dict[str, dict]:
-    """Figures of a data set, with panopticapi's keys and order: ``All``, ``per_class``, ``Things``, ``Stuff``; fractions, not percent.
+def aggregate(rows: Iterable[PQRow], categories: Mapping[int, bool]) -> dict[str, dict]:
+    """PQ, SQ and RQ of a data set as fractions, with the keys and order of panopticapi.
 
-    ``is_thing`` lists the categories to average over; ``All``, ``Things``, ``Stuff`` are means over the ``n`` categories that occur in
-    the ground truth or in a prediction that counts. Where none occurs the figures are 0 and ``n`` is 0 (panopticapi divides by zero). A
-    category of the rows that is not listed takes no part.
+    The keys are ``All``, ``per_class``, ``Things`` and ``Stuff``. ``categories`` says of each
+    category to average over whether it is one of things; others take no part. The means are those
+    over the ``n`` categories that occur in the ground truth or in a prediction that counts. Where
+    none occurs, the figures and ``n`` are 0 (panopticapi divides by zero).
     """
-    ids = np.array(sorted(is_thing), dtype=np.int64)
-    totals = np.zeros(
-        (4, len(ids) + 1)
-    )  # iou_sum, tp, fp, fn; the last column takes what is not listed
+    ids = np.array(sorted(categories), dtype=np.int64)
+    # Rows are iou_sum, tp, fp and fn. The last column takes the categories that are not listed.
+    totals = np.zeros((4, len(ids) + 1))
     for row in rows:
-        totals[:, _positions(row.categories, ids)] += np.stack(
-            [row.iou_sum, row.tp, row.fp, row.fn]
-        )
-    per_class, seen = {}, {}
-    for category in is_thing:
-        iou_sum, tp, fp, fn = totals[:, int(np.searchsorted(ids, category))].tolist()
+        totals[:, _positions(row.categories, ids)] += [row.iou_sum, row.tp, row.fp, row.fn]
+    per_class, seen = {}, set()
+    for category in categories:
+        iou_sum, tp, fp, fn = totals[:, np.searchsorted(ids, category)].tolist()
         weight = tp + 0.5 * fp + 0.5 * fn
-        seen[category] = weight > 0
+        if weight:
+            seen.add(category)
         per_class[category] = dict(
             pq=iou_sum / weight if weight else 0.0,
             sq=iou_sum / tp if tp else 0.0,
@@ -178,16 +215,14 @@ def aggregate(rows: Iterable[PQRow], is_thing: Mapping[int, bool]) -> dict[str, 
         )
 
     def mean(chosen: Iterable[int]) -> dict:
-        chosen = [category for category in chosen if seen[category]]
-        figures = {
-            key: sum(per_class[c][key] for c in chosen) / max(len(chosen), 1)
-            for key in ('pq', 'sq', 'rq')
-        }
-        return dict(figures, n=len(chosen))
+        figures = [per_class[category] for category in chosen if category in seen]
+        n = len(figures)
+        means = {key: sum(f[key] for f in figures) / max(n, 1) for key in ('pq', 'sq', 'rq')}
+        return dict(means, n=n)
 
     return dict(
-        All=mean(is_thing),
+        All=mean(categories),
         per_class=per_class,
-        Things=mean(c for c in is_thing if is_thing[c]),
-        Stuff=mean(c for c in is_thing if not is_thing[c]),
+        Things=mean(c for c, is_thing in categories.items() if is_thing),
+        Stuff=mean(c for c, is_thing in categories.items() if not is_thing),
     )
