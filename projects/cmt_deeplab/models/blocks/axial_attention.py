@@ -1,9 +1,10 @@
 """Position-sensitive axial attention: self-attention along one axis of a feature map, then along the other."""
 
 import torch
-from cmt_deeplab.errors import UserError
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from cmt_deeplab.errors import UserError
 
 from .conv_norm import ConvNorm
 from .norm import DEFAULT_NORM, build_norm

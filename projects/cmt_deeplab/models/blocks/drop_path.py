@@ -5,8 +5,9 @@ from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
-from cmt_deeplab.errors import UserError
 from torch import Tensor, nn
+
+from cmt_deeplab.errors import UserError
 
 _generators: Sequence[torch.Generator] | None = None
 

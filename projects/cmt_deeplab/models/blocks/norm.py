@@ -5,13 +5,14 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from cmt_deeplab.errors import UserError
-from cmt_deeplab.precision import at_least_fp32
 from mmdet.registry import MODELS
 from mmengine.dist import get_world_size
 from mmengine.registry import MODELS as ROOT_MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from cmt_deeplab.errors import UserError
+from cmt_deeplab.precision import at_least_fp32
 
 from .contiguous_grad import contiguous_grad
 

@@ -1,7 +1,8 @@
 """Residual blocks of the axial backbones and of the pixel decoder: bottleneck or axial attention in the middle."""
 
-from cmt_deeplab.errors import UserError
 from torch import Tensor, nn
+
+from cmt_deeplab.errors import UserError
 
 from .axial_attention import MAX_SPAN, AxialAttention2D
 from .conv_norm import ConvNorm, build_activation

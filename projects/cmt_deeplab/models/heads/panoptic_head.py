@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cmt_deeplab.models.blocks.norm import DEFAULT_NORM
-from cmt_deeplab.models.transformer.transformer_decoder import DecoderOutput
 from mmdet.registry import MODELS
 from torch import Tensor, nn
+
+from cmt_deeplab.models.blocks.norm import DEFAULT_NORM
+from cmt_deeplab.models.transformer.transformer_decoder import DecoderOutput
 
 
 class HeadOutput(NamedTuple):

@@ -4,12 +4,13 @@ from math import log
 
 import torch
 import torch.nn.functional as F
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
 from cmt_deeplab.models.blocks.conv_norm import ConvNorm
 from cmt_deeplab.models.blocks.norm import build_norm
 from cmt_deeplab.precision import at_least_fp32
 from cmt_deeplab.structures import MaskPrediction
-from mmdet.registry import MODELS
-from torch import Tensor, nn
 
 
 @MODELS.register_module()

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 import torch
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import resize
 from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
 from cmt_deeplab.models.blocks.drop_path import Dropout
-from mmdet.registry import MODELS
-from torch import Tensor, nn
 
 
 class ASPP(nn.Module):
