@@ -92,7 +92,7 @@ def test_packs_for_mmdet_after_geometry(shapes_root):
 
 def test_without_things_and_errors():
     adapter = TRANSFORMS.build(dict(type='IndexMapToMasks'))
-    stuff = dict(label=255, is_thing=False, is_crowd=False, id=1, category_id=1)
+    stuff = dict(label=255, of_thing_class=False, is_crowd=False, id=1, category_id=1)
     out = adapter(
         dict(gt_index_map=np.zeros((4, 6), np.int16), gt_segments_info=[{**stuff, 'label': 9}])
     )

@@ -21,11 +21,17 @@ from cmt_deeplab.datasets.index_plane import (
     resize_plane,
     runs,
 )
+from cmt_deeplab.errors import UserError
+from mmdet.registry import TRANSFORMS
 
 
 def segment(label, *, crowd=False, id=1, num_things=3):
     return dict(
-        label=label, is_crowd=crowd, is_thing=label < num_things, id=id, category_id=label + 10
+        label=label,
+        is_crowd=crowd,
+        of_thing_class=label < num_things,
+        id=id,
+        category_id=label + 10,
     )
 
 
@@ -164,6 +170,25 @@ def test_large_scale_jitter_covers_its_range():
         PanopticLargeScaleJitter(scale_range=(2, 1))
 
 
+@pytest.mark.parametrize(
+    'scale_range, step, expected',
+    [
+        ((0.3, 1.7), 0.1, np.arange(3, 18) / 10),  # the kMaX recipes of deeplab2
+        ((0.15, 0.85), 0.1, np.arange(15, 86, 10) / 100),  # halved for the partner of copy-paste
+        ((0.5, 2.0), 0.4, (0.5, 1.0, 1.5, 2.0)),  # int(1.5 / 0.4 + 1) values, evenly
+        ((1.0, 1.0), 0.1, (1.0,)),
+    ],
+)
+def test_large_scale_jitter_in_steps(scale_range, step, expected):
+    """As ``get_random_scale`` of deeplab2: evenly spaced values, both ends among them."""
+    np.random.seed(0)
+    jitter = PanopticLargeScaleJitter(scale_range=scale_range, scale_step=step)
+    drawn = [jitter._factor() for _ in range(300)]
+    assert sorted(set(np.round(drawn, 9))) == pytest.approx(list(expected))
+    with pytest.raises(UserError, match='is no step'):
+        PanopticLargeScaleJitter(scale_step=0)
+
+
 def test_color_jitter_against_floating_point():
     """Each step against the formula, one at a time."""
     image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
@@ -255,26 +280,39 @@ def test_packing_without_segments_or_truth():
 
 
 class Pair:
-    """A data set of one other image: class 1 thing left half, class 4 stuff right half, a crowd below."""
+    """A data set of one other image: a thing at the left, stuff at the right, a crowd below."""
+
+    def __init__(self, height=50, width=70):
+        self.size = height, width
 
     def __len__(self):
         return 1
 
     def get_data_info(self, idx):
-        plane = np.zeros((50, 70), np.int16)
-        plane[:, 35:], plane[40:] = 1, 2
+        h, w = self.size
+        plane = np.zeros((h, w), np.int16)
+        plane[:, w // 2 :], plane[h * 4 // 5 :] = 1, 2
         return dict(
-            img=np.full((50, 70, 3), 250, np.uint8),
+            img=np.full((h, w, 3), 250, np.uint8),
+            img_shape=(h, w),
+            image_size=(100, 100),
             gt_index_map=plane,
             gt_segments_info=[segment(1, id=5), segment(4, id=6), segment(2, crowd=True, id=7)],
         )
 
 
+class Everything(PanopticCopyPaste):
+    """Pastes all that may be pasted."""
+
+    def _choose(self, plane, segments):
+        return np.array([not s['is_crowd'] for s in segments])
+
+
 def test_copy_paste():
     results = {**blocks(), 'dataset': Pair()}
-    results['gt_segments_info'][2]['label'], results['gt_segments_info'][2]['is_thing'] = 4, False
+    results['gt_segments_info'][2].update(label=4, of_thing_class=False)
     image, plane = results['img'], results['gt_index_map'].copy()
-    out = PanopticCopyPaste(pipeline=[], prob=1.0, segment_prob=1.0)(results)
+    out = Everything(pipeline=[])(results)
     new = out['gt_index_map']
     assert [s['id'] for s in out['gt_segments_info']] == [100, 101, 102, 103, 5]
     assert (new[:40, :35] == 4).all(), 'the thing is a new segment'
@@ -288,20 +326,58 @@ def test_copy_paste():
     assert sample.gt_segments.labels.tolist() == [1, 4, 3, 1]  # what is wholly covered is gone
 
 
-def test_copy_paste_choice_and_errors():
+def test_copy_paste_beyond_the_first_image():
+    """Both sources paste on the padded crop, so a small image does not cut its partner."""
+    out = Everything(pipeline=[])({**blocks(), 'dataset': Pair(height=100, width=40)})
+    assert out['img'].shape == (100, 80, 3) and out['img_shape'] == (100, 80)
+    new = out['gt_index_map']
+    assert (new[:80, :20] == 4).all(), 'the thing reaches below the first image'
+    assert (new[80:, :40] == -2).all() and (new[60:, 40:] == -2).all(), 'the rest is padding'
+    assert (out['img'][60:, 40:] == 128).all()
+    sample = PackPanopticInputs()(out)['data_samples']
+    assert sample.gt_panoptic_seg.index_map.unique().tolist() == [-2, 0, 1, 2, 3]
+    assert (sample.gt_panoptic_seg.sem_seg[0, 80:, :40] == 5).all()
+    masks = TRANSFORMS.build(dict(type='IndexMapToMasks'))(out)
+    assert (masks['gt_seg_map'][80:, :40] == 255).all()
+
+
+def test_copy_paste_takes_all_things_and_a_part_of_the_rest():
+    """On every image all things but crowds, and half of the other segments on average."""
     np.random.seed(0)
-    pasted = [
-        len(
-            PanopticCopyPaste(pipeline=[], prob=0.5)({**blocks(), 'dataset': Pair()})[
-                'gt_segments_info'
-            ]
-        )
-        for _ in range(60)
-    ]
-    assert {4, 5, 6} == set(pasted) and 15 < pasted.count(4) < 45
-    with pytest.raises(ValueError, match='train with the type PanopticIndexDataset'):
+    pasted = []
+    for _ in range(60):
+        out = PanopticCopyPaste(pipeline=[])({**blocks(), 'dataset': Pair()})
+        pasted.append({s['id'] for s in out['gt_segments_info']} - {100, 101, 102, 103})
+    assert all(5 in ids and 7 not in ids for ids in pasted)
+    assert 15 < sum(6 in ids for ids in pasted) < 45
+    never = PanopticCopyPaste(pipeline=[], prob=0.0)({**blocks(), 'dataset': Pair()})
+    assert len(never['gt_segments_info']) == 4
+
+
+def test_copy_paste_draws_the_number_of_segments_uniformly():
+    """As in both sources: of n segments without things, each number from 0 to n is as likely."""
+    np.random.seed(0)
+    plane, segments = np.arange(4, dtype=np.int16)[None], [segment(4, id=k) for k in range(4)]
+    copy_paste = PanopticCopyPaste(pipeline=[])
+    numbers = [int(copy_paste._choose(plane, segments).sum()) for _ in range(500)]
+    assert np.bincount(numbers, minlength=5).min() > 60  # independent coins give 0 in 1 of 16
+
+
+def test_copy_paste_halves_the_scale_range_of_the_partner():
+    jitter = dict(type='PanopticLargeScaleJitter', scale_range=(0.4, 2.0))
+    copy_paste = PanopticCopyPaste(pipeline=[jitter])
+    assert copy_paste.pipeline.transforms[0].scale_range == (0.2, 1.0)
+    np.random.seed(0)
+    for _ in range(20):
+        info = Pair(height=100, width=100).get_data_info(0)
+        assert max(copy_paste.pipeline(info)['img'].shape) <= 100
+    assert jitter['scale_range'] == (0.4, 2.0), 'the config stays as it is'
+
+
+def test_copy_paste_errors():
+    with pytest.raises(UserError, match='train with the type PanopticIndexDataset'):
         PanopticCopyPaste(pipeline=[])(blocks())
     broken = {**blocks(), 'dataset': Pair()}
     del broken['gt_index_map']
-    with pytest.raises(ValueError, match='put LoadPanopticIndexMap before it'):
-        PanopticCopyPaste(pipeline=[], prob=1.0)(broken)
+    with pytest.raises(UserError, match='put LoadPanopticIndexMap before it'):
+        PanopticCopyPaste(pipeline=[])(broken)

@@ -1,4 +1,4 @@
-"""Panoptic copy-paste: segments of a second image over the first [kMaX-DeepLab]."""
+"""Panoptic copy-paste: segments of a second image over the first [kMaX-DeepLab, section 4]."""
 
 from collections.abc import Sequence
 
@@ -10,50 +10,66 @@ from mmdet.registry import TRANSFORMS
 from mmengine.dataset import Compose
 
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.structures import PADDING_INDEX
 
 from .index_plane import MAX_SEGMENTS, present_segments, renumber
+from .spatial import PanopticLargeScaleJitter
+
+PADDING_GRAY = 128  # about 0 after normalization, as the padding of the data preprocessor
 
 
-def paste_numbers(
+def merge_segments(
     segments: Sequence[dict], others: Sequence[dict], chosen: np.ndarray
-) -> tuple[np.ndarray, list[dict]]:
-    """New index of each segment of the second image (K2,), -1 where it is not chosen, and the list of all segments.
+) -> tuple[list[dict], np.ndarray]:
+    """All segments after the paste, and the index among them of each segment of the second image.
 
-    A stuff class stays one segment: pasted stuff joins stuff of its class.
+    The index is -1 for a segment that is not ``chosen`` (K2,). A stuff class stays one segment:
+    pasted stuff joins the stuff of its class.
     """
     merged = list(segments)
-    stuff = {s['label']: k for k, s in enumerate(merged) if not s['is_thing'] and not s['is_crowd']}
+    stuff = {
+        s['label']: k for k, s in enumerate(merged) if not (s['of_thing_class'] or s['is_crowd'])
+    }
     numbers = np.full(len(others), -1, np.int16)
-    for k, other in enumerate(others):
-        if not chosen[k]:
+    for k in np.flatnonzero(chosen):
+        label, is_stuff = others[k]['label'], not others[k]['of_thing_class']
+        if is_stuff and label in stuff:
+            numbers[k] = stuff[label]
             continue
-        if other['is_thing'] or other['label'] not in stuff:
-            numbers[k] = len(merged)
-            merged.append(other)
-            if not other['is_thing']:
-                stuff[other['label']] = int(numbers[k])
-        else:
-            numbers[k] = stuff[other['label']]
-    return numbers, merged
+        numbers[k] = len(merged)
+        if is_stuff:
+            stuff[label] = len(merged)
+        merged.append(others[k])
+    return merged, numbers
 
 
 @TRANSFORMS.register_module()
 class PanopticCopyPaste(BaseTransform):
-    """With probability ``prob`` paste random segments (each with probability ``segment_prob``, at least one, never a crowd) of a random
-    other image, which has gone through ``pipeline``, at their own places; what lies outside this image is cut off.
+    """Paste segments of a random other image at their own places, as in kmax-deeplab and deeplab2.
 
-    The other image comes from the data set in ``results['dataset']``, which ``PanopticIndexDataset`` puts there in training.
+    All things are pasted and a random part of the other segments, of which a uniform number from
+    none to all is drawn. Crowds are never pasted, as in kmax-deeplab. The two images share their
+    top left corners; where neither of them lies, the result is padding.
+
+    The other image is drawn from the data set in ``results['dataset']``, which
+    ``PanopticIndexDataset`` puts there in training. It goes through ``pipeline``, which may be the
+    one of the first image: the scale range of its ``PanopticLargeScaleJitter`` is multiplied by
+    ``partner_scale``. An image is pasted on with probability ``prob``.
 
     Raises:
-        ValueError: if there is no such data set, or ``pipeline`` loads no index plane.
+        UserError: there is no such data set, or one of the images has no index plane.
     """
 
     def __init__(
-        self, *, pipeline: Sequence[dict], prob: float = 0.5, segment_prob: float = 0.5
+        self, *, pipeline: Sequence[dict], prob: float = 1.0, partner_scale: float = 0.5
     ) -> None:
         self.pipeline = Compose(pipeline)
         self.prob = prob
-        self.segment_prob = segment_prob
+        self.partner_scale = partner_scale
+        for transform in self.pipeline.transforms:
+            if isinstance(transform, PanopticLargeScaleJitter):
+                low, high = transform.scale_range
+                transform.scale_range = (low * partner_scale, high * partner_scale)
 
     @cache_randomness
     def _partner(self, number: int) -> int:
@@ -61,17 +77,22 @@ class PanopticCopyPaste(BaseTransform):
         return int(np.random.randint(number)) if np.random.rand() < self.prob else -1
 
     @cache_randomness
-    def _choose(self, allowed: np.ndarray) -> np.ndarray:
-        chosen = allowed & (np.random.rand(len(allowed)) < self.segment_prob)
-        if allowed.any() and not chosen.any():
-            chosen[np.random.choice(np.flatnonzero(allowed))] = True
+    def _choose(self, plane: np.ndarray, segments: Sequence[dict]) -> np.ndarray:
+        """Which segments of the other image are pasted, (K2,) bool."""
+        flags = [(s['is_crowd'], s['of_thing_class']) for s in segments]
+        is_crowd, is_thing = np.array(flags, bool).reshape(-1, 2).T
+        allowed = present_segments(plane, len(segments)) & ~is_crowd
+        order = np.random.permutation(np.flatnonzero(allowed))
+        chosen = allowed & is_thing
+        chosen[order[: np.random.randint(len(order) + 1)]] = True
         return chosen
 
     def transform(self, results: dict) -> dict:
         dataset = results.get('dataset')
         if dataset is None:
             raise UserError(
-                'PanopticCopyPaste finds no data set to take a second image from: train with the type PanopticIndexDataset.'
+                'PanopticCopyPaste finds no data set to take a second image from: train with the '
+                'type PanopticIndexDataset.'
             )
         partner = self._partner(len(dataset))
         if partner < 0:
@@ -79,30 +100,37 @@ class PanopticCopyPaste(BaseTransform):
         other = self.pipeline(dataset.get_data_info(partner))
         if 'gt_index_map' not in other or 'gt_index_map' not in results:
             raise UserError(
-                'PanopticCopyPaste needs index planes: put LoadPanopticIndexMap before it and into its pipeline.'
+                'PanopticCopyPaste needs index planes: put LoadPanopticIndexMap before it and '
+                'into its pipeline.'
             )
         plane, segments = other['gt_index_map'], other['gt_segments_info']
-        allowed = present_segments(plane, len(segments)) & ~np.array(
-            [bool(s['is_crowd']) for s in segments], bool
-        )
-        numbers, merged = paste_numbers(
-            results['gt_segments_info'], segments, self._choose(allowed)
-        )
-        if len(merged) > MAX_SEGMENTS:
+        chosen = self._choose(plane, segments)
+        merged, numbers = merge_segments(results['gt_segments_info'], segments, chosen)
+        if not chosen.any() or len(merged) > MAX_SEGMENTS:
             return results
-        h, w = (min(a, b) for a, b in zip(plane.shape, results['gt_index_map'].shape))
-        pasted = renumber(plane[:h, :w], numbers)
-        over = (pasted >= 0).astype(np.uint8)
-        for key, source in (('img', other['img'][:h, :w]), ('gt_index_map', pasted)):
-            target = np.array(
-                results[key], order='C'
-            )  # the array may be a window of, or shared with, another
-            target[:h, :w] = cv2.copyTo(
-                np.ascontiguousarray(source), over, np.ascontiguousarray(target[:h, :w])
-            )
-            results[key] = target
+        pasted = renumber(plane, numbers)
+        results['img'] = _paste(results['img'], other['img'], pasted >= 0, PADDING_GRAY)
+        results['gt_index_map'] = _paste(
+            results['gt_index_map'], pasted, pasted >= 0, PADDING_INDEX
+        )
+        results['img_shape'] = results['gt_index_map'].shape
         results['gt_segments_info'] = merged
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(prob={self.prob}, segment_prob={self.segment_prob}, pipeline={self.pipeline})'
+        return (
+            f'{type(self).__name__}(prob={self.prob}, partner_scale={self.partner_scale}, '
+            f'pipeline={self.pipeline})'
+        )
+
+
+def _paste(under: np.ndarray, over: np.ndarray, mask: np.ndarray, blank: int) -> np.ndarray:
+    """A new array with ``over`` where ``mask`` is set, both as large as ``over``, on ``under``.
+
+    It is large enough for both; what neither of them covers is ``blank``.
+    """
+    size = np.maximum(under.shape[:2], over.shape[:2])
+    result = np.full((*size, *under.shape[2:]), blank, under.dtype)
+    result[: under.shape[0], : under.shape[1]] = under
+    cv2.copyTo(over, mask.astype(np.uint8), result[: over.shape[0], : over.shape[1]])
+    return result

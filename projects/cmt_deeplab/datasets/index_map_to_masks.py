@@ -7,6 +7,7 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
 
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.structures import VOID_INDEX
 
 
 @TRANSFORMS.register_module()
@@ -37,7 +38,7 @@ class IndexMapToMasks(BaseTransform):
             )
         masks, boxes, labels = [], [], []
         for k, segment in enumerate(segments):
-            if not segment['is_thing'] or segment['is_crowd']:
+            if segment['is_crowd'] or not segment['of_thing_class']:
                 continue
             mask = plane == k
             rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -51,7 +52,7 @@ class IndexMapToMasks(BaseTransform):
         results['gt_bboxes_labels'] = np.array(labels, np.int64)
         results['gt_ignore_flags'] = np.zeros(len(labels), bool)
         lut = np.array([s['label'] for s in segments] + [self.ignore_index], np.int32)
-        results['gt_seg_map'] = lut[plane]  # -1 is the last entry
+        results['gt_seg_map'] = lut[np.maximum(plane, VOID_INDEX)]  # -1 is the last entry
         return results
 
     def __repr__(self) -> str:

@@ -21,7 +21,7 @@ def _listed(ids: np.ndarray) -> str:
 class LoadPanopticIndexMap(BaseTransform):
     """Read ``seg_map_path`` into ``gt_index_map`` (H, W) int16, k of ``gt_segments_info`` (crowds are segments here), -1 void.
 
-    ``gt_segments_info`` is the list of ``dict(label, is_crowd, is_thing, id, category_id)`` that ``PanopticIndexDataset`` provides as
+    ``gt_segments_info`` is the list of ``dict(label, is_crowd, of_thing_class, id, category_id)`` that ``PanopticIndexDataset`` provides as
     ``segments_info``. Without a ``seg_map_path`` (inference on plain images) nothing is loaded.
 
     In a test pipeline this comes after the resize: the ground truth of an evaluation stays at the original size.
@@ -70,7 +70,7 @@ class LoadPanopticIndexMap(BaseTransform):
         return dict(
             label=info['category'],
             is_crowd=info['is_crowd'],
-            is_thing=info['of_thing_class'],
+            of_thing_class=info['of_thing_class'],
             id=info['id'],
             category_id=info['category_id'],
         )

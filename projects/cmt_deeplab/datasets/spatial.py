@@ -130,9 +130,12 @@ class PanopticRandomCrop(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PanopticLargeScaleJitter(PanopticRandomCrop):
-    """Large-scale jitter: fit the image into ``crop_size``, scale it by a factor from ``scale_range``, cut a random window [kMaX: 0.3-1.7].
+    """Fit the image into ``crop_size``, scale it at random and cut a random window of ``crop_size``.
 
-    An image that comes out smaller is left so; the data preprocessor pads.
+    The factor is drawn from ``scale_range`` (low, high) uniformly. With ``scale_step`` it is one of
+    low, low + step, ..., high, as in deeplab2 (``get_random_scale``), which divides the range
+    evenly where the step does not. An image that comes out smaller than the crop is left so: the
+    data preprocessor pads it.
     """
 
     def __init__(
@@ -140,18 +143,30 @@ class PanopticLargeScaleJitter(PanopticRandomCrop):
         *,
         crop_size: Sequence[int] | None = None,
         scale_range: tuple[float, float] = (0.3, 1.7),
+        scale_step: float | None = None,
     ) -> None:
         super().__init__(crop_size=crop_size)
         if not 0 < scale_range[0] <= scale_range[1]:
             raise UserError(
-                f'scale_range={tuple(scale_range)} of PanopticLargeScaleJitter is no range: give (low, high) with 0 < low '
-                '<= high.'
+                f'scale_range={tuple(scale_range)} of PanopticLargeScaleJitter is no range: give '
+                '(low, high) with 0 < low <= high.'
+            )
+        if scale_step is not None and scale_step <= 0:
+            raise UserError(
+                f'scale_step={scale_step} of PanopticLargeScaleJitter is no step: give a positive '
+                'number, or None for any factor in scale_range.'
             )
         self.scale_range = tuple(scale_range)
+        self.scale_step = scale_step
 
     @cache_randomness
     def _factor(self) -> float:
-        return float(np.random.uniform(*self.scale_range))
+        low, high = self.scale_range
+        if self.scale_step is None:
+            return float(np.random.uniform(low, high))
+        # The small summand keeps 1.4 / 0.1, which is 13.99... in floating point, at 14 steps.
+        steps = int((high - low) / self.scale_step + 1e-6)
+        return float(np.random.choice(np.linspace(low, high, steps + 1)))
 
     def transform(self, results: dict) -> dict:
         crop = size_of(results, self.crop_size, 'crop_size', type(self).__name__)
@@ -161,4 +176,7 @@ class PanopticLargeScaleJitter(PanopticRandomCrop):
         return super().transform(results)
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(crop_size={self.crop_size}, scale_range={self.scale_range})'
+        return (
+            f'{type(self).__name__}(crop_size={self.crop_size}, scale_range={self.scale_range}, '
+            f'scale_step={self.scale_step})'
+        )
