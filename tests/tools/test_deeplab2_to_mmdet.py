@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cmt_deeplab.converters import convert, deeplab2_table, read_deeplab2
+from cmt_deeplab.converters import DEEPLAB2, convert
 from deeplab2_reference import Net, Variables, encoder, kmax_deeplab, max_deeplab_s
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -40,7 +40,7 @@ def through_a_file(variables: Variables, folder: Path) -> dict:
             f'global_step{SUFFIX}': np.int64(7),
         },
     )
-    tensors, bookkeeping = read_deeplab2(str(path))
+    tensors, bookkeeping = DEEPLAB2.read(str(path))
     path.unlink()
     assert bookkeeping == 4 and set(tensors) == set(variables)
     return tensors
@@ -77,7 +77,7 @@ def test_outputs_are_those_of_the_source(config, options, network, kwargs, tmp_p
         pytest.importorskip('timm')
     variables, model = Variables(), build(config, **options)
     masks, classes, semantic, coarsest = network(variables, IMAGE, **kwargs)
-    conversion = convert(through_a_file(variables, tmp_path), model, deeplab2_table(model))
+    conversion = convert(through_a_file(variables, tmp_path), model, DEEPLAB2)
     assert conversion.unused == [] and conversion.unfilled == []
     model.load_state_dict(conversion.state_dict, strict=True)
     model.double()
@@ -113,7 +113,7 @@ def test_imagenet_backbone_is_a_pretrained_init_cfg(
     theirs, _ = encoder(
         Net(variables, act), IMAGE, inception=inception, axial=inception, output_stride=stride
     )
-    conversion = convert(through_a_file(variables, tmp_path), model, deeplab2_table(model))
+    conversion = convert(through_a_file(variables, tmp_path), model, DEEPLAB2)
     assert conversion.unused == []
     assert all(re.match('panoptic_head', name) for name in conversion.unfilled)
     torch.save(dict(state_dict=conversion.state_dict), tmp_path / 'backbone.pth')

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cmt_deeplab.converters import convert, convert_file, kmax_pytorch_table, read_pytorch
+from cmt_deeplab.converters import KMAX_PYTORCH, convert, convert_file
 from kmax_pytorch_reference import ConvNeXtTiny, KMaXDeepLab, ResNet50
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -60,8 +60,7 @@ def test_outputs_are_those_of_the_source(config, backbone, tmp_path):
         str(tmp_path / 'source.pth'),
         str(tmp_path / 'made' / 'ours.pth'),
         config_of(config),
-        read=read_pytorch,
-        table=kmax_pytorch_table,
+        KMAX_PYTORCH,
     )
     assert conversion.unused == [] and conversion.unfilled == []
     model = MODELS.build(config_of(config).model).eval()
@@ -88,7 +87,7 @@ def r50():
 
 
 def converted(source, model):
-    return convert(source, model, kmax_pytorch_table(model), path='SRC', config='CONFIG')
+    return convert(source, model, KMAX_PYTORCH, path='SRC', config='CONFIG')
 
 
 def test_reports_what_is_not_used_and_not_filled(r50):

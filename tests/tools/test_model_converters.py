@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cmt_deeplab.converters import convert, deeplab2_table, read_deeplab2, read_pytorch
-from cmt_deeplab.converters.read import pytorch_axes
+from cmt_deeplab.converters import DEEPLAB2, convert
+from cmt_deeplab.converters.read import pytorch_axes, read_deeplab2, read_pytorch
 from deeplab2_reference import Net, Variables, encoder, max_deeplab_l
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -123,7 +123,9 @@ def test_without_tensorflow_the_sentence_names_what_to_install(tmp_path, monkeyp
         return import_module(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, '__import__', without_tensorflow)
-    with pytest.raises(RuntimeError, match=r'pip install "cmt-deeplab\[convert\]".*numpy.savez'):
+    with pytest.raises(
+        ModuleNotFoundError, match=r'pip install "cmt-deeplab\[convert\]".*numpy.savez'
+    ):
         read_deeplab2(str(tmp_path / 'ckpt-1'))
 
 
@@ -170,6 +172,6 @@ def test_every_name_of_max_deeplab_l():
                 ROOT / 'configs/max_deeplab/max-deeplab-l_8xb8-100k_coco-panoptic-641.py'
             ).model
         )
-    conversion = convert(source, model, deeplab2_table(model))
+    conversion = convert(source, model, DEEPLAB2)
     assert conversion.unused == [] and conversion.unfilled == [] and len(conversion.parts) == 5
     assert sum(value.numel() for value in source.values()) > 450_000_000

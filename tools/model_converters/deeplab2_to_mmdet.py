@@ -1,23 +1,24 @@
-"""Converts a TensorFlow checkpoint of deeplab2: MaX-DeepLab, kMaX-DeepLab (COCO), or their backbones pretrained on ImageNet.
+"""Converts a TensorFlow checkpoint of deeplab2: MaX-DeepLab, kMaX-DeepLab or an ImageNet backbone.
 
-    python tools/model_converters/deeplab2_to_mmdet.py FOLDER/ckpt-150000 DST.pth --config configs/kmax_deeplab/kmax-deeplab_r50-tf_...py
+    python tools/model_converters/deeplab2_to_mmdet.py FOLDER/ckpt-150000 DST.pth \
+        --config configs/kmax_deeplab/kmax-deeplab_r50-tf_8xb8-150k_coco-panoptic-641.py
 
-SRC is TensorFlow's prefix, which needs TensorFlow (pip install "cmt-deeplab[convert]"), or an .npz file of the same names and arrays, made
-elsewhere. DST is what `tools/test.py CONFIG DST` reads; a backbone is for
-`model.backbone.init_cfg=dict(type='Pretrained', checkpoint='DST', prefix='backbone.')`, or, with MaX-DeepLab, whose last pretrained stage
-lies in our pixel decoder, for `load_from='DST'`. Names of SRC that are not used and names of the network that are not filled are printed.
+MaX-DeepLab is one of COCO, kMaX-DeepLab one of COCO or Cityscapes. SRC is TensorFlow's prefix,
+which needs TensorFlow (pip install "cmt-deeplab[convert]"), or an .npz file of the same names.
+DST is what `tools/test.py CONFIG DST` reads. A backbone is for
+`model.backbone.init_cfg=dict(type='Pretrained', checkpoint='DST', prefix='backbone.')`, or for
+`load_from='DST'` with MaX-DeepLab, whose last pretrained stage lies in our pixel decoder. Names of
+SRC that are not used and names of the network that are not filled are printed.
 """
 
 import sys
 from pathlib import Path
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parents[2] / 'projects')
-)  # a clone that is not installed
+# A clone that is not installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
-import cmt_deeplab  # noqa: E402,F401  isort: skip  # first: without compiled operators mmdet can only be imported after it
-from cmt_deeplab.converters import deeplab2_table, read_deeplab2  # noqa: E402
-from cmt_deeplab.converters.command_line import run  # noqa: E402
+from cmt_deeplab.converters import DEEPLAB2
+from cmt_deeplab.converters.command_line import run
 
 if __name__ == '__main__':
-    run(__doc__, read=read_deeplab2, table=deeplab2_table)
+    run(__doc__, DEEPLAB2)

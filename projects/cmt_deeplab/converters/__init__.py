@@ -1,19 +1,11 @@
-"""Weights of other code bases under the names of this one: one loop, one table of name pairs a code base."""
+"""Checkpoints of other code bases as checkpoints of this project.
+
+``convert`` renames tensors by the tables of a code base, ``convert_file`` reads and writes files.
+"""
 
 from .convert import Conversion, convert, convert_file
-from .deeplab2_names import deeplab2_table
-from .kmax_pytorch_names import kmax_pytorch_table
-from .read import read_deeplab2, read_pytorch
-from .table import Part, Row
+from .deeplab2 import DEEPLAB2
+from .kmax_pytorch import KMAX_PYTORCH
+from .table import CodeBase, Part
 
-__all__ = [
-    'Conversion',
-    'Part',
-    'Row',
-    'convert',
-    'convert_file',
-    'deeplab2_table',
-    'kmax_pytorch_table',
-    'read_deeplab2',
-    'read_pytorch',
-]
+__all__ = ['DEEPLAB2', 'KMAX_PYTORCH', 'CodeBase', 'Conversion', 'Part', 'convert', 'convert_file']

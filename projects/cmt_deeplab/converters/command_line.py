@@ -1,25 +1,20 @@
-"""What the command lines in tools/model_converters/ share."""
+"""The command line of the programs in tools/model_converters/."""
 
 import argparse
-from collections.abc import Callable, Sequence
 
 from mmengine.config import DictAction
-from torch import Tensor, nn
 
 from cmt_deeplab.analysis.flops import load_config
 from cmt_deeplab.errors import report_user_errors
 
 from .convert import convert_file
-from .table import Part
+from .table import CodeBase
 
 
-def run(
-    description: str,
-    *,
-    read: Callable[[str], tuple[dict[str, Tensor], int]],
-    table: Callable[[nn.Module], Sequence[Part]],
-) -> None:
-    """Parses ``SRC DST --config CONFIG [--cfg-options ...]``, converts and prints what was found, not used and not filled."""
+def run(description: str, code_base: CodeBase) -> None:
+    """Parses ``SRC DST --config CONFIG [--cfg-options ...]``, converts, and prints what was found,
+    what was not used and what was not filled.
+    """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -34,5 +29,5 @@ def run(
     args = parser.parse_args()
     with report_user_errors():
         config = load_config(args.config, args.cfg_options)
-        conversion = convert_file(args.src, args.dst, config, read=read, table=table)
+        conversion = convert_file(args.src, args.dst, config, code_base)
     print(f'{conversion.report()}\nwritten: {args.dst}')

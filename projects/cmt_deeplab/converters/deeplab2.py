@@ -1,0 +1,125 @@
+"""Which parts of a network a checkpoint of google-research/deeplab2 can fill.
+
+The mask classifier has our order of classes: things, stuff, void. The semantic logits have void
+first on COCO; on Cityscapes they are in the order of train ids and have no void.
+"""
+
+from mmdet.models.backbones import ResNet
+from torch import Tensor, nn
+
+from cmt_deeplab.models.backbones import AxialResNet, MaXWideResNet, TimmBackbone
+from cmt_deeplab.models.heads.panoptic_head import CMTPanopticHead
+from cmt_deeplab.models.pixel_decoders import AxialPixelDecoder, MaXPixelDecoder
+from cmt_deeplab.models.transformer import KMaXLayer, MaXLayer
+
+from . import deeplab2_names as names
+from .class_order import CITYSCAPES, COCO, from_train_ids
+from .read import read_deeplab2
+from .table import CodeBase, Part, bottleneck_dilations, layer_rows, read_rows
+
+# MaX-DeepLab's encoder goes on where our backbone ends. For each stage of our pixel decoder: the
+# group of blocks that it is in the source, and the number of its first block.
+Group = tuple[str, int]
+MAX_S_PRETRAINED: list[Group] = [('_stage5', block) for block in (1, 2, 3)]
+MAX_S_OTHER: list[Group] = [
+    (group, 1) for group in ('_stage5_extra', '_decoder_stage1_extra', '_decoder_stage2_extra')
+]
+MAX_L_PRETRAINED: list[Group] = [
+    *((f'_stage{stage}', block) for stage in (4, 5) for block in (1, 2, 3)),
+    *((f'_decoder_stage{stage}', 1) for stage in (1, 2, 3, 4)),
+]
+MAX_L_OTHER: list[Group] = [
+    *(('_decoder_stage4_extra', block) for block in (1, 2, 3)),
+    *((f'_decoder_stage{stage}_extra', 1) for stage in (5, 6, 7)),
+    *(('_decoder_stage8_extra', block) for block in (1, 2, 3)),
+    *((f'_decoder_stage{stage}_extra', 1) for stage in (9, 10)),
+]
+
+
+def parts(model: nn.Module) -> list[Part]:
+    """The parts that ``model``, a detector, can take from a checkpoint of deeplab2."""
+    backbone, head = model.backbone, getattr(model, 'panoptic_head', None)
+    kinds = (ResNet, AxialResNet, MaXWideResNet, TimmBackbone)
+    rows = ''.join(names.BACKBONES[kind.__name__] for kind in kinds if isinstance(backbone, kind))
+    unfit = ''
+    if getattr(backbone, 'with_max_pool', False):
+        unfit = (
+            'its network has no max pooling; set model.backbone.with_max_pool=False, as '
+            'kmax-deeplab_r50-tf.py does'
+        )
+    found = [Part('backbone', 'backbone', _pairs(rows), required=True, unfit=unfit)]
+    if not isinstance(head, CMTPanopticHead):
+        return found
+    pixel_decoder, decoder = head.pixel_decoder, head.transformer_decoder
+    target = 'panoptic_head.pixel_decoder'
+    groups: list[Group] = []
+    if isinstance(pixel_decoder, AxialPixelDecoder):
+        pairs = _pairs(names.PIXEL_DECODER)
+        found.append(Part('pixel decoder', target, pairs, unfit=_unfit(model)))
+    elif isinstance(pixel_decoder, MaXPixelDecoder):
+        large = isinstance(backbone, MaXWideResNet)
+        pretrained = MAX_L_PRETRAINED if large else MAX_S_PRETRAINED
+        groups = pretrained + (MAX_L_OTHER if large else MAX_S_OTHER)
+        rows = [_max_stage(pixel_decoder.strides, i, group) for i, group in enumerate(groups)]
+        number = len(pretrained)
+        for kind, chosen in (('pretrained', rows[:number]), ('other', rows[number:])):
+            name = f'{kind} stages of the pixel decoder'
+            found.append(Part(name, target, _pairs('\n'.join(chosen))))
+    target, rows = 'panoptic_head.transformer_decoder', ''
+    layers = {type(layer) for stage in decoder.stages for layer in stage}
+    if layers == {KMaXLayer}:
+        rows = names.KMAX_DECODER + layer_rows(decoder, names.KMAX_LAYERS)
+    elif layers == {MaXLayer} and groups:
+        rows = names.MAX_DECODER
+        for i, (group, block) in enumerate(groups):
+            rows += f'stages.{i}.0. encoder/{group}/_block{block}_transformer max_layer\n'
+    if rows:
+        found.append(Part('transformer decoder', target, _pairs(rows)))
+    pairs = _pairs(names.SEMANTIC_HEAD)
+    return [*found, Part('semantic head', 'panoptic_head.semantic_head', pairs)]
+
+
+def _pairs(rows: str) -> dict[str, str]:
+    return read_rows(names.TABLES, rows)
+
+
+def _max_stage(strides: list[int], i: int, group: Group) -> str:
+    """Rows of a stage of MaX-DeepLab's pixel decoder, and of the fuse before it."""
+    name, block = group
+    fuse, kind = f'encoder/{name}_resized_fuse', 'resized'
+    if i > 0 and strides[i] > strides[i - 1]:
+        kind = 'strided'
+    return f"""
+        blocks.{i}.{{j}}.               encoder/{name}/_block{{j+{block}}}      block
+        fuses.{i - 1}.previous.         {fuse}/_{kind}_conv_bn1                 conv_norm
+        fuses.{i - 1}.kept.{{k}}.1.     {fuse}/_resized_conv_bn{{k+2}}          conv_norm
+    """
+
+
+def _unfit(model: nn.Module) -> str:
+    """What keeps the pixel decoder of a checkpoint from fitting into the network."""
+    if not getattr(model.backbone, 'pre_activation_outputs', True):
+        return (
+            'it reads features before their activation; set model.backbone.'
+            'pre_activation_outputs=True, as kmax-deeplab_r50-tf.py does'
+        )
+    if bottleneck_dilations(model.panoptic_head.pixel_decoder) - {2}:
+        return (
+            'its bottleneck blocks are dilated; set their model.panoptic_head.pixel_decoder.'
+            'dilations to 2, as dilations=(1, 1, 2, 2) in kmax-deeplab_r50-tf.py'
+        )
+    return ''
+
+
+def arrange(name: str, value: Tensor) -> Tensor | None:
+    """A tensor in our order of axes and classes; None where the order of the classes is unknown."""
+    if name.endswith('transformer_decoder.centers'):
+        return value.transpose(1, 2)  # (1, N, D)
+    if '.semantic_head.classify.' not in name:
+        return value
+    if len(value) == COCO + 1:
+        return value.roll(-1, dims=0)
+    return from_train_ids(value) if len(value) == CITYSCAPES else None
+
+
+DEEPLAB2 = CodeBase(read_deeplab2, parts, arrange)
