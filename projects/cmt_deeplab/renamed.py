@@ -11,8 +11,11 @@ NEW_KEYS = {
 }
 
 
-def rename_weights(state_dict: MutableMapping) -> None:
-    """Give the tensors of a checkpoint of version 0.1.0 their present names, in place."""
+def rename_weights(state_dict: MutableMapping, *hook_arguments: object) -> None:
+    """Give the tensors of a checkpoint of version 0.1.0 their present names, in place.
+
+    torch calls it before a module loads a state dict, with further arguments that it ignores.
+    """
     for name in [name for name in state_dict if 'centre' in name]:
         state_dict[name.replace('centre', 'center')] = state_dict.pop(name)
 

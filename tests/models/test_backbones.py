@@ -179,6 +179,18 @@ def test_panoptic_resnet_without_pooling_and_with_stem():
         assert _parameters(PanopticResNet(depth=50)) == 23_508_032
 
 
+def test_panoptic_resnet_with_the_pooled_stem_of_kmax_deeplab():
+    """kmax-deeplab on Cityscapes: C2, the stem behind the max pooling, C3, C4, C5."""
+    backbone = PanopticResNet(
+        depth=18, base_channels=8, stem_channels=16, with_stem_output='pooled'
+    ).eval()
+    features = backbone(torch.randn(1, 3, 65, 33))
+    assert _sizes(features) == [(17, 9), (17, 9), (9, 5), (5, 3), (3, 2)]
+    assert tuple(f.shape[1] for f in features) == backbone.out_channels == (8, 16, 16, 32, 64)
+    with pytest.raises(ValueError, match="'pooled' of PanopticResNet is the form of kmax-deeplab"):
+        PanopticResNet(depth=18, with_stem_output='pooled', pre_activation_outputs=True)
+
+
 @pytest.mark.filterwarnings('ignore:torch.utils.checkpoint')  # the call inside mmdet's blocks
 def test_panoptic_resnet_checkpointed_gradients_are_the_same():
     torch.manual_seed(0)
@@ -220,20 +232,34 @@ def test_backbones_serve_mmdets_models(cfg):
 
 
 @needs_timm
-@pytest.mark.parametrize(
-    'size, padded, plain',
-    [
-        ((65, 33), [(17, 9), (9, 5), (5, 3), (3, 2)], [(16, 8), (8, 4), (4, 2), (2, 1)]),
-        ((64, 32), [(16, 8), (8, 4), (4, 2), (2, 1)], [(16, 8), (8, 4), (4, 2), (2, 1)]),
-    ],
-)
-def test_convnext_sizes(size, padded, plain):
-    for corner_padding, expected in ((True, padded), (False, plain)):
-        backbone = TimmBackbone(model_name='convnext_atto', corner_padding=corner_padding).eval()
-        features = backbone(torch.randn(1, 3, *size))
-        assert _sizes(features) == expected
-        assert tuple(feature.shape[1] for feature in features) == backbone.out_channels
-    assert backbone.strides == (4, 8, 16, 32)
+@pytest.mark.parametrize('size', [(65, 33), (64, 32)])
+@pytest.mark.parametrize('with_stem', [False, True])
+def test_convnext_sizes(size, with_stem):
+    """ceil(n / stride) positions, where timm's own network has 16 of 65; the stem has C2's size."""
+    backbone = TimmBackbone(model_name='convnext_atto', with_stem_output=with_stem).eval()
+    features = backbone(torch.randn(1, 3, *size))
+    strides = (4, 4, 8, 16, 32) if with_stem else (4, 8, 16, 32)
+    assert backbone.strides == strides
+    assert _sizes(features) == [(-(-size[0] // s), -(-size[1] // s)) for s in strides]
+    assert tuple(feature.shape[1] for feature in features) == backbone.out_channels
+
+
+@needs_timm
+def test_convnext_stem_is_the_feature_behind_its_norm():
+    """deeplab2's and kmax-deeplab's ConvNeXt give the stem before the blocks of stage 2."""
+    torch.manual_seed(0)
+    backbone = TimmBackbone(model_name='convnext_atto', with_stem_output=True).eval()
+    x = torch.randn(1, 3, 33, 33)
+    with torch.no_grad():
+        stem, c2, *_ = backbone(x)
+        padded = nn.functional.pad(x, (1, 2, 1, 2))
+        expected = backbone.model['stem_1'](
+            nn.functional.conv2d(padded, *backbone.model['stem_0'].parameters(), stride=4)
+        )
+        torch.testing.assert_close(stem, expected)
+        torch.testing.assert_close(c2, backbone.model['stages_0'](stem))
+    with pytest.raises(ValueError, match='with_stem_output of TimmBackbone is for ConvNeXt'):
+        TimmBackbone(model_name='resnet18', with_stem_output=True)
 
 
 @needs_timm

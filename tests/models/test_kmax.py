@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from cmt_deeplab.models.heads.semantic_head import PanopticSemanticHead
+from cmt_deeplab.models.pixel_decoders import AxialPixelDecoder
 from cmt_deeplab.models.transformer import KMaXLayer
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -125,3 +127,65 @@ def test_the_two_forms_share_every_parameter_and_differ_in_three_places():
     assert dilations == [[1, 1], [2, 2]]
     assert isinstance(tf_form.panoptic_head.semantic_head.skip_act, nn.ReLU)
     assert isinstance(tf_form.panoptic_head.semantic_head.coarsest_act, nn.Identity)
+
+
+CITYSCAPES_DECODER = dict(
+    kinds=('axial', 'axial') + ('bottleneck',) * 3,
+    filters=(32, 16, 8, 4, 2),
+    num_blocks=(1,) * 5,
+    dilations=(1,) * 5,
+    norm_cfg=NORM,
+    act_cfg=dict(type='GELU'),
+    align_corners=True,
+)
+
+
+def test_a_fifth_stage_stays_at_the_stride_of_its_feature():
+    """ConvNeXt on Cityscapes: the stem, of stride 4 as C2, is the skip of the last stage."""
+    decoder = AxialPixelDecoder(in_channels=(12, 12, 24, 48, 96), **CITYSCAPES_DECODER)
+    sides = (17, 17, 9, 5, 3)
+    features = [torch.randn(2, c, n, n) for c, n in zip((12, 12, 24, 48, 96), sides)]
+    x, sizes = None, []
+    for i, skip in enumerate(decoder.skips(features)):
+        x = decoder.stage(i, x, skip)
+        sizes.append(tuple(x.shape[1:]))
+    assert sizes == [(128, 3, 3), (64, 5, 5), (32, 9, 9), (16, 17, 17), (8, 17, 17)]
+    stem = features[0].requires_grad_()
+    decoder.fuses[3](torch.randn(2, 16, 17, 17), decoder.skips(features)[4]).sum().backward()
+    assert stem.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize('project', [True, False])
+def test_a_skip_of_the_right_width_is_added_as_it_is_in_kmax_deeplab(project):
+    """R50 on Cityscapes: the pooled stem has the 64 channels of the fourth stage."""
+    decoder = AxialPixelDecoder(
+        in_channels=(16, 4, 24, 48, 96), project_equal_skips=project, **CITYSCAPES_DECODER
+    )
+    projections = [fuse.skip is not None for fuse in decoder.fuses]
+    assert projections == [True, True, project, True]
+    low, skip = torch.randn(2, 32, 9, 9), torch.randn(2, 4, 17, 17)
+    fuse = decoder.fuses[2]
+    coarse = nn.functional.interpolate(
+        fuse.low(nn.functional.gelu(low)), (17, 17), mode='bilinear', align_corners=True
+    )
+    equal = torch.allclose(fuse(low, skip), coarse + skip, atol=1e-6)
+    assert equal is not project
+
+
+def test_the_semantic_head_of_cityscapes_reads_the_coarsest_feature_alone():
+    """No ASPP and no fusions: two convolutions on C5 and the classifier, at stride 32."""
+    head = PanopticSemanticHead(
+        in_channels=(4, 8, 24),
+        num_classes=5,
+        channels=16,
+        rates=None,
+        fuse=(),
+        fuse_channels=(),
+        norm_cfg=NORM,
+        act_cfg=dict(type='GELU'),
+        align_corners=True,
+    )
+    names = {name.split('.')[0] for name, _ in head.named_parameters()}
+    assert names == {'head', 'classify'} and head.head[1].conv.weight.shape[:2] == (16, 24)
+    features = [torch.randn(2, c, n, n) for c, n in ((4, 17), (8, 9), (24, 3))]
+    assert head(features).shape == (2, 6, 3, 3)

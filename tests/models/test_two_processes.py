@@ -54,8 +54,8 @@ def one_of_two(rank: int, port: int, folder: str) -> None:
     )
     torch.set_num_threads(1)
     import cmt_deeplab  # noqa: F401
+    from cmt_deeplab.engine import PanopticDistributedDataParallel
     from cmt_deeplab.engine.distributed import init_process_group
-    from cmt_deeplab.engine.model_wrapper import PanopticDistributedDataParallel
     from mmengine.registry import init_default_scope
 
     init_default_scope('mmdet')

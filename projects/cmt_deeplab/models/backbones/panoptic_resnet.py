@@ -1,7 +1,7 @@
-"""mmdet's ResNet in the forms that the panoptic transformers need: no max pooling, stem output, outputs before the last activation."""
+"""mmdet's ResNet in the forms that kMaX-DeepLab and CMT-DeepLab need."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch.nn.functional as F
 from mmdet.models.backbones import ResNet
@@ -18,6 +18,115 @@ from .pretrained import PretrainedMixin
 TIMM_DEEP_STEM = ((r'^conv1\.(\d)\.', r'stem.\1.'), (r'^bn1\.', 'stem.7.'))  # of resnet50d
 
 
+@MODELS.register_module()
+class PanopticResNet(PretrainedMixin, ResNet):
+    """mmdet's ResNet, with the same parameters under the same names.
+
+    By default it gives mmdet's features C2 to C5 of images (B, 3, H, W).
+
+    Args:
+        with_max_pool: False is the network of deeplab2: there is no max pooling, and the first
+            block of stage 2 has the stride 2 instead.
+        with_stem_output: True puts the stem's feature, of stride 2, in front of the others, as
+            deeplab2 uses it on Cityscapes. 'pooled' puts the feature behind the max pooling, of
+            stride 4, after C2: kmax-deeplab sorts its features by stride, and so its pixel
+            decoder on Cityscapes reads C5, C4, C3, the stem and C2.
+        pre_activation_outputs: whether the features, and that of the stem, are given before
+            their last ReLU, as in deeplab2 ('stage1' to 'stage5' there). Without effect on what
+            the next stage reads.
+        kwargs: further arguments of mmdet's ResNet.
+
+    Source: deeplab2 (``encoder/axial_resnet.py``), kmax-deeplab (``backbone/resnet.py``).
+    """
+
+    def __init__(
+        self,
+        *,
+        depth: int,
+        with_max_pool: bool = True,
+        with_stem_output: bool | Literal['pooled'] = False,
+        pre_activation_outputs: bool = False,
+        strides: Sequence[int] = (1, 2, 2, 2),
+        norm_cfg: dict = DEFAULT_NORM,
+        norm_eval: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if depth not in self.arch_settings:
+            depths = ', '.join(map(str, self.arch_settings))
+            raise UserError(f'depth of PanopticResNet is one of {depths}, not {depth}.')
+        if pre_activation_outputs and kwargs.get('plugins') is not None:
+            raise UserError(
+                'PanopticResNet has no plugins with pre_activation_outputs=True: drop one of both.'
+            )
+        if with_stem_output == 'pooled' and (not with_max_pool or pre_activation_outputs):
+            raise UserError(
+                "with_stem_output='pooled' of PanopticResNet is the form of kmax-deeplab: set "
+                'with_max_pool=True and pre_activation_outputs=False.'
+            )
+        if not with_max_pool:
+            strides = (2 * strides[0], *strides[1:])
+        super().__init__(
+            depth=depth, strides=strides, norm_cfg=norm_cfg, norm_eval=norm_eval, **kwargs
+        )
+        self.with_max_pool = with_max_pool
+        self.with_stem_output = with_stem_output
+        self.pre_activation_outputs = pre_activation_outputs
+
+    @property
+    def renamings(self) -> Sequence[tuple[str, str]]:
+        """Files of torchvision, timm and mmpretrain have mmdet's names, but for a deep stem."""
+        return TIMM_DEEP_STEM if self.deep_stem else ()
+
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        """Widths of the features that ``forward`` returns."""
+        stages = [
+            self.base_channels * 2**index * self.block.expansion for index in self.out_indices
+        ]
+        return self._with_stem(stages, self.stem_channels)
+
+    def train(self, mode: bool = True) -> 'PanopticResNet':
+        super().train(mode)
+        return self  # mmdet's returns None
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        stem = self.stem[:-1](x) if self.deep_stem else self.norm1(self.conv1(x))
+        x = F.relu(stem)
+        if not self.pre_activation_outputs:
+            stem = x
+        if self.with_max_pool:
+            x = self.maxpool(x)
+        if self.with_stem_output == 'pooled':
+            stem = x
+        outputs = []
+        for index, name in enumerate(self.res_layers):
+            blocks = getattr(self, name)
+            if self.pre_activation_outputs:
+                x, output = self._with_sum(blocks, x)
+            else:
+                x = output = blocks(x)
+            if index in self.out_indices:
+                outputs.append(output)
+        return self._with_stem(outputs, stem)
+
+    def _with_stem(self, stages: list, stem: Any) -> tuple:
+        """The entries of the stages and, at its place, that of the stem."""
+        if self.with_stem_output:
+            stages.insert(int(self.with_stem_output == 'pooled'), stem)
+        return tuple(stages)
+
+    def _with_sum(self, blocks: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The output of a stage after and before its last ReLU."""
+        *inner, last = blocks
+        for block in inner:
+            x = block(x)
+        if self.with_cp and x.requires_grad:
+            before = checkpoint(_residual_sum, last, x, use_reentrant=False)
+        else:
+            before = _residual_sum(last, x)
+        return F.relu(before), before
+
+
 def _residual_sum(block: nn.Module, x: Tensor) -> Tensor:
     """What mmdet's BasicBlock or Bottleneck computes before its last ReLU."""
     shortcut = x if block.downsample is None else block.downsample(x)
@@ -26,95 +135,3 @@ def _residual_sum(block: nn.Module, x: Tensor) -> Tensor:
     if isinstance(block, Bottleneck):
         x = block.norm3(block.conv3(F.relu(x)))
     return x + shortcut
-
-
-@MODELS.register_module()
-class PanopticResNet(PretrainedMixin, ResNet):
-    """mmdet's ResNet, the same parameters under the same names; with the default flags the same features C2..C5 of (B, 3, H, W).
-
-    ``with_max_pool=False`` is the form of the TensorFlow code: the first block of stage 2 has the stride 2 in place of the pooling.
-    ``with_stem_output`` puts the stem's feature of stride 2 (before the pooling) in front of the tuple. ``pre_activation_outputs`` gives
-    stage outputs, and the stem's, before their last ReLU; the path through the network stays the same. Further arguments are mmdet's.
-
-    Source: deeplab2 code (``axial_resnet.py``: 'stageN' endpoints before, 'resN' after the activation).
-    """
-
-    def __init__(
-        self,
-        *,
-        depth: int,
-        with_max_pool: bool = True,
-        with_stem_output: bool = False,
-        pre_activation_outputs: bool = False,
-        strides: Sequence[int] = (1, 2, 2, 2),
-        norm_cfg: dict = DEFAULT_NORM,
-        norm_eval: bool = False,
-        plugins: list | None = None,
-        **kwargs: Any,
-    ) -> None:
-        if pre_activation_outputs and plugins is not None:
-            raise UserError(
-                'PanopticResNet has no plugins with pre_activation_outputs=True: drop one of the two'
-            )
-        if depth not in self.arch_settings:
-            raise UserError(
-                f'depth of PanopticResNet is one of {", ".join(map(str, self.arch_settings))}, not {depth}'
-            )
-        if not with_max_pool:
-            strides = (2 * strides[0], *strides[1:])
-        super().__init__(
-            depth=depth,
-            strides=strides,
-            norm_cfg=norm_cfg,
-            norm_eval=norm_eval,
-            plugins=plugins,
-            **kwargs,
-        )
-        self.with_max_pool = with_max_pool
-        self.with_stem_output = with_stem_output
-        self.pre_activation_outputs = pre_activation_outputs
-
-    @property
-    def renamings(self) -> Sequence[tuple[str, str]]:
-        """Files of torchvision, timm and mmpretrain have mmdet's names, but for timm's deep stem."""
-        return TIMM_DEEP_STEM if self.deep_stem else ()
-
-    @property
-    def out_channels(self) -> tuple[int, ...]:
-        """Channels of the features that ``forward`` returns."""
-        stages = tuple(
-            self.base_channels * 2**index * self.block.expansion for index in self.out_indices
-        )
-        return (self.stem_channels, *stages) if self.with_stem_output else stages
-
-    def train(self, mode: bool = True) -> 'PanopticResNet':
-        super().train(mode)
-        return self  # mmdet's returns None
-
-    def _stem_before_activation(self, x: Tensor) -> Tensor:
-        return self.stem[:-1](x) if self.deep_stem else self.norm1(self.conv1(x))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        stem = self._stem_before_activation(x)
-        x = F.relu(stem)
-        outputs = []
-        if self.with_stem_output:
-            outputs.append(stem if self.pre_activation_outputs else x)
-        if self.with_max_pool:
-            x = self.maxpool(x)
-        for index, name in enumerate(self.res_layers):
-            blocks = getattr(self, name)
-            if not self.pre_activation_outputs:
-                x = output = blocks(x)
-            else:
-                *inner_blocks, last_block = blocks
-                for block in inner_blocks:
-                    x = block(x)
-                if self.with_cp and x.requires_grad:
-                    output = checkpoint(_residual_sum, last_block, x, use_reentrant=False)
-                else:
-                    output = _residual_sum(last_block, x)
-                x = F.relu(output)
-            if index in self.out_indices:
-                outputs.append(output)
-        return tuple(outputs)

@@ -47,7 +47,7 @@ class CMTDeepLab(BaseDetector):
         )
         for name, part in dict(panoptic_head=panoptic_head, criterion=criterion).items():
             refuse_old_keys(part, f'model.{name}')
-        self._register_load_state_dict_pre_hook(lambda weights, *rest: rename_weights(weights))
+        self._register_load_state_dict_pre_hook(rename_weights)
         self.num_things_classes, self.num_stuff_classes = num_things_classes, num_stuff_classes
         self.num_classes = num_things_classes + num_stuff_classes
         self.align_corners, self.seed_per_image = align_corners, seed_per_image

@@ -1,4 +1,4 @@
-"""The stage-by-stage pixel decoder, axial attention where planes are small (deeplab2 ``kmax.py``; model.md section 2)."""
+"""The pixel decoder of kMaX-DeepLab, in stages between which the transformer layers work."""
 
 from collections.abc import Sequence
 
@@ -8,14 +8,18 @@ from torch import Tensor, nn
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import doubled, resize
 from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
-from cmt_deeplab.models.blocks.norm import build_norm
+from cmt_deeplab.models.blocks.norm import PanopticLayerNorm
 from cmt_deeplab.models.blocks.residual_blocks import build_block_group
 
 
 class SkipFuse(nn.Module):
-    """Brings the coarser stage and the backbone's skip to one width and adds them at the skip's size.
+    """The sum of the coarser stage and the backbone's feature, at the size of the latter.
 
-    act, 1x1 + norm, bilinear resize, add [deeplab2 ``ResizedFuse``]; without a skip the coarser stage alone goes to twice its size.
+    Each is activated and projected by a 1x1 convolution with a norm; the coarser stage is then
+    resized. ``project_skip=False`` adds the backbone's feature as it is. Without a backbone
+    feature (``skip_channels=None``) the coarser stage alone is resized to twice its size.
+
+    Source: ``ResizedFuse`` of deeplab2 and kmax-deeplab.
     """
 
     def __init__(
@@ -24,6 +28,7 @@ class SkipFuse(nn.Module):
         skip_channels: int | None,
         out_channels: int,
         *,
+        project_skip: bool,
         norm_cfg: dict | None,
         act_cfg: dict,
         align_corners: bool,
@@ -32,33 +37,42 @@ class SkipFuse(nn.Module):
         self.align_corners = align_corners
         self.act = build_activation(act_cfg)
         self.low = ConvNorm(low_channels, out_channels, norm_cfg=norm_cfg)
-        self.skip = (
-            None
-            if skip_channels is None
-            else ConvNorm(skip_channels, out_channels, norm_cfg=norm_cfg)
-        )
+        self.skip = None
+        if skip_channels is not None and project_skip:
+            self.skip = ConvNorm(skip_channels, out_channels, norm_cfg=norm_cfg)
 
     def forward(self, low: Tensor, skip: Tensor | None) -> Tensor:
         low = self.low(self.act(low))
-        if self.skip is None:
-            return resize(
-                low,
-                doubled(low.shape[-2:], align_corners=self.align_corners),
-                align_corners=self.align_corners,
-            )
-        return resize(low, skip.shape[-2:], align_corners=self.align_corners) + self.skip(
-            self.act(skip)
-        )
+        corners = dict(align_corners=self.align_corners)
+        if skip is None:
+            return resize(low, doubled(low.shape[-2:], **corners), **corners)
+        if self.skip is not None:
+            skip = self.skip(self.act(skip))
+        return resize(low, skip.shape[-2:], **corners) + skip
 
 
 @MODELS.register_module()
 class AxialPixelDecoder(nn.Module):
-    """Pixel decoder in stages, coarse to fine, so that the layers can work between them: ``stage(i, previous, skip) -> features``.
+    """Pixel decoder in stages, coarse to fine: ``stage(i, previous, skip) -> features``.
 
-    The four sequences give each stage's block kind ('axial' or 'bottleneck'), base filters f (4f channels come out), number of blocks and
-    the dilation of 3x3 convolutions (deeplab2 has 2 in its bottleneck stages, kmax-deeplab 1). ``in_channels`` are the backbone's, fine
-    to coarse; one stage more than backbone features makes a final stage at half the stride without a skip. ``input_norm_cfg`` normalizes
-    each backbone feature first; ``axial`` holds further arguments of the axial blocks (heads, expansions, span).
+    The transformer layers of a stage work between it and the next one.
+
+    Args:
+        in_channels: widths of the backbone's features, fine to coarse. Each feature belongs to
+            one stage, which has its size: two features of the same stride give two stages of
+            the same stride, as with the stem of ConvNeXt on Cityscapes. One stage more than
+            features is a last stage at half the stride, without a backbone feature.
+        kinds: 'axial' or 'bottleneck', the kind of the residual blocks of each stage.
+        filters: base filters f of each stage; 4f channels come out.
+        num_blocks: number of residual blocks of each stage.
+        dilations: of the 3x3 convolutions of each stage. deeplab2 has 2 in its bottleneck
+            stages, kmax-deeplab has 1.
+        drop_path: probability with which a residual branch is dropped for one image.
+        project_equal_skips: whether a backbone feature that already has f channels is activated
+            and projected like all others. deeplab2 and kmax-deeplab add it as it is; this
+            concerns only the ResNet-50 of kmax-deeplab on Cityscapes.
+
+    Source: deeplab2 (``pixel_decoder/kmax.py``), kmax-deeplab (``kmax_pixel_decoder.py``).
     """
 
     def __init__(
@@ -73,61 +87,49 @@ class AxialPixelDecoder(nn.Module):
         num_blocks: Sequence[int] = (1, 5, 1, 1),
         dilations: Sequence[int] = (1, 1, 1, 1),
         drop_path: float = 0.0,
-        axial: dict | None = None,
-        input_norm_cfg: dict | None = dict(type='PanopticLayerNorm'),
+        project_equal_skips: bool = True,
     ) -> None:
         super().__init__()
         skips = list(reversed(in_channels))
-        if (
-            not len(kinds) == len(filters) == len(num_blocks) == len(dilations)
-            or not len(skips) <= len(kinds) <= len(skips) + 1
-        ):
+        lengths = [len(kinds), len(filters), len(num_blocks), len(dilations)]
+        if len(set(lengths)) > 1 or not len(skips) <= len(kinds) <= len(skips) + 1:
             raise UserError(
-                f'AxialPixelDecoder: kinds, filters, num_blocks and dilations need one entry a stage, {len(skips)} stages for '
-                f'the {len(skips)} backbone features or one more; they have {len(kinds)}, {len(filters)}, '
-                f'{len(num_blocks)} and {len(dilations)}'
+                'AxialPixelDecoder: kinds, filters, num_blocks and dilations need one entry per '
+                f'stage, and the {len(skips)} backbone features allow {len(skips)} or '
+                f'{len(skips) + 1} stages; the lengths are {lengths}.'
             )
         self.num_stages = len(kinds)
         self.out_channels = [4 * base for base in filters]
         skips += [None] * (self.num_stages - len(skips))
         self.input_norms = nn.ModuleList(
-            nn.Identity() if channels is None else build_norm(input_norm_cfg, channels)
-            for channels in skips
+            nn.Identity() if channels is None else PanopticLayerNorm(channels) for channels in skips
         )
         self.fuses, self.blocks = nn.ModuleList(), nn.ModuleList()
         common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
-        for i in range(self.num_stages):
+        widths = [skips[0], *filters[1:]]  # of what the blocks of each stage read
+        for i, width in enumerate(widths):
             if i > 0:
-                self.fuses.append(
-                    SkipFuse(
-                        self.out_channels[i - 1],
-                        skips[i],
-                        filters[i],
-                        align_corners=align_corners,
-                        **common,
-                    )
-                )
-            attention = axial or {} if kinds[i] == 'axial' else {}
-            self.blocks.append(
-                build_block_group(
-                    kinds[i],
-                    skips[0] if i == 0 else filters[i],
-                    filters[i],
-                    num_blocks[i],
-                    dilation=dilations[i],
-                    drop_path=drop_path,
-                    **attention,
+                fuse = SkipFuse(
+                    self.out_channels[i - 1],
+                    skips[i],
+                    width,
+                    project_skip=project_equal_skips or skips[i] != width,
+                    align_corners=align_corners,
                     **common,
                 )
+                self.fuses.append(fuse)
+            group = dict(dilation=dilations[i], drop_path=drop_path, **common)
+            self.blocks.append(
+                build_block_group(kinds[i], width, filters[i], num_blocks[i], **group)
             )
 
     def skips(self, features: Sequence[Tensor]) -> list[Tensor | None]:
-        """One entry a stage, coarse to fine: the normalized backbone feature, or None where the backbone has none."""
+        """One entry per stage, coarse to fine: the normalized feature of the backbone, or None."""
         ordered = list(reversed(features)) + [None] * (self.num_stages - len(features))
         return [
             None if skip is None else norm(skip) for norm, skip in zip(self.input_norms, ordered)
         ]
 
     def stage(self, i: int, previous: Tensor | None, skip: Tensor | None) -> Tensor:
-        """Features (B, 4 f_i, H, W) of stage i from those of stage i-1, which the centers may have updated since."""
+        """Features (B, 4 f_i, H, W) of stage i from those that the layers left of stage i-1."""
         return self.blocks[i](skip if i == 0 else self.fuses[i - 1](previous, skip))
