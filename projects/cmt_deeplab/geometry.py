@@ -46,6 +46,13 @@ def pixel_positions(
     return index / max(side - 1, 1) if align_corners else (index + 0.5) / side
 
 
+def moved_to(pixel: Tensor, side: int, new_side: int, *, align_corners: bool) -> Tensor:
+    """Where positions on an axis of ``side`` pixels lie when it has ``new_side`` pixels."""
+    if align_corners:
+        return pixel * ((new_side - 1) / max(side - 1, 1))
+    return (pixel + 0.5) * (new_side / side) - 0.5
+
+
 def resize(x: Tensor, size: Sequence[int], *, align_corners: bool) -> Tensor:
     """Bilinear resize of maps (B, C, H, W); the input itself where it has that size already."""
     if tuple(x.shape[-2:]) == tuple(size):
@@ -54,7 +61,7 @@ def resize(x: Tensor, size: Sequence[int], *, align_corners: bool) -> Tensor:
 
 
 def stride_between(full: int, small: int) -> int:
-    """The stride that leads from an axis of ``full`` pixels to one of ``small``; 0 where none does."""
+    """The stride that leads from an axis of ``full`` pixels to one of ``small``, or 0."""
     if full == small:
         return 1
     if not 1 <= small <= full:

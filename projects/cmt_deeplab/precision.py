@@ -1,9 +1,18 @@
-"""The one rule of numeric precision: softmax, logarithms, norms of vectors and long sums are computed in fp32 or better."""
+"""The one rule of numeric precision of this package.
+
+Softmax, logarithms, norms of vectors and long sums are computed in fp32 or better, whatever the
+precision of the tensors that come in.
+"""
 
 import torch
 from torch import Tensor
 
 
 def at_least_fp32(tensor: Tensor) -> Tensor:
-    """bf16 and fp16 become fp32; fp32 and fp64 stay."""
+    """Convert bf16 and fp16 to fp32; fp32 and fp64 stay as they are."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def fp32_softmax(logits: Tensor, dim: int) -> Tensor:
+    """Softmax that is computed in fp32 and handed on in the dtype of ``logits``."""
+    return at_least_fp32(logits).softmax(dim).to(logits.dtype)

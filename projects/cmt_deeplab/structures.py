@@ -1,23 +1,33 @@
-"""Frozen records that travel between the parts.
+"""Records that travel between the parts of the package, and the words that all parts share.
 
-Letters, here and everywhere in the package: ``B`` batch, ``L`` prediction stages, ``N`` cluster centers, ``K`` ground-truth segments
-of one image, ``C`` classes without void, ``D`` channels, ``R`` reference points, ``h`` heads, ``H, W`` height and width.
+A *cluster center* (*center* for short) is a vector of ``D`` channels that stands for one segment of
+an image, or for none. The network starts from ``N`` learned centers, and its layers update them
+from the pixels. A predictor then gives each center a class and, at every pixel, a mask logit; a
+softmax of the mask logits over the centers says which center the pixel belongs to. Transformers
+for detection call the same thing a query, MaX-DeepLab's paper a memory, deeplab2 a mask slot.
+
+A *segment* is a connected or scattered set of pixels with one class: an instance of a thing class,
+or all pixels of a stuff class. *Void* are the pixels that no segment holds.
+
+Letters in shapes, everywhere in the package: ``B`` batch, ``L`` prediction stages, ``N`` cluster
+centers, ``K`` ground-truth segments of one image, ``C`` classes without void, ``D`` channels,
+``R`` reference points, ``h`` heads, ``H, W`` height and width.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-VOID_INDEX = -1  # unlabeled pixels and crowds: no segment, no loss
-PADDING_INDEX = -2  # outside the image: no loss, and not part of the image's void either
+VOID_INDEX = -1  # unlabeled pixels and crowds: they belong to no segment
+PADDING_INDEX = -2  # pixels outside of the image: they belong to no segment either
 
 
 @dataclass(frozen=True)
 class MaskPrediction:
-    """What a predictor says of one stage; the last class channel is void.
+    """The prediction of one stage. The last class channel is void.
 
-    ``pixel_features`` are L2-normalized over their channels. ``reference_points`` are (x, y) in [0, 1] of the padded input.
+    ``pixel_features`` are L2-normalized over their channels. ``reference_points`` are (x, y)
+    positions in the frame of the padded input, which spans [0, 1] on both axes.
     """
 
     mask_logits: Tensor  # (B, N, H, W)
@@ -28,9 +38,10 @@ class MaskPrediction:
 
 @dataclass(frozen=True)
 class PanopticTarget:
-    """Ground truth of one image: a plane of segment indices and one label a segment.
+    """Ground truth of one image: a plane of segment indices, and one label per segment.
 
-    ``index`` holds k in 0..K-1 where a pixel belongs to segment k, ``VOID_INDEX`` on void and crowd, ``PADDING_INDEX`` on padding.
+    ``index`` is k in 0..K-1 where a pixel belongs to segment k, ``VOID_INDEX`` on void and crowds,
+    and ``PADDING_INDEX`` on padding.
     """
 
     index: Tensor  # (H, W) int16
@@ -39,11 +50,14 @@ class PanopticTarget:
 
 @dataclass(frozen=True)
 class MatchResult:
-    """Which center took which segment, one entry an image of the batch; all tensors on the predictions' device.
+    """Which center is matched to which segment, and how good the matched prediction is there.
 
-    Row m of an image says: center ``slots[m]`` is matched to segment ``segments[m]``.
+    K is the largest number of segments in the batch. The last of the K+1 columns stands for the
+    pixels of no segment and is never matched. ``probability`` and ``dice`` mean nothing where
+    ``centers`` is -1. No tensor has a gradient; all are on the device of the prediction.
     """
 
-    slots: Sequence[Tensor]  # B x (M,) int64
-    segments: Sequence[Tensor]  # B x (M,) int64
-    prediction: MaskPrediction | None = None  # what was matched
+    centers: Tensor  # (B, K+1) int64, the center of each segment, or -1
+    probability: Tensor  # (B, K+1), that the center has the segment's class
+    dice: Tensor  # (B, K+1), Dice of the center's mask and the segment
+    void_share: Tensor  # (B, N), the share of each center's mask that lies on no segment

@@ -7,54 +7,66 @@ import criterion_slow_reference as slow
 import pytest
 import torch
 from cmt_deeplab.criterion import PanopticHungarianAssigner
+from cmt_deeplab.criterion.targets import SegmentPlanes
 from cmt_deeplab.structures import PanopticTarget
 
 
 def best_total(similarity):
     if similarity.shape[0] < similarity.shape[1]:
         similarity = similarity.t()
-    slots, segments = similarity.shape
+    centers, segments = similarity.shape
     return max(
         (
             sum(float(similarity[n, k]) for k, n in enumerate(chosen))
-            for chosen in itertools.permutations(range(slots), segments)
+            for chosen in itertools.permutations(range(centers), segments)
         ),
         default=0.0,
     )
 
 
-@pytest.mark.parametrize('num_slots, numbers', [(6, (4, 2)), (4, (6, 1)), (5, (5, 0)), (1, (3, 3))])
-def test_brute_force(num_slots, numbers):
-    prediction = slow.make_prediction(num_slots=num_slots)
+def reference_of(prediction, image, target):
+    return slow.similarity(prediction.mask_logits[image], prediction.class_logits[image], target)
+
+
+@pytest.mark.parametrize(
+    'num_centers, numbers', [(6, (4, 2)), (4, (6, 1)), (5, (5, 0)), (1, (3, 3))]
+)
+def test_brute_force(num_centers, numbers):
+    prediction = slow.make_prediction(num_centers=num_centers)
     targets = [slow.make_target(number, seed=i, padding=i == 1) for i, number in enumerate(numbers)]
     match = PanopticHungarianAssigner()(prediction, targets)
     for i, target in enumerate(targets):
-        similarity = slow.similarity(
-            prediction.mask_logits[i].detach(), prediction.class_logits[i].detach(), target
-        )
-        slots, segments = match.slots[i], match.segments[i]
-        assert len(slots) == len(segments) == min(num_slots, numbers[i])
-        assert len(slots.unique()) == len(slots) and len(segments.unique()) == len(segments)
-        assert float(similarity[slots, segments].sum()) == pytest.approx(
+        probability, dice, void_share = reference_of(prediction, i, target)
+        segments = (match.centers[i] >= 0).nonzero()[:, 0]
+        centers = match.centers[i, segments]
+        assert len(centers.unique()) == len(segments) == min(num_centers, numbers[i])
+        similarity = probability * dice
+        assert float(similarity[centers, segments].sum()) == pytest.approx(
             best_total(similarity), abs=1e-6
         )
+        for ours, theirs in (
+            (match.probability[i, segments], probability[centers, segments]),
+            (match.dice[i, segments], dice[centers, segments]),
+            (match.void_share[i], void_share),
+        ):
+            torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-7)
 
 
 def test_similarity_of_every_pair():
-    from cmt_deeplab.criterion.segment_planes import SegmentPlanes
-
     prediction = slow.make_prediction()
     targets = [slow.make_target(7), slow.make_target(3, padding=True)]
-    classes, dices = PanopticHungarianAssigner().similarity(prediction, SegmentPlanes.of(targets))
+    probability, dice, _ = PanopticHungarianAssigner().similarity(
+        prediction, SegmentPlanes.of(targets)
+    )
     for i, target in enumerate(targets):
-        expected = slow.similarity(prediction.mask_logits[i], prediction.class_logits[i], target)
-        torch.testing.assert_close(
-            (classes * dices)[i, :, : len(target.labels)].double(), expected, rtol=1e-5, atol=1e-7
-        )
+        for ours, theirs in zip((probability, dice), reference_of(prediction, i, target)):
+            torch.testing.assert_close(
+                ours[i, :, : len(target.labels)].double(), theirs, rtol=1e-5, atol=1e-7
+            )
 
 
 def test_permuting_the_centers_permutes_the_match():
-    prediction = slow.make_prediction(num_slots=8)
+    prediction = slow.make_prediction(num_centers=8)
     targets = [slow.make_target(5), slow.make_target(8, seed=1)]
     order = torch.randperm(8)
     permuted = replace(
@@ -66,10 +78,8 @@ def test_permuting_the_centers_permutes_the_match():
         PanopticHungarianAssigner()(prediction, targets),
         PanopticHungarianAssigner()(permuted, targets),
     )
-    for i in range(2):
-        assert torch.equal(match.segments[i], other.segments[i]) and torch.equal(
-            match.slots[i], order[other.slots[i]]
-        )
+    moved = torch.where(other.centers < 0, -1, order[other.centers])
+    assert torch.equal(match.centers, moved)
 
 
 def test_a_segment_without_pixels_is_not_matched():
@@ -79,7 +89,7 @@ def test_a_segment_without_pixels_is_not_matched():
     match = PanopticHungarianAssigner()(
         slow.make_prediction(batch=1), [PanopticTarget(index=index, labels=torch.tensor([0, 1, 2]))]
     )
-    assert match.segments[0].tolist() == [0, 2]
+    assert [n >= 0 for n in match.centers[0].tolist()] == [True, False, True, False]
 
 
 @pytest.mark.parametrize(
@@ -101,14 +111,14 @@ def test_labels_and_planes_that_disagree_are_named():
         PanopticHungarianAssigner()(
             slow.make_prediction(), [good, PanopticTarget(good.index, torch.tensor([0, 6, 1]))]
         )
-    with pytest.raises(ValueError, match='Image 0 .* beyond its 2 labels'):
+    with pytest.raises(ValueError, match='Image 0 .* a segment that has no label'):
         PanopticHungarianAssigner()(
             slow.make_prediction(), [PanopticTarget(good.index, torch.tensor([0, 1])), good]
         )
 
 
 def test_bf16_logits_are_matched_in_fp32_under_autocast():
-    prediction = slow.make_prediction(num_slots=6)
+    prediction = slow.make_prediction(num_centers=6)
     half = replace(
         prediction,
         mask_logits=prediction.mask_logits.bfloat16(),
@@ -121,4 +131,4 @@ def test_bf16_logits_are_matched_in_fp32_under_autocast():
     expected = PanopticHungarianAssigner()(same, targets)
     with torch.autocast('cpu', dtype=torch.bfloat16):
         match = PanopticHungarianAssigner()(half, targets)
-    assert all(torch.equal(a, b) for a, b in zip(match.slots, expected.slots))
+    assert torch.equal(match.centers, expected.centers)

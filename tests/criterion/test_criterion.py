@@ -6,7 +6,6 @@ import criterion_slow_reference as slow
 import pytest
 import torch
 from cmt_deeplab.criterion import PanopticCriterion, PanopticHungarianAssigner, PanopticPQLoss
-from cmt_deeplab.criterion.segment_planes import SegmentPlanes
 from cmt_deeplab.structures import PanopticTarget
 from mmdet.registry import MODELS
 
@@ -20,9 +19,9 @@ FINAL = [
 ]
 
 
-def stages(batch=2, num_slots=5, depth=128):
+def stages(batch=2, num_centers=5, depth=128):
     return [
-        slow.make_prediction(batch, num_slots, size, seed=i, depth=depth)
+        slow.make_prediction(batch, num_centers, size, seed=i, depth=depth)
         for i, size in enumerate([(5, 5), (9, 9), (17, 17)])
     ]
 
@@ -56,7 +55,8 @@ def test_the_third_argument_is_the_generator():
         [slow.make_target(4), slow.make_target(2, seed=1)],
     )
     criterion = PanopticCriterion(
-        num_classes=6, losses=[dict(type='PanopticInstanceDiscriminationLoss', num_samples=9)]
+        num_classes=6,
+        losses=dict(only=dict(type='PanopticInstanceDiscriminationLoss', num_samples=9)),
     )
     first, again, other = (
         criterion([prediction], targets, torch.Generator().manual_seed(seed))['loss_instance']
@@ -69,10 +69,10 @@ def test_the_third_argument_is_the_generator():
 def test_stages_use_the_shared_match_or_their_own(share):
     predictions, targets = stages(), [slow.make_target(4), slow.make_target(2, seed=1)]
     losses = PanopticCriterion(
-        num_classes=6, losses=[dict(type='PanopticPQLoss')], share_final_match=share
+        num_classes=6, losses=dict(only=dict(type='PanopticPQLoss')), share_final_match=share
     )(predictions, targets)
     matches = [PanopticHungarianAssigner()(p, targets) for p in predictions]
-    assert any(not torch.equal(a, b) for a, b in zip(matches[0].slots, matches[-1].slots))
+    assert not torch.equal(matches[0].centers, matches[-1].centers)
     for i, prefix in enumerate(['s0.', 's1.', '']):
         expected = PanopticPQLoss()(predictions[i], targets, matches[-1] if share else matches[i])
         for name, value in expected.items():
@@ -85,8 +85,8 @@ def test_weights_of_the_matched_prediction_serve_all_stages(unmatched_weight):
         stages(),
         [slow.make_target(4), slow.make_target(7, seed=1, padding=True)],
     )
-    loss = dict(type='PanopticPQLoss', unmatched_weight=unmatched_weight, weights_of='matched')
-    losses = PanopticCriterion(num_classes=6, losses=[loss])(predictions, targets)
+    loss = dict(type='PanopticPQLoss', unmatched_weight=unmatched_weight)
+    losses = PanopticCriterion(num_classes=6, losses=dict(pq=loss))(predictions, targets)
     match, last = PanopticHungarianAssigner()(predictions[-1], targets), predictions[-1]
     for prediction, prefix in zip(predictions, ['s0.', 's1.', '']):
         expected = [
@@ -107,28 +107,6 @@ def test_weights_of_the_matched_prediction_serve_all_stages(unmatched_weight):
                 rtol=1e-5,
                 atol=1e-6,
             )
-    unnamed = PanopticPQLoss(unmatched_weight=unmatched_weight)(
-        predictions[0], targets, replace(match, prediction=None)
-    )
-    own = PanopticPQLoss(unmatched_weight=unmatched_weight, weights_of='stage')(
-        predictions[0], targets, match
-    )
-    torch.testing.assert_close(
-        unnamed, own, msg='a match that names no prediction leaves each stage its own weights'
-    )
-
-
-def test_two_pq_losses_of_one_criterion_keep_their_own_weights():
-    predictions, targets = (
-        stages(),
-        [slow.make_target(4), slow.make_target(7, seed=1, padding=True)],
-    )
-    planes, match = SegmentPlanes.of(targets), PanopticHungarianAssigner()(predictions[-1], targets)
-    for unmatched_weight in ('one', 'void_share'):
-        loss = PanopticPQLoss(unmatched_weight=unmatched_weight)
-        torch.testing.assert_close(
-            loss(predictions[0], planes, match), loss(predictions[0], targets, match)
-        )
 
 
 @pytest.mark.parametrize('autocast', [False, True])
@@ -155,7 +133,7 @@ def test_any_number_of_segments_gives_finite_losses_and_gradients(numbers, autoc
         assert tensor.grad is not None and torch.isfinite(tensor.grad).all()
         if max(numbers) > 0:
             assert (tensor.grad != 0).any()
-    if max(numbers) == 0:  # nothing is labeled: only 'this slot is void' remains
+    if max(numbers) == 0:  # nothing is labeled: only 'this center is void' remains
         assert all(value == 0 for name, value in losses.items() if 'pq_class' not in name)
 
 
@@ -165,7 +143,7 @@ def test_every_prediction_gets_a_gradient_whatever_the_losses_and_inf_does_not_s
         replace(p, pixel_features=torch.full_like(p.pixel_features, float('inf')).requires_grad_())
         for p in predictions
     ]
-    criterion = PanopticCriterion(num_classes=6, losses=[dict(type='PanopticMaskIDLoss')])
+    criterion = PanopticCriterion(num_classes=6, losses=dict(only=dict(type='PanopticMaskIDLoss')))
     losses = criterion(infinite, [slow.make_target(2)], semantic_logits=logits)
     sum(losses.values()).backward()
     for tensor in [logits, *tensors_of(infinite)]:
@@ -174,7 +152,7 @@ def test_every_prediction_gets_a_gradient_whatever_the_losses_and_inf_does_not_s
 
 def test_permuting_the_centers_changes_nothing():
     targets = [slow.make_target(4, (33, 33)), slow.make_target(9, (33, 33), seed=1)]
-    prediction = slow.make_prediction(num_slots=7, size=(17, 17))
+    prediction = slow.make_prediction(num_centers=7, size=(17, 17))
     order = torch.randperm(7)
     permuted = replace(
         prediction,
@@ -230,16 +208,16 @@ def test_perfect_masks_cost_nothing():
         ),
         (
             lambda c, p, t: PanopticCriterion(num_classes=7)([p], t),
-            'class_logits of stage 0 have 7 channels, num_classes=7',
+            'class_logits of stage 0 have 7 channels, but num_classes=7',
         ),
-        (lambda c, p, t: PanopticCriterion(num_classes=6, losses=[]), 'got no losses'),
+        (lambda c, p, t: PanopticCriterion(num_classes=6, losses=dict(pq=None)), 'got no losses'),
         (
             lambda c, p, t: PanopticCriterion(
-                num_classes=6, losses=[dict(type='PanopticSemanticLoss')]
+                num_classes=6, losses=dict(only=dict(type='PanopticSemanticLoss'))
             )([p], t),
             'None of the losses',
         ),
-        (lambda c, p, t: c([p], [t[0], slow.make_target(2, (33, 33))]), 'differ in size'),
+        (lambda c, p, t: c([p], [t[0], slow.make_target(2, (33, 33))]), 'have the sizes'),
         (
             lambda c, p, t: c([replace(p, reference_points=torch.zeros(2, 5, 4, 2))], t),
             '4 reference points',
@@ -268,7 +246,7 @@ def test_the_number_of_thing_classes_is_handed_down():
         [slow.make_prediction()],
         [slow.make_target(4), slow.make_target(5, seed=1)],
     )
-    losses = [dict(type='PanopticMaskDiscriminationLoss')]
+    losses = dict(discrimination=dict(type='PanopticMaskDiscriminationLoss'))
     things = PanopticCriterion(num_classes=6, num_things_classes=3, losses=losses)(
         predictions, targets
     )
@@ -283,3 +261,33 @@ def test_the_number_of_thing_classes_is_handed_down():
     )
     every = PanopticCriterion(num_classes=6, losses=losses)(predictions, targets)
     assert abs(every['loss_mask_discrimination'] - things['loss_mask_discrimination']) > 1e-4
+
+
+def test_none_switches_a_loss_off():
+    predictions, targets = stages(), [slow.make_target(4), slow.make_target(2, seed=1)]
+    losses = dict(
+        pq=dict(type='PanopticPQLoss'), mask_id=None, semantic=dict(type='PanopticSemanticLoss')
+    )
+    found = PanopticCriterion(num_classes=6, losses=losses)(predictions[-1:], targets)
+    assert sorted(found) == ['loss_pq_class', 'loss_pq_mask']
+
+
+@pytest.mark.parametrize('share', [True, False])
+@pytest.mark.parametrize('side, align_corners', [(17, True), (16, False)])
+def test_earlier_stages_at_the_size_of_the_final_one(side, align_corners, share):
+    targets = [slow.make_target(4, (side, side)), slow.make_target(2, (side, side), seed=1)]
+    half = side // 2 + side % 2
+    predictions = [
+        slow.make_prediction(size=(size, size), seed=i, depth=16)
+        for i, size in enumerate([half, side])
+    ]
+    resized = slow.resized_prediction(predictions[0], (side, side), align_corners)
+    kwargs = dict(num_classes=6, share_final_match=share)
+    ours = PanopticCriterion(resize_to_final=True, **kwargs)(predictions, targets)
+    theirs = PanopticCriterion(**kwargs)([resized, predictions[1]], targets)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    tensors = [predictions[0].mask_logits, predictions[0].pixel_features]
+    for a, b in zip(*(torch.autograd.grad(sum(x.values()), tensors) for x in (ours, theirs))):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+    own_size = PanopticCriterion(**kwargs)(predictions, targets)
+    assert abs(own_size['s0.loss_mask_id'] - ours['s0.loss_mask_id']) > 1e-3

@@ -4,10 +4,8 @@ import criterion_slow_reference as slow
 import pytest
 import torch
 from cmt_deeplab.criterion import segment_reference_points
-from cmt_deeplab.criterion.pixel_sampling import sample_pixels
-from cmt_deeplab.criterion.segment_planes import SegmentPlanes
-from cmt_deeplab.criterion.segment_sum import segment_sum
-from cmt_deeplab.criterion.similarity_logsumexp import similarity_logsumexp
+from cmt_deeplab.criterion.discrimination_losses import similarity_logsumexp
+from cmt_deeplab.criterion.targets import SegmentPlanes, sample_pixels, segment_sum
 from cmt_deeplab.geometry import plane_at_stride
 from cmt_deeplab.structures import PanopticTarget
 
@@ -121,7 +119,8 @@ def test_sampling_takes_labeled_pixels_without_replacement():
 
 @pytest.mark.parametrize('temperature, share', [(0.0, 0.1), (1.0, 0.5), (2.0, 0.9)])
 def test_sampling_favors_small_segments_as_the_temperature_says(temperature, share):
-    # One pixel of a thousand draws: areas 100 and 900, so a segment's share is area^(1-T) normalized.
+    # One pixel of a thousand draws. The areas are 100 and 900, so that a segment's share is
+    # area^(1-T), normalized.
     index = torch.zeros(25, 40, dtype=torch.int16)
     index[:, :4] = 1
     target = PanopticTarget(index=index, labels=torch.zeros(2, dtype=torch.int64))
@@ -130,7 +129,7 @@ def test_sampling_favors_small_segments_as_the_temperature_says(temperature, sha
     assert abs(index.flatten()[position].float().mean() - share) < 0.05
 
 
-def test_one_generator_an_image_makes_the_sample_independent_of_the_batch():
+def test_one_generator_per_image_makes_the_sample_independent_of_the_batch():
     target = slow.make_target(4, (33, 33))
     pair, alone = (
         SegmentPlanes.of([target, target]).at((33, 33)),

@@ -1,14 +1,15 @@
-"""Slow, obvious versions of the criterion: loops over images, segments and pixels, one-hot masks, the formulas as they are printed."""
+"""Slow and obvious versions of the criterion: loops, one-hot masks, the formulas as printed."""
 
 import itertools
+from dataclasses import replace
 
 import torch
-from cmt_deeplab.structures import MaskPrediction, PanopticTarget
+from cmt_deeplab.structures import MaskPrediction, MatchResult, PanopticTarget
 from torch.nn import functional as F
 
 
 def make_target(num_segments, size=(17, 17), num_classes=6, seed=0, void=True, padding=False):
-    """A blocky plane whose segments are small rectangles or scattered pixels, every one of them labeled."""
+    """A plane whose segments are a block or scattered pixels, with a void corner and padding."""
     generator = torch.Generator().manual_seed(seed)
     index = torch.full(size, -1, dtype=torch.int16)
     if num_segments:
@@ -27,7 +28,7 @@ def make_target(num_segments, size=(17, 17), num_classes=6, seed=0, void=True, p
 
 def make_prediction(
     batch=2,
-    num_slots=5,
+    num_centers=5,
     size=(9, 9),
     num_classes=6,
     seed=0,
@@ -42,10 +43,10 @@ def make_prediction(
         return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
 
     return MaskPrediction(
-        mask_logits=(scale * draw(batch, num_slots, *size)).requires_grad_(),
-        class_logits=draw(batch, num_slots, num_classes + 1).requires_grad_(),
+        mask_logits=(scale * draw(batch, num_centers, *size)).requires_grad_(),
+        class_logits=draw(batch, num_centers, num_classes + 1).requires_grad_(),
         pixel_features=F.normalize(draw(batch, depth, *size), dim=1).requires_grad_(),
-        reference_points=draw(batch, num_slots, 5, 2).sigmoid().detach().requires_grad_()
+        reference_points=draw(batch, num_centers, 5, 2).sigmoid().detach().requires_grad_()
         if points
         else None,
     )
@@ -57,6 +58,16 @@ def one_image(prediction, image):
     )
 
 
+def one_match(match, image, target):
+    """The match of one image of a batch, whose own segments are all there are."""
+    columns = len(target.labels) + 1
+    tables = (match.centers, match.probability, match.dice)
+    return MatchResult(
+        *(table[image : image + 1, :columns] for table in tables),
+        match.void_share[image : image + 1],
+    )
+
+
 def small_plane(index, size):
     height, h = index.shape[0], size[0]
     stride = 1 if height == h else (height - 1) // (h - 1) if height % 2 else height // h
@@ -65,76 +76,75 @@ def small_plane(index, size):
 
 
 def one_hot_masks(target, size):
-    """(K, P) masks, (P,) labeled, (P,) void, at the size of a prediction."""
+    """(K, P) masks and (P,) labeled, at the size of a prediction; all other pixels are void."""
     plane = small_plane(target.index, size).flatten()
-    masks = (
-        torch.stack([plane == k for k in range(len(target.labels))])
-        if len(target.labels)
-        else torch.zeros(0, len(plane)).bool()
-    )
-    return masks.double(), plane >= 0, plane == -1
+    masks = [plane == k for k in range(len(target.labels))]
+    masks = torch.stack(masks) if masks else torch.zeros(0, len(plane)).bool()
+    return masks.double(), plane >= 0
 
 
 def similarity(mask_logits, class_logits, target):
-    masks, labeled, _ = one_hot_masks(target, mask_logits.shape[-2:])
-    predicted = mask_logits.double().flatten(1).softmax(0) * labeled
-    probability = class_logits.double().softmax(-1)
-    result = torch.zeros(len(predicted), len(masks), dtype=torch.float64)
+    """Class probability and Dice of every pair, (N, K) each, and the void share of masks (N,)."""
+    masks, labeled = one_hot_masks(target, mask_logits.shape[-2:])
+    whole = mask_logits.detach().double().flatten(1).softmax(0)
+    predicted = whole * labeled
+    probability = class_logits.detach().double().softmax(-1)[:, target.labels]
+    dice = torch.zeros(len(predicted), len(masks), dtype=torch.float64)
     for n, k in itertools.product(range(len(predicted)), range(len(masks))):
-        dice = 2 * (predicted[n] * masks[k]).sum() / (predicted[n].sum() + masks[k].sum() + 1e-5)
-        result[n, k] = probability[n, target.labels[k]] * dice
-    return result
+        inter = (predicted[n] * masks[k]).sum()
+        dice[n, k] = 2 * inter / (predicted[n].sum() + masks[k].sum() + 1e-5)
+    return probability, dice, (whole * ~labeled).sum(1) / (whole.sum(1) + 1e-5)
+
+
+def make_match(prediction, targets, pairs):
+    """The match whose (center, segment) pairs of each image are given."""
+    columns = max(len(target.labels) for target in targets) + 1
+    centers = torch.full((len(targets), columns), -1)
+    probability, dice = torch.zeros(2, len(targets), columns)
+    shares = []
+    for i, (target, chosen) in enumerate(zip(targets, pairs)):
+        p, d, share = similarity(prediction.mask_logits[i], prediction.class_logits[i], target)
+        shares.append(share.float())
+        for n, k in chosen:
+            centers[i, k], probability[i, k], dice[i, k] = n, p[n, k], d[n, k]
+    return MatchResult(centers, probability, dice, torch.stack(shares))
 
 
 def pairs_of(match, image, target, size):
-    """Matched (slot, segment) pairs whose segment still has a pixel."""
-    masks, _, _ = one_hot_masks(target, size)
+    """Matched (center, segment) pairs whose segment has a pixel at the size of a prediction."""
+    masks, _ = one_hot_masks(target, size)
     return [
-        (n, k)
-        for n, k in zip(match.slots[image].tolist(), match.segments[image].tolist())
-        if masks[k].sum() > 0
+        (n, k) for k, n in enumerate(match.centers[image].tolist()) if n >= 0 and masks[k].sum() > 0
     ]
 
 
 def pq_loss(mask_logits, class_logits, target, pairs, unmatched_weight, matched=None):
-    """``matched``: mask and class logits of the prediction that gives the weights, the same by default."""
-    weigh_mask, weigh_class = (mask_logits, class_logits) if matched is None else matched
-    weigh_masks, weigh_labeled, weigh_void = one_hot_masks(target, weigh_mask.shape[-2:])
-    weigh = weigh_mask.detach().double().flatten(1).softmax(0)
-    weigh_probability = weigh_class.detach().double().softmax(-1)
-    masks, labeled, _ = one_hot_masks(target, mask_logits.shape[-2:])
+    """``matched``: mask and class logits of the matched prediction, the same ones by default."""
+    matched = (mask_logits, class_logits) if matched is None else matched
+    weigh_probability, weigh_dice, void_share = similarity(*matched, target)
+    masks, _ = one_hot_masks(target, mask_logits.shape[-2:])
     predicted = mask_logits.double().flatten(1).softmax(0)
     log_probability = class_logits.double().log_softmax(-1)
-    kept = torch.zeros_like(labeled, dtype=torch.float64)
-    for _, k in pairs:
-        kept = kept + masks[k]
-    number = len(predicted)
+    kept = sum((masks[k] for _, k in pairs), torch.zeros(predicted.shape[1]))
     mask_term, terms = predicted.sum() * 0, []
-    slot_to_segment = dict(pairs)
-    for n in range(number):
-        if n in slot_to_segment:
-            k = slot_to_segment[n]
+    segment_of = dict(pairs)
+    for n in range(len(predicted)):
+        if n in segment_of:
+            k = segment_of[n]
             cut = predicted[n] * kept
             dice_1 = (2 * (cut * masks[k]).sum() + 1) / (cut.sum() + masks[k].sum() + 1)
-            mask_term = mask_term + weigh_probability[n, target.labels[k]].clamp(min=1e-5) * (
-                1 - dice_1
-            )
-            whole = weigh[n] * weigh_labeled
-            dice = 2 * (whole * weigh_masks[k]).sum() / (whole.sum() + weigh_masks[k].sum() + 1e-5)
-            terms.append(0.75 * dice.clamp(min=1e-5) * -log_probability[n, target.labels[k]])
+            mask_term = mask_term + weigh_probability[n, k].clamp(min=1e-5) * (1 - dice_1)
+            dice = weigh_dice[n, k].clamp(min=1e-5)
+            terms.append(0.75 * dice * -log_probability[n, target.labels[k]])
         else:
-            weight = (
-                torch.tensor(1.0)
-                if unmatched_weight == 'one'
-                else ((weigh[n] * weigh_void).sum() / (weigh[n].sum() + 1e-5)).clamp(min=1e-5)
-            )
+            weight = 1 if unmatched_weight == 'one' else void_share[n].clamp(min=1e-5)
             terms.append(0.25 * weight * -log_probability[n, -1])
     terms = torch.stack(terms)
-    return 0.75 / number * mask_term, terms.sum() / max(int((terms != 0).sum()), 1)
+    return 0.75 / len(predicted) * mask_term, terms.sum() / max(int((terms != 0).sum()), 1)
 
 
 def mask_id_loss(mask_logits, target, pairs):
-    masks, _, _ = one_hot_masks(target, mask_logits.shape[-2:])
+    masks, _ = one_hot_masks(target, mask_logits.shape[-2:])
     log_probability = mask_logits.double().flatten(1).log_softmax(0)
     losses = [
         -log_probability[n, p] for n, k in pairs for p in masks[k].nonzero().flatten().tolist()
@@ -144,7 +154,7 @@ def mask_id_loss(mask_logits, target, pairs):
 
 def instance_loss(features, target, temperature=0.3, chosen=None):
     """``chosen``: positions of the sampled pixels, all labeled ones by default."""
-    masks, labeled, _ = one_hot_masks(target, features.shape[-2:])
+    masks, labeled = one_hot_masks(target, features.shape[-2:])
     chosen = labeled.nonzero().flatten() if chosen is None else chosen
     if not len(chosen):
         return features.sum() * 0
@@ -156,7 +166,7 @@ def instance_loss(features, target, temperature=0.3, chosen=None):
 
 
 def mask_discrimination_loss(features, target, num_things_classes=None, temperature=0.3):
-    masks, _, _ = one_hot_masks(target, features.shape[-2:])
+    masks, _ = one_hot_masks(target, features.shape[-2:])
     f = features.double().flatten(1)
     alive = [k for k in range(len(masks)) if masks[k].sum() > 0]
     if not alive:
@@ -174,15 +184,51 @@ def mask_discrimination_loss(features, target, num_things_classes=None, temperat
     return torch.stack(losses).mean() if losses else features.sum() * 0
 
 
-def semantic_loss(logits, target, void_first=False, chosen=None):
-    plane = small_plane(target.index, logits.shape[-2:]).flatten()
+def semantic_loss(logits, target, void_first=False, chosen=None, share=1, small=None):
+    """``small``: weight, largest area and number of thing classes of small instances."""
+    plane = small_plane(target.index, logits.shape[-2:]).flatten().long()
     log_probability = logits.double().flatten(1).log_softmax(0)
-    chosen = (plane >= 0).nonzero().flatten() if chosen is None else chosen
-    losses = [
-        -log_probability[target.labels[plane[p].long()] + int(void_first), p]
-        for p in chosen.tolist()
-    ]
-    return torch.stack(losses).mean() if losses else logits.sum() * 0
+    losses = []
+    for p in range(len(plane)) if chosen is None else chosen.tolist():
+        k = plane[p]
+        if k < 0:
+            losses.append(log_probability.sum() * 0)
+            continue
+        label, weight = target.labels[k], 1
+        if small is not None and label < small[2] and (target.index == k).sum() < small[1]:
+            weight = small[0]
+        losses.append(-weight * log_probability[label + int(void_first), p])
+    losses = torch.stack(losses)
+    losses = losses.sort(descending=True).values[: round(share * len(losses))]
+    return losses.sum() / max(int((losses != 0).sum()), 1)
+
+
+def resized_prediction(prediction, size, align_corners):
+    """Mask logits and features of every pixel of ``size``, from its four neighbors on the map."""
+
+    def resize(maps):
+        height, width = maps.shape[-2:]
+        result = []
+        for i, j in itertools.product(range(size[0]), range(size[1])):
+            corners = []
+            for pixel, old, new in ((i, height, size[0]), (j, width, size[1])):
+                if align_corners:
+                    place = pixel * (old - 1) / (new - 1)
+                else:
+                    place = min(max((pixel + 0.5) * old / new - 0.5, 0), old - 1)
+                low = min(int(place), old - 2)
+                corners.append([(low, low + 1 - place), (low + 1, place - low)])
+            neighbors = [
+                maps[..., y, x] * (wy * wx) for (y, wy), (x, wx) in itertools.product(*corners)
+            ]
+            result.append(sum(neighbors))
+        return torch.stack(result, -1).unflatten(-1, size)
+
+    return replace(
+        prediction,
+        mask_logits=resize(prediction.mask_logits),
+        pixel_features=resize(prediction.pixel_features),
+    )
 
 
 def reference_points(index, num_segments):

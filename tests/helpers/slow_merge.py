@@ -1,4 +1,4 @@
-"""The merges as one would write them first: every mask at full size, one loop over the slots."""
+"""The merges as one would write them first: every mask at full size, one loop over the centers."""
 
 import numpy as np
 import torch
@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 
 def slow_resize(logits, *, input_size, image_size, output_size, align_corners, two_step=False):
-    """(N, h, w) -> (N, H_o, W_o). One step by sampling each output pixel, two steps as the public PyTorch code does."""
+    """(N, h, w) to (N, H_o, W_o): each output pixel sampled, or two resizes as in kmax-deeplab."""
     if two_step:
         full = F.interpolate(
             logits[None], size=input_size, mode='bilinear', align_corners=align_corners
@@ -67,21 +67,16 @@ def slow_mask_wise(
     areas=(0, 0),
     strict=False,
     score_at_stride=False,
-    softmax_first=False,
     two_step=False,
-    class_weight=1.0,
     mask_weight=1.0,
     **sizes,
 ):
     confidence, labels = class_logits.softmax(-1)[:, :-1].max(-1)
-    if softmax_first:
-        probability = slow_resize(logits.softmax(0), two_step=two_step, **sizes)
-    else:
-        probability = slow_resize(logits, two_step=two_step, **sizes).softmax(0)
+    probability = slow_resize(logits, two_step=two_step, **sizes).softmax(0)
     scored = logits.softmax(0) if score_at_stride else probability
     held = scored > pixel
     mean = (scored * held).flatten(1).double().sum(1) / held.flatten(1).sum(1).clamp(min=1)
-    scores = confidence**class_weight * mean.float() ** mask_weight
+    scores = confidence * mean.float() ** mask_weight
     taken = torch.zeros(sizes['output_size'], dtype=torch.bool)
     masks, order = {}, []
     for n in torch.argsort(-scores, stable=True).tolist():
@@ -133,16 +128,16 @@ def slow_pixel_wise(
     )
 
 
-def random_slots(seed, num_slots=40, grid=(21, 27), num_classes=7, sharp=4.0, sure=6.0):
+def random_centers(seed, num_centers=40, grid=(21, 27), num_classes=7, sharp=4.0, sure=6.0):
     """Mask logits with blobs that compete, class logits of which about half are confident."""
     generator = torch.Generator().manual_seed(seed)
     coarse = (
-        torch.randn(1, num_slots, grid[0] // 4 + 1, grid[1] // 4 + 1, generator=generator) * sharp
+        torch.randn(1, num_centers, grid[0] // 4 + 1, grid[1] // 4 + 1, generator=generator) * sharp
     )
     logits = F.interpolate(coarse, size=grid, mode='bilinear')[0] + 0.3 * torch.randn(
-        num_slots, *grid, generator=generator
+        num_centers, *grid, generator=generator
     )
-    classes = torch.randn(num_slots, num_classes + 1, generator=generator) * sure
+    classes = torch.randn(num_centers, num_classes + 1, generator=generator) * sure
     return logits, classes
 
 

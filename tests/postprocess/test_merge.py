@@ -5,7 +5,7 @@ import pytest
 import torch
 from cmt_deeplab.postprocess import occupancy
 from mmdet.registry import MODELS
-from slow_merge import random_slots, same_partition, slow_mask_wise, slow_pixel_wise
+from slow_merge import random_centers, same_partition, slow_mask_wise, slow_pixel_wise
 
 THINGS, CLASSES = 4, 7
 SIZES = dict(input_size=(81, 105), image_size=(81, 105), output_size=(81, 105), align_corners=True)
@@ -28,7 +28,7 @@ def build(kind='MaskWise', **settings):
 
 
 def check(result, expected):
-    """Equal pixel by pixel, scores and areas included; instances may be numbered otherwise where scores are as good as equal."""
+    """Equal in every pixel, score and area; only the numbers of instances may differ."""
     picture, found = expected
     assert same_partition(result.segment_map, picture)
     got = sorted((s['category_id'], s['area'], round(s['score'], 4)) for s in result.segments_info)
@@ -47,20 +47,19 @@ def check(result, expected):
         ({}, {}),
         (dict(pixel_threshold=0.2), dict(pixel=0.2)),
         (dict(pixel_threshold=0.6), dict(pixel=0.6)),
-        (dict(softmax_first=True), dict(softmax_first=True)),
         (
             dict(overlap_threshold=0.95, thing_threshold=0.4, stuff_threshold=0.3),
             dict(overlap=0.95, thing=0.4, stuff=0.3),
         ),
         (dict(two_step_resize=True, strict_class_threshold=True), dict(two_step=True, strict=True)),
-        (dict(class_weight=0.5, mask_weight=2.0), dict(class_weight=0.5, mask_weight=2.0)),
+        (dict(mask_weight=2.0), dict(mask_weight=2.0)),
     ],
 )
 def test_mask_wise_equals_pasting_full_masks(sizes, ours, reference):
     merge = build(**ours)
     segments = 0
     for seed in range(4):
-        logits, classes = random_slots(seed)
+        logits, classes = random_centers(seed)
         result = merge(logits, classes, **sizes)
         check(
             result,
@@ -74,7 +73,7 @@ def test_mask_wise_equals_pasting_full_masks(sizes, ours, reference):
 
 def test_scores_at_the_stride_of_the_prediction_as_tensorflow_has_them():
     for seed in range(6):
-        logits, classes = random_slots(seed, sharp=2.5)
+        logits, classes = random_centers(seed, sharp=2.5)
         check(
             build(score_at_stride=True)(logits, classes, **SIZES),
             slow_mask_wise(
@@ -90,7 +89,7 @@ def test_scores_at_the_stride_of_the_prediction_as_tensorflow_has_them():
 
 def test_more_candidates_than_one_code_plane_holds():
     for seed in range(3):
-        logits, classes = random_slots(seed, num_slots=90, sharp=6.0)
+        logits, classes = random_centers(seed, num_centers=90, sharp=6.0)
         classes[:, -1] = -20
         classes *= 3
         settings = dict(
@@ -117,7 +116,7 @@ def test_more_candidates_than_one_code_plane_holds():
 def test_pixel_wise_equals_two_argmaxes(sizes):
     segments = 0
     for seed in range(6):
-        logits, classes = random_slots(seed)
+        logits, classes = random_centers(seed)
         result = build('PixelWise')(logits, classes, **sizes)
         check(
             result,
@@ -132,7 +131,7 @@ def test_pixel_wise_equals_two_argmaxes(sizes):
     'kind, slow', [('MaskWise', slow_mask_wise), ('PixelWise', slow_pixel_wise)]
 )
 def test_the_ends_of_the_pixel_threshold(kind, slow, threshold):
-    logits, classes = random_slots(0)
+    logits, classes = random_centers(0)
     result = build(kind, pixel_threshold=threshold)(logits, classes, **SIZES)
     check(
         result,
@@ -141,7 +140,7 @@ def test_the_ends_of_the_pixel_threshold(kind, slow, threshold):
     assert bool(result.segments_info) == (threshold == 0)
 
 
-def test_pixel_wise_tie_goes_to_the_first_slot():
+def test_pixel_wise_tie_goes_to_the_first_center():
     logits, classes = torch.zeros(2, 3, 3), torch.full((2, CLASSES + 1), -20.0)
     classes[0, 5] = classes[1, 1] = 20
     result = build('PixelWise')(
@@ -159,10 +158,11 @@ def test_pixel_wise_tie_goes_to_the_first_slot():
     'kind, slow', [('MaskWise', slow_mask_wise), ('PixelWise', slow_pixel_wise)]
 )
 def test_small_segments_leave_void_in_proportion_to_the_input_frame(kind, slow):
-    sizes = CROPPED  # limits: share of an 81 x 105 frame, seen in an output of 70 x 90 that shows 61 x 105 pixels of it
+    # The limits are shares of a frame of 81 x 105; the output of 70 x 90 shows 61 x 105 of it.
+    sizes = CROPPED
     scale = 81 * 105 / 162 / 210 * (70 * 90) / (61 * 105)
     for seed in range(4):
-        logits, classes = random_slots(seed)
+        logits, classes = random_centers(seed)
         merge = build(kind, thing_area=2000, stuff_area=6000, area_reference=(162, 210))
         result = merge(logits, classes, **sizes)
         check(
@@ -181,9 +181,9 @@ def test_small_segments_leave_void_in_proportion_to_the_input_frame(kind, slow):
 
 
 @pytest.mark.parametrize('kind', ['MaskWise', 'PixelWise'])
-def test_ids_are_unique_areas_are_those_of_the_map_and_the_order_of_slots_is_immaterial(kind):
+def test_ids_are_unique_areas_are_those_of_the_map_and_the_order_of_centers_is_immaterial(kind):
     for seed in range(5):
-        logits, classes = random_slots(seed)
+        logits, classes = random_centers(seed)
         result = build(kind)(logits, classes, **SIZES)
         ids = [segment['id'] for segment in result.segments_info]
         assert len(set(ids)) == len(ids) > 1 and result.segment_map.dtype == torch.int32
@@ -219,8 +219,8 @@ def test_class_threshold_strict_or_not_and_void():
     assert (result.segment_map == CLASSES).all() and result.segments_info == []
 
 
-def test_slots_set_aside_stay_in_the_denominator():
-    logits = torch.zeros(3, 5, 5)  # a third each: under 0.4 although only one slot has a class
+def test_centers_set_aside_stay_in_the_denominator():
+    logits = torch.zeros(3, 5, 5)  # a third each: under 0.4 although only one center has a class
     classes = torch.full((3, CLASSES + 1), -100.0)
     classes[0, 1], classes[1:, CLASSES] = 0, 0
     sizes = dict(input_size=(17, 17), image_size=(17, 17), output_size=(17, 17), align_corners=True)
@@ -229,7 +229,7 @@ def test_slots_set_aside_stay_in_the_denominator():
 
 
 def test_chunks_do_not_show(monkeypatch):
-    logits, classes = random_slots(0)
+    logits, classes = random_centers(0)
     whole = build()(logits, classes, **SIZES)
     monkeypatch.setitem(occupancy.CHUNK_ELEMENTS, 'cpu', 1)
     rows = build()(logits, classes, **SIZES)
@@ -240,7 +240,7 @@ def test_chunks_do_not_show(monkeypatch):
 
 
 def test_half_precision_logits_are_merged_in_fp32():
-    logits, classes = random_slots(1)
+    logits, classes = random_centers(1)
     logits, classes = logits.bfloat16(), classes.bfloat16()
     with torch.autocast('cpu', torch.bfloat16):
         result = build()(logits, classes, **SIZES)
@@ -250,7 +250,7 @@ def test_half_precision_logits_are_merged_in_fp32():
 
 
 def test_wrong_class_count_and_threshold_are_explained():
-    logits, classes = random_slots(0)
+    logits, classes = random_centers(0)
     with pytest.raises(ValueError, match='num_things_classes and num_stuff_classes'):
         build()(logits, classes[:, :-1], **SIZES)
     with pytest.raises(ValueError, match='pixel_threshold=1.5'):

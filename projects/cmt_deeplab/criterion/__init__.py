@@ -1,14 +1,14 @@
-"""Criterion: assigner and losses on index planes."""
+"""The criterion: targets, assigner and losses, on one plane of segment indices per image."""
 
 from .assigner import PanopticHungarianAssigner
 from .criterion import PanopticCriterion
-from .instance_discrimination_loss import PanopticInstanceDiscriminationLoss
-from .mask_discrimination_loss import PanopticMaskDiscriminationLoss
-from .mask_id_loss import PanopticMaskIDLoss
+from .discrimination_losses import (
+    PanopticInstanceDiscriminationLoss,
+    PanopticMaskDiscriminationLoss,
+)
 from .pq_loss import PanopticPQLoss
-from .reference_point_loss import PanopticReferencePointLoss
 from .reference_points import segment_reference_points
-from .semantic_loss import PanopticSemanticLoss
+from .small_losses import PanopticMaskIDLoss, PanopticReferencePointLoss, PanopticSemanticLoss
 
 __all__ = [
     'PanopticCriterion',

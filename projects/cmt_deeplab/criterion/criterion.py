@@ -1,15 +1,16 @@
-"""The criterion: match centers to segments, then sum the losses of every prediction stage."""
+"""The criterion: match centers with segments, then sum the losses of every prediction stage."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from mmdet.registry import MODELS, TASK_UTILS
 from torch import Tensor, nn
 
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.geometry import resize
 from cmt_deeplab.structures import MaskPrediction, PanopticTarget
 
-from .pixel_sampling import Generators
-from .segment_planes import SegmentPlanes
+from .targets import Generators, SegmentPlanes
 
 DEFAULT_LOSSES = dict(
     pq=dict(type='PanopticPQLoss', loss_weight=3.0),
@@ -20,28 +21,25 @@ DEFAULT_LOSSES = dict(
 )
 
 
-def _untouched(*tensors: Tensor | None) -> Tensor:
-    """0 that depends on every tensor, so that each parameter behind them gets a gradient (of zeros); inf and nan do not pass."""
-    return sum(tensor[:0].float().sum() for tensor in tensors if tensor is not None)
-
-
-def _build_loss(config: dict, num_things_classes: int | None) -> nn.Module:
-    kind = MODELS.get(config['type']) if isinstance(config['type'], str) else config['type']
-    handed_down = (
-        dict(num_things_classes=num_things_classes)
-        if getattr(kind, 'reads_num_things_classes', False)
-        else {}
-    )
-    return MODELS.build({**handed_down, **config})
-
-
 @MODELS.register_module()
 class PanopticCriterion(nn.Module):
-    """Losses of a list of predictions, the last being the final one, the others deep supervision at their own sizes.
+    """Losses of a list of predictions: the last one is final, the others are deep supervision.
 
-    The result is flat: the final stage's terms by their own names, those of stage i prefixed ``s{i}.``. Every term is computed per image
-    and averaged over the batch, so two processes equal one with the double batch. The matching of the final prediction serves all stages,
-    or each stage has its own (``share_final_match=False``). ``num_classes`` is C, without void; both counts come from the detector.
+    The result is flat. The terms of the final stage have their own names, those of stage i the
+    prefix ``s{i}.``. Every term is computed per image and averaged over the batch, so two
+    processes compute the same as one with the double batch.
+
+    Args:
+        num_classes: C, without void; the detector hands it down.
+        num_things_classes: Things come first among the classes; the detector hands it down.
+        losses: Configs by name. None switches a loss off.
+        share_final_match: The matching of the final prediction serves all stages. Otherwise each
+            stage has its own.
+        resize_to_final: Mask logits and pixel features of earlier stages are resized bilinearly to
+            the size of the final prediction before anything else, as in deeplab2 and kmax-deeplab;
+            the resized features are not normalized again. Otherwise the losses of a stage are
+            taken at its own size, which costs less.
+        deep_supervision_weight: Factor of the losses of earlier stages.
     """
 
     def __init__(
@@ -49,22 +47,28 @@ class PanopticCriterion(nn.Module):
         *,
         num_classes: int,
         num_things_classes: int | None = None,
-        assigner: dict = dict(type='PanopticHungarianAssigner'),
-        losses: Mapping[str, dict | None] | Sequence[dict] = DEFAULT_LOSSES,
+        assigner: dict = dict(type='PanopticHungarianAssigner'),  # noqa: B006
+        losses: Mapping[str, dict | None] = DEFAULT_LOSSES,
         share_final_match: bool = True,
+        resize_to_final: bool = False,
         deep_supervision_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        if isinstance(losses, Mapping):
-            losses = [loss for loss in losses.values() if loss is not None]
-        if not losses:
+        if not isinstance(losses, Mapping):
+            losses = {str(number): loss for number, loss in enumerate(losses)}
+        self.losses = nn.ModuleDict(
+            {name: MODELS.build(loss) for name, loss in losses.items() if loss is not None}
+        )
+        if not self.losses:
             raise UserError(
-                'PanopticCriterion got no losses: list at least one, or leave the key out for the default ones.'
+                'PanopticCriterion got no losses: give at least one, or leave the key out for the '
+                'default ones.'
             )
         self.num_classes = num_classes
+        self.num_things_classes = num_things_classes
         self.assigner = TASK_UTILS.build(assigner)
-        self.losses = nn.ModuleList(_build_loss(loss, num_things_classes) for loss in losses)
         self.share_final_match = share_final_match
+        self.resize_to_final = resize_to_final
         self.deep_supervision_weight = deep_supervision_weight
 
     def forward(
@@ -75,53 +79,72 @@ class PanopticCriterion(nn.Module):
         *,
         semantic_logits: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Weighted losses by name. ``generator`` seeds the pixel sampling: one for the batch, or a list with one for each image.
-        ``semantic_logits`` (B, C+1, h, w) of the auxiliary head; without them there is no semantic loss.
+        """Weighted losses by name.
+
+        Args:
+            generator: Draws the sampled pixels: one for the batch, or one per image.
+            semantic_logits: (B, C+1, h, w) of the auxiliary head. Without them there is no
+                semantic loss.
 
         Raises:
-            ValueError: class counts, batch sizes or plane sizes disagree, or a similarity of the matching is not finite.
+            UserError: class counts, batch sizes or plane sizes disagree, no loss applies, or a
+                similarity of the matching is not finite.
         """
         self._check(predictions, targets, semantic_logits)
-        planes = SegmentPlanes.of(targets)
-        final_match = self.assigner(predictions[-1], planes)
+        planes = SegmentPlanes.of(targets, self.num_things_classes)
+        stages = self._at_final_size(predictions, planes) if self.resize_to_final else predictions
+        final_match = self.assigner(stages[-1], planes)
         result: dict[str, Tensor] = {}
-        for number, prediction in enumerate(predictions):
-            final = number == len(predictions) - 1
-            match = (
-                final_match
-                if final or self.share_final_match
-                else self.assigner(prediction, planes)
-            )
-            terms: dict[str, Tensor] = {}
-            for loss in self.losses:
-                if not loss.reads_semantic_logits:
-                    terms.update(loss(prediction, planes, match, generator))
-                elif final and semantic_logits is not None:
-                    terms.update(loss(semantic_logits, planes, match, generator))
-            for name, value in terms.items():
-                result[name if final else f's{number}.{name}'] = (
-                    value if final else self.deep_supervision_weight * value
-                )
+        for number, stage in enumerate(stages):
+            final = number == len(stages) - 1
+            prefix, weight = ('', 1) if final else (f's{number}.', self.deep_supervision_weight)
+            shared = final or self.share_final_match
+            match = final_match if shared else self.assigner(stage, planes)
+            for loss in self.losses.values():
+                source = stage
+                if loss.reads_semantic_logits:
+                    if not final or semantic_logits is None:
+                        continue
+                    source = semantic_logits
+                for name, value in loss(source, planes, match, generator).items():
+                    result[prefix + name] = weight * value
         if not result:
             raise UserError(
-                'None of the losses of PanopticCriterion applies: a semantic loss needs the semantic head, '
-                'PanopticReferencePointLoss needs reference points.'
+                'None of the losses of PanopticCriterion applies: a semantic loss needs the '
+                'semantic head, PanopticReferencePointLoss needs reference points.'
             )
+        # A zero-valued term, so that DDP sees a gradient for every parameter: a sum over no
+        # images, which inf and NaN cannot enter.
+        tensors = [semantic_logits, *(tensor for p in predictions for tensor in vars(p).values())]
         first = next(iter(result))
-        result[first] = result[first] + _untouched(
-            semantic_logits, *(tensor for p in predictions for tensor in vars(p).values())
-        )
+        result[first] = result[first] + sum(t[:0].float().sum() for t in tensors if t is not None)
         return result
+
+    def _at_final_size(
+        self, predictions: list[MaskPrediction], planes: SegmentPlanes
+    ) -> list[MaskPrediction]:
+        """The predictions with masks and features resized to the size of the last one."""
+        size = predictions[-1].mask_logits.shape[-2:]
+        align_corners = planes.index.shape[-1] % 2 == 1
+        return [
+            replace(
+                p,
+                mask_logits=resize(p.mask_logits, size, align_corners=align_corners),
+                pixel_features=resize(p.pixel_features, size, align_corners=align_corners),
+            )
+            for p in predictions
+        ]
 
     def _check(
         self,
         predictions: list[MaskPrediction],
-        targets: list[PanopticTarget],
+        targets: Sequence[PanopticTarget],
         semantic_logits: Tensor | None,
     ) -> None:
         if not predictions:
             raise UserError(
-                'PanopticCriterion got no predictions: give a list whose last entry is the final prediction.'
+                'PanopticCriterion got no predictions: give a list whose last entry is the final '
+                'prediction.'
             )
         channels = {
             f'class_logits of stage {i}': p.class_logits.shape[-1]
@@ -132,10 +155,12 @@ class PanopticCriterion(nn.Module):
         for name, number in channels.items():
             if number != self.num_classes + 1:
                 raise UserError(
-                    f'The {name} have {number} channels, num_classes={self.num_classes} and void make '
-                    f'{self.num_classes + 1}: set the class counts in the detector only, it hands them down.'
+                    f'The {name} have {number} channels, but num_classes={self.num_classes} and '
+                    f'void make {self.num_classes + 1}: set the class counts in the detector '
+                    'only, it hands them down.'
                 )
         if len(targets) != len(predictions[-1].mask_logits):
             raise UserError(
-                f'PanopticCriterion got {len(targets)} targets for {len(predictions[-1].mask_logits)} images.'
+                f'PanopticCriterion got {len(targets)} targets for '
+                f'{len(predictions[-1].mask_logits)} images: give one for each image.'
             )

@@ -8,28 +8,28 @@ from torch import Tensor, nn
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.structures import MaskPrediction, MatchResult, PanopticTarget
 
-from .pixel_sampling import Generators
-from .segment_planes import SegmentPlanes
+from .targets import Generators, SegmentPlanes
 
 
 def image_mean(values: Tensor, valid: Tensor) -> Tensor:
-    """Mean of ``values`` (B, P) over the ``valid`` entries of each image, then over the images; an image without one counts as 0."""
+    """Mean of the valid entries of each image, then over the images.
+
+    ``values`` and ``valid`` are (B, P). The mean of an image without a valid entry is 0.
+    """
     total = torch.where(valid, values, 0).sum(1)
     return (total / valid.sum(1).clamp(min=1)).mean()
 
 
 class PanopticLoss(nn.Module):
-    """A weighted loss over one stage: ``loss(prediction, targets, match, generator=None)`` gives its terms by name, weights included.
+    """A weighted loss of one stage, with one or more terms.
 
-    ``targets`` is a list of B :class:`PanopticTarget` (or the :class:`SegmentPlanes` made from one, which saves making it again). Each
-    term is a scalar: computed per image, then averaged over the images, in fp32 whatever the autocast. Subclasses write ``terms``.
+    Each term is a scalar: computed per image, then averaged over the images, in fp32 under any
+    autocast. Subclasses write :meth:`terms`.
     """
 
-    reads_semantic_logits = False  # such a loss takes (B, C+1, h, w) semantic logits in place of the prediction, once a call
-    needs_match = True
-    reads_num_things_classes = (
-        False  # the criterion hands its number of thing classes down to such a loss
-    )
+    # Such a loss takes the semantic logits (B, C+1, h, w) in place of the prediction, and is
+    # computed once per call.
+    reads_semantic_logits = False
 
     def __init__(self, *, loss_weight: float) -> None:
         super().__init__()
@@ -42,20 +42,23 @@ class PanopticLoss(nn.Module):
         match: MatchResult | None = None,
         generator: Generators = None,
     ) -> dict[str, Tensor]:
-        """Weighted terms of this loss by name.
+        """Weighted terms by name.
+
+        Args:
+            targets: One per image, or the :class:`SegmentPlanes` made of them.
+            match: What :class:`PanopticHungarianAssigner` returned. Losses that compare centers
+                with segments need it.
+            generator: Draws the pixels of losses that sample: one, or one per image.
 
         Raises:
-            ValueError: the batch sizes disagree, or this loss needs a match and none was given.
+            UserError: the batch sizes disagree.
         """
         planes = SegmentPlanes.of(targets)
         tensor = prediction if self.reads_semantic_logits else prediction.mask_logits
         if len(planes.index) != len(tensor):
             raise UserError(
-                f'{type(self).__name__} got {len(planes.index)} targets for {len(tensor)} images: give one for each image.'
-            )
-        if self.needs_match and match is None:
-            raise UserError(
-                f'{type(self).__name__} needs a match: pass the MatchResult of PanopticHungarianAssigner.'
+                f'{type(self).__name__} got {len(planes.index)} targets for {len(tensor)} images: '
+                'give one for each image.'
             )
         with torch.autocast(tensor.device.type, enabled=False):
             terms = self.terms(prediction, planes, match, generator)
@@ -68,5 +71,5 @@ class PanopticLoss(nn.Module):
         match: MatchResult | None,
         generator: Generators,
     ) -> dict[str, Tensor]:
-        """Unweighted terms by name."""
+        """Terms by name, without the loss weight."""
         raise NotImplementedError

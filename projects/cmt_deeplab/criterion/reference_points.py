@@ -1,4 +1,4 @@
-"""Reference points of segments: where a segment is and how far it reaches, in five points."""
+"""Reference points of segments: where a segment lies and how far it reaches, in five points."""
 
 import torch
 from torch import Tensor
@@ -11,68 +11,77 @@ NUM_REFERENCE_POINTS = 5  # mass center, top, left, bottom, right
 def _line_sums(
     segment: Tensor, line: Tensor, across: Tensor, num_segments: int, num_lines: int
 ) -> tuple[Tensor, Tensor]:
-    """Pixels of each segment on each line (row or column), and the sum of their positions across it: two (K, num_lines), exact."""
+    """Count the pixels of each segment on each line (row or column), and sum their positions.
+
+    Args:
+        segment: (H, W) segment index of each pixel, ``num_segments`` where there is none.
+        line: (H, W) number of the pixel's line.
+        across: (H, W) position of the pixel on its line.
+
+    Returns:
+        Counts and sums of positions, (K, num_lines) int32 each, exact.
+    """
     bucket = (segment * num_lines + line).flatten()
-    sums = [
-        torch.zeros(
-            (num_segments + 1) * num_lines, dtype=torch.int32, device=segment.device
-        ).scatter_add_(0, bucket, source.flatten())
+    count, position = (
+        torch.zeros((num_segments + 1) * num_lines, dtype=torch.int32, device=segment.device)
+        .scatter_add_(0, bucket, source.flatten())
+        .view(-1, num_lines)[:num_segments]
         for source in (torch.ones_like(across), across)
-    ]
-    count, position = (s.view(num_segments + 1, num_lines)[:num_segments] for s in sums)
+    )
     return count, position
 
 
 def _end_points(
     count: Tensor, position: Tensor, along: Tensor, across: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Mean pixel of the first and of the last line that a segment touches: two (K, 2) of (position along the lines' axis, across)."""
+    """Mean pixel of the first and of the last line that each segment touches.
+
+    ``along`` and ``across`` are the coordinates of the lines and of the pixels on a line. Both
+    results are (K, 2): the coordinate along the lines' axis, then the one across it.
+    """
     touched = (count > 0).to(torch.int32)
-    ends = []
-    for line in (
-        touched.argmax(1, keepdim=True),
-        count.shape[1] - 1 - touched.flip(1).argmax(1, keepdim=True),
-    ):
-        mean = position.gather(1, line).double() / count.gather(1, line).clamp(
-            min=1
-        )  # (K, 1), in pixels
-        # The coordinate is linear in the pixel's position, so the mean pixel's coordinate is the mean coordinate.
-        slope = across[-1] - across[0]
-        coordinate = across[0] + mean * (slope / max(len(across) - 1, 1))
-        ends.append(torch.cat([along[line], coordinate], 1))
-    return ends[0], ends[1]
+    first = touched.argmax(1, keepdim=True)
+    last = count.shape[1] - 1 - touched.flip(1).argmax(1, keepdim=True)
+    # Coordinates are linear in the position, so the mean position has the mean coordinate.
+    slope = (across[-1] - across[0]) / max(len(across) - 1, 1)
+
+    def point(line: Tensor) -> Tensor:
+        mean = position.gather(1, line).double() / count.gather(1, line).clamp(min=1)  # in pixels
+        return torch.cat([along[line], across[0] + mean * slope], 1)
+
+    return point(first), point(last)
 
 
 @torch.no_grad()
 def segment_reference_points(index: Tensor, num_segments: int) -> Tensor:
-    """Reference points of the K segments of one full-resolution index plane (H, W): (K, 5, 2) float32, (x, y) in [0, 1].
+    """Reference points of the K segments of one index plane (H, W), at full resolution.
 
-    Order: mass center, then the mean point of the topmost row, of the leftmost column, of the bottom row and of the rightmost column of
-    the segment. Pixel (row i, column j) lies at x = j/(W-1) where corners are aligned (odd W), else at (j+0.5)/W; y likewise. A segment
-    without pixels gets some finite point. All is computed from per-row and per-column sums of the plane; no mask is built.
-    Source: a choice of this project (the paper's abstract names a reference mask, not its points).
+    The order is: mass center, then the mean point of the segment's topmost row, leftmost column,
+    bottom row and rightmost column. Positions are (x, y) in the frame of the padded input, which
+    spans [0, 1]; see :mod:`cmt_deeplab.geometry` for aligned corners (odd sides) and cells (even
+    sides). A segment without pixels gets some finite point. Everything is computed from sums over
+    rows and columns of the plane, without a mask per segment.
+
+    The five points are a choice of this project: the abstract of the CMT-DeepLab paper names a
+    reference mask, but not its points.
+
+    Returns:
+        (K, 5, 2) float32.
     """
     height, width = index.shape
     device = index.device
-    segment = index.long()
-    segment = torch.where(
-        (segment >= 0) & (segment < num_segments), segment, segment.new_full((), num_segments)
-    )
+    known = (index >= 0) & (index < num_segments)
+    segment = torch.where(known, index.long(), num_segments)
     rows = torch.arange(height, device=device, dtype=torch.int32)[:, None].expand(height, width)
     columns = torch.arange(width, device=device, dtype=torch.int32)[None].expand(height, width)
     x, y = (
         pixel_positions(side, align_corners=bool(side % 2), device=device, dtype=torch.float64)
         for side in (width, height)
     )
-
-    row_count, row_position = _line_sums(
-        segment, rows, columns, num_segments, height
-    )  # (K, H) each
-    column_count, column_position = _line_sums(
-        segment, columns, rows, num_segments, width
-    )  # (K, W) each
-    area = row_count.sum(1).clamp(min=1)
-    center = torch.stack([(column_count * x).sum(1) / area, (row_count * y).sum(1) / area], 1)
-    top, bottom = (point.flip(1) for point in _end_points(row_count, row_position, y, x))
-    left, right = _end_points(column_count, column_position, x, y)
+    in_rows = _line_sums(segment, rows, columns, num_segments, height)
+    in_columns = _line_sums(segment, columns, rows, num_segments, width)
+    area = in_rows[0].sum(1).clamp(min=1)
+    center = torch.stack([(in_columns[0] * x).sum(1) / area, (in_rows[0] * y).sum(1) / area], 1)
+    top, bottom = (point.flip(1) for point in _end_points(*in_rows, y, x))
+    left, right = _end_points(*in_columns, x, y)
     return torch.stack([center, top, left, bottom, right], 1).float()

@@ -1,7 +1,7 @@
-"""From the slots of one image to a panoptic picture: resizing, mask-wise merge, pixel-wise merge."""
+"""From the masks and classes of one image to a panoptic picture: resizing and two merges."""
 
 from .mask_wise_merge import PanopticMaskWiseMerge
+from .merge_base import PanopticResult
 from .pixel_wise_merge import PanopticPixelWiseMerge
-from .result import PanopticResult
 
 __all__ = ['PanopticMaskWiseMerge', 'PanopticPixelWiseMerge', 'PanopticResult']

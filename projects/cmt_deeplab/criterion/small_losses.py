@@ -1,0 +1,155 @@
+"""Losses that need a few lines each: mask-id and semantic cross-entropy, and reference points."""
+
+import torch
+from mmdet.registry import MODELS
+from torch import Tensor
+from torch.nn import functional as F
+
+from cmt_deeplab.errors import UserError
+from cmt_deeplab.precision import at_least_fp32
+from cmt_deeplab.structures import MaskPrediction, MatchResult
+
+from .loss_base import PanopticLoss, image_mean
+from .reference_points import NUM_REFERENCE_POINTS
+from .targets import Generators, SegmentPlanes, sample_pixels
+
+
+@MODELS.register_module()
+class PanopticMaskIDLoss(PanopticLoss):
+    """``loss_mask_id``: at each pixel of a matched segment, which center the pixel belongs to.
+
+    This is the cross-entropy of a softmax over the N centers, averaged over those pixels of the
+    image. Void, padding and the pixels of unmatched segments take no part. Source: MaX-DeepLab,
+    deeplab2.
+    """
+
+    def __init__(self, *, loss_weight: float = 0.3) -> None:
+        super().__init__(loss_weight=loss_weight)
+
+    def terms(
+        self,
+        prediction: MaskPrediction,
+        planes: SegmentPlanes,
+        match: MatchResult | None,
+        generator: Generators,
+    ) -> dict[str, Tensor]:
+        stage = planes.at(prediction.mask_logits.shape[-2:])
+        center = stage.matched_centers(match).gather(1, stage.segment)  # (B, P)
+        logits = at_least_fp32(prediction.mask_logits).flatten(2)  # (B, N, P)
+        entropy = F.cross_entropy(logits, center, ignore_index=-1, reduction='none')  # (B, P)
+        return dict(loss_mask_id=image_mean(entropy, center >= 0))
+
+
+@MODELS.register_module()
+class PanopticSemanticLoss(PanopticLoss):
+    """``loss_semantic``: cross-entropy of the semantic logits at labeled pixels, averaged.
+
+    Void pixels are no target; the void channel only takes part in the softmax. With the default
+    arguments the pixels are sampled, see :func:`sample_pixels`, as in deeplab2 and kmax-deeplab on
+    COCO. On Cityscapes kmax-deeplab takes all pixels (``num_samples=None``), and deeplab2 takes
+    the hardest of all pixels, small instances weighing more (``num_samples=None,
+    hardest_share=0.2, small_instance_weight=3``).
+
+    Args:
+        num_samples: Sampled pixels per image; None takes all of them.
+        sample_temperature: How much the sampling favors small segments.
+        hardest_share: Only this share of the taken pixels counts, those with the highest loss.
+            As in deeplab2 it is a share of all pixels; void is among them with a loss of 0.
+        small_instance_weight: Factor at the pixels of things smaller than ``small_instance_area``.
+        small_instance_area: In pixels of the padded input.
+        void_first: The void channel is the first one, as in weights released for TensorFlow, and
+            not the last.
+    """
+
+    reads_semantic_logits = True
+
+    def __init__(
+        self,
+        *,
+        loss_weight: float = 1.0,
+        num_samples: int | None = 4096,
+        sample_temperature: float = 2.0,
+        hardest_share: float = 1.0,
+        small_instance_weight: float = 1.0,
+        small_instance_area: int = 4096,
+        void_first: bool = False,
+    ) -> None:
+        super().__init__(loss_weight=loss_weight)
+        if not 0 < hardest_share <= 1:
+            raise UserError(
+                f'PanopticSemanticLoss: hardest_share={hardest_share} must lie in (0, 1]; 1 takes '
+                'every pixel.'
+            )
+        self.num_samples = num_samples
+        self.sample_temperature = sample_temperature
+        self.hardest_share = hardest_share
+        self.small_instance_weight = small_instance_weight
+        self.small_instance_area = small_instance_area
+        self.void_first = void_first
+
+    def terms(
+        self,
+        prediction: Tensor,
+        planes: SegmentPlanes,
+        match: MatchResult | None,
+        generator: Generators,
+    ) -> dict[str, Tensor]:
+        stage = planes.at(prediction.shape[-2:])
+        position, valid = sample_pixels(
+            stage, self.num_samples, self.sample_temperature, generator
+        )  # (B, n) each
+        logits = prediction.flatten(2).gather(
+            2, position[:, None].expand(-1, prediction.shape[1], -1)
+        )  # (B, C+1, n)
+        segment = stage.segment.gather(1, position)
+        label = planes.labels.gather(1, segment) + int(self.void_first)
+        entropy = F.cross_entropy(at_least_fp32(logits), label, reduction='none')  # (B, n)
+        if self.small_instance_weight != 1:
+            area = planes.at(planes.index.shape[-2:]).area
+            small = planes.of_things & (area < self.small_instance_area)  # (B, K+1)
+            entropy = entropy * torch.where(small, self.small_instance_weight, 1.0).gather(
+                1, segment
+            )
+        if self.hardest_share < 1:
+            number = round(self.hardest_share * entropy.shape[1])
+            entropy, hardest = torch.where(valid, entropy, 0).topk(number, sorted=False)
+            valid = valid.gather(1, hardest)
+        return dict(loss_semantic=image_mean(entropy, valid))
+
+
+@MODELS.register_module()
+class PanopticReferencePointLoss(PanopticLoss):
+    """``loss_reference``: distance of the centers' reference points from those of their segments.
+
+    This is the mean absolute difference over an image's matched centers, R points and 2
+    coordinates, all in [0, 1]. The points of a segment come from the full-resolution plane at every
+    stage, see :func:`segment_reference_points`. A stage without reference points has no such term.
+    The abstract of the CMT-DeepLab paper names the approximation of masks; this form of it is a
+    choice of this project.
+    """
+
+    def __init__(self, *, loss_weight: float = 1.0) -> None:
+        super().__init__(loss_weight=loss_weight)
+
+    def terms(
+        self,
+        prediction: MaskPrediction,
+        planes: SegmentPlanes,
+        match: MatchResult | None,
+        generator: Generators,
+    ) -> dict[str, Tensor]:
+        if prediction.reference_points is None:
+            return {}
+        points = at_least_fp32(prediction.reference_points)  # (B, N, R, 2)
+        if points.shape[2] != NUM_REFERENCE_POINTS:
+            raise UserError(
+                f'The predictions have {points.shape[2]} reference points, segments have '
+                f'{NUM_REFERENCE_POINTS}: set the number of reference points of the layers to '
+                f'{NUM_REFERENCE_POINTS} or drop PanopticReferencePointLoss.'
+            )
+        stage = planes.at(prediction.mask_logits.shape[-2:])
+        centers = stage.matched_centers(match)  # (B, K+1)
+        image = torch.arange(len(centers), device=centers.device)[:, None]
+        own = points[image, centers.clamp(min=0)]  # (B, K+1, R, 2)
+        distance = (own - planes.reference_points).abs().mean((2, 3))  # (B, K+1)
+        return dict(loss_reference=image_mean(distance, centers >= 0))

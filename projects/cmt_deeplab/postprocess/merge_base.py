@@ -1,0 +1,172 @@
+"""What both merges share: the candidates among the centers, and the segments made of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cmt_deeplab.coco_format import INSTANCE_OFFSET
+from cmt_deeplab.errors import UserError
+
+from .occupancy import Occupancy
+from .resize import Geometry
+
+
+@dataclass(frozen=True)
+class PanopticResult:
+    """Panoptic segmentation of one image.
+
+    ``segment_map`` is label + 1000 * instance, as in mmdet, and the number of classes on void.
+    Stuff has instance 0; things have 1, 2, ... over all classes. ``segments_info`` has one dict per
+    segment: ``id`` (its value in the map), ``category_id`` (label), ``isthing``, ``score`` (class
+    probability times mean mask probability) and ``area`` in pixels.
+    """
+
+    segment_map: Tensor  # (H_o, W_o) int32
+    segments_info: list[dict]
+
+
+class PanopticMerge(nn.Module):
+    """Merges the centers of one image; a subclass says which may be pasted and who owns a pixel.
+
+    Args:
+        pixel_threshold: A mask holds the pixels where its probability exceeds this.
+        thing_area: The smallest thing that is kept, in pixels of an input of ``area_reference``
+            (height, width). In the output the limit is scaled, so that a segment covers the same
+            share of the padded input.
+        stuff_area: The same for stuff.
+        two_step_resize: See :func:`cmt_deeplab.postprocess.resize.axis_taps`.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_things_classes: int,
+        num_stuff_classes: int,
+        pixel_threshold: float = 0.4,
+        thing_area: float = 400,
+        stuff_area: float = 6400,
+        area_reference: tuple[int, int] = (1281, 1281),
+        two_step_resize: bool = False,
+    ) -> None:
+        super().__init__()
+        if not 0 <= pixel_threshold <= 1:
+            raise UserError(
+                f'{type(self).__name__}: pixel_threshold={pixel_threshold} is a probability and '
+                'must lie between 0 and 1.'
+            )
+        self.num_things_classes = num_things_classes
+        self.num_classes = num_things_classes + num_stuff_classes
+        self.pixel_threshold = pixel_threshold
+        self.smallest_area = (stuff_area, thing_area)  # by whether a segment is a thing
+        self.area_reference = area_reference
+        self.two_step_resize = two_step_resize
+
+    @torch.no_grad()
+    def forward(
+        self,
+        mask_logits: Tensor,
+        class_logits: Tensor,
+        *,
+        input_size: Sequence[int],
+        image_size: Sequence[int],
+        output_size: Sequence[int],
+        align_corners: bool,
+    ) -> PanopticResult:
+        """Merge the masks and classes of one image. All sizes are (height, width).
+
+        Args:
+            mask_logits: (N, h, w).
+            class_logits: (N, C+1), void last.
+            input_size: The padded network input, which the logits cover.
+            image_size: The image, which lies in the top left corner of the input.
+            output_size: The picture to make, normally the original image.
+
+        Raises:
+            UserError: the number of classes is not that of the merge.
+        """
+        if class_logits.shape[-1] != self.num_classes + 1:
+            raise UserError(
+                f'{type(self).__name__} was built for {self.num_classes} classes and void but the '
+                f'model gives {class_logits.shape[-1]} channels: set num_things_classes and '
+                'num_stuff_classes of both alike.'
+            )
+        geometry = Geometry(
+            grid=tuple(mask_logits.shape[-2:]),
+            input=tuple(input_size),
+            image=tuple(image_size),
+            output=tuple(output_size),
+            align_corners=align_corners,
+        )
+        with torch.autocast(mask_logits.device.type, enabled=False):
+            # As in deeplab2 and kmax-deeplab: a softmax over all classes, then the best of those
+            # that are not void.
+            confidence, label = class_logits.float().softmax(-1)[:, :-1].max(-1)
+            chosen = self.is_candidate(confidence, label)
+            # Candidates first, each group in the order of the centers.
+            order = torch.argsort((~chosen).to(torch.uint8), stable=True)
+            candidates = order[: int(chosen.sum())]
+            if not len(candidates):
+                void = label.new_full(geometry.output, self.num_classes, dtype=torch.int32)
+                return PanopticResult(void, [])
+            table = mask_logits.float().flatten(1)[order].t().contiguous()  # (h*w, N)
+            confidence, label = (x[candidates].cpu().numpy() for x in (confidence, label))
+            return self.merge(table, confidence, label, geometry)
+
+    def is_candidate(self, confidence: Tensor, label: Tensor) -> Tensor:
+        """Which centers may be pasted, (N,) bool, from class probability and label (N,)."""
+        raise NotImplementedError
+
+    def merge(
+        self, table: Tensor, confidence: np.ndarray, label: np.ndarray, geometry: Geometry
+    ) -> PanopticResult:
+        """Merge logits (h*w, N), of which the first M are the candidates.
+
+        ``confidence`` and ``label`` are the class probability and label of the candidates, (M,).
+        """
+        raise NotImplementedError
+
+    def assemble(
+        self,
+        occupancy: Occupancy,
+        owner: np.ndarray,
+        label: np.ndarray,
+        score: np.ndarray,
+        geometry: Geometry,
+    ) -> PanopticResult:
+        """Number the segments and drop the small ones.
+
+        ``owner`` (U,) is the center that owns the pixels of each set of centers, -1 for none. All
+        centers of one stuff class are one segment, with the score of the best of them. The area of
+        a segment is what it owns in the end. A dropped segment leaves void behind.
+        """
+
+        def pixels(size: Sequence[int]) -> float:
+            return float(size[0] * size[1])
+
+        scale = pixels(geometry.input) / pixels(self.area_reference)
+        scale *= pixels(geometry.output) / pixels(geometry.image)
+        segments: dict[tuple, list[int]] = {}
+        owners = np.unique(owner[owner >= 0])
+        for center in owners[np.argsort(-score[owners], kind='stable')].tolist():
+            thing = label[center] < self.num_things_classes
+            key = (center,) if thing else ('stuff', label[center])
+            segments.setdefault(key, []).append(center)
+        value_of_set = np.full(len(owner), self.num_classes, dtype=np.int32)
+        info, instance = [], 0
+        for centers in segments.values():
+            member = np.isin(owner, centers)
+            area, category = int(occupancy.set_pixels[member].sum()), int(label[centers[0]])
+            thing = category < self.num_things_classes
+            if area == 0 or area < self.smallest_area[thing] * scale:
+                continue
+            instance += thing
+            value = category + INSTANCE_OFFSET * instance * thing
+            value_of_set[member] = value
+            score_of_best = float(score[centers[0]])
+            info.append(
+                dict(id=value, category_id=category, isthing=thing, score=score_of_best, area=area)
+            )
+        return PanopticResult(occupancy.paint(value_of_set, geometry.output), info)
