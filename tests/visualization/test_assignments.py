@@ -10,7 +10,10 @@ from torch import nn
 
 
 class Decoder(nn.Module):
-    """Two layers at strides 32 and 16, masks at stride 8, of two 97x97 images; row r belongs to center r % 3, or to 3 in image 1."""
+    """Two layers at strides 32 and 16 and masks at stride 8, of two images of 97x97 pixels.
+
+    In the first image row r belongs to center r % 3, in the second one every row to center 3.
+    """
 
     def forward(self, images):
         return DecoderOutput(

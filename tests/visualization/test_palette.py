@@ -1,11 +1,6 @@
 import numpy as np
 import pytest
-from cmt_deeplab.visualization import (
-    distinct_colors,
-    match_segments,
-    matched_colors,
-    segment_colors,
-)
+from cmt_deeplab.visualization import distinct_colors, matched_colors, segment_colors
 
 
 def test_colors_are_distinct_and_a_longer_list_begins_with_the_shorter_one():
@@ -41,44 +36,6 @@ def test_a_short_palette_is_refused():
             num_things_classes=1,
             palette=[(1, 2, 3), (4, 5, 6)],
         )
-
-
-def test_matches_follow_the_rules_of_pq():
-    truth = np.full((10, 10), 2)  # void
-    truth[:, :4] = 1000  # thing 0
-    truth[:, 4:6] = 2000  # crowd of class 0
-    truth[:5, 6:] = 1  # stuff
-    found = np.full((10, 10), 2)
-    found[:, :3] = 5000  # IoU 3/4 with the thing
-    found[:, 4:6] = 6000  # all on the crowd: forgiven
-    found[:5, 6:] = 3000  # class 0 on stuff: false
-    found[5:, 6:] = 1  # on void: forgiven
-    matches, wrong = match_segments(found, truth, num_classes=2, crowds=[2000])
-    assert matches == {5000: 1000} and wrong == [3000]
-    with pytest.raises(ValueError, match='shape'):
-        match_segments(found[:5], truth, num_classes=2)
-
-
-def test_matches_agree_with_the_counts_of_pq(rng_seed=3):
-    from cmt_deeplab.evaluation.pq import count_image, joint_histogram
-    from cmt_deeplab.visualization.matching import segment_table
-
-    rng = np.random.default_rng(rng_seed)
-    for _ in range(20):
-        coarse = rng.integers(0, 4, (4, 4)) + 1000 * rng.integers(0, 2, (4, 4))
-        truth = coarse.repeat(6, 0).repeat(6, 1)
-        truth[truth % 1000 == 3] = 3
-        found = np.where(rng.random(truth.shape) < 0.25, 3, np.roll(truth, 1, 0))
-        crowds = [int(i) for i in np.unique(truth) if i % 1000 == 0][:1]
-        matches, wrong = match_segments(found, truth, num_classes=3, crowds=crowds)
-        row = count_image(
-            0,
-            segment_table(truth, num_classes=3, crowds=crowds),
-            segment_table(found, num_classes=3),
-            gt_void=3,
-            histogram=joint_histogram(truth, found),
-        )
-        assert (len(matches), len(wrong)) == (row.tp.sum(), row.fp.sum())
 
 
 def test_a_match_takes_the_color_of_its_reference_and_nothing_else_does():

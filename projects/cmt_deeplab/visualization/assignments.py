@@ -2,33 +2,41 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.geometry import nearest_pixels
+from cmt_deeplab.geometry import Size, nearest_pixels, stride_between
 
 from .palette import Color, distinct_colors
 
 
 @dataclass(frozen=True)
 class AssignmentMap:
-    """The pixel-cluster assignment of one layer for one image, at the size of the network's input without its padding."""
+    """The assignment of pixels to cluster centers in one layer, for one image.
+
+    Both arrays have the size of the network's input without its padding.
+    """
 
     name: str
-    centers: np.ndarray  # (H, W) int64, the center with the largest share of the pixel
-    confidence: np.ndarray  # (H, W) float32, that share: 1/N where all centers are equal, 1 where one has the whole pixel
+    centers: np.ndarray  # (H, W) int64, the center with the largest share of each pixel
+    confidence: np.ndarray  # (H, W) float32, that share: from 1/N (all equal) to 1 (the only one)
 
 
 def assignment_maps(model: nn.Module, data_batch: Mapping[str, Any]) -> list[list[AssignmentMap]]:
-    """For each image of a collated batch the maps of all layers in the order they run; the last one is the final prediction's.
+    """The assignment maps of all layers for each image of a collated batch, in their order.
 
-    A layer's map is the softmax of its assignment logits over the centers, averaged over its heads; the final one is the softmax of the
-    mask logits. The decoder's output is caught by a forward hook, so that every model around such a decoder can be looked at, unchanged.
-    Raises ``ValueError`` when the model has none.
+    The map of a layer is the softmax of its assignment logits over the centers, averaged over its
+    heads. The last map is the softmax of the final mask logits. A forward hook takes the output of
+    the decoder, so every model with such a decoder can be looked at without a change.
+
+    Raises:
+        UserError: the model has no such decoder.
     """
     from cmt_deeplab.models.transformer.transformer_decoder import DecoderOutput
 
@@ -40,7 +48,7 @@ def assignment_maps(model: nn.Module, data_batch: Mapping[str, Any]) -> list[lis
 
     was_training = model.training
     model.eval()
-    handles = [m.register_forward_hook(catch) for m in model.modules()]
+    handles = [module.register_forward_hook(catch) for module in model.modules()]
     try:
         with torch.no_grad():
             data = model.data_preprocessor(data_batch, False)
@@ -51,66 +59,60 @@ def assignment_maps(model: nn.Module, data_batch: Mapping[str, Any]) -> list[lis
         model.train(was_training)
     if not caught:
         raise UserError(
-            f'{type(model).__name__} has no decoder that assigns pixels to centers: assignment pictures need a model of this '
-            'package.'
+            f'{type(model).__name__} has no decoder that assigns pixels to centers: pictures of '
+            'the assignment need a model of this package.'
         )
-    layers = [
-        logits.float().softmax(dim=2).mean(dim=1) for logits in caught[0].assignments
-    ]  # (B, N, H, W) each
-    stages = layers + [caught[0].predictions[-1].mask_logits.float().softmax(dim=1)]
+    stages = {  # (B, N, h, w) each
+        f'layer {i}': logits.float().softmax(dim=2).mean(dim=1)
+        for i, logits in enumerate(caught[0].assignments, start=1)
+    }
+    stages['final mask'] = caught[0].predictions[-1].mask_logits.float().softmax(dim=1)
     padded = tuple(data['inputs'].shape[-2:])
-    names = [f'layer {i + 1}' for i in range(len(layers))] + ['final mask']
     images = []
     for b, sample in enumerate(data['data_samples']):
-        inside = tuple(sample.metainfo.get('input_image_shape', sample.metainfo['img_shape'])[:2])
-        images.append(
-            [_to_input(name, stage[b], padded, inside) for name, stage in zip(names, stages)]
-        )
+        inside = sample.metainfo.get('input_image_shape', sample.metainfo['img_shape'])[:2]
+        images.append([_at_input(name, s[b], padded, inside) for name, s in stages.items()])
     return images
 
 
-def _to_input(
-    name: str, shares: Tensor, padded: tuple[int, int], image: tuple[int, int]
-) -> AssignmentMap:
+def _at_input(name: str, shares: Tensor, padded: Size, inside: Size) -> AssignmentMap:
+    """The map of one layer's shares (N, h, w) at the input's size, cut to ``inside``."""
     confidence, centers = shares.max(dim=0)  # (h, w)
-    rows, columns = (nearest_pixels(*sizes) for sizes in zip(image, padded, centers.shape))
-    stride = (
-        round((padded[0] - 1) / max(1, centers.shape[0] - 1))
-        if padded[0] % 2
-        else round(padded[0] / centers.shape[0])
+    rows, columns = (nearest_pixels(*sides) for sides in zip(inside, padded, centers.shape))
+    return AssignmentMap(
+        f'{name}, stride {stride_between(padded[0], centers.shape[0])}',
+        *(plane.cpu().numpy()[rows[:, None], columns] for plane in (centers, confidence)),
     )
-    centers, confidence = (
-        plane.cpu().numpy()[rows[:, None], columns] for plane in (centers, confidence)
-    )
-    return AssignmentMap(f'{name}, stride {stride}', centers, confidence)
 
 
 def center_colors(
     final: AssignmentMap, segment_map: np.ndarray, colors: Mapping[int, Color], *, num_centers: int
 ) -> np.ndarray:
-    """``(N, 3)`` uint8, one color a center for all layers of an image.
+    """Colors (N, 3) uint8 of the centers, for all layers of an image.
 
-    A center most of whose pixels end up in one predicted segment has that segment's color (several centers of one segment: shades of it),
-    so that one can follow a segment back through the layers. All other centers have pale colors.
+    A center most of whose pixels end up in one predicted segment has the color of that segment, so
+    that the segment can be followed back through the layers. Several centers of one segment have
+    shades of its color. All other centers are pale.
     """
-    table = distinct_colors(num_centers).astype(np.float64) * 0.45 + 0.55 * 238
-    rows = np.arange(final.centers.shape[0]) * segment_map.shape[0] // final.centers.shape[0]
-    columns = np.arange(final.centers.shape[1]) * segment_map.shape[1] // final.centers.shape[1]
-    seen = segment_map[rows[:, None], columns]
-    shades: dict[int, int] = {}
+    table = 0.45 * distinct_colors(num_centers) + 0.55 * 238.0
+    height, width = final.centers.shape
+    segments = cv2.resize(
+        segment_map.astype(np.int32), (width, height), interpolation=cv2.INTER_NEAREST
+    )
     areas = np.bincount(final.centers.ravel(), minlength=num_centers)
+    shades = {segment: cycle((1.0, 0.78, 0.62, 0.9)) for segment in colors}
     for center in np.argsort(-areas, kind='stable'):
-        if areas[center] == 0:
-            break
-        own = np.bincount(seen[final.centers == center])
+        own = np.bincount(segments[final.centers == center], minlength=1)
         segment = int(own.argmax())
         if segment in colors and 2 * own[segment] > areas[center]:
-            shade = shades[segment] = shades.get(segment, -1) + 1
-            table[center] = np.asarray(colors[segment]) * (1.0, 0.78, 0.62, 0.9)[shade % 4]
+            table[center] = next(shades[segment]) * np.asarray(colors[segment])
     return table.round().astype(np.uint8)
 
 
 def draw_assignment(assignment: AssignmentMap, table: np.ndarray) -> np.ndarray:
-    """``(H, W, 3)`` uint8 RGB: each pixel in the color of its center, fading to white where the layer is undecided."""
+    """RGB picture (H, W, 3) uint8 in which every pixel has the color of its center.
+
+    ``table`` is that of ``center_colors``. Where the layer is undecided, the color fades to white.
+    """
     weight = 0.3 + 0.7 * np.sqrt(assignment.confidence.clip(0, 1))[..., None]
     return (table[assignment.centers] * weight + 255 * (1 - weight)).round().astype(np.uint8)

@@ -1,20 +1,21 @@
-"""Panoptic overlays: one look-up table an image instead of one mask a segment."""
+"""Panoptic overlays, drawn with one look-up table per image in place of one mask per segment."""
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from cmt_deeplab.coco_format import INSTANCE_OFFSET
 from cmt_deeplab.errors import UserError
 
 from .palette import Color, present_ids, segment_colors
 
 VOID_GRAY = (128, 128, 128)
 WRONG_RED = (225, 29, 47)
-_Box = tuple[int, int, int, int]  # left, top, right, bottom
+LABEL_BLACK = (20, 20, 24)
 
 
 @lru_cache(maxsize=32)
@@ -22,45 +23,37 @@ def label_font(size: int) -> ImageFont.FreeTypeFont:
     """The bold sans-serif font that matplotlib carries; it has the letters of most languages."""
     import matplotlib
 
-    return ImageFont.truetype(
-        os.path.join(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans-Bold.ttf'), size
-    )
+    fonts = Path(matplotlib.get_data_path()) / 'fonts' / 'ttf'
+    return ImageFont.truetype(str(fonts / 'DejaVuSans-Bold.ttf'), size)
 
 
-def upscale(image: np.ndarray, scale: int) -> np.ndarray:
-    """Every pixel of an image ``(H, W, 3)`` or a map ``(H, W)`` becomes ``scale x scale`` pixels."""
-    return image if scale == 1 else np.ascontiguousarray(image.repeat(scale, 0).repeat(scale, 1))
-
-
-def interior_point(mask: np.ndarray) -> tuple[float, float, float]:
-    """x and y of the pixel farthest from the mask's edge, and that distance in pixels. ``mask (H, W)`` uint8 is not empty."""
+def interior_point(mask: np.ndarray) -> tuple[int, int]:
+    """x and y of the pixel that is farthest from the edge of ``mask`` (H, W) uint8, not empty."""
     left, top, width, height = cv2.boundingRect(mask)
-    window = cv2.copyMakeBorder(
-        mask[top : top + height, left : left + width], 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0
-    )
-    _, distance, _, where = cv2.minMaxLoc(cv2.distanceTransform(window, cv2.DIST_L2, 3))
-    return left + where[0] - 1, top + where[1] - 1, distance
+    window = np.pad(mask[top : top + height, left : left + width], 1)
+    distance = cv2.distanceTransform(window, cv2.DIST_L2, 3)
+    x, y = cv2.minMaxLoc(distance)[3]
+    return left + x - 1, top + y - 1
 
 
-def segment_boundaries(segment_map: np.ndarray) -> np.ndarray:
-    """``(H, W)`` bool, true on both sides of every border between two segments."""
-    edge = np.zeros(segment_map.shape, dtype=bool)
-    vertical, horizontal = (
-        segment_map[1:] != segment_map[:-1],
-        segment_map[:, 1:] != segment_map[:, :-1],
-    )
-    edge[1:] |= vertical
-    edge[:-1] |= vertical
-    edge[:, 1:] |= horizontal
-    edge[:, :-1] |= horizontal
-    return edge
+def near_border(segment_map: np.ndarray, width: int, *, frame: bool = False) -> np.ndarray:
+    """Which pixels (H, W) lie at most ``width`` pixels from another segment, as bool.
+
+    With ``frame`` the outside of the image counts as another segment.
+    """
+    plane = segment_map.astype(np.float32)
+    kernel = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
+    outside = plane.max() + 1 if frame else -1
+    largest = cv2.dilate(plane, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=float(outside))
+    return largest != cv2.erode(plane, kernel)
 
 
 class PanopticDrawer:
     """Draws a segment map over its image.
 
-    Small images are enlarged by a whole factor until their shorter side has ``min_side`` pixels, so that labels stay legible; large ones
-    keep their size. Void is gray with dark diagonal stripes; segments in ``crowds`` keep their color under light stripes.
+    Small images are enlarged by a whole factor until their shorter side has at least ``min_side``
+    pixels, so that labels are legible; large images keep their size. Void is gray with dark
+    diagonal stripes. Crowds keep their color and have light stripes.
     """
 
     def __init__(
@@ -79,7 +72,8 @@ class PanopticDrawer:
             )
         if not 0 <= num_things_classes <= len(classes):
             raise UserError(
-                f'num_things_classes is {num_things_classes}, but there are {len(classes)} classes.'
+                f'num_things_classes is {num_things_classes}, but there are {len(classes)} '
+                'classes: give the number of those that are things.'
             )
         self.classes = tuple(classes)
         self.num_things_classes = num_things_classes
@@ -87,10 +81,6 @@ class PanopticDrawer:
         self.alpha = alpha
         self.min_side = min_side
         self.labels = labels
-
-    def scale_of(self, shape: Sequence[int]) -> int:
-        """The whole factor by which an image of ``(H, W, ...)`` is enlarged."""
-        return max(1, -(-self.min_side // min(shape[0], shape[1])))
 
     def colors(self, segment_map: np.ndarray) -> dict[int, Color]:
         """The color of each segment, see ``segment_colors``."""
@@ -101,138 +91,113 @@ class PanopticDrawer:
             palette=self.palette,
         )
 
-    def draw_image(self, image: np.ndarray) -> np.ndarray:
-        """The picture alone, at the size of the overlays."""
-        return upscale(image, self.scale_of(image.shape))
-
     def draw(
         self,
         image: np.ndarray,
         segment_map: np.ndarray,
         *,
         colors: Mapping[int, Color] | None = None,
-        wrong: Iterable[int] = (),
-        crowds: Iterable[int] = (),
+        wrong: Collection[int] = (),
+        crowds: Collection[int] = (),
     ) -> np.ndarray:
-        """RGB picture of ``segment_map (H, W)`` (``label + 1000 * instance``, void = number of classes) over ``image (H, W, 3)`` uint8 RGB.
+        """Draw ``segment_map`` (H, W) over ``image`` (H, W, 3), RGB uint8; the result is RGB too.
 
-        Segments in ``wrong`` get a red border and a red label. Raises ``ValueError`` when the two sizes differ or a class is unknown.
+        The map holds ``label + INSTANCE_OFFSET * instance`` and the number of classes on void.
+        ``colors`` replaces the drawer's own, by segment. Segments in ``wrong`` get a red border and
+        a red label, those in ``crowds`` light stripes.
+
+        Raises:
+            UserError: the two sizes differ, or the map has a negative id or an unknown class.
         """
         segment_map = np.asarray(segment_map).astype(np.int64, copy=False)
+        self._check(image, segment_map)
+        colors = self.colors(segment_map) if colors is None else colors
+        table = np.full((segment_map.max() + 1, 3), VOID_GRAY, dtype=np.uint8)
+        colored = np.zeros(len(table), dtype=bool)
+        for segment in set(present_ids(segment_map).tolist()).intersection(colors):
+            table[segment] = colors[segment]
+            colored[segment] = True
+        # The image under the overlay is nearly gray: its shapes stay visible, and its colors do not
+        # mix with those of the segments.
+        gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        base = cv2.addWeighted(image, 0.2, gray, 0.8, 0)
+        canvas = cv2.addWeighted(base, 1 - self.alpha, table[segment_map], self.alpha, 0)
+        scale = max(1, -(-self.min_side // min(segment_map.shape)))
+        canvas, large = (plane.repeat(scale, 0).repeat(scale, 1) for plane in (canvas, segment_map))
+
+        side = min(large.shape)
+        rows, columns = np.indices(large.shape, sparse=True)
+        step = max(8, side // 32)
+        striped = (rows + columns) % step < step // 4
+        canvas[striped & ~colored[large]] = (70, 70, 70)
+        canvas[striped & np.isin(large, list(crowds))] = (235, 235, 235)
+        canvas[near_border(large, 1) & colored[large]] = (250, 250, 250)
+        red = np.isin(large, list(wrong))
+        canvas[near_border(large, max(2, side // 110), frame=True) & red] = WRONG_RED
+        if not self.labels:
+            return canvas
+        return self._label(canvas, large, np.flatnonzero(colored).tolist(), wrong)
+
+    def _check(self, image: np.ndarray, segment_map: np.ndarray) -> None:
         if image.shape[:2] != segment_map.shape:
             raise UserError(
-                f'The image is {image.shape[:2]} and its segment map {segment_map.shape}: draw the result at the size of the '
-                'image.'
+                f'The image is {image.shape[:2]} and its segment map {segment_map.shape}: draw the '
+                'result at the size of the image.'
             )
         if segment_map.size == 0 or segment_map.min() < 0:
             raise UserError(
-                'The segment map is empty or has negative ids: void is the number of classes, not -1.'
+                'The segment map is empty or has negative ids: void is the number of classes, '
+                'not -1.'
             )
-        ids = present_ids(segment_map)
-        unknown = [int(i) for i in ids if i % 1000 > len(self.classes)]
-        if unknown:
+        largest = int((segment_map % INSTANCE_OFFSET).max())
+        if largest > len(self.classes):
             raise UserError(
-                f'Segment {unknown[0]} has class {unknown[0] % 1000}, but the drawer knows {len(self.classes)} classes.'
+                f'The segment map has class {largest}, but the drawer knows {len(self.classes)} '
+                'classes: give it those of the data set.'
             )
-        colors = self.colors(segment_map) if colors is None else dict(colors)
-        table = np.empty((int(ids[-1]) + 1, 3), dtype=np.uint8)
-        table[:] = VOID_GRAY
-        for segment, color in colors.items():
-            if segment < len(table):
-                table[segment] = color
-        scale = self.scale_of(image.shape)
-        # Under the overlay the image is nearly gray: its form stays visible and its colors do not mix with those of the segments.
-        gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-        base = cv2.addWeighted(image, 0.2, gray, 0.8, 0)
-        canvas = upscale(
-            cv2.addWeighted(base, 1 - self.alpha, table[segment_map], self.alpha, 0), scale
-        )
-        large = upscale(segment_map, scale)
-        known = np.zeros(len(table), dtype=bool)
-        known[[i for i in colors if i < len(table)]] = True
-        self._hatch(canvas, large, known, crowds)
-        self._outline(canvas, large, known, wrong)
-        return self._label(canvas, large, colors, frozenset(wrong)) if self.labels else canvas
-
-    @staticmethod
-    def _hatch(
-        canvas: np.ndarray, large: np.ndarray, known: np.ndarray, crowds: Iterable[int]
-    ) -> None:
-        step = max(8, min(canvas.shape[:2]) // 32)
-        rows, columns = np.ogrid[: canvas.shape[0], : canvas.shape[1]]
-        stripe = (rows + columns) % step < max(1, step // 4)
-        canvas[stripe & ~known[large]] = (70, 70, 70)
-        for segment in crowds:
-            canvas[stripe & (large == segment)] = (235, 235, 235)
-
-    @staticmethod
-    def _outline(
-        canvas: np.ndarray, large: np.ndarray, known: np.ndarray, wrong: Iterable[int]
-    ) -> None:
-        canvas[segment_boundaries(large) & known[large]] = (250, 250, 250)
-        thick = max(2, min(canvas.shape[:2]) // 110)
-        for segment in wrong:
-            mask = (large == segment).astype(np.uint8)
-            inner = cv2.erode(
-                mask,
-                np.ones((2 * thick + 1, 2 * thick + 1), np.uint8),
-                borderType=cv2.BORDER_CONSTANT,
-                borderValue=0,
-            )
-            canvas[(mask - inner).astype(bool)] = WRONG_RED
 
     def _label(
-        self, canvas: np.ndarray, large: np.ndarray, colors: Mapping[int, Color], wrong: frozenset
+        self, canvas: np.ndarray, large: np.ndarray, segments: list[int], wrong: Collection[int]
     ) -> np.ndarray:
-        side = min(canvas.shape[:2])
+        """Write the class of each segment into it, at its widest place that is still free."""
+        side = min(large.shape)
         font = label_font(max(11, side // 21))
         page = Image.fromarray(canvas)
         draw = ImageDraw.Draw(page)
-        placed: list[_Box] = []
+        taken = np.zeros(large.shape, dtype=bool)
         areas = np.bincount(large.ravel())
-        # Small segments first: they have the least choice of places. Specks get no label: it would hide more than it tells.
-        for segment in sorted(
-            (s for s in colors if s < len(areas) and areas[s] > (0.035 * side) ** 2),
-            key=lambda s: areas[s],
-        ):
-            x, y, _ = interior_point((large == segment).astype(np.uint8))
-            box = self._place(
-                draw.textbbox((0, 0), self.classes[segment % 1000], font=font),
-                (x, y),
-                placed,
-                page.size,
-            )
-            if box is None:
+        # Small segments come first, because they have the least choice of places. Specks get no
+        # label: it would hide more than it tells.
+        for segment in sorted(segments, key=areas.__getitem__):
+            if areas[segment] <= (0.035 * side) ** 2:
                 continue
-            placed.append(box)
-            fill = WRONG_RED if segment in wrong else (20, 20, 24)
-            draw.rounded_rectangle(box, radius=4, fill=fill)
-            draw.text(
-                ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2),
-                self.classes[segment % 1000],
-                font=font,
-                fill='white',
-                anchor='mm',
-            )
+            name = self.classes[segment % INSTANCE_OFFSET]
+            left, top, right, bottom = draw.textbbox((0, 0), name, font=font)
+            size = int(right - left) + 8, int(bottom - top) + 7
+            box = _free_box(taken, interior_point((large == segment).astype(np.uint8)), size)
+            if box is not None:
+                fill = WRONG_RED if segment in wrong else LABEL_BLACK
+                draw.rounded_rectangle(box, radius=4, fill=fill)
+                middle = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+                draw.text(middle, name, font=font, fill='white', anchor='mm')
         return np.array(page)
 
-    @staticmethod
-    def _place(
-        text: _Box, center: tuple[float, float], placed: Sequence[_Box], page: tuple[int, int]
-    ) -> _Box | None:
-        """The free box nearest to ``center`` within the page, tried at the center, then below and above; none when all are taken."""
-        width, height = int(text[2] - text[0]) + 8, int(text[3] - text[1]) + 7
-        for shift in (0, 1, -1, 2, -2):
-            left = int(min(max(center[0] - width / 2, 1), max(1, page[0] - width - 1)))
-            top = int(
-                min(
-                    max(center[1] - height / 2 + shift * (height + 2), 1),
-                    max(1, page[1] - height - 1),
-                )
-            )
-            box = (left, top, left + width, top + height)
-            if all(
-                box[2] <= o[0] or o[2] <= box[0] or box[3] <= o[1] or o[3] <= box[1] for o in placed
-            ):
-                return box
-        return None
+
+def _free_box(
+    taken: np.ndarray, center: tuple[int, int], size: tuple[int, int]
+) -> tuple[int, int, int, int] | None:
+    """Take and return the free box (left, top, right, bottom) nearest to ``center``.
+
+    Boxes of ``size`` (width, height) are tried at the center, then below and above it, always
+    within the picture; the result is None where all are ``taken`` (H, W).
+    """
+    width, height = size
+    limit = np.maximum(np.subtract(taken.shape[::-1], size) - 1, 1)
+    for shift in (0, 1, -1, 2, -2):
+        corner = center[0] - width / 2, center[1] - height / 2 + shift * (height + 2)
+        left, top = np.clip(corner, 1, limit).astype(int).tolist()
+        area = taken[top : top + height, left : left + width]
+        if not area.any():
+            area[:] = True
+            return left, top, left + width, top + height
+    return None

@@ -1,74 +1,55 @@
-"""Colors that stay apart however many are asked for."""
+"""Colors that mmdet's palettes lack: any number of them far apart, and one for each segment."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import lru_cache
 
+import cv2
 import numpy as np
 
+from cmt_deeplab.coco_format import INSTANCE_OFFSET
 from cmt_deeplab.errors import UserError
 
-Color = tuple[int, int, int]  # R, G, B, 0..255
-
-
-def _oklch_to_rgb(lightness: float, chroma: float, hue: float) -> Color:
-    """sRGB of a color in OKLCh (Ottosson 2020), where equal steps look equal; the chroma shrinks until the color exists."""
-    while True:
-        a, b = chroma * math.cos(hue), chroma * math.sin(hue)
-        l3 = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
-        m3 = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
-        s3 = (lightness - 0.0894841775 * a - 1.2914855480 * b) ** 3
-        linear = (
-            4.0767416621 * l3 - 3.3077115913 * m3 + 0.2309699292 * s3,
-            -1.2684380046 * l3 + 2.6097574011 * m3 - 0.3413193965 * s3,
-            -0.0041960863 * l3 - 0.7034186147 * m3 + 1.7076147010 * s3,
-        )
-        if chroma < 1e-3 or all(-1e-4 <= v <= 1 + 1e-4 for v in linear):
-            gamma = (
-                12.92 * v if v <= 0.0031308 else 1.055 * v ** (1 / 2.4) - 0.055
-                for v in (min(max(v, 0.0), 1.0) for v in linear)
-            )
-            return tuple(int(round(255 * v)) for v in gamma)
-        chroma *= 0.94
+Color = tuple[int, int, int]  # red, green, blue, each 0..255
 
 
 @lru_cache(maxsize=1)
 def _ordered_colors() -> np.ndarray:
-    """``(480, 3)`` uint8: saturated colors of middle lightness, each as far as possible from all before it."""
-    rows = enumerate(np.linspace(0.5, 0.86, 6))
-    grid = [
-        (lightness, 0.17, 2 * math.pi * (h + 0.5 * (row % 2)) / 80)
-        for row, lightness in rows
-        for h in range(80)
-    ]
-    rgb = np.array([_oklch_to_rgb(*g) for g in grid], dtype=np.uint8)
-    # Hue counts more than lightness: the overlay mixes in the lightness of the image.
-    place = np.array(
-        [
-            (0.6 * lightness, 0.17 * math.cos(hue), 0.17 * math.sin(hue))
-            for lightness, _, hue in grid
-        ]
-    )
-    order = [int(np.abs(place - (0.6 * 0.64, -0.055, -0.155)).sum(1).argmin())]  # begin with a blue
-    distance = np.full(len(grid), np.inf)
-    while len(order) < len(grid):
+    """480 colors (480, 3) uint8, each as far as possible from all that stand before it.
+
+    The distance is the one of CIELAB with less weight on lightness, because an overlay mixes in the
+    lightness of its image. Pure red is left out: it marks wrong segments.
+    """
+    hue, lightness = np.meshgrid(np.linspace(14, 344, 80), np.linspace(0.36, 0.78, 6))
+    grid = np.stack([hue, lightness, np.full(hue.shape, 0.62)], axis=-1).astype(np.float32)
+    rgb = cv2.cvtColor(grid, cv2.COLOR_HLS2RGB)
+    place = cv2.cvtColor(rgb, cv2.COLOR_RGB2Lab).reshape(-1, 3) * (0.6, 1, 1)
+    rgb = rgb.reshape(-1, 3)
+    order = [int(np.abs(rgb - (0.22, 0.5, 0.82)).sum(axis=1).argmin())]  # begin with a blue
+    distance = np.full(len(rgb), np.inf)
+    while len(order) < len(rgb):
         distance = np.minimum(distance, np.linalg.norm(place - place[order[-1]], axis=1))
         order.append(int(distance.argmax()))
-    return rgb[order]
+    return (255 * rgb[order]).round().astype(np.uint8)
 
 
 def distinct_colors(count: int) -> np.ndarray:
-    """``(count, 3)`` uint8 RGB. The first n rows are the same whatever ``count`` is, the earlier the farther apart; 200 all differ."""
-    rows = np.arange(count)
-    colors = _ordered_colors()
-    darker = 1 - 0.12 * (
-        rows // len(colors) % 5
-    )  # from the 481st on the list repeats in darker shades
-    return (colors[rows % len(colors)] * darker[:, None]).round().astype(np.uint8)
+    """RGB colors (count, 3) uint8; the earlier they stand in the list, the farther apart they are.
+
+    The first n rows do not depend on ``count``. From the 481st on the colors repeat.
+    """
+    return np.resize(_ordered_colors(), (count, 3))
+
+
+def _spare_colors(count: int, taken: Container[Color]) -> Iterator[Color]:
+    """Those of the first ``count`` distinct colors that are not taken."""
+    return (color for color in map(tuple, distinct_colors(count).tolist()) if color not in taken)
 
 
 def present_ids(segment_map: np.ndarray) -> np.ndarray:
-    """Ascending ids that occur in a non-negative integer map; a histogram, several times faster than sorting the pixels."""
+    """The ids that occur in a map of non-negative integers, ascending.
+
+    Counting them in a histogram is several times as fast as sorting the pixels.
+    """
     return np.flatnonzero(np.bincount(segment_map.ravel()))
 
 
@@ -79,66 +60,46 @@ def segment_colors(
     num_things_classes: int,
     palette: Sequence[Color] | None = None,
 ) -> dict[int, Color]:
-    """One color for each segment of ``label + 1000 * instance``; void (``num_classes`` and above) is left out.
+    """One color for each segment of a map of ``label + INSTANCE_OFFSET * instance``.
 
-    Stuff takes the color of its class (from ``palette`` where given), so it is the same in every picture. The first instance of a thing
-    class takes its class color too, the others colors of their own, so that two touching instances never look like one.
+    Stuff has the color of its class, the same in every picture; it comes from ``palette`` where one
+    is given. The first instance of a thing class has the color of its class too. All further
+    instances have colors of their own, so that two instances that touch never look like one.
+    Labels from ``num_classes`` on are void and get no color.
     """
-    base = (
-        distinct_colors(num_classes)
-        if palette is None
-        else np.asarray(palette, dtype=np.uint8).reshape(-1, 3)
-    )
+    base = distinct_colors(num_classes).tolist() if palette is None else palette
     if len(base) < num_classes:
         raise UserError(
-            f'The palette has {len(base)} colors for {num_classes} classes: give one a class, or palette=None.'
+            f'The palette has {len(base)} colors for {num_classes} classes: give one for each '
+            'class, or set palette=None.'
         )
+    base = [tuple(map(int, color)) for color in base]
+    ids = present_ids(segment_map).tolist()
+    spare = _spare_colors(2 * num_classes + len(ids), base)
     colors: dict[int, Color] = {}
-    taken = {
-        tuple(int(v) for v in base[i % 1000])
-        for i in present_ids(segment_map)
-        if i % 1000 < num_classes
-    }
-    spare = (
-        c
-        for c in (
-            tuple(int(v) for v in row) for row in distinct_colors(num_classes + 400)[num_classes:]
-        )
-        if c not in taken
-    )
-    seen_things = set()
-    for segment in present_ids(segment_map):
-        label = int(segment) % 1000
-        if label >= num_classes:
-            continue
-        if label < num_things_classes and label in seen_things:
-            colors[int(segment)] = next(spare, tuple(int(v) for v in base[label]))
-        else:
-            colors[int(segment)] = tuple(int(v) for v in base[label])
-            seen_things.add(label)
+    for segment in ids:
+        label = segment % INSTANCE_OFFSET
+        if label < num_classes:
+            color = base[label]
+            repeated = label < num_things_classes and color in colors.values()
+            colors[segment] = next(spare, color) if repeated else color
     return colors
 
 
 def matched_colors(
     colors: Mapping[int, Color], reference_colors: Mapping[int, Color], matches: Mapping[int, int]
 ) -> dict[int, Color]:
-    """``colors``, but every segment that matches one of the reference (``{segment: reference}``) has that one's color.
+    """The ``colors`` of segments, where those that match a segment of the reference have its color.
 
-    A segment without a match keeps its own color, or a spare one where a reference segment has it already.
+    ``matches`` is ``{segment: segment of the reference}``. A segment without a match keeps its own
+    color, unless a segment of the reference has the same one; then it gets a spare color.
     """
-    taken = set(reference_colors.values())
-    spare = (
-        c
-        for c in (
-            tuple(int(v) for v in row)
-            for row in distinct_colors(len(colors) + len(taken) + 200)[200:]
-        )
-        if c not in taken
-    )
-    result = {}
-    for segment, color in colors.items():
-        if segment in matches:
-            result[segment] = reference_colors[matches[segment]]
-        else:
-            result[segment] = next(spare) if color in taken else color
-    return result
+    reference = set(reference_colors.values())
+    taken = reference.union(colors.values())
+    spare = _spare_colors(len(taken) + len(colors), taken)
+    return {
+        segment: reference_colors[matches[segment]]
+        if segment in matches
+        else (next(spare, color) if color in reference else color)
+        for segment, color in colors.items()
+    }

@@ -1,0 +1,60 @@
+"""What the quickstart prints while it runs."""
+
+import io
+from types import SimpleNamespace
+
+import pytest
+from mmengine.logging import MessageHub
+from quickstart.progress import ProgressHook, progress_bar
+from rich.console import Console
+
+
+def shown(*, terminal: bool, encoding: str = 'utf-8') -> tuple[ProgressHook, str]:
+    """A run of 40 iterations with two validations, and what it printed."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline='')
+    bar = progress_bar()
+    bar.live.console = Console(file=stream, force_terminal=terminal, width=100, color_system=None)
+    hub = MessageHub(f'progress-{terminal}-{encoding}')
+    loader = SimpleNamespace(dataset=range(7), __len__=lambda: 2)
+    runner = SimpleNamespace(max_iters=40, iter=0, message_hub=hub)
+    runner.val_dataloader = type(
+        'Loader', (), {'__len__': lambda _: 2, 'dataset': loader.dataset}
+    )()
+    hook = ProgressHook(bar)
+    with bar:
+        hook.before_train(runner)
+        for runner.iter in range(40):
+            hub.update_scalar('train/loss', 4.0)
+            hook.after_train_iter(runner, runner.iter)
+            if runner.iter in (19, 39):
+                runner.iter += 1
+                hook.before_val(runner)
+                hook.after_val_iter(runner, 0)
+                hook.after_val_epoch(runner, {'coco_panoptic/PQ': 12.34, 'coco_panoptic/SQ': 50.0})
+    stream.flush()
+    return hook, stream.buffer.getvalue().decode(encoding)
+
+
+def test_a_log_file_has_a_line_at_each_tenth_and_at_each_validation():
+    hook, text = shown(terminal=False)
+    assert '\r' not in text and '\x1b' not in text
+    lines = text.splitlines()
+    assert lines[0] == '  training 4/40: loss 4.000'
+    assert sum('training' in line and 'loss' in line for line in lines) == 10 + 1  # and the bar
+    assert sum('PQ 12.34 on 7 images' in line for line in lines) == 2
+    assert lines[-1].startswith('training') and '40/40 loss 4.000  PQ 12.3' in lines[-1]
+    assert list(hook.seconds) == list(range(1, 41))
+    assert hook.validations == dict.fromkeys((20, 40), dict(PQ=12.34, SQ=50.0))
+
+
+def test_a_terminal_has_bars_and_the_validations_above_them():
+    _, text = shown(terminal=True)
+    assert '\x1b' in text and 'training 4/40:' not in text
+    assert text.count('iteration 40: PQ 12.34 on 7 images') == 1
+    assert 'validating' not in text.splitlines()[-1]
+
+
+@pytest.mark.parametrize('encoding', ['ascii', 'latin-1'])
+def test_an_output_without_unicode_is_no_problem(encoding):
+    _, text = shown(terminal=False, encoding=encoding)
+    assert '40/40' in text

@@ -1,0 +1,1 @@
+"""The parts of ``tools/quickstart.py``, from the command line to the report."""

@@ -1,0 +1,151 @@
+"""The command line of the quickstart: data, training, evaluation and report, in this order."""
+
+import argparse
+import contextlib
+import io
+import os
+import shlex
+import sys
+import warnings
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_CONFIG = ROOT / 'configs' / 'cmt_deeplab' / 'cmt-deeplab_tiny_shapes.py'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Generate panoptic scenes, train a small CMT-DeepLab on them, evaluate it and '
+        'write a page about it.',
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        '--work-dir',
+        default='work_dirs/quickstart',
+        help='folder of data, logs, checkpoint and report',
+    )
+    parser.add_argument(
+        '--minutes',
+        type=float,
+        default=10.0,
+        help='training ends after this time at the latest; a slow machine skips iterations',
+    )
+    parser.add_argument('--iters', type=int, help='iterations, in place of those of the config')
+    parser.add_argument('--train-images', type=int, default=2000, help='generated training images')
+    parser.add_argument('--val-images', type=int, default=100, help='generated validation images')
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of the data, the weights and the order of images'
+    )
+    parser.add_argument(
+        '--config', default=str(DEFAULT_CONFIG), help='a config on the generated data set'
+    )
+    args = parser.parse_args()
+    for name in ('minutes', 'iters', 'train_images', 'val_images'):
+        value = getattr(args, name)
+        if value is not None and value <= 0:
+            parser.error(f'--{name.replace("_", "-")} must be positive, not {value}')
+    if args.seed < 0:
+        parser.error(f'--seed must not be negative, not {args.seed}')
+    return args
+
+
+def run(args: argparse.Namespace) -> tuple[Path, float]:
+    """Make the data, train and write the report; its path and the PQ in percent."""
+    from cmt_deeplab.datasets import write_shapes
+    from cmt_deeplab.engine import PanopticRunner
+
+    from . import report
+    from .config import load_config
+    from .progress import ProgressHook, progress_bar
+    from .recorder import PredictionRecorder
+    from .time_budget import TimeBudgetHook
+
+    class QuietRunner(PanopticRunner):
+        """Logs to the file only; the terminal shows the progress."""
+
+        def build_logger(self, *args, **kwargs):
+            logger = super().build_logger(*args, **kwargs)
+            logger.handlers[0].setLevel('ERROR')
+            return logger
+
+    cfg = load_config(args)
+    with progress_bar() as bar:
+        images = args.train_images + args.val_images
+        generating = bar.add_task('generating images', total=images, note='')
+        write_shapes(
+            Path(cfg.work_dir) / 'data',
+            preset='quick',
+            num_train=args.train_images,
+            num_val=args.val_images,
+            seed=args.seed,
+            progress=lambda done, total: bar.update(generating, completed=done),
+        )
+        bar.update(generating, completed=images)  # data that lie there already are not made again
+        runner = QuietRunner.from_cfg(cfg)
+        progress, recorder = ProgressHook(bar), PredictionRecorder()
+        budget = TimeBudgetHook(minutes=args.minutes, stride=cfg.default_hooks.logger.interval)
+        for hook in (progress, recorder, budget):
+            runner.register_hook(hook)
+        runner.train()
+    figures = report.figures(runner, recorder)
+    minutes = progress.seconds[runner.max_iters] / 60
+    parameters = sum(p.numel() for p in runner.model.parameters())
+    path = Path(cfg.work_dir) / 'report.html'
+    report.write_report(
+        path,
+        args=args,
+        parameters=parameters,
+        minutes=minutes,
+        examples=report.examples(runner, recorder),
+        run={
+            'command': shlex.join(['python', *sys.argv]),
+            'config': os.path.relpath(args.config, ROOT),
+            'seed': args.seed,
+            'iterations': f'{runner.max_iters} with a batch of {cfg.train_dataloader.batch_size}, '
+            f'{budget.skipped} of them skipped to end within {args.minutes:g} minutes',
+            'training time': f'{minutes:.1f} minutes, validations included',
+            'parameters': f'{parameters:,}',
+            'machine': report.machine(),
+            'versions': report.versions(),
+            'work folder': cfg.work_dir,
+        },
+        next_steps=next_steps(args, runner),
+        **figures,
+        **report.charts(runner, progress),
+    )
+    return path, 100 * figures['overall']['All']['pq']
+
+
+def next_steps(args: argparse.Namespace, runner) -> dict[str, str]:
+    """Commands to go on with, by what they are for."""
+    inside = Path(sys.executable).is_relative_to(Path.cwd())
+    python = os.path.relpath(sys.executable) if inside else 'python'
+    config = os.path.relpath(Path(runner.log_dir) / 'vis_data' / 'config.py')
+    weights = os.path.relpath(Path(runner.work_dir) / f'iter_{runner.max_iters}.pth')
+    return {
+        'Evaluate the trained weights again': f'{python} tools/test.py {config} {weights}',
+        'Train longer': f'bash tools/quickstart.sh --iters {3 * runner.max_iters} '
+        f'--minutes {3 * args.minutes:g}',
+        'Make harder scenes, of any size and number': f'{python} tools/misc/make_shapes.py '
+        'data/shapes-standard --preset standard --train 5000 --val 500',
+        'Train on COCO, laid out in data/coco': f'{python} tools/train.py '
+        'configs/cmt_deeplab/cmt-deeplab_r50_8xb8-150k_coco-panoptic-641.py',
+    }
+
+
+def main() -> None:
+    args = parse_args()
+    # Notes of other packages to their developers would break the progress bar.
+    warnings.filterwarnings('ignore')
+    print('loading PyTorch and mmdet ...', flush=True)
+    with contextlib.redirect_stdout(io.StringIO()):  # the fork of mmdet prints a note of its own
+        from cmt_deeplab.errors import report_user_errors
+    try:
+        with report_user_errors():
+            path, quality = run(args)
+    except OSError as error:
+        sys.exit(f'Error: {error}')
+    except KeyboardInterrupt:
+        sys.exit('\nStopped.')
+    print(path)
+    print(f'PQ {quality:.2f}')

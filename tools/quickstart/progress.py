@@ -1,0 +1,80 @@
+"""What a person in front of the terminal wants to see of a run."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+def progress_bar() -> Progress:
+    """A bar for each task, with its note and the time left; at its end, the time that it took."""
+    return Progress(
+        TextColumn('{task.description:17}'),
+        BarColumn(16),
+        MofNCompleteColumn(),
+        TextColumn('{task.fields[note]}'),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        speed_estimate_period=60,
+        # The processes that load data inherit the output as it is now, not one with a lock inside.
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+
+
+class ProgressHook(Hook):
+    """Shows loss and PQ on a bar while a run trains, and one line for each validation.
+
+    Where the output is no terminal but a file, a line appears at each tenth of the run too.
+    ``seconds`` keeps the time since the start of training, validations included, for each number of
+    finished iterations; ``validations`` keeps the figures of each validation, by that number.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, bar: Progress) -> None:
+        self.bar = bar
+        self.seconds: dict[int, float] = {}
+        self.validations: dict[int, dict[str, float]] = {}
+
+    def before_train(self, runner: Runner) -> None:
+        self.training = self.bar.add_task('training', total=runner.max_iters, note='')
+        self.started = time.monotonic()
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        tenth = 10 * max(self.seconds, default=0) // runner.max_iters
+        done = runner.iter + 1
+        self.seconds[done] = time.monotonic() - self.started
+        note = f'loss {runner.message_hub.get_scalar("train/loss").mean(50):.3f}'
+        for figures in list(self.validations.values())[-1:]:
+            note += f'  PQ {figures["PQ"]:.1f}'
+        self.bar.update(self.training, completed=done, note=note)
+        if not self.bar.console.is_terminal and 10 * done // runner.max_iters > tenth:
+            self._say(f'training {done}/{runner.max_iters}: {note}')
+
+    def before_val(self, runner: Runner) -> None:
+        batches = len(runner.val_dataloader)
+        self.validating = self.bar.add_task('validating', total=batches, note='')
+
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence = ()
+    ) -> None:
+        self.bar.advance(self.validating)
+
+    def after_val_epoch(self, runner: Runner, metrics: Mapping[str, float]) -> None:
+        self.bar.remove_task(self.validating)
+        figures = {name.rpartition('/')[2]: value for name, value in metrics.items()}
+        self.validations[runner.iter] = figures
+        images, minutes = len(runner.val_dataloader.dataset), self.seconds[runner.iter] / 60
+        self._say(
+            f'iteration {runner.iter}: PQ {figures["PQ"]:.2f} on {images} images, '
+            f'{minutes:.1f} min after the start'
+        )
+
+    def _say(self, line: str) -> None:
+        """A line that stays, above the bars."""
+        self.bar.console.print(f'  {line}', highlight=False, soft_wrap=True)

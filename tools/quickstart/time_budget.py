@@ -1,0 +1,49 @@
+"""A training schedule that ends in time on slow machines too."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+
+class TimeBudgetHook(Hook):
+    """Ends an iteration-based run after ``minutes``, with its learning rate at the schedule's end.
+
+    A machine that is fast enough runs every iteration, and nothing differs. A slower one falls
+    behind the pace that would use up the budget. It then skips iterations, a multiple of ``stride``
+    at a time, and the learning rate moves on as if they had been run. Validations (every
+    ``val_interval`` iterations) and the stride before each of them are never skipped, so a very
+    slow machine needs a little longer. ``skipped`` counts the iterations left out. ``clock``
+    returns seconds.
+    """
+
+    priority = 'HIGHEST'  # so that the other hooks see the iteration that is run
+
+    def __init__(
+        self, *, minutes: float, stride: int = 10, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.seconds, self.stride, self.clock = 60 * minutes, stride, clock
+        self.skipped = 0
+
+    def before_train(self, runner: Runner) -> None:
+        self.started = self.clock()
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        done = runner.iter
+        if done % self.stride:
+            return
+        used = (self.clock() - self.started) / self.seconds
+        # A slow start is forgiven at first, and must be made good by the end.
+        due = int(runner.max_iters * (1.1 * used - 0.1))
+        interval = runner.train_loop.val_interval
+        next_stop = min(runner.max_iters, (done // interval + 1) * interval)
+        ahead = (min(due, next_stop - self.stride) - done) // self.stride * self.stride
+        if ahead <= 0:
+            return
+        for _ in range(ahead):
+            for scheduler in runner.param_schedulers or ():
+                scheduler.step()
+        runner.train_loop._iter += ahead
+        self.skipped += ahead
