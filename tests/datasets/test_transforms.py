@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from cmt_deeplab.coco_format import colors_of_ids, ids_of_colors
 from cmt_deeplab.datasets import (
     PackPanopticInputs,
     PanopticColorJitter,
@@ -15,7 +16,6 @@ from cmt_deeplab.datasets import (
 )
 from cmt_deeplab.datasets.index_plane import (
     index_plane,
-    png_ids,
     present_segments,
     renumber,
     resize_plane,
@@ -60,8 +60,9 @@ def test_plane_against_pixelwise_reference():
     png = np.stack([pixels >> 16, pixels >> 8 & 255, pixels & 255], axis=-1).astype(
         np.uint8
     )  # B, G, R
-    assert (png_ids(png) == pixels).all()
-    plane, unknown, unseen = index_plane(png_ids(png), ids)
+    assert (ids_of_colors(png) == pixels).all()
+    assert (colors_of_ids(pixels)[..., ::-1] == png).all()
+    plane, unknown, unseen = index_plane(ids_of_colors(png), ids)
     assert plane.dtype == np.int16 and list(unknown) == [9] and list(unseen) == [2]
     for k, id_ in enumerate(ids):
         assert ((plane == k) == (pixels == id_)).all()

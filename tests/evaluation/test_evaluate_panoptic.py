@@ -186,15 +186,21 @@ def truncate(path):
 
 
 BAD = {
-    'GT JSON missing': (lambda s: s[0].unlink(), 'gt.json'),
-    'GT folder missing': (lambda s: shutil.rmtree(s[1]), 'gt with the ground-truth PNGs'),
-    'prediction folder missing': (lambda s: shutil.rmtree(s[3]), 'pred with the predicted PNGs'),
+    'GT JSON missing': (lambda s: s[0].unlink(), 'gt.json does not exist'),
+    'GT folder missing': (
+        lambda s: shutil.rmtree(s[1]),
+        'gt with the ground-truth PNGs does not exist',
+    ),
+    'prediction folder missing': (
+        lambda s: shutil.rmtree(s[3]),
+        'pred with the predicted PNGs does not exist',
+    ),
     'not JSON': (lambda s: s[2].write_text('{"annot'), 'pred.json cannot be read as JSON'),
     'binary file as JSON': (
         lambda s: s[2].write_bytes(b'\x89PNG\xff\xfe'),
         'pred.json cannot be read as JSON',
     ),
-    'a list': (lambda s: s[2].write_text('[]'), 'pred.json has no list "annotations"'),
+    'a list': (lambda s: s[2].write_text('[]'), 'pred.json holds a list, not a dict'),
     'no categories': (
         lambda s: edit(s[0], lambda c: c.pop('categories') and None),
         'no list "categories"',
@@ -235,15 +241,15 @@ BAD = {
         lambda s: edit(s[2], lambda c: c['annotations'].pop() and None),
         'no prediction for image 13',
     ),
-    'PNG missing': (lambda s: (s[3] / '12.png').unlink(), '12.png is missing'),
-    'PNG truncated': (lambda s: truncate(s[3] / '12.png'), '12.png cannot be read as an image'),
+    'PNG missing': (lambda s: (s[3] / '12.png').unlink(), '12.png does not exist'),
+    'PNG truncated': (lambda s: truncate(s[3] / '12.png'), '12.png is truncated or damaged'),
     'PNG empty': (
         lambda s: (s[1] / '12.png').write_bytes(b''),
-        '12.png cannot be read as an image',
+        'The panoptic PNG .*12.png is empty',
     ),
     'gray PNG': (
         lambda s: Image.new('L', (40, 30)).save(s[3] / '12.png'),
-        '12.png is a PNG of mode L',
+        '12.png is a gray or palette PNG',
     ),
     'prediction of another size': (
         lambda s: repaint(s[3] / '12.png', lambda p: p[:20]),
@@ -255,19 +261,19 @@ BAD = {
     ),
     'id in PNG only': (
         lambda s: edit(s[2], lambda c: first(c)['segments_info'].pop() and None),
-        '11.png holds segment id 70000',
+        '11.png holds the segment id 70000, which',
     ),
     'id in JSON only': (
         lambda s: repaint(s[3] / '11.png', lambda p: black_out(p, (7, 0, 0))),
-        'pred.json lists segment id 7',
+        'pred.json .image 11. lists the segment id 7',
     ),
     'GT id in PNG only': (
         lambda s: edit(s[0], lambda c: first(c)['segments_info'].pop() and None),
-        '11.png holds segment id 70000',
+        '11.png holds the segment id 70000, which',
     ),
     'GT id in JSON only': (
         lambda s: repaint(s[1] / '11.png', lambda p: black_out(p, (7, 0, 0))),
-        'gt.json lists segment id 7',
+        'gt.json .image 11. lists the segment id 7',
     ),
 }
 
@@ -288,7 +294,7 @@ def test_bad_input_at_the_command_line(sides):
     assert (
         done.returncode in (1, 2)
         and 'Traceback' not in done.stderr
-        and '12.png is missing' in done.stderr
+        and '12.png does not exist' in done.stderr
     )
     assert run(*sides[:3]).returncode == 2
     done = run(*sides, '--json', '/nowhere/out.json')

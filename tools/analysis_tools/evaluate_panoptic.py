@@ -2,8 +2,9 @@
 
     python tools/analysis_tools/evaluate_panoptic.py GT_JSON GT_DIR PRED_JSON PRED_DIR [--json OUT]
 
-panopticapi's own flags (--gt_json_file, --pred_json_file, --gt_folder, --pred_folder) work too; a folder not given is the JSON's path
-without .json. OUT gets the figures with panopticapi's keys. Needs numpy and Pillow only.
+panopticapi's own flags (--gt_json_file, --pred_json_file, --gt_folder, --pred_folder) work too; a
+folder that is not given is the path of the JSON without .json. OUT gets the figures with
+panopticapi's keys. Needs numpy, OpenCV and Pillow only.
 """
 
 import argparse
@@ -13,7 +14,8 @@ import sys
 import time
 import types
 
-# Only the modules that count are needed; the packages are named here without running their __init__, which would load torch and mmdet.
+# Only the modules that count are needed. The packages are named here without running their
+# __init__, which would load torch and mmdet.
 for name in ('cmt_deeplab', 'cmt_deeplab.evaluation'):
     package = sys.modules[name] = types.ModuleType(name)
     package.__path__ = [

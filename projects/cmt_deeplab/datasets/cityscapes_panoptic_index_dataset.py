@@ -2,7 +2,7 @@
 
 from mmdet.registry import DATASETS
 
-from .panoptic_annotations import complete_metainfo
+from .categories import complete_metainfo
 from .panoptic_index_dataset import PanopticIndexDataset
 
 

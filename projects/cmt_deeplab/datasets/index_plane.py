@@ -23,12 +23,6 @@ def runs(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return flat[starts], np.diff(starts, append=flat.size)
 
 
-def png_ids(png: np.ndarray) -> np.ndarray:
-    """Segment ids R + 256 G + 65536 B of a decoded PNG (H, W, 3) in OpenCV's BGR order, (H, W) uint32."""
-    # The bytes R, G, B, 255 are the little-endian number itself, but for the last byte.
-    return cv2.cvtColor(png, cv2.COLOR_BGR2RGBA).view('<u4')[..., 0] & np.uint32(0xFFFFFF)
-
-
 def index_plane(
     ids: np.ndarray, segment_ids: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,34 +1,34 @@
 """From the panoptic PNG of an image to its segment-index plane."""
 
-import numpy as np
+from collections.abc import Sequence
+from functools import partial
+
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmengine.fileio import get
 
-from cmt_deeplab.errors import MissingFileError, UserError
+from cmt_deeplab.coco_format import check_same_ids, check_same_size, read_id_plane
+from cmt_deeplab.errors import UserError
 
-from .image_file import damage
-from .index_plane import MAX_SEGMENTS, index_plane, png_ids
-
-
-def _listed(ids: np.ndarray) -> str:
-    return ', '.join(str(i) for i in ids[:3]) + (
-        f' and {len(ids) - 3} more' if len(ids) > 3 else ''
-    )
+from .index_plane import MAX_SEGMENTS, index_plane
 
 
 @TRANSFORMS.register_module()
 class LoadPanopticIndexMap(BaseTransform):
-    """Read ``seg_map_path`` into ``gt_index_map`` (H, W) int16, k of ``gt_segments_info`` (crowds are segments here), -1 void.
+    """Read ``seg_map_path`` into the index plane ``gt_index_map`` (H, W) int16.
 
-    ``gt_segments_info`` is the list of ``dict(label, is_crowd, of_thing_class, id, category_id)`` that ``PanopticIndexDataset`` provides as
-    ``segments_info``. Without a ``seg_map_path`` (inference on plain images) nothing is loaded.
+    The plane holds k where a pixel belongs to segment k of ``gt_segments_info``, and -1 on void.
+    That list has ``dict(label, is_crowd, of_thing_class, id)`` of each segment, crowds included,
+    taken from the ``segments_info`` that ``PanopticIndexDataset`` provides. Without a
+    ``seg_map_path`` (inference on plain images) nothing is loaded.
 
-    In a test pipeline this comes after the resize: the ground truth of an evaluation stays at the original size.
+    In a test pipeline this transform comes after the resize, because the ground truth of an
+    evaluation stays at the original size.
 
     Raises:
-        FileNotFoundError: if the PNG is missing.
-        ValueError: if the PNG is damaged, or its size or ids differ from the image's or the annotation file's.
+        MissingFileError: the PNG does not exist.
+        UserError: the PNG is damaged, or its size or ids differ from those of the image or the
+            annotation file.
     """
 
     def __init__(self, *, backend_args: dict | None = None) -> None:
@@ -41,70 +41,41 @@ class LoadPanopticIndexMap(BaseTransform):
         segments = [self._segment(info, path) for info in results['segments_info']]
         if len(segments) > MAX_SEGMENTS:
             raise UserError(
-                f'{path} has {len(segments)} segments, but an index plane holds at most {MAX_SEGMENTS}: split the image.'
+                f'{path} has {len(segments)} segments, but an index plane holds at most '
+                f'{MAX_SEGMENTS}: split the image.'
             )
-        png = self._read(path, results.get('img_id'))
-        self.check_size(png.shape[:2], results, path)
-        plane, unknown, unseen = index_plane(png_ids(png), [s['id'] for s in segments])
-        if len(unknown):
-            raise UserError(
-                f'{path} holds the segment id {_listed(unknown)}, which segments_info of image {results.get("img_id")} does '
-                'not list: annotation file and PNG folder must come from the same release.'
-            )
-        if len(unseen):
-            raise UserError(
-                f'segments_info of image {results.get("img_id")} lists the segment id {_listed(unseen)}, which no pixel of '
-                f'{path} has: annotation file and PNG folder must come from the same release.'
-            )
+        ids = read_id_plane(path, read=partial(get, backend_args=self.backend_args))
+        check_png_size(ids.shape, results)
+        plane, unlisted, absent = index_plane(ids, [s['id'] for s in segments])
+        listed_in = f'segments_info of image {results.get("img_id")}'
+        check_same_ids(unlisted, absent, png=path, listed_in=listed_in)
         results['gt_index_map'] = plane
         results['gt_segments_info'] = segments
         return results
 
     @staticmethod
     def _segment(info: dict, path: str) -> dict:
-        if 'is_crowd' not in info or 'category_id' not in info:
+        if 'is_crowd' not in info:
             raise UserError(
-                f'LoadPanopticIndexMap cannot tell which segments of {path} are crowds: use the data set type '
-                'PanopticIndexDataset.'
+                f'LoadPanopticIndexMap cannot tell which segments of {path} are crowds: use the '
+                'data set type PanopticIndexDataset.'
             )
-        return dict(
-            label=info['category'],
-            is_crowd=info['is_crowd'],
-            of_thing_class=info['of_thing_class'],
-            id=info['id'],
-            category_id=info['category_id'],
-        )
-
-    def _read(self, path: str, image_id) -> np.ndarray:
-        import cv2
-
-        try:
-            data = get(path, backend_args=self.backend_args)
-        except FileNotFoundError:
-            raise MissingFileError(
-                f'{path} does not exist: put the panoptic PNG of image {image_id} there or correct data_prefix.seg of '
-                'the data set.'
-            ) from None
-        problem = damage(data)
-        png = None if problem else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        if png is None:
-            raise UserError(
-                f'The panoptic PNG {path} {problem or "cannot be decoded"}: fetch or write it again.'
-            )
-        return png
-
-    @staticmethod
-    def check_size(size: tuple[int, int], results: dict, path: str) -> None:
-        """Raises the ``ValueError`` if a PNG of ``size`` (height, width) does not suit the annotation file or the image."""
-        named: list = [('the annotation file', (results.get('height'), results.get('width')))]
-        if 'ori_shape' in results:
-            named.append((f'the image {results.get("img_path")}', tuple(results['ori_shape'][:2])))
-        for name, expected in named:
-            if None not in expected and tuple(size) != expected:
-                raise UserError(
-                    f'{path} is {size[1]}x{size[0]} pixels but {name} says {expected[1]}x{expected[0]}: make image, PNG and '
-                    'annotation file agree (an image with an EXIF rotation must be rotated on disk).'
-                )
+        kept = {key: info[key] for key in ('is_crowd', 'of_thing_class', 'id')}
+        return dict(kept, label=info['category'])
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(backend_args={self.backend_args})'
+
+
+def check_png_size(size: Sequence[int], info: dict) -> None:
+    """Refuse a PNG of ``size`` (H, W) that suits neither the annotation file nor the image."""
+    remedy = (
+        'make image, PNG and annotation file agree (an image with an EXIF rotation must be '
+        'rotated on disk)'
+    )
+    expected = {'its size in the annotation file': (info.get('height'), info.get('width'))}
+    if 'ori_shape' in info:
+        expected[f'the image {info.get("img_path")}'] = info['ori_shape'][:2]
+    for other, shape in expected.items():
+        if None not in shape:
+            check_same_size(info['seg_map_path'], size, other, shape, remedy)

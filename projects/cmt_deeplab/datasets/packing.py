@@ -9,13 +9,12 @@ from mmdet.registry import TRANSFORMS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 
+from cmt_deeplab.coco_format import INSTANCE_OFFSET
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import image_tensor
 from cmt_deeplab.structures import VOID_INDEX
 
 from .index_plane import present_segments, renumber
-
-INSTANCE_OFFSET = 1000  # of mmdet's panoptic maps: label + 1000 * instance
 
 
 class PanopticIndexData(PixelData):

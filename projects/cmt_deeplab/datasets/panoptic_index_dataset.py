@@ -1,42 +1,44 @@
-"""COCO-panoptic data sets for the segment-index path."""
+"""Data sets in the COCO panoptic format that yield segment-index planes."""
 
 import os
 import os.path as osp
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from functools import partial
 
 from mmdet.datasets import CocoPanopticDataset
 from mmdet.registry import DATASETS
+from mmengine.fileio import get
 
+from cmt_deeplab.coco_format import HINT, read_panoptic_json
 from cmt_deeplab.errors import MissingFileError, UserError
+from cmt_deeplab.image_file import check_image_file, png_size
 
-from .image_file import check_image_file, png_size
-from .load_panoptic_index_map import LoadPanopticIndexMap
-from .panoptic_annotations import (
-    category_labels,
-    complete_metainfo,
-    load_annotation_file,
-    metainfo_of,
-    segments_of,
-)
-from .shape_forms import STUFF_CLASSES, THING_CLASSES, categories
+from .categories import category_labels, complete_metainfo, metainfo_of, segments_of
+from .load_panoptic_index_map import LoadPanopticIndexMap, check_png_size
+from .shape_forms import STUFF_CLASSES, THING_CLASSES
 
-MOST_CHECKED = 20000  # images; one takes some 0.1 ms
+MOST_CHECKED = 20000  # images; one takes about 0.1 ms
 
 
 @DATASETS.register_module()
 class PanopticIndexDataset(CocoPanopticDataset):
-    """A data set in COCO panoptic format: what mmdet's ``CocoPanopticDataset`` yields, and what the index path needs besides.
+    """mmdet's ``CocoPanopticDataset`` with what index planes need besides.
 
-    Classes: the argument ``metainfo`` (``thing_classes``, ``stuff_classes``, optionally ``palette``) wins; without it COCO's 133, unless
-    the annotation file has other categories, which are taken then, things first. ``image_size`` (height, width) is handed to the
-    transforms, which read it where they have no size of their own: a config states the size once. In training every image with a segment
-    stays, also those without a thing (mmdet drops them). Each file named by the annotations is looked for when the data set is built; up to
-    ``MOST_CHECKED`` images are checked for damage and size then, larger sets as they are read.
+    The classes are those of the argument ``metainfo`` (``thing_classes``, ``stuff_classes``,
+    optionally ``palette``). Without it they are COCO's 133, unless the annotation file has other
+    categories, which are taken then, things first. ``image_size`` (height, width) is handed to the
+    transforms, which read it where they have no size of their own, so that a config states the
+    size once. In training every image with a segment stays, also those without a thing, which
+    mmdet drops.
+
+    When the data set is built, each file that the annotations name is looked for, and up to
+    ``MOST_CHECKED`` images are checked for damage and size. Larger sets are checked as they are
+    read.
 
     Raises:
-        FileNotFoundError: if the annotation file, a folder or a file in it is missing.
-        ValueError: if the annotation file is not panoptic or has categories that the data set does not know, a file is damaged or does not
-            suit it, or no image is left.
+        MissingFileError: the annotation file, or a folder or a file in it, does not exist.
+        UserError: the annotation file is not panoptic or has categories that the data set does not
+            know, a file is damaged or does not suit it, or no image is left.
     """
 
     def __init__(
@@ -50,74 +52,90 @@ class PanopticIndexDataset(CocoPanopticDataset):
     ) -> None:
         self.image_size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
         self._metainfo_given = metainfo is not None
-        metainfo = complete_metainfo(dict(metainfo)) if metainfo is not None else None
         super().__init__(
             ann_file=ann_file,
-            metainfo=metainfo,
+            metainfo=complete_metainfo(metainfo) if self._metainfo_given else None,
             data_prefix=dict(data_prefix or dict(img='', seg='')),
             **kwargs,
         )
 
     @property
     def metainfo(self) -> dict:
-        """mmengine's; without a palette while the classes are still to be read, so that mmdet's inference API takes the checkpoint's."""
+        """mmengine's metainfo.
+
+        While the classes are still to be read it has no palette, so that mmdet's inference API
+        takes the one of the checkpoint.
+        """
         metainfo = super().metainfo
         if not (self._metainfo_given or self._fully_initialized):
             metainfo.pop('palette', None)
         return metainfo
 
     def load_data_list(self) -> list[dict]:
-        content = load_annotation_file(
-            self.ann_file, needs_annotations=not self.test_mode, backend_args=self.backend_args
-        )
-        listed = content['categories']
-        if not self._metainfo_given and None in category_labels(listed, self._metainfo).values():
-            self._metainfo.update(metainfo_of(listed))
-        labels, names = (
-            category_labels(listed, self._metainfo),
-            {c['id']: c['name'] for c in listed},
-        )
-        annotations = self._by_image(content)
+        content = self._read_annotations()
+        categories = content['categories']
+        if (
+            not self._metainfo_given
+            and None in category_labels(categories, self._metainfo).values()
+        ):
+            self._metainfo.update(metainfo_of(categories))
+        labels = category_labels(categories, self._metainfo)
         num_things = len(self._metainfo['thing_classes'])
+        annotations = {a['image_id']: a for a in content['annotations']}
+        self._check_images({image['id'] for image in content['images']}, annotations.keys())
         data_list = []
         for image in content['images']:
-            annotation = annotations.get(image['id'])
-            data_list.append(
-                dict(
-                    img_id=image['id'],
-                    height=image['height'],
-                    width=image['width'],
-                    img_path=osp.join(self.data_prefix['img'], self.image_file(image)),
-                    seg_map_path=None
-                    if annotation is None
-                    else osp.join(self.data_prefix['seg'], annotation['file_name']),
-                    segments_info=[]
-                    if annotation is None
-                    else segments_of(annotation, labels, names, num_things, self.ann_file),
-                )
+            info = dict(
+                img_id=image['id'],
+                height=image['height'],
+                width=image['width'],
+                img_path=osp.join(self.data_prefix['img'], self.image_file(image)),
+                seg_map_path=None,
+                segments_info=[],
             )
-        self._check_files(data_list)
-        self._check_contents(data_list)
+            annotation = annotations.get(image['id'])
+            if annotation is not None:
+                info['seg_map_path'] = osp.join(self.data_prefix['seg'], annotation['file_name'])
+                info['segments_info'] = segments_of(annotation, labels, num_things, self.ann_file)
+            data_list.append(info)
+        if self._is_local():
+            self._check_files(data_list)
+            self._check_contents(data_list)
         return data_list
 
     def image_file(self, image: dict) -> str:
         """Where an image of the annotation file lies below ``data_prefix['img']``."""
         return image['file_name']
 
-    def _by_image(self, content: dict) -> dict[int, dict]:
-        known = {image['id'] for image in content['images']}
-        annotations = {a['image_id']: a for a in content['annotations']}
-        for image_id in annotations.keys() - known:
+    def _read_annotations(self) -> dict:
+        if not self.ann_file:
+            raise UserError(f'The key ann_file of the data set is empty: {HINT}.')
+        content = read_panoptic_json(
+            self.ann_file,
+            needs=('images', 'categories', 'annotations'),
+            optional='annotations',
+            read=partial(get, backend_args=self.backend_args),
+        )
+        if not content['images']:
+            raise UserError(f'{self.ann_file} lists no image: check ann_file of the data set.')
+        if not (content['annotations'] or self.test_mode):
             raise UserError(
-                f'{self.ann_file} annotates image {image_id}, which its list of images lacks: add it there.'
+                f'{self.ann_file} has no annotations, so nothing can be learned from it: {HINT}.'
             )
-        if self.test_mode and annotations:  # without any it is a test set whose truth is withheld
-            for image_id in known - annotations.keys():
-                raise UserError(
-                    f'{self.ann_file} has no annotation for image {image_id}, so it cannot be evaluated: add one or take the '
-                    'image out.'
-                )
-        return annotations
+        return content
+
+    def _check_images(self, listed: set, annotated: Set) -> None:
+        for image_id in annotated - listed:
+            raise UserError(
+                f'{self.ann_file} annotates image {image_id}, which its list of images lacks: add '
+                'it there.'
+            )
+        # Without any annotation it is a test set whose ground truth is withheld.
+        for image_id in listed - annotated if self.test_mode and annotated else ():
+            raise UserError(
+                f'{self.ann_file} has no annotation for image {image_id}, so it cannot be '
+                'evaluated: add one or take the image out.'
+            )
 
     def _is_local(self) -> bool:
         return self.backend_args is None and not any(
@@ -125,47 +143,41 @@ class PanopticIndexDataset(CocoPanopticDataset):
         )
 
     def _check_files(self, data_list: Sequence[dict]) -> None:
-        """Every file must be there; one listing a folder instead of one look-up a file."""
-        if not self._is_local():
-            return
+        """Every file must exist. Each folder is listed once instead of asking for every file."""
         for key, prefix in (('img_path', 'img'), ('seg_map_path', 'seg')):
+            paths = [osp.split(info[key]) for info in data_list if info[key]]
             present: dict[str, set] = {}
-            missing = []
-            for path in (info[key] for info in data_list if info[key]):
-                folder, name = osp.split(path)
-                if folder not in present:
-                    if not osp.isdir(folder or '.'):
-                        raise MissingFileError(
-                            f'The folder {folder} does not exist: put the files there or correct data_root and '
-                            f'data_prefix.{prefix} of the data set.'
-                        )
-                    present[folder] = {entry.name for entry in os.scandir(folder or '.')}
-                if name not in present[folder]:
-                    missing.append(path)
+            for folder in {folder for folder, _ in paths}:
+                if not osp.isdir(folder or '.'):
+                    raise MissingFileError(
+                        f'The folder {folder} does not exist: put the files there or correct '
+                        f'data_root and data_prefix.{prefix} of the data set.'
+                    )
+                present[folder] = set(os.listdir(folder or '.'))
+            missing = [
+                osp.join(folder, name) for folder, name in paths if name not in present[folder]
+            ]
             if missing:
                 more = f' and {len(missing) - 1} more files do' if len(missing) > 1 else ' does'
                 raise MissingFileError(
-                    f'{missing[0]}{more} not exist although {self.ann_file} names them: put them there or correct '
-                    f'data_prefix.{prefix} of the data set.'
+                    f'{missing[0]}{more} not exist although {self.ann_file} names them: put them '
+                    f'there or correct data_prefix.{prefix} of the data set.'
                 )
 
     def _check_contents(self, data_list: Sequence[dict]) -> None:
-        """Of a local set that is not too large: both ends of every file, the size of every PNG; and the ids of a few PNGs throughout."""
-        if not self._is_local():
-            return
-        load_truth = LoadPanopticIndexMap()
+        """Both ends and the size of the files, unless there are too many, and the ids of some."""
         for info in data_list if len(data_list) <= MOST_CHECKED else ():
             check_image_file(info['img_path'])
             if info['seg_map_path']:
-                check_image_file(info['seg_map_path'], kind='panoptic PNG')
-                size = png_size(info['seg_map_path'])
-                if size is not None:  # else no PNG, which the reader says
-                    load_truth.check_size(size, info, info['seg_map_path'])
+                size = png_size(check_image_file(info['seg_map_path'], kind='panoptic PNG'))
+                if size is not None:  # otherwise it is no PNG, which the reader says
+                    check_png_size(size, info)
+        load_truth = LoadPanopticIndexMap()
         for info in data_list[:: max(len(data_list) // 8, 1)]:
             load_truth(dict(info))
 
     def filter_data(self) -> list[dict]:
-        """In training drop images that have no segment but crowds, and those smaller than ``filter_cfg.min_size``."""
+        """In training drop images without a segment but crowds, and those below ``min_size``."""
         if self.test_mode:
             return self.data_list
         config = self.filter_cfg or {}
@@ -178,8 +190,8 @@ class PanopticIndexDataset(CocoPanopticDataset):
         ]
         if not kept:
             raise UserError(
-                f'{self.ann_file} has no image with a segment of at least min_size={smallest} pixels: check ann_file and '
-                'filter_cfg of the data set.'
+                f'{self.ann_file} has no image with a segment of at least min_size={smallest} '
+                'pixels: check ann_file and filter_cfg of the data set.'
             )
         return kept
 
@@ -190,46 +202,30 @@ class PanopticIndexDataset(CocoPanopticDataset):
             info['image_size'] = self.image_size
         # mmdet's own loading reads boxes here; the index path never does.
         info['instances'] = [
-            dict(
-                bbox=[
-                    s['bbox'][0],
-                    s['bbox'][1],
-                    s['bbox'][0] + s['bbox'][2],
-                    s['bbox'][1] + s['bbox'][3],
-                ],
-                bbox_label=s['category'],
-                ignore_flag=0,
-            )
+            dict(bbox=[x, y, x + w, y + h], bbox_label=s['category'], ignore_flag=0)
             for s in info['segments_info']
             if s['is_thing'] and s['bbox'] is not None
+            for x, y, w, h in (s['bbox'],)
         ]
         return info
 
     def prepare_data(self, idx: int):
         info = self.get_data_info(idx)
         if self._is_local():
-            check_image_file(
-                info['img_path']
-            )  # OpenCV would fill the missing rest of a truncated image with gray
+            # OpenCV would fill the missing rest of a truncated image with gray.
+            check_image_file(info['img_path'])
         if not self.test_mode:
             info['dataset'] = self  # for transforms that need a second image
         return self.pipeline(info)
 
     def get_cat_ids(self, idx: int) -> list[int]:
-        """Labels of all segments but crowds, stuff too: what ``ClassBalancedDataset`` balances."""
-        return [
-            s['category'] for s in self.get_data_info(idx)['segments_info'] if not s['is_crowd']
-        ]
+        """Labels of all segments but crowds, for ``ClassBalancedDataset``; stuff is among them."""
+        segments = self.get_data_info(idx)['segments_info']
+        return [s['category'] for s in segments if not s['is_crowd']]
 
 
 @DATASETS.register_module()
 class ShapesPanopticDataset(PanopticIndexDataset):
-    """Generated scenes of :mod:`cmt_deeplab.datasets.shapes` as ``tools/misc/make_shapes.py`` writes them."""
+    """The generated scenes that ``tools/misc/make_shapes.py`` writes."""
 
-    METAINFO = complete_metainfo(
-        dict(
-            thing_classes=THING_CLASSES,
-            stuff_classes=STUFF_CLASSES,
-            palette=[tuple(c['color']) for c in categories()],
-        )
-    )
+    METAINFO = complete_metainfo(dict(thing_classes=THING_CLASSES, stuff_classes=STUFF_CLASSES))

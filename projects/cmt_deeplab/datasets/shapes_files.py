@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from cmt_deeplab.coco_format import colors_of_ids
 from cmt_deeplab.errors import UserError
 
 from .shape_forms import categories
@@ -66,11 +67,8 @@ def write_shapes(
         images, annotations = [], []
         for i, scene in enumerate(scenes(preset, number=number, seed=seed, split=split), start=1):
             file_name = f'{i:012d}.png'
-            ids = np.stack(
-                [scene.ids >> 16 & 255, scene.ids >> 8 & 255, scene.ids & 255], axis=-1
-            ).astype(np.uint8)  # OpenCV: B, G, R
-            _write_png(image_folder / file_name, scene.image[..., ::-1])
-            _write_png(plane_folder / file_name, ids)
+            _write_png(image_folder / file_name, scene.image)
+            _write_png(plane_folder / file_name, colors_of_ids(scene.ids))
             images.append(dict(id=i, file_name=file_name, height=preset.size, width=preset.size))
             annotations.append(
                 dict(image_id=i, file_name=file_name, segments_info=scene.segments_info)
@@ -94,5 +92,6 @@ def _made_by(annotation_file: Path) -> dict | None:
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:
-    if not cv2.imwrite(str(path), np.ascontiguousarray(pixels), [cv2.IMWRITE_PNG_COMPRESSION, 1]):
+    bgr = np.ascontiguousarray(pixels[..., ::-1])
+    if not cv2.imwrite(str(path), bgr, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
         raise UserError(f'{path} cannot be written: check the folder and the free space.')

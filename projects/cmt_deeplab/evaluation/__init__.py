@@ -1,4 +1,4 @@
-"""Panoptic quality: counting (``pq``), COCO's files (``coco_panoptic``) and the metric for mmengine's evaluator."""
+"""Panoptic quality: counting in ``pq``, folders in ``coco_panoptic``, and mmengine's metric."""
 
 from .panoptic_metric import PanopticQualityMetric
 
