@@ -1,10 +1,10 @@
 """Rules of the house that a reader relies on, held for every file that git tracks.
 
-Outside of a git checkout they are held for the project's own folders. Files that a user adds are not read.
+Outside of a git checkout they are held for the folders of the project. Files that a user adds are
+not read.
 """
 
 import ast
-import re
 import subprocess
 from functools import cache
 from pathlib import Path
