@@ -6,7 +6,7 @@ from cmt_deeplab.models.transformer import CMTLayer
 from cmt_deeplab.models.transformer.location import coordinate_planes
 
 B, N, H, W = 2, 5, 3, 4
-NORM = dict(type='PanopticSyncBN')
+COMMON = dict(norm_cfg=dict(type='PanopticSyncBN'), act_cfg=dict(type='GELU'))
 
 
 def make_layer(**kwargs) -> CMTLayer:
@@ -14,11 +14,11 @@ def make_layer(**kwargs) -> CMTLayer:
     args = dict(
         pixel_channels=6,
         center_channels=8,
-        num_classes=3,
-        norm_cfg=NORM,
-        act_cfg=dict(type='GELU'),
         align_corners=True,
-        predictor=dict(type='CMTPredictor', hidden_channels=8, feature_channels=4),
+        predictor=dict(
+            type='CMTPredictor', num_classes=3, hidden_channels=8, feature_channels=4, **COMMON
+        ),
+        **COMMON,
         hidden_channels=8,
         heads=2,
         key_channels=4,
@@ -135,35 +135,6 @@ def test_centers_are_a_set():
     torch.testing.assert_close(second.centers, first.centers[..., order], atol=1e-6, rtol=1e-6)
 
 
-def test_pooling_sum_and_mean_differ_by_the_mass_of_the_cluster():
-    layer = make_layer()
-    assignment, value = (
-        torch.rand(B, 2, N, 12, dtype=torch.float64),
-        torch.randn(B, 2, 4, 12, dtype=torch.float64),
-    )
-    total = layer.pool(assignment, value, None)
-    layer.pooling = 'mean'
-    mass = assignment.sum(3).repeat_interleave(4, dim=1)
-    torch.testing.assert_close(
-        layer.pool(assignment, value, None) * mass.float(), total, atol=1e-4, rtol=1e-4
-    )
-
-
-def test_masked_padding_is_not_heard():
-    layer, (pixels, centers, logits) = make_layer(mask_padding=True).eval(), make_inputs()
-    valid = torch.ones(B, 1, H, W, dtype=torch.float64)
-    valid[:, :, :, -1] = 0
-    other = pixels.clone()
-    other[:, :, :, -1] = 7.0
-    torch.testing.assert_close(
-        layer(pixels, centers, logits, valid=valid).centers,
-        layer(other, centers, logits, valid=valid).centers,
-    )
-    assert not torch.allclose(
-        layer(pixels, centers, logits).centers, layer(other, centers, logits).centers
-    )
-
-
 def test_residual_logits_are_resized_between_strides():
     layer, (pixels, centers, _) = make_layer().eval(), make_inputs()
     coarse = torch.randn(B, 2, N, 2, 3, dtype=torch.float64)
@@ -186,8 +157,8 @@ def test_coordinates_reach_the_corners_where_corners_are_aligned(align_corners, 
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match="pooling must be 'sum' or 'mean'"):
-        make_layer(pooling='max')
+    with pytest.raises(ValueError, match='CMTLayer: key_channels 4 .* multiples of heads 3'):
+        make_layer(heads=3)
     with pytest.raises(ValueError, match='hear nothing'):
         make_layer(clustering_update=False, spatial_attention=False)
     with pytest.raises(ValueError, match="assignment must be 'softmax' or 'kmeans'"):

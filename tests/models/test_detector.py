@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmdet.structures import DetDataSample
+from mmengine.runner import Runner
 from mmengine.structures import InstanceData, PixelData
 from small_model import build_small
 
@@ -125,6 +126,58 @@ def test_draws_tied_to_images_repeat_whatever_the_batch():
         return {k: float(v) for k, v in losses_of(model.train(), make_batch((40, 30))).items()}
 
     assert total(1) == total(2)
+
+
+class Recorder:
+    """Notes, in each iteration, the seeds of the images' generators."""
+
+    def __init__(self, model) -> None:
+        self.seeds, self.draw, model.image_generators = [], model.image_generators, self.record
+
+    def record(self, samples):
+        generators = self.draw(samples)
+        self.seeds.append([generator.initial_seed() for generator in generators])
+        return generators
+
+
+def test_draws_tied_to_images_go_on_after_a_resume(tmp_path):
+    """A run that is interrupted after its second iteration draws in the third what it would have."""
+    batch = make_batch((3, 5))
+    images = [
+        dict(inputs=image, data_samples=sample)
+        for image, sample in zip(batch['inputs'], batch['data_samples'])
+    ]
+
+    def train(max_iters: int, **options):
+        torch.manual_seed(0)
+        model = build_small(seed_per_image=3, panoptic_head__semantic_head=None)
+        recorder = Recorder(model)
+        runner = Runner(
+            model,
+            work_dir=str(tmp_path),
+            train_dataloader=dict(
+                dataset=images,
+                batch_size=2,
+                sampler=dict(type='InfiniteSampler', shuffle=False),
+                collate_fn=dict(type='pseudo_collate'),
+            ),
+            train_cfg=dict(by_epoch=False, max_iters=max_iters),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+            default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=2, by_epoch=False)),
+            experiment_name=f'resume_{max_iters}_{len(options)}',
+            log_level='ERROR',
+            default_scope='mmdet',
+            **options,
+        )
+        runner.train()
+        return recorder.seeds, model.state_dict()
+
+    seeds, weights = train(3)
+    assert len({seed for of_images in seeds for seed in of_images}) == 6
+    resumed_seeds, resumed_weights = train(3, resume=True, load_from=str(tmp_path / 'iter_2.pth'))
+    assert resumed_seeds == seeds[2:]
+    for name, value in weights.items():
+        torch.testing.assert_close(resumed_weights[name], value)
 
 
 def test_deep_supervision_off_leaves_one_stage():

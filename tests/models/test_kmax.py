@@ -12,7 +12,9 @@ from mmengine.config import Config
 from torch import nn
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / '_base_' / 'models'
-NORM = dict(type='PanopticSyncBN', eps=1e-3, momentum=0.01)
+COMMON = dict(
+    norm_cfg=dict(type='PanopticSyncBN', eps=1e-3, momentum=0.01), act_cfg=dict(type='GELU')
+)
 
 
 def build_layer(seed: int = 0, **changes) -> KMaXLayer:
@@ -20,11 +22,11 @@ def build_layer(seed: int = 0, **changes) -> KMaXLayer:
     arguments = dict(
         pixel_channels=12,
         center_channels=10,
-        num_classes=3,
-        norm_cfg=NORM,
-        act_cfg=dict(type='GELU'),
         align_corners=True,
-        predictor=dict(type='CMTPredictor', hidden_channels=16, feature_channels=8),
+        predictor=dict(
+            type='CMTPredictor', num_classes=3, hidden_channels=16, feature_channels=8, **COMMON
+        ),
+        **COMMON,
         hidden_channels=16,
         heads=2,
         key_channels=4,
@@ -98,7 +100,7 @@ def test_bf16_with_the_assignment_fixed():
 
 def build(name: str) -> nn.Module:
     config = Config.fromfile(str(CONFIGS / name)).model
-    config.update(num_things_classes=3, num_stuff_classes=2, in_channels=(256, 512, 1024, 2048))
+    config.update(num_things_classes=3, num_stuff_classes=2)
     config.backbone.init_cfg = None
     with torch.device('meta'):
         return MODELS.build(config)
@@ -134,9 +136,8 @@ CITYSCAPES_DECODER = dict(
     filters=(32, 16, 8, 4, 2),
     num_blocks=(1,) * 5,
     dilations=(1,) * 5,
-    norm_cfg=NORM,
-    act_cfg=dict(type='GELU'),
     align_corners=True,
+    **COMMON,
 )
 
 
@@ -181,9 +182,8 @@ def test_the_semantic_head_of_cityscapes_reads_the_coarsest_feature_alone():
         rates=None,
         fuse=(),
         fuse_channels=(),
-        norm_cfg=NORM,
-        act_cfg=dict(type='GELU'),
         align_corners=True,
+        **COMMON,
     )
     names = {name.split('.')[0] for name, _ in head.named_parameters()}
     assert names == {'head', 'classify'} and head.head[1].conv.weight.shape[:2] == (16, 24)

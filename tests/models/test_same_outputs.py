@@ -19,7 +19,6 @@ AXIAL = dict(
 SMALL = {
     'cmt': {},
     'cmt with k-means': {LAYER + 'assignment': 'kmeans'},
-    'cmt by means, padding masked': {LAYER + 'pooling': 'mean', LAYER + 'mask_padding': True},
     'max': {LAYER + 'type': 'MaXLayer'},
     'kmax': {LAYER + 'type': 'KMaXLayer'},
     'axial': AXIAL,

@@ -1,12 +1,12 @@
 """The detector: mmdet's three modes around backbone, head, criterion and merge."""
 
 import zlib
-from collections.abc import Sequence
 
 import torch
 from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
+from mmengine.logging import MessageHub
 from mmengine.structures import PixelData
 from torch import Tensor
 
@@ -20,10 +20,16 @@ from cmt_deeplab.structures import PanopticTarget
 class CMTDeepLab(BaseDetector):
     """CMT-DeepLab and, with other layers in its decoder, MaX-DeepLab and kMaX-DeepLab.
 
-    The class counts and ``align_corners`` stand here alone and are handed to the parts. ``in_channels`` are the backbone's feature widths,
-    fine to coarse; left out, they are read off the backbone by running it once on a small image. ``seed_per_image`` draws the sampling of
-    the losses and drop path from one generator an image, seeded by this number, the image id and the iteration: a batch then trains the
-    same whether one process holds it or several.
+    The numbers of classes and ``align_corners`` are given here alone and passed to the parts;
+    the widths of the backbone's features are found by running it once on a small image.
+
+    Args:
+        align_corners: whether bilinear resizing aligns the corners of the feature maps; inputs
+            have 32k+1 pixels per side if so, and 32k if not.
+        seed_per_image: None draws from torch's global generator. A number ties the sampling of
+            the losses and drop path to the images: those of an image depend on this number, its
+            id and the iteration alone. A batch then trains the same in one process or in
+            several, and so does a run that was interrupted and resumed.
     """
 
     def __init__(
@@ -36,7 +42,6 @@ class CMTDeepLab(BaseDetector):
         criterion: dict,
         postprocess: dict,
         align_corners: bool = True,
-        in_channels: Sequence[int] | None = None,
         data_preprocessor: dict = dict(type='PanopticDataPreprocessor'),
         seed_per_image: int | None = None,
         init_cfg: dict | None = None,
@@ -51,49 +56,46 @@ class CMTDeepLab(BaseDetector):
         self.num_things_classes, self.num_stuff_classes = num_things_classes, num_stuff_classes
         self.num_classes = num_things_classes + num_stuff_classes
         self.align_corners, self.seed_per_image = align_corners, seed_per_image
-        self._draws = 0
+        self._last_draw = (-1, 0)  # iteration, number of draws before it in this iteration
         self.backbone = MODELS.build(backbone)
-        self.panoptic_head = MODELS.build(
-            dict(
-                panoptic_head,
-                in_channels=in_channels or feature_channels(self.backbone),
-                num_classes=self.num_classes,
-                align_corners=align_corners,
-            )
-        )
-        self.criterion = MODELS.build(
-            dict(criterion, num_classes=self.num_classes, num_things_classes=num_things_classes)
-        )
+        self.panoptic_head = self.build_head(panoptic_head, self.backbone)
+        classes = dict(num_things_classes=num_things_classes)
+        self.criterion = MODELS.build(dict(criterion, num_classes=self.num_classes, **classes))
         self.postprocess = MODELS.build(
+            dict(postprocess, num_stuff_classes=num_stuff_classes, **classes)
+        )
+
+    def build_head(self, config: dict, backbone: torch.nn.Module) -> torch.nn.Module:
+        """A panoptic head for the features of ``backbone``."""
+        return MODELS.build(
             dict(
-                postprocess,
-                num_things_classes=num_things_classes,
-                num_stuff_classes=num_stuff_classes,
+                config,
+                in_channels=feature_channels(backbone),
+                num_classes=self.num_classes,
+                align_corners=self.align_corners,
             )
         )
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
+        """Features of the backbone, fine to coarse, of images (B, 3, H, W)."""
         return self.backbone(batch_inputs)
+
+    def network(self, batch_inputs: Tensor) -> HeadOutput:
+        """The whole network on images (B, 3, H, W)."""
+        return self.panoptic_head(self.extract_feat(batch_inputs))
 
     def _forward(
         self, batch_inputs: Tensor, batch_data_samples: SampleList | None = None
     ) -> tuple[Tensor, Tensor]:
         """Final mask logits (B, N, H, W) and class logits (B, N, C+1), without the merge."""
-        final = self.network(batch_inputs, batch_data_samples).decoder.predictions[-1]
+        final = self.network(batch_inputs).decoder.predictions[-1]
         return final.mask_logits, final.class_logits
 
-    def network(
-        self, batch_inputs: Tensor, batch_data_samples: SampleList | None = None
-    ) -> HeadOutput:
-        """The whole network; (B, 3, H, W) in."""
-        return self.panoptic_head(
-            self.extract_feat(batch_inputs), image_mask(batch_inputs, batch_data_samples)
-        )
-
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
+        """The losses by name, each one number."""
         generators = self.image_generators(batch_data_samples)
         with draws_per_image(generators):
-            output = self.network(batch_inputs, batch_data_samples)
+            output = self.network(batch_inputs)
         targets = [
             PanopticTarget(
                 index=sample.gt_panoptic_seg.index_map[0], labels=sample.gt_segments.labels
@@ -110,9 +112,13 @@ class CMTDeepLab(BaseDetector):
     def predict(
         self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True
     ) -> SampleList:
-        """Adds ``pred_panoptic_seg`` to each sample: ``sem_seg`` (1, H, W) = label + 1000 x instance, void = number of classes, and
-        ``segments_info`` with the scores; at the original size, or at the resized one without ``rescale``."""
-        final = self.network(batch_inputs, batch_data_samples).decoder.predictions[-1]
+        """Adds ``pred_panoptic_seg`` to each sample.
+
+        Its ``sem_seg`` (1, H, W) is label + 1000 x instance number, with the number of classes
+        as void; its ``segments_info`` has the scores. It has the size of the original image, or
+        without ``rescale`` that of the resized one.
+        """
+        final = self.network(batch_inputs).decoder.predictions[-1]
         for i, sample in enumerate(batch_data_samples):
             image_size = sample.metainfo.get('input_image_shape', sample.img_shape[:2])
             result = self.postprocess(
@@ -129,28 +135,20 @@ class CMTDeepLab(BaseDetector):
         return batch_data_samples
 
     def image_generators(self, samples: SampleList) -> list[torch.Generator] | None:
-        """One CPU generator an image, or None where draws are not tied to the images."""
+        """One CPU generator per image, or None where draws are not tied to the images."""
         if self.seed_per_image is None:
             return None
-        self._draws += 1
-        keys = (f'{self.seed_per_image}/{sample.img_id}/{self._draws}' for sample in samples)
+        # The runner's iteration, which a resumed run continues; without a runner it stays 0.
+        iteration = MessageHub.get_current_instance().get_info('iter', 0)
+        last, repeats = self._last_draw
+        self._last_draw = (iteration, repeats + 1 if iteration == last else 0)
+        keys = (f'{self.seed_per_image}/{sample.img_id}/{self._last_draw}' for sample in samples)
         return [torch.Generator().manual_seed(zlib.crc32(key.encode())) for key in keys]
-
-
-def image_mask(batch_inputs: Tensor, samples: SampleList | None) -> Tensor | None:
-    """(B, 1, H, W), 1 on image pixels and 0 on padding; None where the sizes are not known or nothing is padded."""
-    sizes = [sample.metainfo.get('input_image_shape') for sample in samples or ()]
-    if not sizes or None in sizes or all(size == tuple(batch_inputs.shape[-2:]) for size in sizes):
-        return None
-    mask = batch_inputs.new_zeros(len(sizes), 1, *batch_inputs.shape[-2:])
-    for plane, (height, width) in zip(mask, sizes):
-        plane[:, :height, :width] = 1
-    return mask
 
 
 @torch.no_grad()
 def feature_channels(backbone: torch.nn.Module) -> list[int]:
-    """Widths of a backbone's features, fine to coarse, from one small image."""
+    """Widths of a backbone's features, fine to coarse, found with one small image."""
     training = backbone.training
     backbone.eval()
     channels = [feature.shape[1] for feature in backbone(torch.zeros(1, 3, 64, 64))]

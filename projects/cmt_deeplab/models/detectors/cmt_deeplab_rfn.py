@@ -1,11 +1,10 @@
-"""The recursive feature network: an encoder-decoder applied twice, the second pass seeing the features of the first."""
+"""The recursive feature network: two passes, the second of which reads features of the first."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 
 from mmdet.registry import MODELS
-from mmdet.structures import SampleList
 from torch import Tensor, nn
 
 from cmt_deeplab.errors import UserError
@@ -14,19 +13,24 @@ from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
 from cmt_deeplab.models.heads.panoptic_head import HeadOutput
 from cmt_deeplab.models.transformer.transformer_decoder import DecoderOutput
 
-from .cmt_deeplab import CMTDeepLab, feature_channels, image_mask
+from .cmt_deeplab import CMTDeepLab, feature_channels
 
 
 @MODELS.register_module()
 class CMTDeepLabRFN(CMTDeepLab):
-    """Any backbone and panoptic head of this package, applied twice; arguments are those of :class:`CMTDeepLab`, and ``feedback``.
+    """Any backbone and panoptic head of this package, applied twice.
 
-    ``feedback`` maps modules of the backbone to stages of the pixel decoder: in the second pass, what the first pass had at the end of that
-    stage, after its layers, is added to the module's output (B, C, H, W): activation, 1x1 + norm with gamma 0, bilinear resize. The passes
-    share no weight. The predictions of both are trained, those of the second are the result; the semantic head reads the second's features.
+    The passes share no weights. The predictions of both are trained, and those of the second are
+    the result; the semantic head reads the features of the second. That two passes share nothing
+    follows from the published size, which is twice that of one pass; how the features are fed
+    back is a choice of this project, after the recursive feature pyramid (DetectoRS, CVPR 2021).
 
-    Two passes without shared weights follow from the published size, twice that of one pass; the way of the features is a choice of this
-    project, after the recursive feature pyramid (DetectoRS, CVPR 2021).
+    Args:
+        feedback: names of modules of the backbone with a stage of the pixel decoder for each. In
+            the second pass, the features that the first pass had after the layers of that stage
+            are added to the module's output (B, C, H, W), after an activation, a 1x1 convolution
+            with a norm whose scale starts at 0, and a bilinear resize.
+        kwargs: as :class:`CMTDeepLab`.
     """
 
     def __init__(
@@ -34,20 +38,13 @@ class CMTDeepLabRFN(CMTDeepLab):
     ) -> None:
         super().__init__(backbone=backbone, panoptic_head=panoptic_head, **kwargs)
         first = MODELS.build(backbone)
-        head = MODELS.build(
-            dict(
-                panoptic_head,
-                in_channels=kwargs.get('in_channels') or feature_channels(first),
-                semantic_head=None,
-                num_classes=self.num_classes,
-                align_corners=self.align_corners,
-            )
-        )
+        head = self.build_head(dict(panoptic_head, semantic_head=None), first)
         self.first_pass = nn.ModuleDict(dict(backbone=first, panoptic_head=head))
         into, widths = self.feedback_channels(feedback), head.pixel_decoder.out_channels
         if any(not 0 <= stage < len(widths) for stage in feedback.values()):
             raise UserError(
-                f'CMTDeepLabRFN: feedback {dict(feedback)} must name stages 0 to {len(widths) - 1} of the pixel decoder'
+                f'CMTDeepLabRFN: feedback {dict(feedback)} must name stages 0 to '
+                f'{len(widths) - 1} of the pixel decoder.'
             )
         self.feedback_stages = dict(feedback)
         self.feedback = nn.ModuleList(
@@ -58,42 +55,39 @@ class CMTDeepLabRFN(CMTDeepLab):
             for name, stage in feedback.items()
         )
 
-    def network(
-        self, batch_inputs: Tensor, batch_data_samples: SampleList | None = None
-    ) -> HeadOutput:
-        """Both passes; (B, 3, H, W) in. Predictions and assignments of the first precede those of the second."""
-        valid = image_mask(batch_inputs, batch_data_samples)
-        first = self.first_pass['panoptic_head'](
-            self.first_pass['backbone'](batch_inputs), valid, features_only=True
-        ).decoder
-        planes = [
-            project(first.stage_features[stage])
-            for project, stage in zip(self.feedback, self.feedback_stages.values())
-        ]
-        with self.hooked([partial(self.add, plane) for plane in planes]):
+    def network(self, batch_inputs: Tensor) -> HeadOutput:
+        """Both passes on images (B, 3, H, W); what the first one gives precedes the second's."""
+        features = self.first_pass['backbone'](batch_inputs)
+        first = self.first_pass['panoptic_head'](features, features_only=True).decoder
+        hooks = {
+            name: partial(self.add, project(first.stage_features[stage]))
+            for project, (name, stage) in zip(self.feedback, self.feedback_stages.items())
+        }
+        with self.hooked(hooks):
             features = self.extract_feat(batch_inputs)
-        second = self.panoptic_head(features, valid)
+        second, semantic_logits = self.panoptic_head(features)
         return HeadOutput(
             DecoderOutput(
-                [*first.predictions, *second.decoder.predictions],
-                [*first.assignments, *second.decoder.assignments],
-                second.decoder.stage_features,
+                [*first.predictions, *second.predictions],
+                [*first.assignments, *second.assignments],
+                second.stage_features,
             ),
-            second.semantic_logits,
+            semantic_logits,
         )
 
     def add(self, plane: Tensor, module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+        """Forward hook: the output of a module plus ``plane``."""
         return output + resize(plane, output.shape[-2:], align_corners=self.align_corners)
 
-    def hooked(self, hooks: list[Callable], names: list[str] | None = None) -> ExitStack:
-        """While open, the hooks run behind the named modules of the second backbone."""
+    def hooked(self, hooks: dict[str, Callable]) -> ExitStack:
+        """While open, the hooks run after the named modules of the second backbone."""
         stack = ExitStack()
-        for name, hook in zip(self.feedback_stages if names is None else names, hooks):
+        for name, hook in hooks.items():
             stack.callback(self.backbone.get_submodule(name).register_forward_hook(hook).remove)
         return stack
 
     def feedback_channels(self, feedback: dict[str, int]) -> dict[str, int]:
-        """Width of the output of each named module, from one small image."""
+        """Width of the output of each named module, found with one small image."""
         widths: dict[str, int] = {}
 
         def note(name: str, module: nn.Module, inputs: tuple, output: Tensor) -> None:
@@ -102,12 +96,14 @@ class CMTDeepLabRFN(CMTDeepLab):
 
         missing = [name for name in feedback if name not in dict(self.backbone.named_modules())]
         if not missing:
-            with self.hooked([partial(note, name) for name in feedback], list(feedback)):
+            with self.hooked({name: partial(note, name) for name in feedback}):
                 feature_channels(self.backbone)
             missing = [name for name in feedback if name not in widths]
         if missing or not feedback:
+            parts = [name for name, _ in self.backbone.named_children()]
             raise UserError(
-                f'CMTDeepLabRFN: feedback {missing or dict(feedback)} must name modules of {type(self.backbone).__name__} that its '
-                f'forward calls and that give (B, C, H, W): its parts are {[name for name, _ in self.backbone.named_children()]}'
+                f'CMTDeepLabRFN: feedback {missing or dict(feedback)} must name modules of '
+                f'{type(self.backbone).__name__} that its forward calls and that give '
+                f'(B, C, H, W): its parts are {parts}.'
             )
         return widths

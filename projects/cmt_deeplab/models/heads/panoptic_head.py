@@ -11,17 +11,23 @@ from cmt_deeplab.models.transformer.transformer_decoder import DecoderOutput
 
 
 class HeadOutput(NamedTuple):
+    """What the head makes of one batch."""
+
     decoder: DecoderOutput
-    semantic_logits: Tensor | None  # (B, C+1, H, W) while training with a semantic head, else None
+    semantic_logits: Tensor | None  # (B, C+1, H, W) while training with a semantic head
 
 
 @MODELS.register_module()
 class CMTPanopticHead(nn.Module):
-    """Pixel decoder, transformer decoder and auxiliary semantic head.
+    """Pixel decoder, transformer decoder and, while training, the auxiliary semantic head.
 
-    ``norm_cfg`` and ``act_cfg`` are those of every part below, ``in_channels`` the backbone's, fine to coarse. ``predictor`` is the
-    config of all predictors; ``semantic_head`` may be None. ``semantic_stage`` gives the semantic head one feature more, behind the
-    backbone's: that of this pixel decoder stage after its layers, where MaX-DeepLab ends its backbone.
+    Args:
+        in_channels: widths of the backbone's features, fine to coarse.
+        predictor: config of all predictors.
+        semantic_head: config of the semantic head, or None for none.
+        norm_cfg, act_cfg: of every part.
+        semantic_stage: gives the semantic head, after the backbone's features, that of this
+            stage of the pixel decoder after its layers; MaX-DeepLab ends its backbone there.
     """
 
     def __init__(
@@ -39,44 +45,29 @@ class CMTPanopticHead(nn.Module):
         semantic_stage: int | None = None,
     ) -> None:
         super().__init__()
-        self.norm_cfg, self.act_cfg = norm_cfg, act_cfg
+        self.norm_cfg, self.act_cfg, self.semantic_stage = norm_cfg, act_cfg, semantic_stage
         common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg, align_corners=align_corners)
         self.pixel_decoder = MODELS.build(dict(pixel_decoder, in_channels=in_channels, **common))
+        widths = self.pixel_decoder.out_channels
+        common.update(num_classes=num_classes)
         self.transformer_decoder = MODELS.build(
-            dict(
-                transformer_decoder,
-                pixel_channels=self.pixel_decoder.out_channels,
-                num_classes=num_classes,
-                predictor=predictor,
-                **common,
-            )
+            dict(transformer_decoder, pixel_channels=widths, predictor=predictor, **common)
         )
-        self.semantic_stage = semantic_stage
-        if semantic_stage is not None:
-            in_channels = [*in_channels, self.pixel_decoder.out_channels[semantic_stage]]
-        self.semantic_head = (
-            None
-            if semantic_head is None
-            else MODELS.build(
-                dict(semantic_head, in_channels=in_channels, num_classes=num_classes, **common)
+        self.semantic_head = None
+        if semantic_head is not None:
+            extra = [] if semantic_stage is None else [widths[semantic_stage]]
+            self.semantic_head = MODELS.build(
+                dict(semantic_head, in_channels=[*in_channels, *extra], **common)
             )
-        )
 
-    def forward(
-        self,
-        features: Sequence[Tensor],
-        valid: Tensor | None = None,
-        *,
-        features_only: bool = False,
-    ) -> HeadOutput:
-        """Backbone ``features`` fine to coarse, ``valid`` (B, 1, H, W) 1 inside the images or None; ``features_only`` as the decoder's."""
+    def forward(self, features: Sequence[Tensor], *, features_only: bool = False) -> HeadOutput:
+        """``features`` of the backbone, fine to coarse; ``features_only`` as in the decoder."""
         decoder = self.transformer_decoder(
-            features, self.pixel_decoder, valid, features_only=features_only
+            features, self.pixel_decoder, features_only=features_only
         )
         semantic = None
         if self.training and self.semantic_head is not None:
-            extra = (
-                [] if self.semantic_stage is None else [decoder.stage_features[self.semantic_stage]]
-            )
+            stage = self.semantic_stage
+            extra = [] if stage is None else [decoder.stage_features[stage]]
             semantic = self.semantic_head([*features, *extra])
         return HeadOutput(decoder, semantic)

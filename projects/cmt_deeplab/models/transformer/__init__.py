@@ -1,6 +1,14 @@
 from .cmt_layer import CMTLayer
 from .kmax_layer import KMaXLayer
-from .layer_output import LayerOutput
+from .layer_parts import LayerOutput
 from .max_layer import MaXLayer
+from .transformer_decoder import CMTTransformerDecoder, DecoderOutput
 
-__all__ = ['CMTLayer', 'KMaXLayer', 'LayerOutput', 'MaXLayer']
+__all__ = [
+    'CMTLayer',
+    'CMTTransformerDecoder',
+    'DecoderOutput',
+    'KMaXLayer',
+    'LayerOutput',
+    'MaXLayer',
+]

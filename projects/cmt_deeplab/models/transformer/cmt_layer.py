@@ -1,4 +1,4 @@
-"""The clustering mask transformer layer (CMT-DeepLab, section 3; model.md section 1)."""
+"""The clustering mask transformer layer (CMT-DeepLab, section 3)."""
 
 import torch
 from mmdet.registry import MODELS
@@ -10,30 +10,48 @@ from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
 from cmt_deeplab.models.blocks.norm import build_norm
 from cmt_deeplab.precision import at_least_fp32
 
-from .center_blocks import (
+from .layer_parts import (
     CenterFeedForward,
     CenterSelfAttention,
+    LayerOutput,
     RetrievedUpdate,
+    affinity,
+    build_layer_predictor,
+    check_heads,
     fp32_softmax,
-    merge_heads,
+    retrieve,
     split_heads,
 )
-from .layer_output import LayerOutput
-from .location import ReferenceMask, coordinate_planes
+from .location import NUM_POINTS, ReferenceMask, coordinate_planes
 
 
 @MODELS.register_module()
 class CMTLayer(nn.Module):
-    """Assigns pixels to cluster centers, updates the centers from their pixels and the pixels from their centers.
+    """Assigns pixels to cluster centers, then updates the centers and the pixels by it.
 
-    All three steps read one set of assignment logits ``S = norm(Q K^T) + resize(S')`` with S' of the layer before. Each ingredient is one
-    switch: ``clustering_update`` (softmax over centers, pooled over pixels), ``spatial_attention`` (softmax over pixels),
-    ``pixel_update``, ``residual_logits``, ``reference_mask`` and ``coordinate_conv``. ``pooling`` 'sum' or 'mean' of a center's pixels.
-    ``similarity_gamma`` is the initial scale of the assignment logits: short schedules start above 1, for an adaptive optimizer moves it by
-    one learning rate a step. ``assignment`` 'softmax' shares a pixel among the centers, 'kmeans' gives it, per head, to the one of the
-    largest logit, without gradient as in kMaX-DeepLab: the spatial softmax then trains the logits alone.
-    ``mask_padding`` keeps padded pixels out of the spatial softmax and the pooling; the sources let them take part.
-    ``predictor`` is the sub-config of the layer's own prediction for deep supervision, None for none.
+    1. Location: reference points from the centers, coordinates for the pixels.
+    2. Assignment logits: the products of pixels and centers, normalized, plus the logits of the
+       layer before. A softmax over the centers shares each pixel among them.
+    3. Centers: an attention over the pixels (softmax of the logits over the pixels) and the
+       clustering update (the sum of the pixels assigned to the center) are added; then
+       self-attention among the centers and a feed-forward network.
+    4. Pixels: each receives the values of its centers.
+
+    Each ingredient has a switch, so that ablations are configs.
+
+    Args:
+        pixel_channels, center_channels: widths Dp and D of what comes in and goes out.
+        predictor: config of the layer's own prediction, for deep supervision; None for none.
+        drop_path: probability with which a residual term is dropped for one image.
+        hidden_channels: width to which pixels and centers are projected.
+        key_channels, value_channels: of all heads together.
+        assignment: 'softmax' as above. 'kmeans' gives each pixel, per head, to the center with
+            the largest logit, without gradient as in kMaX-DeepLab; the attention over the pixels
+            then trains the logits alone.
+        similarity_gamma: initial scale of the assignment logits. An adaptive optimizer moves it
+            by about one learning rate per step, so short schedules start above 1.
+        clustering_update, spatial_attention, pixel_update, residual_logits, reference_mask,
+            coordinate_conv: switches of the ingredients.
     """
 
     consumes_prediction = False
@@ -43,7 +61,6 @@ class CMTLayer(nn.Module):
         *,
         pixel_channels: int,
         center_channels: int,
-        num_classes: int,
         norm_cfg: dict | None,
         act_cfg: dict,
         align_corners: bool,
@@ -54,8 +71,6 @@ class CMTLayer(nn.Module):
         key_channels: int = 128,
         value_channels: int = 256,
         ffn_channels: int = 2048,
-        num_points: int = 5,
-        pooling: str = 'sum',
         assignment: str = 'softmax',
         similarity_gamma: float = 1.0,
         clustering_update: bool = True,
@@ -64,73 +79,49 @@ class CMTLayer(nn.Module):
         residual_logits: bool = True,
         reference_mask: bool = True,
         coordinate_conv: bool = True,
-        mask_padding: bool = False,
     ) -> None:
         super().__init__()
-        if pooling not in ('sum', 'mean'):
-            raise UserError(f"CMTLayer: pooling must be 'sum' or 'mean', not {pooling!r}")
         if assignment not in ('softmax', 'kmeans'):
             raise UserError(
-                f"CMTLayer: assignment must be 'softmax' or 'kmeans', not {assignment!r}"
+                f"CMTLayer: assignment must be 'softmax' or 'kmeans', not {assignment!r}."
             )
         if assignment == 'kmeans' and not spatial_attention:
             raise UserError(
-                "CMTLayer: assignment 'kmeans' has no gradient, and nothing trains its logits without spatial_attention; keep it"
-            )
-        if key_channels % heads or value_channels % heads:
-            raise UserError(
-                f'CMTLayer: key_channels {key_channels} and value_channels {value_channels} must be multiples of heads {heads}'
+                "CMTLayer: assignment 'kmeans' has no gradient, and nothing trains its logits "
+                'without spatial_attention: keep it.'
             )
         if not (clustering_update or spatial_attention):
             raise UserError(
-                'CMTLayer: without clustering_update and spatial_attention the centers hear nothing of the pixels; keep one'
+                'CMTLayer: without clustering_update and spatial_attention the centers hear '
+                'nothing of the pixels: keep one of them.'
             )
-        self.heads, self.pooling, self.assignment, self.align_corners = (
-            heads,
-            pooling,
-            assignment,
-            align_corners,
-        )
-        self.residual_logits, self.mask_padding = residual_logits, mask_padding
+        check_heads(self, heads, key_channels, value_channels)
+        self.heads, self.assignment, self.align_corners = heads, assignment, align_corners
+        self.residual_logits, self.coordinate_conv = residual_logits, coordinate_conv
         common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         update = dict(common, drop_path=drop_path)
-        self.reference_mask = (
-            ReferenceMask(center_channels, num_points=num_points, **common)
-            if reference_mask
-            else None
-        )
-        self.coordinate_conv = coordinate_conv
+        self.reference_mask = ReferenceMask(center_channels, **common) if reference_mask else None
         self.act = build_activation(act_cfg)
         self.pixel_project = ConvNorm(
             pixel_channels + 2 * coordinate_conv, hidden_channels, **common
         )
         self.center_project = ConvNorm(
-            center_channels + 2 * num_points * reference_mask, hidden_channels, **common
+            center_channels + 2 * NUM_POINTS * reference_mask, hidden_channels, **common
         )
 
-        std = hidden_channels**-0.5
+        projection = dict(norm_cfg=norm_cfg, weight_std=hidden_channels**-0.5)
         self.pixel_depths = [key_channels, value_channels]
-        self.pixel_kv = ConvNorm(
-            hidden_channels, sum(self.pixel_depths), norm_cfg=norm_cfg, weight_std=std
-        )
+        self.pixel_kv = ConvNorm(hidden_channels, sum(self.pixel_depths), **projection)
         self.center_depths = [key_channels, value_channels if pixel_update else 0]
-        self.center_qv = ConvNorm(
-            hidden_channels, sum(self.center_depths), norm_cfg=norm_cfg, weight_std=std
-        )
+        self.center_qv = ConvNorm(hidden_channels, sum(self.center_depths), **projection)
         self.similarity_norm = build_norm(norm_cfg, heads, gamma=similarity_gamma)
-        self.cross_update = (
-            RetrievedUpdate(value_channels, center_channels, **update)
-            if spatial_attention
-            else None
-        )
-        self.cluster_update = (
-            RetrievedUpdate(value_channels, center_channels, **update)
-            if clustering_update
-            else None
-        )
-        self.pixel_update = (
-            RetrievedUpdate(value_channels, pixel_channels, **update) if pixel_update else None
-        )
+
+        def residual(used: bool, out_channels: int) -> RetrievedUpdate | None:
+            return RetrievedUpdate(value_channels, out_channels, **update) if used else None
+
+        self.cross_update = residual(spatial_attention, center_channels)
+        self.cluster_update = residual(clustering_update, center_channels)
+        self.pixel_update = residual(pixel_update, pixel_channels)
         self.self_attention = CenterSelfAttention(
             hidden_channels,
             center_channels,
@@ -140,114 +131,74 @@ class CMTLayer(nn.Module):
             **update,
         )
         self.ffn = CenterFeedForward(center_channels, ffn_channels, **update)
-        self.predictor = (
-            None
-            if predictor is None
-            else MODELS.build(
-                dict(
-                    predictor,
-                    pixel_channels=hidden_channels,
-                    center_channels=hidden_channels,
-                    num_classes=num_classes,
-                    project_centers=False,
-                    **common,
-                )
-            )
-        )
+        self.predictor = build_layer_predictor(predictor, hidden_channels)
 
     def forward(
-        self,
-        pixels: Tensor,
-        centers: Tensor,
-        logits: Tensor | None,
-        *,
-        valid: Tensor | None = None,
-        predict: bool = False,
+        self, pixels: Tensor, centers: Tensor, logits: Tensor | None, *, predict: bool = False
     ) -> LayerOutput:
-        """``pixels`` (B, Dp, H, W), ``centers`` (B, D, N), ``logits`` (B, h, N, H', W') of the layer before or None, ``valid``
-        (B, 1, H, W) 1 inside the image and 0 on padding."""
-        size = pixels.shape[-2:]
+        """One layer.
+
+        Args:
+            pixels: (B, Dp, H, W).
+            centers: (B, D, N).
+            logits: assignment logits (B, h, N, H', W') of the layer before, or None.
+            predict: whether to give the layer's own prediction too.
+        """
+        size = pixels.shape[2:]
         points, own_pixels, own_centers = self.locate(pixels, centers)
-        prediction = (
-            self.predictor(own_pixels, own_centers, points)
-            if predict and self.predictor is not None
-            else None
-        )
+        prediction = self.predictor(own_pixels, own_centers, points) if predict else None
 
-        key, pixel_value = (
-            split_heads(part, self.heads)
-            for part in self.pixel_kv(own_pixels).flatten(2).split(self.pixel_depths, 1)
+        key, pixel_value = split_heads(
+            self.pixel_kv(own_pixels).flatten(2), self.pixel_depths, self.heads
         )
-        query, center_value = (
-            split_heads(part, self.heads)
-            for part in self.center_qv(own_centers).split(self.center_depths, 1)
+        query, center_value = split_heads(
+            self.center_qv(own_centers), self.center_depths, self.heads
         )
-        similarity = self.assignment_logits(query, key, logits, size)  # (B, h, N, HW)
-        if self.cluster_update is not None or self.pixel_update is not None:
-            assignment = self.assign(similarity)
+        similarity = affinity(self.similarity_norm, query, key)  # (B, h, N, HW)
+        if logits is not None and self.residual_logits:
+            similarity = similarity + self.resized(logits, size).flatten(3)
+        assignment = self.assign(similarity)
 
-        padding = (
-            None if valid is None or not self.mask_padding else valid.flatten(2).unsqueeze(1) == 0
-        )  # (B, 1, 1, HW)
         updated = centers
         if self.cross_update is not None:
-            spatial = (
-                similarity if padding is None else similarity.masked_fill(padding, float('-inf'))
-            )
-            updated = updated + self.cross_update(
-                merge_heads(pixel_value @ fp32_softmax(spatial, dim=3).transpose(2, 3))
-            )
+            attention = fp32_softmax(similarity, dim=3)
+            updated = updated + self.cross_update(retrieve(pixel_value, attention))
         if self.cluster_update is not None:
-            updated = updated + self.cluster_update(self.pool(assignment, pixel_value, padding))
+            updated = updated + self.cluster_update(self.pool(assignment, pixel_value))
         updated = self.act(updated + self.self_attention(own_centers))
         updated = self.act(updated + self.ffn(updated))
-        if self.pixel_update is not None:
-            pixels = pixels + self.pixel_update(
-                merge_heads(center_value @ assignment).unflatten(-1, size)
-            )
-        return LayerOutput(pixels, updated, similarity.unflatten(-1, size), prediction)
 
-    def locate(self, pixels: Tensor, centers: Tensor):
-        """Step 0: reference points, projected pixels (B, 256, H, W) and projected centers (B, 256, N)."""
-        points = None if self.reference_mask is None else self.reference_mask(centers)
-        if points is not None:
-            centers = torch.cat(
-                [centers, (2 * points - 1).flatten(2).transpose(1, 2).to(centers.dtype)], dim=1
-            )
+        if self.pixel_update is not None:
+            heard = retrieve(center_value, assignment.transpose(2, 3))  # (B, Dv, HW)
+            pixels = pixels + self.pixel_update(heard.unflatten(2, size))
+        return LayerOutput(pixels, updated, similarity.unflatten(3, size), prediction)
+
+    def locate(self, pixels: Tensor, centers: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        """Reference points (B, N, R, 2) or None, and the projected pixels and centers."""
+        points = None
+        if self.reference_mask is not None:
+            points = self.reference_mask(centers)
+            offsets = (2 * points - 1).flatten(2).transpose(1, 2)  # (B, 2R, N), in [-1, 1]
+            centers = torch.cat([centers, offsets.to(centers.dtype)], dim=1)
         pixels = self.act(pixels)
         if self.coordinate_conv:
             planes = coordinate_planes(pixels, align_corners=self.align_corners)
-            pixels = torch.cat([pixels, planes.expand(pixels.shape[0], -1, -1, -1)], dim=1)
+            pixels = torch.cat([pixels, planes.expand(len(pixels), -1, -1, -1)], dim=1)
         return points, self.pixel_project(pixels), self.center_project(centers)
 
-    def assignment_logits(
-        self, query: Tensor, key: Tensor, previous: Tensor | None, size
-    ) -> Tensor:
-        """Step 1: per-head affinity, normalized, plus the logits of the layer before at this stride; (B, h, N, HW)."""
-        similarity = self.similarity_norm(query.transpose(-1, -2) @ key)
-        if previous is None or not self.residual_logits:
-            return similarity
-        if previous.shape[-2:] != size:
-            previous = resize(previous.flatten(1, 2), size, align_corners=self.align_corners).view(
-                *previous.shape[:3], *size
-            )
-        return similarity + previous.flatten(3)
+    def resized(self, logits: Tensor, size: torch.Size) -> Tensor:
+        """Assignment logits (B, h, N, H', W') at another size (H, W)."""
+        planes = resize(logits.flatten(1, 2), size, align_corners=self.align_corners)
+        return planes.unflatten(1, logits.shape[1:3])
 
     def assign(self, similarity: Tensor) -> Tensor:
-        """Every pixel chooses its centers: shares (B, h, N, HW) that sum to 1 over N."""
+        """The share of each center in each pixel, (B, h, N, HW), which sums to 1 over N."""
         if self.assignment == 'softmax':
             return fp32_softmax(similarity, dim=2)
-        return torch.zeros_like(similarity).scatter_(
-            2, similarity.detach().argmax(dim=2, keepdim=True), 1.0
-        )
+        nearest = similarity.detach().argmax(dim=2, keepdim=True)
+        return torch.zeros_like(similarity).scatter_(2, nearest, 1.0)
 
-    def pool(self, assignment: Tensor, value: Tensor, padding: Tensor | None) -> Tensor:
-        """Step 2: the values of a center's pixels, summed or averaged, in fp32 since thousands of pixels add up; (B, Dv, N)."""
+    def pool(self, assignment: Tensor, value: Tensor) -> Tensor:
+        """The values of each center's pixels, summed in fp32 as they are thousands: (B, Dv, N)."""
         with torch.autocast(value.device.type, enabled=False):
-            weights = at_least_fp32(assignment)
-            if padding is not None:
-                weights = weights.masked_fill(padding, 0.0)
-            pooled = at_least_fp32(value) @ weights.transpose(2, 3)  # (B, h, Dv/h, N)
-            if self.pooling == 'mean':
-                pooled = pooled / weights.sum(3).unsqueeze(2).clamp(min=1e-3)
-        return merge_heads(pooled)
+            return retrieve(at_least_fp32(value), at_least_fp32(assignment))

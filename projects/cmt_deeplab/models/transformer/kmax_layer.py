@@ -8,26 +8,28 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
 from cmt_deeplab.precision import at_least_fp32
 
-from .center_blocks import CenterFeedForward, CenterSelfAttention, RetrievedUpdate
-from .layer_output import LayerOutput
-
-
-class _PooledUpdate(RetrievedUpdate):
-    """The k-means update has no activation between its two norms [deeplab2, kmax-deeplab]."""
-
-    def __init__(
-        self, value_channels: int, out_channels: int, *, norm_cfg: dict | None, drop_path: float
-    ) -> None:
-        super().__init__(
-            value_channels, out_channels, norm_cfg=norm_cfg, act_cfg=None, drop_path=drop_path
-        )
+from .layer_parts import (
+    CenterFeedForward,
+    CenterSelfAttention,
+    LayerOutput,
+    RetrievedUpdate,
+    build_layer_predictor,
+)
 
 
 @MODELS.register_module()
 class KMaXLayer(nn.Module):
-    """Cluster centers move to the sum of the pixels whose mask logit is largest for them; the assignment carries no gradient.
+    """One step of k-means: centers move by the sum of the pixels that are nearest to them.
 
-    The layer consumes its own prediction, so its ``predictor`` sub-config is required and runs at inference too. Pixels are not updated.
+    1. Assignment: the layer predicts masks, and each pixel belongs to the center with the largest
+       mask logit; without gradient.
+    2. Centers: the sum of their pixels and a self-attention are added; then a feed-forward
+       network. Pixels stay as they are.
+
+    The layer needs its own prediction, at inference too, so ``predictor`` may not be None. Other
+    arguments are those of :class:`CMTLayer`.
+
+    Source: deeplab2 (``transformer_decoder/kmax.py``, ``layers/dual_path_transformer.py``).
     """
 
     consumes_prediction = True
@@ -37,7 +39,6 @@ class KMaXLayer(nn.Module):
         *,
         pixel_channels: int,
         center_channels: int,
-        num_classes: int,
         norm_cfg: dict | None,
         act_cfg: dict,
         align_corners: bool,
@@ -51,9 +52,7 @@ class KMaXLayer(nn.Module):
     ) -> None:
         super().__init__()
         if predictor is None:
-            raise UserError(
-                'KMaXLayer assigns pixels by its own mask logits: give it a predictor (deep supervision cannot be off)'
-            )
+            raise UserError('KMaXLayer assigns pixels by its own mask logits: give it a predictor.')
         common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         update = dict(common, drop_path=drop_path)
         self.act = build_activation(act_cfg)
@@ -62,8 +61,9 @@ class KMaXLayer(nn.Module):
         self.pixel_value = ConvNorm(
             hidden_channels, value_channels, norm_cfg=norm_cfg, weight_std=hidden_channels**-0.5
         )
-        self.pooled_update = _PooledUpdate(
-            value_channels, center_channels, norm_cfg=norm_cfg, drop_path=drop_path
+        # Without an activation between its two norms, as in deeplab2 and kmax-deeplab.
+        self.pooled_update = RetrievedUpdate(
+            value_channels, center_channels, **dict(update, act_cfg=None)
         )
         self.self_attention = CenterSelfAttention(
             hidden_channels,
@@ -74,37 +74,27 @@ class KMaXLayer(nn.Module):
             **update,
         )
         self.ffn = CenterFeedForward(center_channels, ffn_channels, **update)
-        self.predictor = MODELS.build(
-            dict(
-                predictor,
-                pixel_channels=hidden_channels,
-                center_channels=hidden_channels,
-                num_classes=num_classes,
-                project_centers=False,
-                **common,
-            )
-        )
+        self.predictor = build_layer_predictor(predictor, hidden_channels)
 
     def forward(
-        self,
-        pixels: Tensor,
-        centers: Tensor,
-        logits: Tensor | None,
-        *,
-        valid: Tensor | None = None,
-        predict: bool = False,
+        self, pixels: Tensor, centers: Tensor, logits: Tensor | None, *, predict: bool = False
     ) -> LayerOutput:
-        """See :meth:`CMTLayer.forward`; the previous logits and ``valid`` are not read."""
+        """See :meth:`CMTLayer.forward`; the logits of the layer before are not read.
+
+        The logits that are returned are the mask logits, with one head.
+        """
         own_pixels = self.pixel_project(self.act(pixels))
         own_centers = self.center_project(centers)
         prediction = self.predictor(own_pixels, own_centers)
+        mask_logits = prediction.mask_logits  # (B, N, H, W)
+
         pooled = self.pool(
-            self.assign(prediction.mask_logits), self.pixel_value(own_pixels), centers.shape[2]
+            self.assign(mask_logits), self.pixel_value(own_pixels), mask_logits.shape[1]
         )
         updated = self.act(centers + self.pooled_update(pooled) + self.self_attention(own_centers))
         updated = self.act(updated + self.ffn(updated))
         return LayerOutput(
-            pixels, updated, prediction.mask_logits.unsqueeze(1), prediction if predict else None
+            pixels, updated, mask_logits.unsqueeze(1), prediction if predict else None
         )
 
     def assign(self, mask_logits: Tensor) -> Tensor:
@@ -112,11 +102,12 @@ class KMaXLayer(nn.Module):
         return mask_logits.detach().argmax(dim=1)
 
     def pool(self, assignment: Tensor, value: Tensor, num_centers: int) -> Tensor:
-        """Sum of the values (B, Dv, H, W) over each center's pixels, in fp32 since thousands of pixels add up: (B, Dv, N)."""
+        """The sum of the values (B, Dv, H, W) of each center's pixels, (B, Dv, N).
+
+        It is taken in fp32, as thousands of pixels add up.
+        """
         index = assignment.flatten(1).unsqueeze(1)  # (B, 1, HW)
         with torch.autocast(value.device.type, enabled=False):
             value = at_least_fp32(value).flatten(2)
-            member = value.new_zeros(index.shape[0], num_centers, index.shape[2]).scatter_(
-                1, index, 1.0
-            )
-            return value @ member.transpose(1, 2)
+            member = value.new_zeros(len(value), num_centers, value.shape[2])
+            return value @ member.scatter_(1, index, 1.0).transpose(1, 2)

@@ -4,30 +4,36 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from cmt_deeplab.errors import UserError
 from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
 from cmt_deeplab.models.blocks.norm import build_norm
 
-from .center_blocks import (
+from .layer_parts import (
     CenterFeedForward,
+    LayerOutput,
     RetrievedUpdate,
+    affinity,
+    build_layer_predictor,
+    check_heads,
     fp32_softmax,
-    merge_heads,
+    retrieve,
     split_heads,
 )
-from .layer_output import LayerOutput
 
 
 @MODELS.register_module()
 class MaXLayer(nn.Module):
-    """The memory (the cluster centers) reads pixels and memory in one attention, the pixels read the memory in another.
+    """The centers attend to pixels and centers together; the pixels attend to the centers.
 
-    ``memory``: one softmax over the HW pixels AND the N centers, so that the two compete for a center's attention; then a feed-forward.
-    ``pixels``: a softmax over the N centers of the pixels' own queries. Both read the centers as they entered. Each attention has its own
-    similarity norm of h channels in place of 1/sqrt(d). No location, no residual logits, no clustering: those are ``CMTLayer``'s.
+    1. Centers: one softmax over the HW pixels and the N centers, so that both compete for a
+       center's attention; then a feed-forward network.
+    2. Pixels: a softmax over the N centers. Both attentions read the centers as they came in.
 
-    Arguments are those of :class:`CMTLayer`; MaX-DeepLab has no prediction before its last, so decoders of it set ``deep_supervision``
-    off. Source: deeplab2 code (``dual_path_transformer.py``).
+    Each attention has its own norm of the similarities. There is no location, no clustering and
+    no sum of logits over layers. Arguments are those of :class:`CMTLayer`.
+
+    Source: deeplab2 (``layers/dual_path_transformer.py``). MaX-DeepLab calls the centers the
+    global memory, hence the names of two parameters; it predicts after its last layer only, so
+    configs of it set ``deep_supervision=False``.
     """
 
     consumes_prediction = False
@@ -37,7 +43,6 @@ class MaXLayer(nn.Module):
         *,
         pixel_channels: int,
         center_channels: int,
-        num_classes: int,
         norm_cfg: dict | None,
         act_cfg: dict,
         align_corners: bool,
@@ -49,106 +54,62 @@ class MaXLayer(nn.Module):
         value_channels: int = 256,
         ffn_channels: int = 2048,
         pixel_update: bool = True,
-        mask_padding: bool = False,
     ) -> None:
         super().__init__()
-        if key_channels % heads or value_channels % heads:
-            raise UserError(
-                f'MaXLayer: key_channels {key_channels} and value_channels {value_channels} must be multiples of heads '
-                f'{heads}'
-            )
-        self.heads, self.mask_padding = heads, mask_padding
+        check_heads(self, heads, key_channels, value_channels)
+        self.heads = heads
         common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         update = dict(common, drop_path=drop_path)
         self.act = build_activation(act_cfg)
         self.pixel_project = ConvNorm(pixel_channels, hidden_channels, **common)
         self.center_project = ConvNorm(center_channels, hidden_channels, **common)
 
-        std = hidden_channels**-0.5
-        self.pixel_depths = [
-            key_channels if pixel_update else 0,
-            key_channels,
-            value_channels,
-        ]  # query, key, value
+        projection = dict(norm_cfg=norm_cfg, weight_std=hidden_channels**-0.5)
+        # Of queries, keys and values.
+        self.pixel_depths = [key_channels * pixel_update, key_channels, value_channels]
         self.center_depths = [key_channels, key_channels, value_channels]
-        self.pixel_qkv = ConvNorm(
-            hidden_channels, sum(self.pixel_depths), norm_cfg=norm_cfg, weight_std=std
-        )
-        self.center_qkv = ConvNorm(
-            hidden_channels, sum(self.center_depths), norm_cfg=norm_cfg, weight_std=std
-        )
+        self.pixel_qkv = ConvNorm(hidden_channels, sum(self.pixel_depths), **projection)
+        self.center_qkv = ConvNorm(hidden_channels, sum(self.center_depths), **projection)
         self.memory_similarity_norm = build_norm(norm_cfg, heads)
         self.memory_update = RetrievedUpdate(value_channels, center_channels, **update)
         self.ffn = CenterFeedForward(center_channels, ffn_channels, **update)
-        self.pixel_similarity_norm = build_norm(norm_cfg, heads) if pixel_update else None
-        self.pixel_update = (
-            RetrievedUpdate(value_channels, pixel_channels, **update) if pixel_update else None
-        )
-        self.predictor = (
-            None
-            if predictor is None
-            else MODELS.build(
-                dict(
-                    predictor,
-                    pixel_channels=hidden_channels,
-                    center_channels=hidden_channels,
-                    num_classes=num_classes,
-                    project_centers=False,
-                    **common,
-                )
-            )
-        )
+        self.pixel_similarity_norm = self.pixel_update = None
+        if pixel_update:
+            self.pixel_similarity_norm = build_norm(norm_cfg, heads)
+            self.pixel_update = RetrievedUpdate(value_channels, pixel_channels, **update)
+        self.predictor = build_layer_predictor(predictor, hidden_channels)
 
     def forward(
-        self,
-        pixels: Tensor,
-        centers: Tensor,
-        logits: Tensor | None,
-        *,
-        valid: Tensor | None = None,
-        predict: bool = False,
+        self, pixels: Tensor, centers: Tensor, logits: Tensor | None, *, predict: bool = False
     ) -> LayerOutput:
-        """See :meth:`CMTLayer.forward`; the previous logits are not read. The logits handed on are those of the pixels' attention,
-        (B, h, N, H, W); without ``pixel_update`` those of the memory's attention over the pixels."""
-        size, num_pixels = pixels.shape[-2:], pixels.shape[-2] * pixels.shape[-1]
-        own_pixels, own_centers = self.pixel_project(self.act(pixels)), self.center_project(centers)
-        prediction = (
-            self.predictor(own_pixels, own_centers)
-            if predict and self.predictor is not None
-            else None
+        """See :meth:`CMTLayer.forward`; the logits of the layer before are not read.
+
+        The logits that are returned are those of the pixels' attention, and without
+        ``pixel_update`` those of the centers' attention to the pixels.
+        """
+        size = pixels.shape[2:]
+        own_pixels = self.pixel_project(self.act(pixels))
+        own_centers = self.center_project(centers)
+        prediction = self.predictor(own_pixels, own_centers) if predict else None
+
+        pixel_query, pixel_key, pixel_value = split_heads(
+            self.pixel_qkv(own_pixels).flatten(2), self.pixel_depths, self.heads
         )
-        pixel_query, pixel_key, pixel_value = (
-            split_heads(part, self.heads)
-            for part in self.pixel_qkv(own_pixels).flatten(2).split(self.pixel_depths, 1)
-        )
-        query, key, value = (
-            split_heads(part, self.heads)
-            for part in self.center_qkv(own_centers).split(self.center_depths, 1)
+        query, key, value = split_heads(
+            self.center_qkv(own_centers), self.center_depths, self.heads
         )
 
-        keys, values = (
-            torch.cat([pixel_key, key], dim=3),
-            torch.cat([pixel_value, value], dim=3),
-        )  # (B, h, d, HW + N)
-        similarity = self.memory_similarity_norm(query.transpose(2, 3) @ keys)  # (B, h, N, HW + N)
-        handed_on = similarity[..., :num_pixels]
-        if valid is not None and self.mask_padding:
-            absent = nn.functional.pad(
-                valid.flatten(2).unsqueeze(1) == 0, (0, centers.shape[2]), value=False
-            )  # (B, 1, 1, HW + N)
-            similarity = similarity.masked_fill(absent, float('-inf'))
-        retrieved = merge_heads(
-            values @ fp32_softmax(similarity, dim=3).transpose(2, 3)
-        )  # (B, Dv, N)
+        keys = torch.cat([pixel_key, key], dim=3)  # (B, h, d, HW + N)
+        values = torch.cat([pixel_value, value], dim=3)
+        similarity = affinity(self.memory_similarity_norm, query, keys)  # (B, h, N, HW + N)
+        retrieved = retrieve(values, fp32_softmax(similarity, dim=3))
         updated = self.act(centers + self.memory_update(retrieved))
         updated = self.act(updated + self.ffn(updated))
 
+        similarity = similarity[..., : size.numel()]
         if self.pixel_update is not None:
-            handed_on = self.pixel_similarity_norm(
-                key.transpose(2, 3) @ pixel_query
-            )  # (B, h, N, HW)
-            retrieved = merge_heads(value @ fp32_softmax(handed_on, dim=2)).unflatten(
-                -1, size
-            )  # (B, Dv, H, W)
-            pixels = pixels + self.pixel_update(retrieved)
-        return LayerOutput(pixels, updated, handed_on.unflatten(-1, size), prediction)
+            similarity = affinity(self.pixel_similarity_norm, key, pixel_query)  # (B, h, N, HW)
+            assignment = fp32_softmax(similarity, dim=2)
+            retrieved = retrieve(value, assignment.transpose(2, 3))
+            pixels = pixels + self.pixel_update(retrieved.unflatten(2, size))
+        return LayerOutput(pixels, updated, similarity.unflatten(3, size), prediction)

@@ -1,4 +1,4 @@
-"""Pixel path and center path, interleaved (model.md section 2)."""
+"""The pixel decoder and the transformer layers, interleaved."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,22 +12,35 @@ from cmt_deeplab.structures import MaskPrediction
 
 
 class DecoderOutput(NamedTuple):
-    predictions: list[MaskPrediction]  # one a supervised layer, coarse to fine, then the final one
-    assignments: list[
-        Tensor
-    ]  # one a layer: logits (B, h or 1, N, H, W), whose softmax over N assigns pixels to centers
-    stage_features: list[
-        Tensor
-    ]  # while training or with features_only, one a pixel stage: (B, Dp, H, W) after its layers; else empty
+    """What :class:`CMTTransformerDecoder` returns.
+
+    Attributes:
+        predictions: of the supervised layers, coarse to fine, and then the final one.
+        assignments: the logits (B, h, N, H, W) of each layer; their softmax over N assigns the
+            pixels to the centers.
+        stage_features: the pixel features (B, Dp, H, W) of each stage after its layers, while
+            training or with ``features_only``; otherwise empty.
+    """
+
+    predictions: list[MaskPrediction]
+    assignments: list[Tensor]
+    stage_features: list[Tensor]
 
 
 @MODELS.register_module()
 class CMTTransformerDecoder(nn.Module):
-    """Learned cluster centers walk up the pixel decoder: stage i makes features, its layers update centers and features, and so on.
+    """Learned cluster centers pass the stages of the pixel decoder, coarse to fine.
 
-    ``layers_per_stage`` counts layers at each pixel stage, coarse to fine; stages beyond its length have none. ``layer`` is a layer's
-    config (CMTLayer, MaXLayer, KMaXLayer), or one config for each entry of ``layers_per_stage``; ``predictor`` is that of the final
-    prediction and, with ``deep_supervision``, of each layer's.
+    Stage i of the pixel decoder makes features of the stage before and of the backbone's; the
+    layers of stage i then update the centers and these features, which go on to stage i+1.
+
+    Args:
+        pixel_channels: width of each stage of the pixel decoder.
+        layer: config of a layer (CMTLayer, MaXLayer, KMaXLayer), or one for each entry of
+            ``layers_per_stage``.
+        predictor: config of the final prediction and, with ``deep_supervision``, of that of each
+            layer.
+        layers_per_stage: number of layers of each stage; further stages have none.
     """
 
     def __init__(
@@ -46,34 +59,31 @@ class CMTTransformerDecoder(nn.Module):
         deep_supervision: bool = True,
     ) -> None:
         super().__init__()
-        if len(layers_per_stage) > len(pixel_channels):
+        num_stages = len(layers_per_stage)
+        if num_stages > len(pixel_channels):
             raise UserError(
-                f'CMTTransformerDecoder: layers_per_stage names {len(layers_per_stage)} stages, the pixel decoder has '
-                f'{len(pixel_channels)}'
+                f'CMTTransformerDecoder: layers_per_stage names {num_stages} stages, but the '
+                f'pixel decoder has {len(pixel_channels)}.'
+            )
+        layers = [layer] * num_stages if isinstance(layer, dict) else layer
+        if len(layers) != num_stages:
+            raise UserError(
+                f'CMTTransformerDecoder: layer has {len(layers)} configs for the {num_stages} '
+                'stages of layers_per_stage: give one for each, or one for all.'
             )
         self.deep_supervision = deep_supervision
         self.centers = nn.Parameter(torch.empty(1, center_channels, num_centers))
         nn.init.trunc_normal_(self.centers, std=1.0)
-        common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg, num_classes=num_classes)
-        configs = [layer] * len(layers_per_stage) if isinstance(layer, dict) else layer
-        if len(configs) != len(layers_per_stage):
-            raise UserError(
-                f'CMTTransformerDecoder: layer has {len(configs)} configs for the {len(layers_per_stage)} stages of '
-                'layers_per_stage: give one each, or one for all'
-            )
+        common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg, center_channels=center_channels)
+        predictor = dict(predictor, num_classes=num_classes, **common)
 
         def build_layer(config: dict, channels: int) -> nn.Module:
-            own_predictor = (
-                predictor
-                if deep_supervision or MODELS.get(config['type']).consumes_prediction
-                else None
-            )
+            predicts = deep_supervision or MODELS.get(config['type']).consumes_prediction
             return MODELS.build(
                 dict(
                     config,
                     pixel_channels=channels,
-                    center_channels=center_channels,
-                    predictor=own_predictor,
+                    predictor=predictor if predicts else None,
                     align_corners=align_corners,
                     **common,
                 )
@@ -81,46 +91,36 @@ class CMTTransformerDecoder(nn.Module):
 
         self.stages = nn.ModuleList(
             nn.ModuleList(build_layer(config, channels) for _ in range(count))
-            for config, channels, count in zip(configs, pixel_channels, layers_per_stage)
+            for config, channels, count in zip(layers, pixel_channels, layers_per_stage)
         )
         self.predictor = MODELS.build(
-            dict(
-                predictor,
-                pixel_channels=pixel_channels[-1],
-                center_channels=center_channels,
-                project_centers=True,
-                **common,
-            )
+            dict(predictor, pixel_channels=pixel_channels[-1], project_centers=True)
         )
 
     def forward(
-        self,
-        features: Sequence[Tensor],
-        pixel_decoder: nn.Module,
-        valid: Tensor | None = None,
-        *,
-        features_only: bool = False,
+        self, features: Sequence[Tensor], pixel_decoder: nn.Module, *, features_only: bool = False
     ) -> DecoderOutput:
-        """Backbone ``features`` fine to coarse; ``valid`` (B, 1, H, W) of the input, for layers that mask padding. ``features_only``
-        gives, at inference, the stages' features in place of the final prediction."""
+        """The whole decoder.
+
+        Args:
+            features: of the backbone, fine to coarse.
+            pixel_decoder: its ``skips(features)`` are one entry per stage, and its
+                ``stage(i, previous, skip)`` gives the features of stage i.
+            features_only: at inference, give the features of the stages in place of the final
+                prediction.
+        """
         predictions, assignments, stage_features = [], [], []
         pixels = logits = None
-        centers = self.centers.expand(features[0].shape[0], -1, -1)
+        centers = self.centers.expand(len(features[0]), -1, -1)
+        supervised = self.training and self.deep_supervision
         for i, skip in enumerate(pixel_decoder.skips(features)):
             pixels = pixel_decoder.stage(i, pixels, skip)
             for layer in self.stages[i] if i < len(self.stages) else ():
-                stage_valid = (
-                    None if valid is None else nn.functional.interpolate(valid, pixels.shape[-2:])
-                )
                 pixels, centers, logits, prediction = layer(
-                    pixels,
-                    centers,
-                    logits,
-                    valid=stage_valid,
-                    predict=self.training and self.deep_supervision,
+                    pixels, centers, logits, predict=supervised
                 )
                 assignments.append(logits)
-                if prediction is not None:
+                if supervised:
                     predictions.append(prediction)
             if self.training or features_only:
                 stage_features.append(pixels)
