@@ -10,7 +10,7 @@ from cmt_deeplab.datasets.packing import PanopticIndexData
 from cmt_deeplab.evaluation import PanopticQualityMetric
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
-from quickstart.recorder import PredictionRecorder, best_median_worst, validated_image
+from quickstart.recorder import best_median_worst, validated_image
 
 CLASSES = ('cat', 'dog', 'grass')
 VOID = len(CLASSES)
@@ -24,7 +24,9 @@ def sample(index_map, labels, is_crowd, segment_map) -> DetDataSample:
         index_map=torch.as_tensor(index_map, dtype=torch.int16)[None],
     )
     result.gt_segments = InstanceData(
-        labels=torch.tensor(labels), is_crowd=torch.tensor(is_crowd), ids=torch.arange(len(labels))
+        labels=torch.tensor(labels, dtype=torch.int64),
+        is_crowd=torch.tensor(is_crowd, dtype=torch.bool),
+        ids=torch.arange(len(labels)),
     )
     result.pred_panoptic_seg = PixelData(sem_seg=torch.as_tensor(segment_map)[None])
     return result
@@ -87,13 +89,11 @@ def test_the_examples_are_the_best_middle_and_worst_without_repetition():
     assert named([5]) == [('best', 0)]
 
 
-def test_the_figures_are_those_of_all_images():
-    recorder = PredictionRecorder()
+def test_the_quality_of_an_image_takes_all_its_segments_together():
     index = np.array([[0, 0], [1, 1]])
-    right = sample(index, [0, 2], [False, False], [[INSTANCE_OFFSET] * 2, [2, 2]])
-    wrong = sample(index, [0, 2], [False, False], [[VOID, VOID], [2, 2]])
-    recorder.images = [validated_image(i, s, VOID) for i, s in enumerate((right, wrong))]
-    assert [image.quality for image in recorder.images] == pytest.approx([100, 100 / 1.5])
-    figures = recorder.figures(num_classes=VOID, num_things_classes=2)
-    assert figures['Things'] == dict(pq=1 / 1.5, sq=1.0, rq=1 / 1.5, n=1)
-    assert figures['Stuff'] == dict(pq=1.0, sq=1.0, rq=1.0, n=1)
+    maps = ([[INSTANCE_OFFSET] * 2, [2, 2]], [[VOID, VOID], [2, 2]], [[VOID] * 2] * 2)
+    samples = [sample(index, [0, 2], [False, False], segment_map) for segment_map in maps]
+    qualities = [validated_image(0, s, VOID).quality for s in samples]
+    assert qualities == pytest.approx([100, 100 / 1.5, 0])
+    nothing = validated_image(0, sample(np.full((2, 2), -1), [], [], maps[2]), VOID)
+    assert nothing.quality == 100

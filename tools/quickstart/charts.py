@@ -5,23 +5,24 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+BLUE, GRAY, PALE = '#2f5fb3', '#5d6878', '#e3e7ed'
 GROUPS = {'PQ': ('All', '#1c2430'), 'PQ_th': ('Things', '#c8632a'), 'PQ_st': ('Stuff', '#1f8a7a')}
-BLUE = '#2f5fb3'
 STYLE = {
-    'axes.axisbelow': True,
-    'axes.edgecolor': '#9aa3af',
+    'axes.edgecolor': GRAY,
     'axes.grid': True,
-    'axes.labelcolor': '#5d6878',
+    'axes.labelcolor': GRAY,
     'axes.spines.left': False,
     'axes.spines.right': False,
     'axes.spines.top': False,
     'axes.titlelocation': 'left',
+    'axes.titlesize': 'medium',
     'axes.titleweight': 'bold',
-    'grid.color': '#e6e9ee',
-    'xtick.color': '#5d6878',
-    'ytick.color': '#5d6878',
+    'grid.color': PALE,
+    'xtick.color': GRAY,
+    'ytick.color': GRAY,
     'ytick.left': False,
 }
 Minutes = Callable[[float], float]  # since the start of training, at an iteration
@@ -32,27 +33,20 @@ def smooth(values: Sequence[float], share: float = 0.08) -> np.ndarray:
 
     The window shrinks toward both ends, so that the curve does not lag there.
     """
-    values = np.asarray(values, dtype=float)
     place = np.arange(len(values))
     reach = np.minimum(int(len(values) * share / 2), np.minimum(place, place[::-1]))
-    return np.array([values[i - r : i + r + 1].mean() for i, r in zip(place, reach)])
+    return np.array([np.mean(values[i - r : i + r + 1]) for i, r in zip(place, reach)])
 
 
-def _chart(
-    title: str,
-    draw: Callable,
-    *,
-    size: tuple[float, float],
-    font: float,
-    minutes: Minutes | None = None,
-) -> str:
-    """The SVG of one chart over iterations, with the minutes under the iterations where given."""
-    with rc_context({**STYLE, 'font.size': font, 'axes.titlesize': font}):
+def _chart(title: str, draw: Callable[[Axes], None], minutes: Minutes | None) -> str:
+    """The SVG of one chart over iterations; a large one has the minutes below the iterations."""
+    size, font = ((4.6, 3.0), 10) if minutes else ((2.2, 1.7), 8.5)  # inches, points
+    with rc_context({**STYLE, 'font.size': font}):
         figure = Figure(size, layout='constrained')
         axes = figure.subplots()
         draw(axes)
         axes.set(title=title, xlim=(0, None), ylim=(0, None), xlabel='iteration')
-        axes.locator_params('x', nbins=2 * size[0] // 2, integer=True)
+        axes.locator_params(nbins=size[0] + 1)
         if minutes:
             axes.set_xlabel('iteration, with the minutes since the start')
             axes.xaxis.set_major_formatter(lambda x, _: f'{x:,.0f}\n{minutes(x):.1f} min')
@@ -67,25 +61,17 @@ def loss_chart(
     values: Sequence[float],
     *,
     minutes: Minutes | None = None,
-    size: tuple[float, float] = (2.2, 1.7),
-    font: float = 8.5,
 ) -> str:
-    """A loss: its raw values pale, their moving mean on top, and the last mean as a number."""
+    """A loss: its values pale, their moving mean on top of them, and the last mean as a number."""
 
-    def draw(axes) -> None:
+    def draw(axes: Axes) -> None:
         mean = smooth(values)
         axes.plot(iterations, values, color=BLUE, alpha=0.25, linewidth=0.8)
         axes.plot(iterations, mean, color=BLUE, linewidth=1.8)
-        axes.annotate(
-            f' {mean[-1]:.2f}',
-            (iterations[-1], mean[-1]),
-            color=BLUE,
-            weight='bold',
-            va='center',
-            annotation_clip=False,
-        )
+        end = iterations[-1], mean[-1]
+        axes.annotate(f' {mean[-1]:.2f}', end, color=BLUE, weight='bold', va='center')
 
-    return _chart(title, draw, size=size, font=font, minutes=minutes)
+    return _chart(title, draw, minutes)
 
 
 def quality_chart(
@@ -93,12 +79,12 @@ def quality_chart(
 ) -> str:
     """PQ in percent at each validation, over all classes, things and stuff."""
 
-    def draw(axes) -> None:
+    def draw(axes: Axes) -> None:
         for key, (name, color) in GROUPS.items():
             values = [figures[key] for figures in validations.values()]
             label = f'{name} {values[-1]:.1f}'
             axes.plot(list(validations), values, 'o-', color=color, markersize=4, label=label)
-        axes.legend(frameon=False, ncols=3, loc='upper left', labelcolor='linecolor')
         axes.set_ylim(0, 100)
+        axes.legend(frameon=False, labelcolor='linecolor')
 
-    return _chart(title, draw, size=(5.2, 3.3), font=10, minutes=minutes)
+    return _chart(title, draw, minutes)

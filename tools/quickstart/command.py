@@ -3,8 +3,6 @@
 import argparse
 import contextlib
 import io
-import os
-import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -54,10 +52,10 @@ def run(args: argparse.Namespace) -> tuple[Path, float]:
     from cmt_deeplab.datasets import write_shapes
     from cmt_deeplab.engine import PanopticRunner
 
-    from . import report
     from .config import load_config
     from .progress import ProgressHook, progress_bar
     from .recorder import PredictionRecorder
+    from .report import write_report
     from .time_budget import TimeBudgetHook
 
     class QuietRunner(PanopticRunner):
@@ -83,54 +81,11 @@ def run(args: argparse.Namespace) -> tuple[Path, float]:
         bar.update(generating, completed=images)  # data that lie there already are not made again
         runner = QuietRunner.from_cfg(cfg)
         progress, recorder = ProgressHook(bar), PredictionRecorder()
-        budget = TimeBudgetHook(minutes=args.minutes, stride=cfg.default_hooks.logger.interval)
+        budget = TimeBudgetHook(minutes=args.minutes, stride=max(1, runner.max_iters // 250))
         for hook in (progress, recorder, budget):
             runner.register_hook(hook)
         runner.train()
-    figures = report.figures(runner, recorder)
-    minutes = progress.seconds[runner.max_iters] / 60
-    parameters = sum(p.numel() for p in runner.model.parameters())
-    path = Path(cfg.work_dir) / 'report.html'
-    report.write_report(
-        path,
-        args=args,
-        parameters=parameters,
-        minutes=minutes,
-        examples=report.examples(runner, recorder),
-        run={
-            'command': shlex.join(['python', *sys.argv]),
-            'config': os.path.relpath(args.config, ROOT),
-            'seed': args.seed,
-            'iterations': f'{runner.max_iters} with a batch of {cfg.train_dataloader.batch_size}, '
-            f'{budget.skipped} of them skipped to end within {args.minutes:g} minutes',
-            'training time': f'{minutes:.1f} minutes, validations included',
-            'parameters': f'{parameters:,}',
-            'machine': report.machine(),
-            'versions': report.versions(),
-            'work folder': cfg.work_dir,
-        },
-        next_steps=next_steps(args, runner),
-        **figures,
-        **report.charts(runner, progress),
-    )
-    return path, 100 * figures['overall']['All']['pq']
-
-
-def next_steps(args: argparse.Namespace, runner) -> dict[str, str]:
-    """Commands to go on with, by what they are for."""
-    inside = Path(sys.executable).is_relative_to(Path.cwd())
-    python = os.path.relpath(sys.executable) if inside else 'python'
-    config = os.path.relpath(Path(runner.log_dir) / 'vis_data' / 'config.py')
-    weights = os.path.relpath(Path(runner.work_dir) / f'iter_{runner.max_iters}.pth')
-    return {
-        'Evaluate the trained weights again': f'{python} tools/test.py {config} {weights}',
-        'Train longer': f'bash tools/quickstart.sh --iters {3 * runner.max_iters} '
-        f'--minutes {3 * args.minutes:g}',
-        'Make harder scenes, of any size and number': f'{python} tools/misc/make_shapes.py '
-        'data/shapes-standard --preset standard --train 5000 --val 500',
-        'Train on COCO, laid out in data/coco': f'{python} tools/train.py '
-        'configs/cmt_deeplab/cmt-deeplab_r50_8xb8-150k_coco-panoptic-641.py',
-    }
+    return write_report(args, runner, progress, recorder, skipped=budget.skipped)
 
 
 def main() -> None:

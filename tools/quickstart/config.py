@@ -8,14 +8,6 @@ from typing import Any
 from cmt_deeplab.errors import MissingFileError, UserError
 from mmengine.config import Config
 
-LOADERS_AND_METRICS = (
-    'train_dataloader',
-    'val_dataloader',
-    'test_dataloader',
-    'val_evaluator',
-    'test_evaluator',
-)
-
 
 def load_config(args: argparse.Namespace) -> Config:
     """The config with the data, work folder, seed and number of iterations of this run.
@@ -36,15 +28,13 @@ def load_config(args: argparse.Namespace) -> Config:
             'cmt-deeplab_tiny_shapes.py.'
         )
     work_dir = Path(args.work_dir).resolve()
-    for key in LOADERS_AND_METRICS:
-        cfg[key] = move_paths(cfg[key], cfg.data_root, f'{work_dir / "data"}/')
+    old = cfg.data_root
+    for key in list(cfg):
+        cfg[key] = move_paths(cfg[key], old, f'{work_dir / "data"}/')
     cfg.work_dir = str(work_dir)
     cfg.randomness = dict(cfg.get('randomness', {}), seed=args.seed)
     if args.iters:
         shorten(cfg, args.iters)
-    # The log has enough points for a curve, whatever the length of the run.
-    logger = cfg.default_hooks.logger
-    logger.interval = max(1, min(logger.get('interval', 10), cfg.train_cfg.max_iters // 100))
     return cfg
 
 

@@ -9,7 +9,6 @@ from cmt_deeplab.coco_format import INSTANCE_OFFSET
 from cmt_deeplab.evaluation.pq import (
     PQRow,
     SegmentTable,
-    aggregate,
     count_image,
     joint_histogram,
     match_segments,
@@ -81,12 +80,11 @@ def best_median_worst(
 ) -> list[tuple[str, ValidatedImage]]:
     """``each`` images with the highest, the middle and the lowest PQ, named; no image twice."""
     ranked = sorted(images, key=lambda image: (-image.quality, image.position))
-    places: dict[int, str] = {}
-    middle = len(ranked) // 2 - each // 2
-    for name, first in (('best', 0), ('median', middle), ('worst', len(ranked) - each)):
-        for place in range(max(0, first), min(first + each, len(ranked))):
-            places.setdefault(place, name)
-    return [(places[place], ranked[place]) for place in sorted(places)]
+    end = len(ranked)
+    names: dict[int, str] = {}  # by place; what comes later in this list takes precedence
+    for name, first in (('worst', end - each), ('median', (end - each) // 2), ('best', 0)):
+        names.update(dict.fromkeys(range(max(0, first), min(first + each, end)), name))
+    return [(names[place], ranked[place]) for place in sorted(names)]
 
 
 class PredictionRecorder(Hook):
@@ -120,8 +118,3 @@ class PredictionRecorder(Hook):
         for rank, image in best_median_worst(self.images):
             maps = assignment_maps(runner.model, collate([dataset[image.position]]))[0]
             self.examples.append((rank, image, maps))
-
-    def figures(self, *, num_classes: int, num_things_classes: int) -> dict[str, dict]:
-        """What ``aggregate`` gives for the latest validation, as fractions."""
-        is_thing = {label: label < num_things_classes for label in range(num_classes)}
-        return aggregate((image.row for image in self.images), is_thing)

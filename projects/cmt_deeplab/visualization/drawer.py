@@ -1,6 +1,7 @@
 """Panoptic overlays, drawn with one look-up table per image in place of one mask per segment."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -48,39 +49,33 @@ def near_border(segment_map: np.ndarray, width: int, *, frame: bool = False) -> 
     return largest != cv2.erode(plane, kernel)
 
 
+@dataclass(kw_only=True)
 class PanopticDrawer:
     """Draws a segment map over its image.
 
-    Small images are enlarged by a whole factor until their shorter side has at least ``min_side``
-    pixels, so that labels are legible; large images keep their size. Void is gray with dark
-    diagonal stripes. Crowds keep their color and have light stripes.
+    ``alpha`` is the opacity of the overlay. Small images are enlarged by a whole factor until their
+    shorter side has at least ``min_side`` pixels, so that labels are legible; large images keep
+    their size. Void is gray with dark diagonal stripes. Crowds keep their color and have light
+    stripes.
     """
 
-    def __init__(
-        self,
-        *,
-        classes: Sequence[str],
-        num_things_classes: int,
-        palette: Sequence[Color] | None = None,
-        alpha: float = 0.62,
-        min_side: int = 384,
-        labels: bool = True,
-    ) -> None:
-        if not 0 <= alpha <= 1:
+    classes: Sequence[str]
+    num_things_classes: int
+    palette: Sequence[Color] | None = None
+    alpha: float = 0.62
+    min_side: int = 384
+    labels: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
             raise UserError(
-                f'alpha is {alpha}: give the opacity of the overlay as a number between 0 and 1.'
+                f'alpha is {self.alpha}: give the opacity of the overlay as a number from 0 to 1.'
             )
-        if not 0 <= num_things_classes <= len(classes):
+        if not 0 <= self.num_things_classes <= len(self.classes):
             raise UserError(
-                f'num_things_classes is {num_things_classes}, but there are {len(classes)} '
-                'classes: give the number of those that are things.'
+                f'num_things_classes is {self.num_things_classes}, but there are '
+                f'{len(self.classes)} classes: give the number of those that are things.'
             )
-        self.classes = tuple(classes)
-        self.num_things_classes = num_things_classes
-        self.palette = palette
-        self.alpha = alpha
-        self.min_side = min_side
-        self.labels = labels
 
     def colors(self, segment_map: np.ndarray) -> dict[int, Color]:
         """The color of each segment, see ``segment_colors``."""
