@@ -187,7 +187,7 @@ def test_types_are_registered_and_paths_relative(path, registered):
 
 @pytest.mark.parametrize('path', LEAVES, ids=name_of)
 def test_model_fits_its_data(path, monkeypatch):
-    from cmt_deeplab.engine.class_check_hook import model_class_counts
+    from cmt_deeplab.engine.hooks import model_class_counts
     from mmdet.registry import DATASETS
 
     config = Config.fromfile(str(path))

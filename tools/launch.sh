@@ -25,7 +25,7 @@ launch() {
             export OMP_NUM_THREADS=1
         fi
     fi
-    exec "$python" "$TOOLS/launch.py" --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" \
+    exec "$python" -m torch.distributed.run --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" \
         --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}" --nproc_per_node="$processes" "$@"
 }
 

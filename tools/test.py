@@ -1,12 +1,16 @@
-"""Evaluates a checkpoint: ``python tools/test.py CONFIG CHECKPOINT``, with the flags of mmdet's. Several processes: dist_test.sh."""
+"""Evaluate a checkpoint: ``python tools/test.py CONFIG CHECKPOINT``, with the flags of mmdet's.
+
+Several processes are started with tools/dist_test.sh or tools/slurm_test.sh.
+"""
 
 import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parents[1] / 'projects')
-)  # a clone that is not installed
+from torch.distributed.elastic.multiprocessing.errors import record
+
+# for a clone of the repository that is not installed
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
 from cmt_deeplab.engine import runner_setup  # noqa: E402
 from cmt_deeplab.engine.distributed import leave_process_group  # noqa: E402
@@ -29,27 +33,27 @@ def parse_args() -> argparse.Namespace:
         help='write pictures of the predictions to WORK_DIR/TIMESTAMP/DIR',
     )
     parser.add_argument(
-        '--wait-time', type=float, default=2, help='seconds a window of --show stays'
+        '--wait-time', type=float, default=2, help='seconds that a window of --show stays'
     )
     return parser.parse_args()
 
 
+@report_user_errors()
+@record
 def main() -> None:
     args = parse_args()
-    with report_user_errors():
-        runner_setup.require_checkpoint(args.checkpoint)
-        runner_setup.require_pickle_name(args.out)
-        cfg = runner_setup.load_config(args)
-        cfg.load_from = args.checkpoint
-        cfg.resume = False
-        if args.show or args.show_dir:
-            runner_setup.draw_predictions(
-                cfg, show=args.show, show_dir=args.show_dir, wait_time=args.wait_time
-            )
-        runner = runner_setup.build_runner(cfg)
-        if args.out is not None:
-            runner_setup.dump_predictions(runner, args.out)
-        runner.test()
+    runner_setup.require_checkpoint(args.checkpoint)
+    runner_setup.require_pickle_name(args.out)
+    cfg = runner_setup.load_config(args)
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    if args.show or args.show_dir:
+        runner_setup.draw_predictions(
+            cfg, show=args.show, show_dir=args.show_dir, wait_time=args.wait_time
+        )
+    runner = runner_setup.build_runner(cfg)
+    if args.out is not None:
+        runner_setup.dump_predictions(runner, args.out)
+    runner.test()
     leave_process_group()
 
 

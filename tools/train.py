@@ -1,12 +1,16 @@
-"""Trains a model: ``python tools/train.py CONFIG``, with the flags of mmdet's. Several processes: dist_train.sh, slurm_train.sh."""
+"""Train a model: ``python tools/train.py CONFIG``, with the flags of mmdet's tools/train.py.
+
+Several processes are started with tools/dist_train.sh or tools/slurm_train.sh.
+"""
 
 import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parents[1] / 'projects')
-)  # a clone that is not installed
+from torch.distributed.elastic.multiprocessing.errors import record
+
+# for a clone of the repository that is not installed
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
 from cmt_deeplab.engine import runner_setup  # noqa: E402
 from cmt_deeplab.engine.distributed import leave_process_group  # noqa: E402
@@ -19,7 +23,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--amp',
         action='store_true',
-        help='mixed precision: float16 on a GPU, bfloat16 on the CPU, or what optim_wrapper.dtype in --cfg-options says',
+        help='mixed precision: float16 on a GPU, bfloat16 on the CPU, or what optim_wrapper.dtype '
+        'in --cfg-options says',
     )
     parser.add_argument(
         '--auto-scale-lr',
@@ -36,17 +41,18 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@report_user_errors()
+@record
 def main() -> None:
     args = parse_args()
-    with report_user_errors():
-        cfg = runner_setup.load_config(args)
-        if args.amp:
-            runner_setup.use_mixed_precision(cfg)
-        if args.auto_scale_lr:
-            runner_setup.use_scaled_learning_rate(cfg)
-        if args.resume is not None:
-            runner_setup.resume_from(cfg, args.resume)
-        runner_setup.build_runner(cfg).train()
+    cfg = runner_setup.load_config(args)
+    if args.amp:
+        runner_setup.use_mixed_precision(cfg)
+    if args.auto_scale_lr:
+        runner_setup.use_scaled_learning_rate(cfg)
+    if args.resume is not None:
+        runner_setup.resume_from(cfg, args.resume)
+    runner_setup.build_runner(cfg).train()
     leave_process_group()
 
 

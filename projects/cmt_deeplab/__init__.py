@@ -1,12 +1,13 @@
-"""CMT-DeepLab (CVPR 2022) and its siblings on mmdet: importing the package registers everything in mmdet's registries.
+"""CMT-DeepLab (CVPR 2022) and its siblings on mmdet.
 
-Configs do so with ``custom_imports=['cmt_deeplab']``, once, in ``configs/_base_/default_runtime.py``.
+Importing the package registers everything in mmdet's registries. Configs do so once, with
+``custom_imports=['cmt_deeplab']`` in ``configs/_base_/default_runtime.py``.
 """
 
 if __name__ != 'cmt_deeplab':  # under a second name every class would be registered twice
     raise ImportError(
-        f"Import this package as 'cmt_deeplab', not as '{__name__}': install it with `pip install -e .` or put projects/ on "
-        'PYTHONPATH.'
+        f"Import this package as 'cmt_deeplab', not as '{__name__}': install it with "
+        '`pip install -e .` or put projects/ on PYTHONPATH.'
     )
 
 from . import compat  # isort: skip  # first: without compiled ops mmdet can only be imported after it

@@ -1,23 +1,19 @@
 """Mistakes of the user, and how a command line ends on one: with one sentence and exit code 1.
 
-Every error that this package raises because of a wrong config, file or argument is a :class:`UserError`.
-All other errors are faults of the code and keep their stack trace.
+Every error that this package raises because of a wrong config, file or argument is a
+:class:`UserError`. All other errors are faults of the code and keep their stack trace.
 """
 
-import os
 import re
 import sys
-import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-SECONDS_TO_BE_ENDED = 5
-
 
 class UserError(ValueError):
-    """A mistake of the user; the message is one sentence that names the file or key and the remedy."""
+    """A mistake of the user; the message is one sentence naming the file or key and the remedy."""
 
 
 class MissingFileError(UserError, FileNotFoundError):
@@ -28,57 +24,70 @@ class MissingPackageError(UserError, ModuleNotFoundError):
     """An optional package is not installed; the message names the command that installs it."""
 
 
+def files_on_the_way(error: BaseException) -> list[Path]:
+    """The source files through which an error has passed; the one that raised it is the last."""
+    return [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__)]
+
+
 def _sentence(error: UserError) -> str:
-    """The message; where a data-loading process sent the error, the last line of the text it sent."""
+    """The message; of an error in a data-loading process, the last line of the text it sent."""
     text = str(error)
-    if 'Original Traceback' not in text:
-        return text
-    return re.findall(r'^(?:\w+\.)*\w*Error: (.*)$', text, re.MULTILINE)[-1]
+    if 'Original Traceback' in text:  # its last line is 'module.NameOfTheError: message'
+        text = text.rstrip().rpartition('\n')[2].partition(': ')[2]
+    return text
+
+
+# what building an object says, whether only mmengine's registry itself may say it, the sentence
+_CONSTRUCTION = (
+    (
+        r'(\w+) is not in the ([\w:]+) registry',
+        True,
+        'The config names the type {0}, which the registry {1} does not have: correct it, or '
+        'import its module in custom_imports.',
+    ),
+    (
+        r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'",
+        False,  # a class may pass its arguments on to its parent
+        "The config gives {0} the key '{1}', which it does not take: correct or remove it.",
+    ),
+    (
+        r'(\w+)\.__init__\(\) missing \d+ required .*arguments?: (.+)',
+        True,
+        'The config does not give {0} its {1}: add it.',
+    ),
+)
 
 
 def _from_construction(error: BaseException) -> str | None:
     """A sentence where the registry of mmengine could not build what the config describes."""
-    frames = traceback.walk_tb(error.__traceback__)
-    files = [Path(frame.f_code.co_filename) for frame, _ in frames]
-    if not any(file.parent.name == 'registry' for file in files):
-        return None
-    unknown = re.search(r'(\w+) is not in the ([\w:]+) registry', str(error))
-    if isinstance(error, KeyError) and unknown:
-        return (
-            f'The config names the type {unknown[1]}, which the registry {unknown[2]} does not have: '
-            'correct it, or import its module in custom_imports.'
-        )
-    argument = re.search(
-        r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error)
-    )
-    if isinstance(error, TypeError) and argument:
-        return (
-            f"The config gives {argument[1]} the key '{argument[2]}', which it does not take: "
-            'correct or remove it.'
-        )
-    absent = re.search(r'(\w+)\.__init__\(\) missing \d+ required .*arguments?: (.+)', str(error))
-    if isinstance(error, TypeError) and absent and files[-1].parent.name == 'registry':
-        return f'The config does not give {absent[1]} its {absent[2]}: add it.'
+    in_registry = [file.parent.name == 'registry' for file in files_on_the_way(error)]
+    for pattern, directly, sentence in _CONSTRUCTION:
+        match = re.search(pattern, str(error)) if any(in_registry) else None
+        if match and (in_registry[-1] or not directly):
+            return sentence.format(*match.groups())
     return None
 
 
 def user_sentence(error: BaseException | None) -> str | None:
-    """The sentence to show to the user, or None where the error is a fault of the code."""
+    """The sentence to show to the user, or None where the error is a fault of the code.
+
+    An error that was raised from another one stands for that one, and so does the ImportError that
+    mmengine makes of any error in a module of ``custom_imports``.
+    """
     while error is not None:
         sentence = _sentence(error) if isinstance(error, UserError) else _from_construction(error)
         if sentence:
             return sentence
-        error = error.__cause__ or error.__context__
+        imported = isinstance(error, ImportError)
+        error = error.__cause__ or (error.__context__ if imported else None)
     return None
 
 
 @contextmanager
 def report_user_errors() -> Iterator[None]:
-    """Around the body of a command line: prints a user's mistake as one sentence and exits with code 1.
+    """Around a command line, or as its decorator: end a user's mistake with one sentence.
 
-    Other errors pass through. In a distributed run all processes mostly fail alike: the first process
-    prints at once, the others after a moment, in which the launcher ends them where the first has
-    failed too.
+    The sentence goes to the error output, and the exit code is 1. Other errors pass through.
     """
     try:
         yield
@@ -87,9 +96,5 @@ def report_user_errors() -> Iterator[None]:
         if sentence is None:
             raise
         sys.stdout.flush()
-        from mmengine.dist import get_rank
-
-        if int(os.environ.get('RANK', get_rank())) > 0:
-            time.sleep(SECONDS_TO_BE_ENDED)
         print(f'Error: {sentence}', file=sys.stderr)
         sys.exit(1)

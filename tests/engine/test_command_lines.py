@@ -1,15 +1,13 @@
-"""train.py and test.py as a user runs them: killed, resumed, tested; and one sentence for each mistake."""
+"""train.py and test.py as a user runs them, and one sentence for each mistake."""
 
 import importlib.util
 import json
 import signal
-import subprocess
 import sys
-import time
 
 import pytest
 import torch
-from command_line import CONFIG, ROOT, environment
+from command_line import CONFIG, ROOT, run
 from mmengine.fileio import load
 from toy_run import toy_config, toy_runner
 
@@ -41,27 +39,11 @@ def error(monkeypatch, capsys, tool: str, *arguments) -> str:
 def test_killed_resumed_and_tested(tmp_path, monkeypatch):
     whole, killed = tmp_path / 'whole', tmp_path / 'killed'
     toy_runner(whole).train()
-    slow = ('--cfg-options', 'train_dataloader.dataset.pause=0.3')
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            str(ROOT / 'tools/train.py'),
-            str(CONFIG),
-            '--work-dir',
-            str(killed),
-            *slow,
-        ],
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 100
-    while not (killed / 'last_checkpoint').is_file() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert (killed / 'last_checkpoint').is_file() and not (killed / 'iter_8.pth').exists()
+    # two images per iteration and a checkpoint every two iterations: killed in the sixth
+    options = ('--cfg-options', 'train_dataloader.dataset.killed_at=11')
+    finished = run(ROOT / 'tools/train.py', CONFIG, '--work-dir', killed, *options)
+    assert finished.returncode == -signal.SIGKILL, finished.stderr[-2000:]
+    assert {path.name for path in killed.glob('iter_*.pth')} == {'iter_2.pth', 'iter_4.pth'}
 
     main(monkeypatch, 'train', CONFIG, '--work-dir', killed, '--resume')
     first, second = (
@@ -82,13 +64,8 @@ def test_killed_resumed_and_tested(tmp_path, monkeypatch):
     )
     results = json.loads(next((tmp_path / 'test').glob('*/*.json')).read_text())
     assert results['toy/count'] == 5
-    assert sorted(sample['index'] for sample in load(tmp_path / 'predictions.pkl')) == [
-        0,
-        1,
-        2,
-        3,
-        4,
-    ]
+    predictions = load(tmp_path / 'predictions.pkl')
+    assert sorted(sample['index'] for sample in predictions) == [0, 1, 2, 3, 4]
 
 
 class Foreign:
@@ -201,39 +178,6 @@ def test_fine_tuning_takes_a_checkpoint_whose_classes_differ(tmp_path, checkpoin
     )
     runner.train()
     assert runner.iter == 1
-
-
-def test_an_error_of_the_program_keeps_its_stack_trace(monkeypatch):
-    from cmt_deeplab.errors import report_user_errors, user_sentence
-
-    with pytest.raises(ValueError, match='invalid literal'):
-        with report_user_errors():
-            int('x')
-    try:
-        from cmt_deeplab.engine.distributed import init_process_group
-
-        init_process_group(launcher='unknown')
-    except ValueError as error:
-        assert user_sentence(error).startswith("The launcher 'unknown'")
-        try:
-            raise ImportError('what mmengine makes of it') from error
-        except RuntimeError as wrapped:
-            assert user_sentence(wrapped) == user_sentence(error)
-
-
-def test_an_error_in_a_loading_process_is_one_sentence_too():
-    from cmt_deeplab.errors import user_sentence
-    from torch.utils.data import DataLoader
-
-    with pytest.raises(ValueError) as caught:
-        list(DataLoader([0, 1], num_workers=1, collate_fn=_fail))
-    assert user_sentence(caught.value).startswith("The launcher 'unknown'")
-
-
-def _fail(batch):
-    from cmt_deeplab.engine.distributed import init_process_group
-
-    init_process_group(launcher='unknown')
 
 
 @pytest.mark.parametrize(

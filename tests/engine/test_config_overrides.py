@@ -1,15 +1,9 @@
-"""Mistakes after --cfg-options and in config files are said before anything is built, or in one sentence while it is."""
-
-from types import SimpleNamespace
+"""Mistakes after --cfg-options are reported before anything is built."""
 
 import pytest
 from cmt_deeplab.engine.config_overrides import check_overrides
-from cmt_deeplab.engine.size_check_hook import PanopticSizeCheckHook
 from cmt_deeplab.errors import user_sentence
-from mmdet.registry import HOOKS, MODELS
 from mmengine.config import Config
-from test_class_check_hook import Loop
-from toy_run import toy_config
 
 CONFIG = Config(
     dict(
@@ -68,44 +62,3 @@ def test_overrides_that_suit():
             'compile': True,
         },
     )
-
-
-def test_a_type_or_an_argument_that_does_not_exist_is_one_sentence():
-    cases = {
-        'type NoSuchNetwork': dict(type='NoSuchNetwork'),
-        "ResNet the key 'dept'": dict(type='PanopticResNet', depth=18, dept=3),
-        'does not give PanopticResNet its': dict(type='PanopticResNet'),
-        'one of 18': dict(type='PanopticResNet', depth=19),
-    }
-    for words, cfg in cases.items():
-        with pytest.raises((KeyError, TypeError, ValueError)) as caught:
-            MODELS.build(cfg)
-        sentence = user_sentence(caught.value)
-        assert sentence and words in sentence and '\n' not in sentence
-
-
-def size_runner(size, **image_sizes):
-    loops = {
-        f'_{split}_loop': Loop(SimpleNamespace(image_size=value))
-        for split, value in image_sizes.items()
-    }
-    return SimpleNamespace(
-        model=SimpleNamespace(data_preprocessor=SimpleNamespace(size=size)), **loops
-    )
-
-
-def test_images_larger_than_the_input_are_refused_at_the_start():
-    hook = HOOKS.build(dict(type='PanopticSizeCheckHook'))
-    assert isinstance(hook, PanopticSizeCheckHook)
-    for size, sizes in (
-        ((96, 96), dict(train=(96, 96), val=(64, 96))),
-        (None, dict(train=(96, 96))),
-        ((96, 96), dict(val=None)),
-    ):
-        hook.before_run(size_runner(size, **sizes))
-    with pytest.raises(ValueError, match=r'val_dataloader.dataset.image_size is \(128, 96\)'):
-        hook.before_run(size_runner((96, 96), train=(96, 96), val=(128, 96)))
-
-
-def test_the_default_runtime_checks_sizes():
-    assert toy_config(None).default_hooks.size_check.type == 'PanopticSizeCheckHook'

@@ -1,8 +1,13 @@
-"""A model, a data set and a metric of a few lines, so that tests of the machinery do not wait for a network. Registered by importing."""
+"""A model, a data set and a metric of a few lines, registered by importing.
 
-import time
+With them, tests of the machinery do not wait for a real network.
+"""
+
+import os
+import signal
 
 import torch
+from cmt_deeplab.errors import UserError
 from mmdet.registry import DATASETS, METRICS, MODELS
 from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
@@ -12,18 +17,33 @@ from torch.utils.data import Dataset
 
 @DATASETS.register_module()
 class ToyDataset(Dataset):
-    """Vectors of 4 numbers, disturbed at random when they are read, as an augmentation does."""
+    """Vectors of 4 numbers, disturbed at random when they are read, as an augmentation does.
+
+    The process is killed when it reads for the time ``killed_at``; the process of rank
+    ``mistaken_rank`` raises a mistake of the user.
+    """
 
     metainfo = dict(classes=('a', 'b'), thing_classes=('a',), stuff_classes=('b',))
 
-    def __init__(self, length: int = 12, noise: float = 0.1, pause: float = 0.0) -> None:
-        self.length, self.noise, self.pause = length, noise, pause
+    def __init__(
+        self,
+        length: int = 12,
+        noise: float = 0.1,
+        killed_at: int | None = None,
+        mistaken_rank: int | None = None,
+    ) -> None:
+        self.length, self.noise = length, noise
+        self.killed_at, self.mistaken_rank, self.read = killed_at, mistaken_rank, 0
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> dict:
-        time.sleep(self.pause)
+        self.read += 1
+        if self.read == self.killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.mistaken_rank is not None and os.environ.get('RANK') == str(self.mistaken_rank):
+            raise UserError(f'Process {self.mistaken_rank} has no data: correct data_root.')
         generator = torch.Generator().manual_seed(index)
         return dict(
             inputs=torch.randn(4, generator=generator) + self.noise * torch.randn(4), index=index
@@ -32,7 +52,7 @@ class ToyDataset(Dataset):
 
 @MODELS.register_module()
 class ToyModel(BaseModel):
-    """Learns the mean of its input; uses dropout (the global random generator) and batch statistics."""
+    """Learns the mean of its input, with dropout (global random generator) and batch statistics."""
 
     def __init__(
         self,

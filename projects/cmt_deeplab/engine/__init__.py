@@ -1,14 +1,19 @@
-"""Training machinery: runner and loop, optimizer and model wrappers, hooks, and what the command lines share."""
+"""Training machinery: the runner and its loop, optimization, hooks, and the command lines' part."""
 
-from .batch_size_hook import PanopticBatchSizeHook
-from .checkpoint_check_hook import PanopticCheckpointCheckHook
-from .class_check_hook import PanopticClassCheckHook
-from .logger_hook import PanopticLoggerHook
-from .model_wrapper import PanopticDistributedDataParallel
-from .optim_wrapper import PanopticAmpOptimWrapper
-from .optim_wrapper_constructor import PanopticOptimWrapperConstructor
+from .distributed import PanopticDistributedDataParallel
+from .hooks import (
+    PanopticBatchSizeHook,
+    PanopticCheckpointCheckHook,
+    PanopticClassCheckHook,
+    PanopticLoggerHook,
+    PanopticSizeCheckHook,
+)
+from .optimization import (
+    PanopticAmpOptimWrapper,
+    PanopticOptimWrapperConstructor,
+    PanopticWarmupPolyLR,
+)
 from .runner import PanopticRunner
-from .size_check_hook import PanopticSizeCheckHook
 from .time_budget_hook import PanopticTimeBudgetHook
 from .train_loop import PanopticIterBasedTrainLoop
 
@@ -24,4 +29,5 @@ __all__ = [
     'PanopticRunner',
     'PanopticSizeCheckHook',
     'PanopticTimeBudgetHook',
+    'PanopticWarmupPolyLR',
 ]

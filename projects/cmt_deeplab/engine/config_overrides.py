@@ -1,4 +1,4 @@
-"""What follows ``--cfg-options``, compared with the config before the two are merged."""
+"""Compare what follows ``--cfg-options`` with the config, before the two are merged."""
 
 import inspect
 from collections.abc import Iterator
@@ -8,7 +8,8 @@ from mmengine.runner import Runner
 
 from cmt_deeplab.errors import UserError
 
-READ_BESIDE = {
+# the top-level keys that something reads; all others are variables of the config files
+READ = {
     'runner_type',
     'model_wrapper_cfg',
     'compile',
@@ -17,76 +18,66 @@ READ_BESIDE = {
     'activation_checkpointing',
     'efficient_conv_bn_eval',
     'custom_imports',
+    *inspect.signature(Runner.__init__).parameters,
 }
-READ = READ_BESIDE | set(inspect.signature(Runner.__init__).parameters)
+KINDS = {
+    'dict': dict,
+    'truth value': bool,  # before the numbers, of which Python counts it
+    'number': (int, float),
+    'sequence': (list, tuple),
+    'word': str,
+}
+# a number may become a list of numbers; a list may be changed by position, and one dict become many
+ALSO_ALLOWED = {('dict', 'sequence'), ('number', 'sequence'), ('sequence', 'dict')}
 
 
 def check_overrides(cfg: Config, options: dict) -> None:
-    """Compares ``options``, values by dotted key, with the config.
+    """Compare ``options``, values by dotted key, with the config.
 
     Raises:
-        ValueError: a key is a variable of the config files, whose value has been put in place already, so that nothing would change; or a
-            value is of another kind than the config's, as a word in place of a number.
+        UserError: a key is a variable of the config files, whose value has been put in place
+            already, so that changing the variable changes nothing; or a value is of another kind
+            than that of the config, such as a word in place of a number.
     """
+    entries = dict(_entries(cfg))
     for key, value in options.items():
         first = key.partition('.')[0]
         if first in cfg and first not in READ:
             places = [
                 path
-                for path, _ in _entries(cfg)
+                for path in entries
                 if path.endswith(f'.{first}') and path.partition('.')[0] in READ
             ]
             raise UserError(
-                f"--cfg-options {key} changes nothing, as '{first}' is a variable of the config files and its value stands "
-                f'elsewhere already; set {", ".join(places) if places else "the keys that use it"}.'
+                f"--cfg-options {key} changes nothing, as '{first}' is a variable of the config "
+                'files and its value stands elsewhere already; set '
+                f'{", ".join(places) or "the keys that use it"}.'
             )
-        old = dict(_entries(cfg)).get(key)
-        if not _same_kind(old, value):
+        old = entries.get(key)
+        kinds = _kind(old), _kind(value)
+        # None and words may be replaced by anything, and anything by None
+        anything = old is None or value is None or isinstance(old, str)
+        if not (anything or kinds[0] == kinds[1] or kinds in ALSO_ALLOWED):
+            shown = str(old) if len(str(old)) <= 40 else f'{str(old)[:37]}...'
             raise UserError(
-                f'--cfg-options {key}={value} gives a {_kind(value)} where the config has the {_kind(old)} {_short(old)}; '
-                f'give a {_kind(old)}.'
+                f'--cfg-options {key}={value} gives a {kinds[1]} where the config has the '
+                f'{kinds[0]} {shown}; give a {kinds[0]}.'
             )
 
 
 def _entries(value: object, path: str = '') -> Iterator[tuple[str, object]]:
     """Every entry of nested dicts and lists, by its dotted key."""
-    if path:
-        yield path, value
-    items = (
-        value.items()
-        if hasattr(value, 'items')
-        else enumerate(value)
-        if isinstance(value, (list, tuple))
-        else ()
-    )
-    for key, inner in items:
-        yield from _entries(inner, f'{path}.{key}' if path else str(key))
+    if isinstance(value, list | tuple):
+        value = dict(enumerate(value))
+    if hasattr(value, 'items'):
+        for key, inner in value.items():
+            where = f'{path}.{key}' if path else str(key)
+            yield where, inner
+            yield from _entries(inner, where)
 
 
 def _kind(value: object) -> str:
-    names = {
-        bool: 'truth value',
-        int: 'number',
-        float: 'number',
-        list: 'sequence',
-        tuple: 'sequence',
-        str: 'word',
-    }
-    return 'dict' if hasattr(value, 'items') else names.get(type(value), type(value).__name__)
-
-
-def _same_kind(old: object, new: object) -> bool:
-    """None and words may be replaced by anything, anything by None, and one dict by a list of them."""
-    if old is None or new is None or isinstance(old, str):
-        return True
-    allowed = {
-        'dict': ('dict', 'sequence'),
-        'number': ('number', 'sequence'),
-        'sequence': ('sequence', 'dict'),
-    }  # dict: by position
-    return _kind(new) in allowed.get(_kind(old), (_kind(old),))
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else f'{text[:37]}...'
+    for kind, types in KINDS.items():
+        if isinstance(value, types):
+            return kind
+    return type(value).__name__

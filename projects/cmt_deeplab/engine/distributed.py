@@ -1,86 +1,82 @@
-"""Process groups on machines with and without a GPU."""
+"""Process groups and distributed data parallel, on machines with and without a GPU."""
 
 import atexit
 import datetime
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from inspect import signature
+from typing import Any
 
 import torch
 import torch.distributed
+from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import MODEL_WRAPPERS  # where mmengine looks wrappers up, whatever the scope
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from cmt_deeplab.errors import UserError
 
+# by launcher: the command that starts the processes, and its variables for the three of torch
+LAUNCHERS = {
+    'pytorch': ('torchrun (tools/dist_train.sh)', 'RANK', 'LOCAL_RANK', 'WORLD_SIZE'),
+    'slurm': ('srun (tools/slurm_train.sh)', 'SLURM_PROCID', 'SLURM_LOCALID', 'SLURM_NTASKS'),
+    'mpi': ('mpirun', 'OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_LOCAL_RANK', 'OMPI_COMM_WORLD_SIZE'),
+}
 
-def _rank_variables(launcher: str) -> dict:
-    """RANK, LOCAL_RANK, WORLD_SIZE and the rendezvous address as the launcher's own variables give them."""
-    env = os.environ
-    if launcher == 'pytorch':
-        names = {'RANK': 'RANK', 'LOCAL_RANK': 'LOCAL_RANK', 'WORLD_SIZE': 'WORLD_SIZE'}
-    elif launcher == 'slurm':
-        names = {
-            'RANK': 'SLURM_PROCID',
-            'LOCAL_RANK': 'SLURM_LOCALID',
-            'WORLD_SIZE': 'SLURM_NTASKS',
-        }
-    elif launcher == 'mpi':
-        names = {
-            'RANK': 'OMPI_COMM_WORLD_RANK',
-            'LOCAL_RANK': 'OMPI_COMM_WORLD_LOCAL_RANK',
-            'WORLD_SIZE': 'OMPI_COMM_WORLD_SIZE',
-        }
-    else:
+
+def _set_rank_variables(launcher: str) -> None:
+    """Set torch's variables for the ranks and the rendezvous from those that the launcher set."""
+    if launcher not in LAUNCHERS:
         raise UserError(
-            f"The launcher '{launcher}' is unknown; use one of none, pytorch, slurm, mpi."
+            f"The launcher '{launcher}' is unknown; use one of none, {', '.join(LAUNCHERS)}."
         )
-    absent = [source for source in names.values() if source not in env]
-    if absent:
-        starter = {
-            'pytorch': 'torchrun (tools/dist_train.sh)',
-            'slurm': 'srun (tools/slurm_train.sh)',
-            'mpi': 'mpirun',
-        }[launcher]
-        raise UserError(
-            f'--launcher {launcher} needs the environment variable {absent[0]}; start the command with {starter}.'
-        )
-    variables = {name: env[source] for name, source in names.items()}
-    variables['MASTER_PORT'] = env.get('MASTER_PORT', '29500')
-    if 'MASTER_ADDR' in env:
-        variables['MASTER_ADDR'] = env['MASTER_ADDR']
-    elif launcher == 'slurm':
-        nodes = subprocess.run(
-            ['scontrol', 'show', 'hostname', env['SLURM_NODELIST']],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        variables['MASTER_ADDR'] = nodes.stdout.split()[0]
-    else:
-        variables['MASTER_ADDR'] = '127.0.0.1'
-    return variables
+    starter, *sources = LAUNCHERS[launcher]
+    for name, source in zip(('RANK', 'LOCAL_RANK', 'WORLD_SIZE'), sources):
+        if source not in os.environ:
+            raise UserError(
+                f'--launcher {launcher} needs the environment variable {source}; start the command '
+                f'with {starter}.'
+            )
+        os.environ[name] = os.environ[source]
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if 'MASTER_ADDR' not in os.environ:
+        address = '127.0.0.1'
+        if launcher == 'slurm':
+            command = ['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']]
+            address = subprocess.check_output(command, text=True).split()[0]
+        os.environ['MASTER_ADDR'] = address
 
 
 def init_process_group(
     *, launcher: str, backend: str | None = None, timeout: float | None = None
 ) -> None:
-    """Joins the process group that the launcher describes; mmengine, finding it there, does not make its own.
+    """Join the process group that the launcher describes; mmengine, finding it, makes no other.
 
-    mmengine calls ``torch.cuda.set_device`` whatever the machine; here a machine without a GPU gets gloo and keeps to the CPU. ``backend``
-    is that of the config and counts on GPUs only. ``timeout`` is in seconds.
+    mmengine calls ``torch.cuda.set_device`` on any machine. Here a machine without a GPU gets gloo
+    and stays on the CPU.
+
+    Args:
+        launcher: 'pytorch', 'slurm' or 'mpi'.
+        backend: That of the config (nccl if None); it counts on GPUs only.
+        timeout: Of the collective operations, in seconds.
 
     Raises:
-        ValueError: the launcher is unknown, did not set its variables, or started more processes than the machine has GPUs.
+        UserError: the launcher is unknown, did not set its variables, or started more processes
+            than the machine has GPUs.
     """
-    os.environ.update(_rank_variables(launcher))
+    _set_rank_variables(launcher)
     if torch.cuda.is_available():
-        processes, gpus = int(os.environ.get('LOCAL_WORLD_SIZE', 1)), torch.cuda.device_count()
-        if processes > gpus and (backend or 'nccl') == 'nccl':
-            raise UserError(
-                f'{processes} processes were started on this machine, which has {gpus} GPU{"s" if gpus > 1 else ""}; start '
-                'one a GPU (the second argument of tools/dist_train.sh).'
-            )
-        torch.cuda.set_device(int(os.environ['LOCAL_RANK']) % torch.cuda.device_count())
         backend = backend or 'nccl'
+        processes, gpus = int(os.environ.get('LOCAL_WORLD_SIZE', 1)), torch.cuda.device_count()
+        if processes > gpus and backend == 'nccl':
+            raise UserError(
+                f'{processes} processes were started on this machine, which has {gpus} '
+                f'GPU{"s" if gpus > 1 else ""}; start one per GPU (the second argument of '
+                'tools/dist_train.sh).'
+            )
+        torch.cuda.set_device(int(os.environ['LOCAL_RANK']) % gpus)
     else:
         backend = 'gloo'
     options = {} if timeout is None else {'timeout': datetime.timedelta(seconds=timeout)}
@@ -88,10 +84,12 @@ def init_process_group(
 
 
 def leave_process_group() -> None:
-    """The end of a distributed command line: all processes leave together; on gloo the interpreter is not taken down.
+    """End a distributed command line: all processes leave together.
 
-    A thread of gloo may still run when Python finalizes, and then aborts the process ("terminate called without an active exception";
-    torch 2.13: 6 of 41 runs of a bare two-process script, 0 of 59 that ended so). Without a process group nothing happens.
+    On gloo the interpreter is not taken down, because a thread of gloo that still runs while Python
+    finalizes aborts the process ("terminate called without an active exception"; with torch 2.13 in
+    6 of 41 runs of a bare script of two processes, and in none of 59 that ended as here). Without a
+    process group nothing happens.
     """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return
@@ -99,7 +97,47 @@ def leave_process_group() -> None:
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
     if on_gloo:
-        atexit._run_exitfuncs()  # ends loading processes, flushes logs
+        atexit._run_exitfuncs()  # ends the data-loading processes and flushes the logs
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
+
+
+# torch 2.13 has a new name for one argument, and warns of the old one
+_KNOWN = signature(DistributedDataParallel.__init__).parameters
+_BUFFERS = 'forward_sync_buffers' if 'forward_sync_buffers' in _KNOWN else 'broadcast_buffers'
+
+
+def _with_canonical_strides(grad: Tensor) -> Tensor:
+    """The gradient with the strides of a contiguous tensor.
+
+    Back-ends give the axes of length 1 in the gradient of a 1x1 or depthwise kernel other strides,
+    of which distributed data parallel warns.
+    """
+    return grad.reshape(-1).view(grad.shape)
+
+
+@MODEL_WRAPPERS.register_module()
+class PanopticDistributedDataParallel(MMDistributedDataParallel):
+    """mmengine's wrapper, also for a module on the CPU, where torch refuses ``device_ids``.
+
+    Buffers are not broadcast by default: a synchronized norm keeps its statistics equal by itself.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        device_ids: Sequence[int] | None = None,
+        broadcast_buffers: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        for parameter in module.parameters():
+            if parameter.requires_grad and 1 in parameter.shape and parameter.is_contiguous():
+                parameter.register_hook(_with_canonical_strides)
+        super().__init__(
+            module=module,
+            device_ids=device_ids if next(module.parameters()).is_cuda else None,
+            **{_BUFFERS: broadcast_buffers},
+            **kwargs,
+        )

@@ -15,65 +15,58 @@ from .train_loop import PanopticIterBasedTrainLoop
 
 @RUNNERS.register_module()
 class PanopticRunner(Runner):
-    """The runner of ``tools/train.py`` and ``tools/test.py`` (``runner_type`` in ``default_runtime.py``; mmdet's tools take it too).
+    """The runner of ``tools/train.py`` and ``tools/test.py``; mmdet's own tools take it too.
 
-    It joins a gloo process group where there is no GPU, counts gradient accumulation in the automatic scaling of the learning rate, and
-    carries the state of the training loop through checkpoints.
+    A config chooses it by ``runner_type``. It joins a gloo process group where there is no GPU,
+    counts accumulated iterations in the automatic scaling of the learning rate, and carries the
+    state of the training loop through checkpoints.
     """
 
     def setup_env(self, env_cfg: dict) -> None:
-        """As mmengine; the process group stands before, so that mmengine does not select a GPU."""
+        """As in mmengine, after joining the process group, so that mmengine selects no GPU."""
         if self.distributed and not is_distributed():
             dist_cfg = env_cfg.get('dist_cfg', {})
-            init_process_group(
-                launcher=self.launcher,
-                backend=dist_cfg.get('backend'),
-                timeout=dist_cfg.get('timeout'),
-            )
+            options = {key: dist_cfg.get(key) for key in ('backend', 'timeout')}
+            init_process_group(launcher=self.launcher, **options)
         super().setup_env(env_cfg)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: torch.nn.Module) -> torch.nn.Module:
-        """As mmengine; the wrapper that also takes the CPU is the default."""
+        """As in mmengine; by default with the wrapper that also works on the CPU."""
         if self.distributed and model_wrapper_cfg is None:
-            unused = self.cfg.get('find_unused_parameters', False)
             model_wrapper_cfg = dict(
-                type='PanopticDistributedDataParallel', find_unused_parameters=unused
+                type='PanopticDistributedDataParallel',
+                find_unused_parameters=self.cfg.get('find_unused_parameters', False),
             )
         return super().wrap_model(model_wrapper_cfg, model)
 
     def _init_model_weights(self) -> None:
-        """As mmengine; a resumed run, whose checkpoint holds every tensor, does not look for pretrained weights."""
-        if not (
-            self._resume and (self._load_from or Path(self.work_dir, 'last_checkpoint').is_file())
-        ):
+        """As in mmengine, but a run that resumes does not look for pretrained weights.
+
+        Its checkpoint holds every tensor.
+        """
+        newest = self._load_from or Path(self.work_dir, 'last_checkpoint').is_file()
+        if not (self._resume and newest):
             super()._init_model_weights()
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
-        """As mmengine, but the batch of one optimizer step counts, accumulated iterations included."""
-        if (
-            auto_scale_lr
-            and auto_scale_lr.get('enable')
-            and isinstance(optim_wrapper, OptimWrapper)
-        ):
-            auto_scale_lr = dict(
-                auto_scale_lr,
-                base_batch_size=auto_scale_lr['base_batch_size']
-                / optim_wrapper._accumulative_counts,
-            )
-        super().scale_lr(optim_wrapper, auto_scale_lr)
+        """As in mmengine, but the batch of an optimizer step counts, accumulated iterations too."""
+        scale = dict(auto_scale_lr or {})
+        if scale.get('enable') and isinstance(optim_wrapper, OptimWrapper):
+            scale['base_batch_size'] /= optim_wrapper._accumulative_counts
+        super().scale_lr(optim_wrapper, scale)
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
-        """As mmengine; checkpoints carry the state of the training loop."""
-        loop = (
-            self._train_loop if isinstance(self._train_loop, PanopticIterBasedTrainLoop) else None
-        )
-        if loop is not None and fn_name == 'before_save_checkpoint':
-            kwargs['checkpoint']['train_loop'] = loop.state_dict()
+        """As in mmengine; checkpoints carry the state of the training loop.
+
+        mmengine's ``resume`` would execute ``meta.config`` of a checkpoint as Python code to
+        compare numbers of GPUs; it is dropped, so that a checkpoint cannot run code.
+        """
+        checkpoint = kwargs.get('checkpoint')
+        exact = isinstance(self._train_loop, PanopticIterBasedTrainLoop)
+        if exact and fn_name == 'before_save_checkpoint':
+            checkpoint['train_loop'] = self._train_loop.state_dict()
         super().call_hook(fn_name, **kwargs)
-        if (
-            loop is not None
-            and fn_name == 'after_load_checkpoint'
-            and self._resume
-            and 'train_loop' in kwargs['checkpoint']
-        ):
-            loop.load_state_dict(kwargs['checkpoint']['train_loop'])
+        if fn_name == 'after_load_checkpoint':
+            checkpoint.get('meta', {}).pop('config', None)
+            if exact and self._resume and 'train_loop' in checkpoint:
+                self._train_loop.load_state_dict(checkpoint['train_loop'])

@@ -12,11 +12,9 @@ from cmt_deeplab.errors import MissingFileError, MissingPackageError, UserError
 
 from .config_overrides import check_overrides
 
-URL_MARK = '://'  # a checkpoint may be an address: https://, torchvision://, open-mmlab://
-
 
 def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of mmdet's train.py and test.py that both have."""
+    """Add the flags that mmdet's train.py and test.py both have."""
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--work-dir', help='folder of logs and checkpoints (default: work_dirs/NAME_OF_CONFIG)'
@@ -25,7 +23,9 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         '--cfg-options',
         nargs='+',
         action=DictAction,
-        help='override entries of the config: key=value, nested keys with dots, lists as key="[a,b]"',
+        default={},
+        help='override entries of the config: key=value, nested keys with dots, lists as '
+        'key="[a,b]"',
     )
     parser.add_argument(
         '--launcher',
@@ -34,83 +34,91 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         help='how the processes were started',
     )
     # torchrun sets LOCAL_RANK; older launchers pass it as an argument, in either spelling
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument('--local_rank', '--local-rank', default='0', help=argparse.SUPPRESS)
 
 
 def load_config(args: argparse.Namespace) -> Config:
     """The config file with the overrides of the command line.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: an override does not suit the config.
+        MissingFileError: there is no such file.
+        UserError: an override does not suit the config.
     """
     if not Path(args.config).is_file():
         raise MissingFileError(
             f'The config {args.config} does not exist; the configs of this project lie in configs/.'
         )
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    os.environ.setdefault('LOCAL_RANK', args.local_rank)
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
-    if args.cfg_options is not None:
-        check_overrides(cfg, args.cfg_options)
-        cfg.merge_from_dict(args.cfg_options)
-    if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    check_overrides(cfg, args.cfg_options)
+    cfg.merge_from_dict(args.cfg_options)
+    default = Path('work_dirs') / Path(args.config).stem
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(default)
     return cfg
 
 
 def use_mixed_precision(cfg: Config) -> None:
-    """``--amp``: fp16 with a dynamic loss scale on a GPU, bf16 on the CPU, or what ``optim_wrapper.dtype`` says."""
+    """``--amp``: float16 on a GPU, bfloat16 on the CPU, or what ``optim_wrapper.dtype`` says."""
     cfg.optim_wrapper.type = 'PanopticAmpOptimWrapper'
-    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
 def use_scaled_learning_rate(cfg: Config) -> None:
     """``--auto-scale-lr``: the learning rate in proportion to the batch of an optimizer step.
 
     Raises:
-        ValueError: the config does not say which batch its learning rate is for.
+        UserError: the config does not say which batch its learning rate is for.
     """
     if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
         raise UserError(
-            '--auto-scale-lr needs auto_scale_lr.base_batch_size in the config: the batch that its learning rate is set for.'
+            '--auto-scale-lr needs auto_scale_lr.base_batch_size in the config: the batch that its '
+            'learning rate is set for.'
         )
     cfg.auto_scale_lr.enable = True
 
 
 def require_checkpoint(path: str) -> None:
-    """Raises FileNotFoundError where a checkpoint is not there."""
-    if URL_MARK not in path and not Path(path).is_file():
+    """Check that a checkpoint is there, unless it is an address such as https://... .
+
+    Raises:
+        MissingFileError: it is not.
+    """
+    if '://' not in path and not Path(path).is_file():
         raise MissingFileError(
-            f'The checkpoint {path} does not exist; give the path of a .pth file that training wrote.'
+            f'The checkpoint {path} does not exist; give the path of a .pth file that training '
+            'wrote.'
         )
 
 
-def resume_from(cfg: Config, checkpoint: str | None) -> None:
-    """``--resume`` (``'auto'``: the newest checkpoint of the work dir, or a fresh start where there is none) or ``--resume CHECKPOINT``.
+def resume_from(cfg: Config, checkpoint: str) -> None:
+    """``--resume CHECKPOINT``, or ``'auto'`` for ``--resume`` alone.
+
+    The latter takes the newest checkpoint of the work dir and starts afresh where there is none.
 
     Raises:
-        FileNotFoundError: the checkpoint is not there.
+        MissingFileError: the checkpoint is not there.
     """
     cfg.resume = True
-    if checkpoint == 'auto':
-        cfg.load_from = None
-        newest = find_latest_checkpoint(cfg.work_dir) if Path(cfg.work_dir).is_dir() else None
-        if newest is not None and not Path(newest).is_file():
-            raise MissingFileError(
-                f'{Path(cfg.work_dir) / "last_checkpoint"} names {newest}, which does not exist; pass --resume '
-                'CHECKPOINT.'
-            )
-    else:
+    if checkpoint != 'auto':
         require_checkpoint(checkpoint)
         cfg.load_from = checkpoint
+        return
+    cfg.load_from = None
+    newest = find_latest_checkpoint(cfg.work_dir) if Path(cfg.work_dir).is_dir() else None
+    if newest and not Path(newest).is_file():
+        raise MissingFileError(
+            f'{Path(cfg.work_dir) / "last_checkpoint"} names {newest}, which does not exist; pass '
+            '--resume CHECKPOINT.'
+        )
 
 
 def require_pickle_name(path: str | None) -> None:
-    """Raises ValueError where ``--out`` does not name a pickle file."""
-    if path is not None and not path.endswith(('.pkl', '.pickle')):
+    """Check the file name of ``--out``.
+
+    Raises:
+        UserError: it is not that of a pickle file.
+    """
+    if path and not path.endswith(('.pkl', '.pickle')):
         raise UserError(f'--out {path} writes a pickle file; give it a name that ends in .pkl.')
 
 
@@ -127,26 +135,25 @@ def dump_predictions(runner: Runner, path: str) -> None:
     runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=path))
 
 
-def require_tensorboard(cfg: Config) -> None:
-    """Raises ImportError where the config logs to TensorBoard and it is not installed."""
-    backends = (cfg.get('visualizer') or {}).get('vis_backends') or ()
-    if any(
-        backend.get('type') == 'TensorboardVisBackend' for backend in backends
-    ) and not find_spec('tensorboard'):
-        raise MissingPackageError(
-            'visualizer.vis_backends names TensorboardVisBackend, but tensorboard is not installed; pip install tensorboard, '
-            'or take the entry out.'
-        )
-
-
 def build_runner(cfg: Config) -> Runner:
-    """The runner that the config names (``runner_type``)."""
+    """The runner that the config names (``runner_type``).
+
+    Raises:
+        MissingFileError: ``load_from`` names a file that does not exist.
+        MissingPackageError: the config logs to TensorBoard, which is not installed.
+    """
     from mmdet.registry import RUNNERS
     from mmdet.utils import setup_cache_size_limit_of_dynamo
 
     setup_cache_size_limit_of_dynamo()
     if cfg.get('load_from'):
         require_checkpoint(cfg.load_from)
-    require_tensorboard(cfg)
+    backends = (cfg.get('visualizer') or {}).get('vis_backends') or ()
+    named = any(backend.get('type') == 'TensorboardVisBackend' for backend in backends)
+    if named and not find_spec('tensorboard'):
+        raise MissingPackageError(
+            'visualizer.vis_backends names TensorboardVisBackend, but tensorboard is not '
+            'installed; pip install tensorboard, or take the entry out.'
+        )
     cfg.setdefault('runner_type', 'PanopticRunner')
     return RUNNERS.build(cfg)

@@ -1,0 +1,214 @@
+"""Hooks that compare model, data sets and checkpoint before a run starts, and hooks that log."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from mmdet.registry import HOOKS
+from mmengine.dist import master_only
+from mmengine.hooks import Hook, LoggerHook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import BaseLoop
+from torch import nn
+
+from cmt_deeplab.errors import UserError
+from cmt_deeplab.renamed import rename_weights
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model itself where a wrapper for distributed training holds it."""
+    return model.module if is_model_wrapper(model) else model
+
+
+def built_datasets(runner: Any) -> Iterator[tuple[str, Any]]:
+    """The data sets that this run uses, each after the config key of its data loader."""
+    for split in ('train', 'val', 'test'):
+        loop = getattr(runner, f'_{split}_loop', None)
+        if isinstance(loop, BaseLoop):  # otherwise the config of a loop that this run does not use
+            yield f'{split}_dataloader', loop.dataloader.dataset
+
+
+def model_class_counts(model: nn.Module) -> tuple[int, int] | None:
+    """The numbers of thing and stuff classes of the model; None if it does not state them.
+
+    In mmdet's own models one of the heads states them.
+    """
+    heads = ('panoptic_head', 'semantic_head', 'panoptic_fusion_head')
+    model = unwrapped(model)
+    for part in (model, *(getattr(model, name, None) for name in heads)):
+        if hasattr(part, 'num_things_classes') and hasattr(part, 'num_stuff_classes'):
+            return part.num_things_classes, part.num_stuff_classes
+    return None
+
+
+@HOOKS.register_module()
+class PanopticClassCheckHook(Hook):
+    """Compare the classes of the model with those of every data set of the run, before it starts.
+
+    The data sets must also have the same classes, in the same order, as each other.
+
+    Raises:
+        UserError: they disagree; the message names the config keys to set.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_run(self, runner: Any) -> None:
+        counts = model_class_counts(runner.model)
+        if counts is None:
+            runner.logger.info('The model states no class counts, so they are not checked.')
+        first = None
+        for name, dataset in built_datasets(runner):
+            if counts is not None:
+                self._compare_counts(counts, dataset, name)
+            classes = tuple(dataset.metainfo.get('classes', ()))
+            if first and classes and classes != first[1]:
+                raise UserError(
+                    f'{first[0]}.dataset and {name}.dataset have different classes: '
+                    f'{self._difference(first[1], classes)}; give both the same metainfo.'
+                )
+            first = first or (classes and (name, classes))
+
+    @staticmethod
+    def _compare_counts(counts: tuple[int, int], dataset: Any, name: str) -> None:
+        metainfo = dataset.metainfo
+        if 'thing_classes' not in metainfo or 'stuff_classes' not in metainfo:
+            return
+        things, stuff = len(metainfo['thing_classes']), len(metainfo['stuff_classes'])
+        if (things, stuff) != tuple(counts):
+            source = getattr(dataset, 'ann_file', type(dataset).__name__)
+            raise UserError(
+                f'The model has num_things_classes={counts[0]} and num_stuff_classes={counts[1]}, '
+                f'but {name}.dataset ({source}) has {things} thing and {stuff} stuff classes: set '
+                f'the config variables num_things_classes={things} and num_stuff_classes={stuff}, '
+                f'or correct {name}.dataset.metainfo.'
+            )
+
+    @staticmethod
+    def _difference(one: tuple, other: tuple) -> str:
+        for first, second in zip(one, other):
+            if first != second:
+                return f'the first that differ are {first!r} and {second!r}'
+        return f'one has {len(one)} and the other {len(other)}'
+
+
+@HOOKS.register_module()
+class PanopticSizeCheckHook(Hook):
+    """Compare ``image_size`` of every data set with ``model.data_preprocessor.size``.
+
+    Nothing is compared where one of the two is not given.
+
+    Raises:
+        UserError: the images of a data set may be larger than the input of the model.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_run(self, runner: Any) -> None:
+        preprocessor = getattr(unwrapped(runner.model), 'data_preprocessor', None)
+        size = getattr(preprocessor, 'size', None)
+        for name, dataset in built_datasets(runner):
+            image_size = getattr(dataset, 'image_size', None)
+            if size and image_size and (image_size[0] > size[0] or image_size[1] > size[1]):
+                raise UserError(
+                    f'{name}.dataset.image_size is {tuple(image_size)}, but '
+                    f'model.data_preprocessor.size is {tuple(size)}: give both the same value.'
+                )
+
+
+@HOOKS.register_module()
+class PanopticCheckpointCheckHook(Hook):
+    """Compare the names and shapes of a checkpoint with those of the model, before it is loaded.
+
+    Resuming needs every tensor. Testing needs all tensors except those of the parts that only
+    training uses. Fine-tuning needs at least one tensor in ten.
+
+    Raises:
+        UserError: the checkpoint does not fit; the message names the first tensor that disagrees.
+    """
+
+    priority = 'VERY_HIGH'  # before hooks that copy the weights, such as EMAHook
+    training_only = ('semantic_head', 'auxiliary_head')
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        path = runner._load_from or 'of this run'
+        if not isinstance(checkpoint, dict):
+            raise UserError(
+                f'The checkpoint {path} holds a {type(checkpoint).__name__}, not the tensors of a '
+                'model by name; use a .pth file that training wrote.'
+            )
+        stored = checkpoint.get('state_dict', checkpoint)
+        rename_weights(stored)
+        found = {
+            re.sub(r'^module\.', '', key): tuple(value.shape)
+            for key, value in stored.items()
+            if hasattr(value, 'shape')
+        }
+        expected = {
+            key: tuple(value.shape)
+            for key, value in unwrapped(runner.model).state_dict().items()
+            if not key.startswith('data_preprocessor.')
+        }
+        unfit = [key for key in expected if found.get(key) != expected[key]]
+        fitting = len(expected) - len(unfit)
+        if 10 * fitting < len(expected):
+            raise UserError(
+                f'The checkpoint {path} is one of another model: {fitting} of {len(expected)} '
+                f"tensors fit ('{unfit[0]}' does not); use the checkpoint that belongs to this "
+                'config.'
+            )
+        training = isinstance(runner._train_loop, BaseLoop)
+        if training and not runner._resume:
+            return
+        needed = [
+            key for key in unfit if training or not any(part in key for part in self.training_only)
+        ]
+        # a tensor of another shape says more about the mistake than one that is missing
+        for key in sorted(needed, key=lambda key: key not in found):
+            what = (
+                f"'{key}' has shape {found[key]} in the checkpoint and {expected[key]} in the model"
+                if key in found
+                else f"it has no '{key}' ({len(needed)} of {len(expected)} tensors are missing)"
+            )
+            raise UserError(
+                f'The checkpoint {path} does not fit the config: {what}; use the config that it '
+                'was trained with, with its numbers of classes.'
+            )
+
+
+@HOOKS.register_module()
+class PanopticBatchSizeHook(Hook):
+    """Log how many images an optimizer step sees.
+
+    A warning follows where that is not the batch that the learning rate was set for, and no
+    scaling was asked for.
+    """
+
+    def before_train(self, runner: Any) -> None:
+        per_process = runner.train_dataloader.batch_size
+        accumulated = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        effective = per_process * runner.world_size * accumulated
+        runner.logger.info(
+            f'Effective batch size {effective} = {per_process} images x {runner.world_size} '
+            f'processes x {accumulated} accumulated iterations'
+        )
+        scale = runner.auto_scale_lr or {}
+        base = scale.get('base_batch_size')
+        if base and base != effective and not scale.get('enable'):
+            runner.logger.warning(
+                f'The learning rate is set for batches of {base}, but an optimizer step sees '
+                f'{effective} images: scale it with --auto-scale-lr, or accumulate iterations '
+                'with optim_wrapper.accumulative_counts.'
+            )
+
+
+@HOOKS.register_module()
+class PanopticLoggerHook(LoggerHook):
+    """mmengine's LoggerHook, which after a test lets all processes write one file at once.
+
+    Here only the first process writes it.
+    """
+
+    @master_only
+    def after_test_epoch(self, runner: Any, metrics: dict | None = None) -> None:
+        super().after_test_epoch(runner, metrics)

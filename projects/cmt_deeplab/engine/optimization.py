@@ -1,0 +1,191 @@
+"""What the optimizer decays, how fast each part learns, the schedule, and mixed precision."""
+
+from typing import Any
+
+import torch
+from mmcv.ops import DeformConv2d, ModulatedDeformConv2d
+from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, PARAM_SCHEDULERS
+from mmengine.device import get_device
+from mmengine.logging import print_log
+from mmengine.optim import AmpOptimWrapper, DefaultOptimWrapperConstructor, OptimWrapper
+from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
+from torch import nn
+
+from cmt_deeplab.errors import UserError
+
+MODULES_WITH_KERNELS = (
+    nn.modules.conv._ConvNd,
+    nn.Linear,
+    nn.Bilinear,
+    nn.MultiheadAttention,
+    DeformConv2d,
+    ModulatedDeformConv2d,
+)
+
+
+def is_kernel(module: nn.Module, name: str) -> bool:
+    """Whether the parameter ``name`` of ``module`` is the kernel of a convolution or a linear map.
+
+    The class of the module decides. So tables of relative positions (ours, of Swin, of timm),
+    embeddings, cluster centers, gains of norms, layer scales and all biases are not kernels.
+    """
+    return isinstance(module, MODULES_WITH_KERNELS) and name.endswith('weight')
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class PanopticOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """Weight decay on kernels only, and learning-rate factors by part of the parameter's name.
+
+    deeplab2 decays the variables whose name ends with 'kernel' or 'weight'; kmax-deeplab exempts
+    norms, biases, relative positions, cluster centers and layer scales. Both decay the kernels of
+    convolutions and linear maps, see :func:`is_kernel`.
+
+    ``paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.1)})`` works as in mmengine, where
+    the longest matching key counts; ``decay_mult`` acts on kernels. Parameters with the same
+    factors share one group, so the optimizer steps over a handful of groups.
+
+    Raises:
+        UserError: ``paramwise_cfg`` has another key, or a custom key matches no parameter.
+    """
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
+        super().__init__(optim_wrapper_cfg, paramwise_cfg)
+        # mmengine skips add_params where paramwise_cfg is empty
+        custom_keys = self.paramwise_cfg.setdefault('custom_keys', {})
+        for key, factors in {'': self.paramwise_cfg, **custom_keys}.items():
+            place = f".custom_keys['{key}']" if key else ''
+            allowed = ('lr_mult', 'decay_mult') if key else ('custom_keys',)
+            for unknown in sorted(set(factors) - set(allowed)):
+                raise UserError(
+                    f"optim_wrapper.paramwise_cfg{place} has the key '{unknown}', which "
+                    f'{type(self).__name__} does not know; use {" or ".join(allowed)}.'
+                )
+
+    def add_params(self, params: list, module: nn.Module, **kwargs: Any) -> None:
+        """Append one group per pair of learning rate and weight decay, the fastest first."""
+        custom_keys = self.paramwise_cfg['custom_keys']
+        unmatched = set(custom_keys)
+        groups, seen = {}, set()
+        for module_name, owner in module.named_modules():
+            for name, parameter in owner.named_parameters(recurse=False):
+                if parameter in seen:
+                    continue
+                seen.add(parameter)
+                matching = [key for key in custom_keys if key in f'{module_name}.{name}']
+                key = max(matching, key=len, default=None)
+                unmatched.discard(key)
+                if parameter.requires_grad:
+                    factors = custom_keys.get(key, {})
+                    lr = self.base_lr * factors.get('lr_mult', 1.0)
+                    decay = (self.base_wd or 0.0) * factors.get('decay_mult', 1.0)
+                    decay = decay if is_kernel(owner, name) else 0.0
+                    groups.setdefault((lr, decay), []).append(parameter)
+        if unmatched:
+            raise UserError(
+                f"optim_wrapper.paramwise_cfg.custom_keys['{min(unmatched)}'] matches no parameter "
+                'of the model; correct or remove it.'
+            )
+        for lr, decay in sorted(groups, reverse=True):
+            parameters = groups[lr, decay]
+            params.append(dict(params=parameters, lr=lr, weight_decay=decay))
+            print_log(
+                f'Optimizer group: {len(parameters)} tensors, '
+                f'{sum(p.numel() for p in parameters):,} parameters, '
+                f'lr {lr:g}, weight decay {decay:g}',
+                logger='current',
+            )
+
+
+@PARAM_SCHEDULERS.register_module()
+class PanopticWarmupPolyLR(_ParamScheduler):
+    """A linear warm-up followed by a polynomial decay, as in deeplab2 and kmax-deeplab.
+
+    At iteration t of T = ``end`` the learning rate of a parameter group is its initial value times
+
+        start_factor + (1 - start_factor) t / warmup    for t < warmup,
+        (1 - t / T) ** power                            afterwards.
+
+    The decay counts from iteration 0, so the learning rate drops where the warm-up ends: from 1 to
+    0.970 with the defaults and T = 150,000. mmengine's LinearLR and PolyLR cannot express this:
+    where their ranges overlap mmengine multiplies them, and a PolyLR that begins after the warm-up
+    starts from 1. Sources: ``trainer/trainer_utils.py`` of deeplab2 (``start_factor=0``) and
+    ``train_net_utils.py`` of kmax-deeplab (``start_factor=0.001``, detectron2's default).
+
+    The scheduler sets the learning rate whatever its present value, so it cannot be combined with
+    another scheduler of the learning rate.
+
+    Args:
+        warmup: Number of iterations of the warm-up.
+        start_factor: Factor of the very first iteration.
+        power: Exponent of the decay.
+        end: T; mmengine's runner inserts the number of training iterations where the config has
+            ``by_epoch=False`` and no ``end``.
+
+    Raises:
+        UserError: the schedule counts epochs or is over before the warm-up.
+    """
+
+    def __init__(
+        self,
+        optimizer: Any,
+        *,
+        end: int,
+        warmup: int = 5000,
+        start_factor: float = 0.0,
+        power: float = 0.9,
+        by_epoch: bool = True,
+        last_step: int = -1,
+    ) -> None:
+        if by_epoch or not 0 <= warmup < end:
+            raise UserError(
+                f'param_scheduler has warmup={warmup}, end={end} and by_epoch={by_epoch}: set '
+                'by_epoch=False and a warm-up that is shorter than the whole training.'
+            )
+        self.warmup, self.start_factor, self.power = warmup, start_factor, power
+        super().__init__(optimizer, 'lr', end=end, by_epoch=False, last_step=last_step)
+
+    def _get_value(self) -> list[float]:
+        if self.last_step < self.warmup:
+            factor = self.start_factor + (1 - self.start_factor) * self.last_step / self.warmup
+        else:
+            factor = (1 - self.last_step / self.end) ** self.power
+        return [value * factor for value in self.base_values]
+
+
+@OPTIM_WRAPPERS.register_module()
+class PanopticAmpOptimWrapper(AmpOptimWrapper):
+    """mmengine's mixed precision, which refuses the CPU and scales the loss in bfloat16 too.
+
+    Here ``dtype`` None means float16 on a GPU, as in mmengine, and bfloat16 on the CPU.
+    ``loss_scale`` is 'dynamic', a number (static) or the arguments of ``torch.amp.GradScaler``; it
+    acts in float16 alone, as bfloat16 has the exponents of float32.
+
+    Raises:
+        UserError: float16 on the CPU, or another dtype than the two.
+    """
+
+    def __init__(
+        self, *, dtype: str | None = None, loss_scale: str | float | dict = 'dynamic', **kwargs: Any
+    ) -> None:
+        OptimWrapper.__init__(self, **kwargs)  # the parent's constructor refuses the CPU
+        device = torch.device(get_device()).type
+        dtype = dtype or ('float16' if device == 'cuda' else 'bfloat16')
+        if dtype not in ('float16', 'bfloat16'):
+            raise UserError(f"optim_wrapper.dtype is '{dtype}'; use 'float16' or 'bfloat16'.")
+        if dtype == 'float16' and device != 'cuda':
+            raise UserError("optim_wrapper.dtype='float16' needs a GPU; use 'bfloat16' on the CPU.")
+        self.cast_dtype = getattr(torch, dtype)
+        self._scale_update_param = None
+        scaler = {'enabled': dtype == 'float16'}
+        if isinstance(loss_scale, dict):
+            scaler.update(loss_scale)
+        elif loss_scale != 'dynamic':
+            self._scale_update_param = scaler['init_scale'] = float(loss_scale)
+        self.loss_scaler = torch.amp.GradScaler(device if scaler['enabled'] else 'cpu', **scaler)
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Load the optimizer, and the scaler where the checkpoint comes from float16 training."""
+        state_dict = dict(state_dict)
+        if not (self.loss_scaler.is_enabled() and state_dict.get('loss_scaler')):
+            state_dict.pop('loss_scaler', None)
+        super().load_state_dict(state_dict)

@@ -1,0 +1,128 @@
+"""A mistake of the user is one sentence, wherever it comes to light; a fault keeps its trace."""
+
+import pytest
+from cmt_deeplab.compat import CompiledOpMissing
+from cmt_deeplab.errors import MissingFileError, UserError, report_user_errors, user_sentence
+from mmdet.registry import MODELS
+from torch.utils.data import DataLoader
+
+
+def caught(raising: BaseException) -> BaseException:
+    """The error after it has been raised, with its trace."""
+    try:
+        raise raising
+    except BaseException as error:
+        return error
+
+
+def test_a_mistake_ends_the_command_line_with_one_sentence_and_code_1(capsys):
+    @report_user_errors()
+    def main():
+        raise UserError('the sentence')
+
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+    assert capsys.readouterr().err == 'Error: the sentence\n'
+
+
+def test_a_fault_of_the_program_keeps_its_stack_trace():
+    with pytest.raises(ValueError, match='invalid literal'), report_user_errors():
+        int('x')
+
+
+def test_an_error_stands_for_the_one_that_it_was_raised_from():
+    mistake = MissingFileError('no such file')
+    wrapped = RuntimeError('could not build')
+    wrapped.__cause__ = mistake
+    assert user_sentence(caught(wrapped)) == 'no such file'
+
+
+def test_a_failed_import_of_mmengine_stands_for_its_reason():
+    def load():
+        try:
+            raise UserError('torch is too old')
+        except ValueError:
+            raise ImportError('Failed to import cmt_deeplab')  # noqa: B904  (as mmengine does)
+
+    with pytest.raises(ImportError) as error:
+        load()
+    assert user_sentence(error.value) == 'torch is too old'
+
+
+def test_a_fault_while_a_mistake_is_handled_is_not_hidden():
+    def handle():
+        try:
+            raise UserError('a sentence')
+        except UserError:
+            return {}['a key that is not there']
+
+    with pytest.raises(KeyError) as error:
+        handle()
+    assert user_sentence(error.value) is None
+
+
+def fail_with_a_mistake(batch):
+    raise MissingFileError(f'There is no image {batch[0]}: correct data_root.')
+
+
+def fail_with_a_cause(batch):
+    try:
+        {}['absent']
+    except KeyError as error:
+        raise UserError('The image has no label.') from error
+
+
+def fail_without_an_operator(batch):
+    raise CompiledOpMissing('The operator is missing: build it.')
+
+
+def fail_as_a_fault(batch):
+    return batch[0] / 0
+
+
+@pytest.mark.parametrize(
+    'collate, sentence',
+    [
+        (fail_with_a_mistake, 'There is no image 7: correct data_root.'),
+        (fail_with_a_cause, 'The image has no label.'),
+        (fail_without_an_operator, 'The operator is missing: build it.'),
+        (fail_as_a_fault, None),
+    ],
+)
+def test_an_error_in_a_data_loading_process(collate, sentence):
+    with pytest.raises((ValueError, ZeroDivisionError)) as error:
+        list(DataLoader([7], num_workers=1, collate_fn=collate))
+    assert user_sentence(error.value) == sentence
+
+
+@pytest.mark.parametrize(
+    'cfg, words',
+    [
+        (dict(type='NoSuchNetwork'), 'type NoSuchNetwork'),
+        (dict(type='PanopticResNet', depth=18, dept=3), "ResNet the key 'dept'"),
+        (dict(type='PanopticResNet'), 'does not give PanopticResNet its'),
+        (dict(type='PanopticResNet', depth=19), 'one of 18'),
+    ],
+)
+def test_a_type_or_an_argument_that_does_not_exist(cfg, words):
+    with pytest.raises((KeyError, TypeError, ValueError)) as error:
+        MODELS.build(cfg)
+    sentence = user_sentence(error.value)
+    assert sentence and words in sentence and '\n' not in sentence
+
+
+def test_a_fault_inside_a_constructor_is_not_taken_for_a_mistake_in_the_config():
+    class Part:
+        def __init__(self, width):
+            self.width = width
+
+    @MODELS.register_module(force=True)
+    class FaultyNetwork:
+        def __init__(self):
+            self.part = Part()
+
+    with pytest.raises(TypeError, match='width') as error:
+        MODELS.build(dict(type='FaultyNetwork'))
+    assert user_sentence(error.value) is None
+    MODELS.module_dict.pop('FaultyNetwork')
