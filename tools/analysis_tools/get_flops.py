@@ -2,23 +2,24 @@
 
     python tools/analysis_tools/get_flops.py CONFIG --shape H W [--json OUT]
 
-CONFIG is a config of this project or any of mmdet's. No data set, no weights and no GPU are needed. Heads that serve training alone do not
-count. OUT gets {"params": int, "macs": int, "parts": {name: {"params": int, "macs": int}}}.
+CONFIG is a config of this project or any of mmdet's. No data set, no weights and no GPU are needed.
+Heads that serve training alone do not count.
+OUT gets {"params": int, "macs": int, "parts": {name: {"params": int, "macs": int}}}.
 """
 
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parents[2] / 'projects')
-)  # a clone that is not installed
+# A clone that is not installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
-import cmt_deeplab  # noqa: E402,F401  isort: skip  # first: without compiled operators mmdet can only be imported after it
-from cmt_deeplab.analysis.flops import NetworkCost, config_cost, load_config  # noqa: E402
-from cmt_deeplab.errors import report_user_errors  # noqa: E402
-from mmengine.config import DictAction  # noqa: E402
+from cmt_deeplab.analysis.config_model import load_config
+from cmt_deeplab.analysis.flops import NetworkCost, config_cost
+from cmt_deeplab.errors import report_user_errors
+from mmengine.config import DictAction
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,15 +42,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def table(cost: NetworkCost, shape: list) -> str:
+def table(cost: NetworkCost, shape: list[int]) -> str:
     lines = [f'{"part":<16}{"params":>14}{"MACs (G)":>12}']
-    lines += [
-        f'{name:<16}{part.params:>14,}{part.macs / 1e9:>12.2f}' for name, part in cost.parts.items()
-    ]
-    lines.append(
-        f'{"total":<16}{cost.params:>14,}{cost.macs / 1e9:>12.2f}   at {shape[0]}x{shape[1]}'
-    )
-    return '\n'.join(lines)
+    for name, row in (*cost.parts.items(), ('total', cost)):
+        lines.append(f'{name:<16}{row.params:>14,}{row.macs / 1e9:>12.2f}')
+    return '\n'.join(lines) + f'   at {shape[0]}x{shape[1]}'
 
 
 def main() -> None:
@@ -60,7 +57,7 @@ def main() -> None:
     print(table(cost, args.shape))
     if args.json:
         Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.json).write_text(json.dumps(cost.as_dict(), indent=2) + '\n')
+        Path(args.json).write_text(json.dumps(asdict(cost), indent=2) + '\n')
 
 
 if __name__ == '__main__':

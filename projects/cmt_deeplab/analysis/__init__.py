@@ -1,1 +1,1 @@
-"""Functions to call from a program: what the command lines in `tools/` are made of."""
+"""Figures of a network that need no training: its size and cost, and the ceiling of its stride."""

@@ -1,31 +1,25 @@
-"""Size and cost of a network as inference runs it: trainable parameters and multiply-accumulates, by part."""
+"""Size and cost of a network at inference: parameters and multiply-accumulates, by part."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from mmengine.utils import import_modules_from_strings
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from cmt_deeplab.errors import MissingFileError
+from .config_model import build_without_values
 
-PARTS = (
-    'backbone',
-    'pixel_decoder',
-    'layers',
-    'centers',
-    'predictor',
-)  # of this package's models, in the order of a table
+# The parts of this package's models, in the order of a table.
+PARTS = ('backbone', 'pixel_decoder', 'layers', 'centers', 'predictor')
 
 
 @dataclass(frozen=True)
@@ -42,43 +36,23 @@ class NetworkCost:
     macs: int
     parts: dict[str, PartCost]
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON: ``{"params", "macs", "parts": {name: {"params", "macs"}}}``."""
-        return asdict(self)
-
-
-def load_config(path: str, cfg_options: dict | None = None) -> Config:
-    """The config file with its overrides, its modules imported and its scope set.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-    """
-    if not Path(path).is_file():
-        raise MissingFileError(
-            f'The config {path} does not exist; the configs of this project lie in configs/.'
-        )
-    config = Config.fromfile(path)
-    config.merge_from_dict(cfg_options or {})
-    import_modules_from_strings(**config.get('custom_imports', dict(imports=[])))
-    init_default_scope(config.get('default_scope', 'mmdet'))
-    return config
-
 
 def part_of(path: str) -> str:
-    """Part that a module or parameter belongs to, by its path in the model: one of ``PARTS``, or else the model's child that holds it.
+    """The part that a module or parameter belongs to, by its path in the model.
 
-    The layers of a transformer decoder, mmdet's included, are 'layers' with all that is inside them.
+    It is one of ``PARTS``, or else the model's child that holds it. The layers of a transformer
+    decoder, mmdet's included, are 'layers' with all that is inside them.
     """
     names = path.split('.')
-    if 'transformer_decoder' in names and {'stages', 'layers'} & set(
-        names[names.index('transformer_decoder') :]
-    ):
-        return 'layers'
+    if 'transformer_decoder' in names:
+        inside = names[names.index('transformer_decoder') :]
+        if 'stages' in inside or 'layers' in inside:
+            return 'layers'
     return next((part for part in PARTS if part in names), names[0] or 'other')
 
 
 class _ReadParameters(TorchFunctionMode):
-    """Notes which of the named tensors are handed to an operation: what only training reads does not show up."""
+    """Notes which of the named tensors an operation reads, and so which of them only train."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -89,56 +63,14 @@ class _ReadParameters(TorchFunctionMode):
         self, func: Callable, types: Any, args: tuple = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        for value in (*args, *kwargs.values()):
-            for item in value if isinstance(value, (list, tuple)) else (value,):
-                if id(item) in self.names:
-                    self.read.add(self.names[id(item)])
+        leaves = tree_leaves((args, kwargs))
+        self.read.update(self.names[id(leaf)] for leaf in leaves if id(leaf) in self.names)
         return func(*args, **kwargs)
 
 
 @contextmanager
-def _macs_by_module(model: nn.Module) -> Iterator[dict[str, int]]:
-    """Inside, multiply-accumulates add up in the dict under the path of the innermost running module, '' being the model."""
-    counter, macs, stack, seen = FlopCounterMode(display=False), {}, [''], 0
-
-    def settle() -> None:
-        nonlocal seen
-        total = counter.get_total_flops()
-        if total != seen:
-            macs[stack[-1]] = (
-                macs.get(stack[-1], 0) + (total - seen) // 2
-            )  # torch counts a multiply-accumulate as two operations
-            seen = total
-
-    def enter(path: str) -> Callable:
-        def hook(*_: Any) -> None:
-            settle()
-            stack.append(path)
-
-        return hook
-
-    def leave(*_: Any) -> None:
-        settle()
-        stack.pop()
-
-    handles = []
-    for path, module in model.named_modules():
-        handles += [
-            module.register_forward_pre_hook(enter(path)),
-            module.register_forward_hook(leave),
-        ]
-    try:
-        with counter:
-            yield macs
-            settle()
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
 def _plain_attention() -> Iterator[None]:
-    """Attention as products that the counter knows, not as one fused kernel."""
+    """Attention as matrix products, which the counter knows, not as one fused kernel."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -148,80 +80,87 @@ def _plain_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def _run(model: nn.Module, shape: Sequence[int], *, fake: bool) -> tuple[dict[str, int], set[str]]:
-    """Multiply-accumulates by path of module and the names of the parameters read; on stand-ins without values where ``fake``."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
+def _macs_by_part(counter: FlopCounterMode) -> Counter[str]:
+    """Multiply-accumulates by part, of the counter's operations by module.
 
-    size = tuple(shape)
-    sample = DetDataSample(
-        metainfo=dict(
-            img_shape=size,
-            ori_shape=size,
-            pad_shape=size,
-            batch_input_shape=size,
-            scale_factor=(1.0, 1.0),
-        )
-    )
-    # Detached, for the counter follows the modules of what could have a gradient.
-    tensors = {
-        name: tensor.detach()
-        for name, tensor in (*model.named_parameters(), *model.named_buffers())
+    The counter's names begin with the model's class or are 'Global', and a module's count holds
+    those of all modules inside it: what each one adds to its part is what the inner ones leave.
+    """
+    operations = {
+        name: sum(by_operation.values()) for name, by_operation in counter.get_flop_counts().items()
     }
+    macs: Counter[str] = Counter()
+    for name, count in operations.items():
+        path = name.partition('.')[2]
+        macs[part_of(path)] += count // 2  # torch counts a multiply-accumulate as two operations
+        outer = name
+        while outer != 'Global':
+            outer = outer.rpartition('.')[0] or 'Global'
+            if outer in operations:
+                macs[part_of(outer.partition('.')[2])] -= count // 2
+                break
+    return +macs  # without the parts that have none
+
+
+def _run(model: nn.Module, shape: Sequence[int], *, fake: bool) -> tuple[Counter[str], set[str]]:
+    """Multiply-accumulates by part and the names of the parameters read; ``fake`` runs on stand-ins
+    that have shapes and no values.
+    """
+    size = tuple(shape)
+    sizes = dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size)
+    sample = DetDataSample(metainfo=dict(sizes, scale_factor=(1.0, 1.0)))
+    # Detached, for the counter follows the modules of what could have a gradient.
+    named = (*model.named_parameters(), *model.named_buffers())
+    tensors = {name: tensor.detach() for name, tensor in named}
+    counter = FlopCounterMode(display=False)
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(_plain_attention())
+        device = next(model.parameters()).device
         if fake:
+            device = torch.device('cpu')
             stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
-            tensors = {
-                name: torch.empty_like(tensor, device='cpu') for name, tensor in tensors.items()
-            }
-        inputs = torch.zeros(1, 3, *size, device='cpu' if fake else next(model.parameters()).device)
-        macs = stack.enter_context(_macs_by_module(model))
+            tensors = {n: torch.empty_like(t, device=device) for n, t in tensors.items()}
+        inputs = torch.zeros(1, 3, *size, device=device)
+        stack.enter_context(counter)
         parameters = stack.enter_context(_ReadParameters(tensors))
         torch.func.functional_call(model, tensors, (inputs, [sample]), dict(mode='tensor'))
-    return macs, parameters.read
+    return _macs_by_part(counter), parameters.read
 
 
 def network_cost(model: nn.Module, shape: Sequence[int]) -> NetworkCost:
-    """Cost of one image of ``shape`` (H, W) through mmdet's 'tensor' mode: the network without the merge.
+    """Cost of one image of ``shape`` (H, W) through mmdet's 'tensor' mode: without the merge.
 
-    ``params`` are the trainable parameters that this forward pass reads, so heads and predictors that serve training alone do not count.
-    ``macs`` are those of convolutions and matrix products (attention, einsum and bmm are such), in the sources' words FLOPs; norms,
-    activations, softmax and resizing are free. Nothing is computed and no memory taken, whatever the size: shapes travel without values,
-    so the model may lie on torch's device 'meta'. A network whose flow depends on values (mmdet's Mask2Former, which asks which masks are
-    empty) is run for real instead, where it has weights.
+    ``params`` are the trainable parameters that this forward pass reads, so heads and predictors
+    that serve training alone do not count. ``macs`` are those of convolutions and matrix products,
+    attention included; the papers call them FLOPs. Norms, activations, softmax and resizing are
+    free. Nothing is computed and no memory is taken: shapes travel without values, so the model may
+    lie on torch's device 'meta'. A network whose flow depends on values (mmdet's Mask2Former asks
+    which masks are empty) is run for real instead, where it has weights.
     """
     training = model.training
     model.eval()
     try:
         macs, read = _run(model, shape, fake=True)
-    except (
-        RuntimeError
-    ):  # the stand-ins' errors are such; an error of the network itself comes up again
+    except RuntimeError:  # a stand-in was asked for a value; an error of the network comes up again
         if next(model.parameters()).is_meta:
             raise
         macs, read = _run(model, shape, fake=False)
     finally:
         model.train(training)
-    params: dict[str, int] = {}
+    params: Counter[str] = Counter()
     for path, parameter in model.named_parameters():
         if parameter.requires_grad and path in read:
-            params[part_of(path)] = params.get(part_of(path), 0) + parameter.numel()
-    by_part: dict[str, int] = {}
-    for path, count in macs.items():
-        by_part[part_of(path)] = by_part.get(part_of(path), 0) + count
-    names: list[str] = sorted(
-        {*params, *by_part},
-        key=lambda name: (PARTS.index(name) if name in PARTS else len(PARTS), name),
-    )
-    parts = {name: PartCost(params.get(name, 0), by_part.get(name, 0)) for name in names}
-    return NetworkCost(sum(params.values()), sum(by_part.values()), parts)
+            params[part_of(path)] += parameter.numel()
+    order = {part: number for number, part in enumerate(PARTS)}
+    names = sorted({*params, *macs}, key=lambda name: (order.get(name, len(PARTS)), name))
+    parts = {name: PartCost(params[name], macs[name]) for name in names}
+    return NetworkCost(params.total(), macs.total(), parts)
 
 
 def config_cost(model_config: dict, shape: Sequence[int]) -> NetworkCost:
-    """:func:`network_cost` of a model's config, built on the device 'meta', without its weights, where everything in it can be."""
+    """:func:`network_cost` of a config's model, without its weights where that is possible."""
     try:
-        with torch.device('meta'):
-            return network_cost(MODELS.build(model_config), shape)
-    except RuntimeError:  # a value is read: while building (timm) or while running
+        return network_cost(build_without_values(model_config), shape)
+    except RuntimeError:  # the network reads values while it runs
         return network_cost(MODELS.build(model_config), shape)

@@ -4,7 +4,7 @@ import argparse
 
 from mmengine.config import DictAction
 
-from cmt_deeplab.analysis.flops import load_config
+from cmt_deeplab.analysis.config_model import load_config
 from cmt_deeplab.errors import report_user_errors
 
 from .convert import convert_file

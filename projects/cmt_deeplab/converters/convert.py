@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from mmdet.registry import DATASETS, MODELS
+from mmdet.registry import DATASETS
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from cmt_deeplab.analysis.config_model import build_without_values
 from cmt_deeplab.errors import UserError
 
 from .table import CodeBase, Part
@@ -146,7 +147,7 @@ def convert_file(src: str, dst: str, config: Config, code_base: CodeBase) -> Con
     """
     source, bookkeeping = code_base.read(src)
     name = config.filename or 'the config'
-    model = MODELS.build(config.model)
+    model = build_without_values(config.model)
     conversion = convert(source, model, code_base, path=src, config=name, bookkeeping=bookkeeping)
     dataset = config.test_dataloader.dataset
     classes = dataset.get('metainfo') or DATASETS.get(dataset.type).METAINFO

@@ -1,0 +1,41 @@
+"""Configs and their networks, for tools that neither train nor test."""
+
+from pathlib import Path
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.utils import import_modules_from_strings
+from torch import nn
+
+from cmt_deeplab.errors import MissingFileError
+
+
+def load_config(path: str, cfg_options: dict | None = None) -> Config:
+    """The config file with its overrides, its modules imported and its scope set.
+
+    Raises:
+        MissingFileError: there is no such file.
+    """
+    if not Path(path).is_file():
+        raise MissingFileError(
+            f'The config {path} does not exist; the configs of this project lie in configs/.'
+        )
+    config = Config.fromfile(path)
+    config.merge_from_dict(cfg_options or {})
+    import_modules_from_strings(**config.get('custom_imports', dict(imports=[])))
+    init_default_scope(config.get('default_scope', 'mmdet'))
+    return config
+
+
+def build_without_values(model_config: dict) -> nn.Module:
+    """The model on torch's device 'meta': shapes and types that take no memory and no time.
+
+    A model that reads values while it is built, as timm's do, is built for real.
+    """
+    try:
+        with torch.device('meta'):
+            return MODELS.build(model_config)
+    except RuntimeError:
+        return MODELS.build(model_config)

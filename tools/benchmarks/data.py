@@ -1,0 +1,90 @@
+"""The data pipeline beside mmdet's: load, flip, resize to 0.8 to 1.2 of the crop, crop and pack.
+
+Run i is of image i of the data set. The first row reads the image alone, which both pipelines do.
+The size is that of the pickled sample, which a data-loading process hands to the trainer.
+"""
+
+import argparse
+import pickle
+
+import cv2
+import numpy as np
+import torch
+from harness import Form, Subject
+from mmdet.registry import DATASETS, TRANSFORMS
+from mmengine.dataset import BaseDataset, Compose
+from mmengine.registry import init_default_scope
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--data-root', default='data/coco')
+    parser.add_argument('--ann-file', default='annotations/panoptic_train2017.json')
+    parser.add_argument('--img-prefix', default='train2017/')
+    parser.add_argument('--seg-prefix', default='annotations/panoptic_train2017/')
+    parser.add_argument('--images', type=int, default=100)
+
+
+def build_dataset(args: argparse.Namespace, pipeline: list[dict]) -> BaseDataset:
+    """The first images of the data set that the arguments name."""
+    init_default_scope('mmdet')
+    return DATASETS.build(
+        dict(
+            type='PanopticIndexDataset',
+            data_root=args.data_root,
+            ann_file=args.ann_file,
+            indices=args.images,
+            pipeline=pipeline,
+            data_prefix=dict(img=args.img_prefix, seg=args.seg_prefix),
+        )
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_data_arguments(parser)
+    parser.add_argument('--size', type=int, default=640, help='side of the crop')
+    parser.add_argument('--rounds', type=int, default=5)
+
+
+def pipelines(size: int) -> dict[str, list[dict]]:
+    crop, scales = (size, size), (0.8, 1.2)
+    image = dict(type='LoadImageFromFile')
+    return {
+        'image alone': [image],
+        'index plane': [
+            image,
+            dict(type='LoadPanopticIndexMap'),
+            dict(type='PanopticRandomFlip', prob=0.5),
+            dict(type='PanopticLargeScaleJitter', crop_size=crop, scale_range=scales),
+            dict(type='PackPanopticInputs'),
+        ],
+        'mmdet': [
+            image,
+            dict(type='LoadPanopticAnnotations'),
+            dict(type='RandomFlip', prob=0.5),
+            dict(type='RandomResize', scale=crop, ratio_range=scales, keep_ratio=True),
+            dict(type='RandomCrop', crop_size=crop, allow_negative_crop=True),
+            dict(type='PackDetInputs'),
+        ],
+    }
+
+
+def subject(args: argparse.Namespace) -> Subject:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(args.threads or 1)
+    dataset = build_dataset(args, [])
+
+    def form_of(pipeline: list[dict]) -> Form:
+        transforms = Compose([TRANSFORMS.build(transform) for transform in pipeline])
+
+        def form(run: int):
+            np.random.seed(run % 2**32)
+            item = dataset.get_data_info(run % len(dataset))
+            return lambda: transforms(item)
+
+        return form
+
+    forms = {name: form_of(pipeline) for name, pipeline in pipelines(args.size).items()}
+    samples = {name: forms[name](0)() for name in ('index plane', 'mmdet')}
+    sizes = {name: dict(megabytes=len(pickle.dumps(s)) / 1e6) for name, s in samples.items()}
+    runs = args.rounds * len(dataset)
+    return Subject(forms, runs, warm_up=len(dataset), figures=sizes)

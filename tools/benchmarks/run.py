@@ -1,0 +1,54 @@
+"""Times a part of this project beside another form of the same work.
+
+    python tools/benchmarks/run.py {axial,criterion,data,merge,metric} [options] [--json OUT]
+
+`python tools/benchmarks/run.py SUBJECT --help` shows what is compared and its options.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+# A clone that is not installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
+
+import cmt_deeplab  # noqa: F401  registers the parts
+import torch
+from cmt_deeplab.errors import report_user_errors
+from harness import measure, table
+
+SUBJECTS = ('axial', 'criterion', 'data', 'merge', 'metric')
+
+
+def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    subparsers = parser.add_subparsers(dest='subject', required=True)
+    for name in SUBJECTS:
+        module = import_module(name)
+        subparser = subparsers.add_parser(name, description=module.__doc__, formatter_class=form)
+        module.add_arguments(subparser)
+        subparser.add_argument('--threads', type=int, help="torch's threads")
+        subparser.add_argument('--json', metavar='OUT', help='file for the figures')
+        subparser.set_defaults(subject_of=module.subject)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> dict:
+    args = parse_args(arguments)
+    subject_of = args.__dict__.pop('subject_of')
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    with report_user_errors():
+        result = dict(setting=vars(args), **measure(subject_of(args)))
+    print(table(result))
+    if args.json:
+        Path(args.json).write_text(json.dumps(result, indent=1) + '\n')
+    return result
+
+
+if __name__ == '__main__':
+    main()
