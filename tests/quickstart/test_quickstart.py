@@ -45,6 +45,8 @@ def test_it_trains_evaluates_and_writes_the_page(quickstart, tmp_path, capsys):
         'Next steps',
     ):
         assert text in page
+    named = set(re.findall(r'\b(?:tools|configs)/[\w/.-]+\.(?:py|sh)', page))
+    assert len(named) >= 6 and all((ROOT / path).is_file() for path in named)
     assert (folder / 'iter_4.pth').is_file()
     logged = list(folder.glob('*/vis_data/scalars.json'))
     # during the run and at its end

@@ -3,49 +3,27 @@
 import io
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
-from matplotlib import rc_context
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.ndimage import uniform_filter1d
 
-BLUE, GRAY, PALE = '#2f5fb3', '#5d6878', '#e3e7ed'
+BLUE = '#2f5fb3'
 GROUPS = {'PQ': ('All', '#1c2430'), 'PQ_th': ('Things', '#c8632a'), 'PQ_st': ('Stuff', '#1f8a7a')}
-STYLE = {
-    'axes.edgecolor': GRAY,
-    'axes.grid': True,
-    'axes.labelcolor': GRAY,
-    'axes.spines.left': False,
-    'axes.spines.right': False,
-    'axes.spines.top': False,
-    'axes.titlelocation': 'left',
-    'axes.titlesize': 'medium',
-    'axes.titleweight': 'bold',
-    'grid.color': PALE,
-    'xtick.color': GRAY,
-    'ytick.color': GRAY,
-    'ytick.left': False,
-}
 Minutes = Callable[[float], float]  # since the start of training, at an iteration
-
-
-def smooth(values: Sequence[float], share: float = 0.08) -> np.ndarray:
-    """Moving mean over a centered window of ``share`` of the values.
-
-    The window shrinks toward both ends, so that the curve does not lag there.
-    """
-    place = np.arange(len(values))
-    reach = np.minimum(int(len(values) * share / 2), np.minimum(place, place[::-1]))
-    return np.array([np.mean(values[i - r : i + r + 1]) for i, r in zip(place, reach)])
 
 
 def _chart(title: str, draw: Callable[[Axes], None], minutes: Minutes | None) -> str:
     """The SVG of one chart over iterations; a large one has the minutes below the iterations."""
     size, font = ((4.6, 3.0), 10) if minutes else ((2.2, 1.7), 8.5)  # inches, points
-    with rc_context({**STYLE, 'font.size': font}):
+    sizes = dict.fromkeys(('font.size', 'axes.titlesize', 'axes.labelsize'), font)
+    with style.context(['seaborn-v0_8-whitegrid', sizes]):
         figure = Figure(size, layout='constrained')
         axes = figure.subplots()
         draw(axes)
-        axes.set(title=title, xlim=(0, None), ylim=(0, None), xlabel='iteration')
+        axes.set_title(title, loc='left', weight='bold')
+        axes.set(xlim=(0, None), ylim=(0, None), xlabel='iteration')
+        axes.spines[['left', 'right', 'top']].set_visible(False)
         axes.locator_params(nbins=size[0] + 1)
         if minutes:
             axes.set_xlabel('iteration, with the minutes since the start')
@@ -62,10 +40,10 @@ def loss_chart(
     *,
     minutes: Minutes | None = None,
 ) -> str:
-    """A loss: its values pale, their moving mean on top of them, and the last mean as a number."""
+    """A loss: its values pale, their moving mean over a twelfth of the run, and its last value."""
 
     def draw(axes: Axes) -> None:
-        mean = smooth(values)
+        mean = uniform_filter1d(values, 1 + len(values) // 12)
         axes.plot(iterations, values, color=BLUE, alpha=0.25, linewidth=0.8)
         axes.plot(iterations, mean, color=BLUE, linewidth=1.8)
         end = iterations[-1], mean[-1]

@@ -14,7 +14,6 @@ from .optimization import (
     PanopticWarmupPolyLR,
 )
 from .runner import PanopticRunner
-from .time_budget_hook import PanopticTimeBudgetHook
 from .train_loop import PanopticIterBasedTrainLoop
 
 __all__ = [
@@ -28,6 +27,5 @@ __all__ = [
     'PanopticOptimWrapperConstructor',
     'PanopticRunner',
     'PanopticSizeCheckHook',
-    'PanopticTimeBudgetHook',
     'PanopticWarmupPolyLR',
 ]
