@@ -9,11 +9,8 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 PACKAGE = 'cmt_deeplab'
-CARRIED = (
-    'configs',
-    'tools',
-    'model-index.yml',
-)  # into cmt_deeplab/.mim, where OpenMMLab's tools look for them
+# carried into cmt_deeplab/.mim, where OpenMMLab's tools look for them
+CARRIED = ('configs', 'tools', 'model-index.yml')
 
 
 def requirements(name: str) -> list:
@@ -22,15 +19,12 @@ def requirements(name: str) -> list:
 
 
 def version() -> str:
-    return re.search(
-        r"^__version__ = '(.+)'$",
-        (ROOT / 'projects' / PACKAGE / '__init__.py').read_text(encoding='utf-8'),
-        re.MULTILINE,
-    )[1]
+    source = (ROOT / 'projects' / PACKAGE / '__init__.py').read_text(encoding='utf-8')
+    return re.search(r"^__version__ = '(.+)'$", source, re.MULTILINE)[1]
 
 
 class BuildWithConfigs(build_py):
-    """Copies configs, tools and the model index into the built package; the source tree stays as it is."""
+    """Copy configs, tools and the model index into the built package, not into the source tree."""
 
     def run(self) -> None:
         super().run()
@@ -53,18 +47,14 @@ setup(
     name='cmt-deeplab',
     version=version(),
     description='CMT-DeepLab: clustering mask transformers for panoptic segmentation, on mmdet',
-    long_description=(ROOT / 'README.md').read_text(encoding='utf-8')
-    if (ROOT / 'README.md').is_file()
-    else '',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     python_requires='>=3.10',
     package_dir={'': 'projects'},
     packages=find_packages('projects', include=[PACKAGE, f'{PACKAGE}.*']),
     install_requires=requirements('runtime'),
-    extras_require={
-        name: requirements(name) for name in ('mminstall', 'timm', 'tests', 'export', 'convert')
-    },
+    extras_require={name: requirements(name) for name in ('mminstall', 'timm', 'tests', 'convert')},
     cmdclass={'build_py': BuildWithConfigs},
     zip_safe=False,
 )

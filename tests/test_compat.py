@@ -1,5 +1,8 @@
 """The stand-in for absent operators, and checkpoints that are read as weights only."""
 
+import os
+import re
+import shutil
 import subprocess
 import sys
 import urllib.error
@@ -9,11 +12,15 @@ import cmt_deeplab.compat as compat
 import numpy as np
 import pytest
 import torch
+from cmt_deeplab.errors import UserError
+from mmdet.apis import DetInferencer, init_detector
+from mmdet.registry import MODELS
 from mmengine.logging import HistoryBuffer
-from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
+from toy_run import toy_runner
 
 ROOT = Path(__file__).resolve().parents[1]
+TINY = ROOT / 'configs/cmt_deeplab/cmt-deeplab_tiny_shapes.py'
 
 
 def python(code: str) -> subprocess.CompletedProcess:
@@ -94,50 +101,143 @@ class Attack:
         return self.call[0], self.call[1:]
 
 
-@pytest.mark.parametrize(
-    'attack',
-    [
-        Attack(eval, 'open("attacked", "w")'),
-        Attack(getattr, HistoryBuffer, '__init__'),
-        Attack(getattr, np.ndarray, 'tofile'),
-        Attack(getattr, HistoryBuffer, 'register_statistics'),
-    ],
-    ids=['eval', 'method', 'array', 'history'],
-)
+ATTACKS = {
+    'eval': Attack(eval, 'open("attacked", "w")'),
+    'method': Attack(getattr, HistoryBuffer, '__init__'),
+    'array': Attack(getattr, np.ndarray, 'tofile'),
+    'history': Attack(getattr, HistoryBuffer, 'register_statistics'),
+}
+
+
+@pytest.mark.parametrize('attack', ATTACKS.values(), ids=ATTACKS)
 def test_foreign_code_is_refused_in_one_sentence_and_not_retried(tmp_path, monkeypatch, attack):
     monkeypatch.chdir(tmp_path)
     path = save(tmp_path, state_dict={}, extra=attack)
     loads = []
     original = torch.load
     monkeypatch.setattr(
-        torch,
-        'load',
-        lambda *args, **kwargs: loads.append(kwargs['weights_only']) or original(*args, **kwargs),
+        torch, 'load', lambda *args, **kwargs: loads.append(1) or original(*args, **kwargs)
     )
-    with pytest.raises(ValueError, match='could run foreign code') as caught:
-        CheckpointLoader.load_checkpoint(path)
-    assert path in str(caught.value) and '\n' not in str(caught.value)
-    assert loads == [True] and not (tmp_path / 'attacked').exists()
-
-
-def test_no_path_of_mmengine_leads_around_it(tmp_path, monkeypatch):
+    for load in (CheckpointLoader.load_checkpoint, compat.load_weights_only):
+        with pytest.raises(UserError, match='could run foreign code') as caught:
+            load(path)
+        assert path in str(caught.value) and '\n' not in str(caught.value)
+    assert not (tmp_path / 'attacked').exists()
     assert getattr not in torch.serialization.get_safe_globals()
-    names = ('load_from_local', 'load_from_ceph', 'load_from_http', 'load_from_openmmlab')
-    path = save(tmp_path, state_dict={}, extra=Attack(eval, '1'))
-    with pytest.raises(ValueError, match='foreign code'):
-        mmengine_checkpoint.torch.load(path, weights_only=False)
-    if hasattr(mmengine_checkpoint, '_safe_torch_load'):
-        assert getattr not in mmengine_checkpoint.get_torch_safe_globals()
-        with pytest.raises(ValueError, match='foreign code'):
-            mmengine_checkpoint._safe_torch_load(path, weights_only=False)
-    assert all(hasattr(mmengine_checkpoint, name) for name in names)
+    assert len(loads) <= 2  # the fork holds the true torch.load since its import
+
+
+def load_from_address(path, tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    (tmp_path / 'hub' / 'checkpoints').mkdir(parents=True)
-    (tmp_path / 'hub' / 'checkpoints' / 'model.pth').write_bytes(Path(path).read_bytes())
-    with pytest.raises(
-        ValueError, match='foreign code'
-    ):  # the file is in torch's cache: nothing is fetched
-        CheckpointLoader.load_checkpoint('https://example.invalid/model.pth')
+    cache = tmp_path / 'hub' / 'checkpoints'
+    cache.mkdir(parents=True)
+    shutil.copy(path, cache / 'model.pth')  # so nothing is fetched
+    CheckpointLoader.load_checkpoint('https://example.invalid/model.pth')
+
+
+def load_in_training(path, tmp_path, monkeypatch):
+    toy_runner(tmp_path / 'work', load_from=path).train()
+
+
+def load_when_resuming(path, tmp_path, monkeypatch):
+    toy_runner(tmp_path / 'work', load_from=path, resume=True).train()
+
+
+def load_the_newest(path, tmp_path, monkeypatch):
+    tmp_path.mkdir()
+    (tmp_path / 'last_checkpoint').write_text(path)
+    toy_runner(tmp_path, resume=True).train()
+
+
+def load_in_testing(path, tmp_path, monkeypatch):
+    toy_runner(tmp_path / 'work', load_from=path).test()
+
+
+def load_pretrained(path, tmp_path, monkeypatch):
+    cfg = dict(type='Pretrained', checkpoint=path)
+    MODELS.build(dict(type='mmdet.ResNet', depth=18, init_cfg=cfg)).init_weights()
+
+
+def load_pretrained_backbone(path, tmp_path, monkeypatch):
+    cfg = dict(type='Pretrained', checkpoint=path)
+    MODELS.build(dict(type='PanopticResNet', depth=18, init_cfg=cfg)).init_weights()
+
+
+def load_detector(path, tmp_path, monkeypatch):
+    init_detector(str(TINY), path, device='cpu')
+
+
+def load_inferencer(path, tmp_path, monkeypatch):
+    DetInferencer(str(TINY), path, device='cpu')
+
+
+ROUTES = [
+    load_from_address,
+    load_in_training,
+    load_when_resuming,
+    load_the_newest,
+    load_in_testing,
+    load_pretrained,
+    load_pretrained_backbone,
+    load_detector,
+    load_inferencer,
+]
+
+
+@pytest.mark.parametrize('route', ROUTES)
+def test_every_route_reads_weights_only_and_says_what_is_wrong(tmp_path, monkeypatch, route):
+    """Also where the user's environment asks torch for the opposite."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    hostile = save(tmp_path, state_dict={}, extra=ATTACKS['eval'])
+    with pytest.raises(UserError, match='could run foreign code'):
+        route(hostile, tmp_path / 'hostile', monkeypatch)
+    assert not (tmp_path / 'attacked').exists()
+    (tmp_path / 'damaged.pth').write_bytes(Path(hostile).read_bytes()[:300])
+    with pytest.raises(UserError, match='damaged'):
+        route(str(tmp_path / 'damaged.pth'), tmp_path / 'damaged', monkeypatch)
+    assert os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] == '1'
+    assert os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] == '0'
+
+
+def test_resuming_does_not_execute_the_config_in_a_checkpoint(tmp_path, monkeypatch):
+    """mmengine runs ``meta.config`` as Python, to compare numbers of GPUs."""
+    monkeypatch.chdir(tmp_path)
+    toy_runner(tmp_path / 'work', train_cfg__max_iters=2).train()
+    content = torch.load(tmp_path / 'work/iter_2.pth', weights_only=True)
+    content['meta']['config'] = 'open("attacked", "w")'
+    path = save(tmp_path, **content)
+    runner = toy_runner(tmp_path / 'resumed', load_from=path, resume=True)
+    runner.train()
+    assert runner.iter == 8 and not (tmp_path / 'attacked').exists()
+
+
+def test_a_script_may_load_its_own_pickles(tmp_path):
+    path = save(tmp_path, extra=Attack(sorted, (2, 1)))
+    with pytest.raises(UserError, match='foreign code'):
+        CheckpointLoader.load_checkpoint(path)
+    assert torch.load(path, weights_only=False)['extra'] == [1, 2]
+
+
+@pytest.mark.parametrize('version', ['2.4.1', '2.9.1+cu128', '2.9.0a0+git1234', '1.13.1'])
+def test_a_torch_with_an_unsafe_unpickler_is_refused(version):
+    """CVE-2026-24747: versions up to 2.9.1."""
+    with pytest.raises(UserError, match=rf'torch {re.escape(version)} .*2.10 .*CVE-2026-24747'):
+        compat.refuse_old_torch(version)
+
+
+def test_a_safe_torch_is_taken():
+    for version in ('2.10.0', '2.13.0+cpu', '3.0'):
+        compat.refuse_old_torch(version)
+
+
+def test_an_old_torch_is_refused_when_the_package_is_imported():
+    finished = python('import torch; torch.__version__ = "2.9.1"; import cmt_deeplab')
+    assert (
+        finished.stderr.strip()
+        .splitlines()[-1]
+        .startswith('cmt_deeplab.errors.UserError: torch 2.9.1 is installed')
+    )
 
 
 @pytest.mark.parametrize('content', [b'', b'hello', b'PK\x03\x04 cut'])
@@ -167,9 +267,8 @@ def test_an_absent_file_stays_an_absent_file(tmp_path):
 
 
 def test_applying_twice_changes_nothing():
-    load_url, safe = mmengine_checkpoint.load_url, len(torch.serialization.get_safe_globals())
+    load = CheckpointLoader.load_checkpoint
+    safe = len(torch.serialization.get_safe_globals())
     compat.apply()
-    assert (
-        mmengine_checkpoint.load_url is load_url
-        and len(torch.serialization.get_safe_globals()) == safe
-    )
+    assert CheckpointLoader.load_checkpoint is load
+    assert len(torch.serialization.get_safe_globals()) == safe

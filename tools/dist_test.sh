@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Evaluation in several processes: tools/dist_test.sh CONFIG CHECKPOINT PROCESSES [arguments of test.py]
+# Evaluation in several processes:
+#   tools/dist_test.sh CONFIG CHECKPOINT PROCESSES [arguments of test.py]
 # The environment variables are those of tools/dist_train.sh.
 set -eu
 if [ $# -lt 3 ]; then

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Training in several processes: tools/dist_train.sh CONFIG PROCESSES [arguments of train.py]
-# One process a GPU (nccl); on a machine without one, PROCESSES on the CPU (gloo). Several machines: run it on each with NNODES, NODE_RANK,
-# MASTER_ADDR and PORT in the environment.
+# PROCESSES is the number of GPUs to use (nccl), one per process; on a machine without a GPU, all
+# processes run on the CPU (gloo). For several machines, run it on each with NNODES, NODE_RANK,
+# MASTER_ADDR and PORT in the environment. Where a process fails, torchrun names it and its error at
+# the end.
 set -eu
 if [ $# -lt 2 ]; then
     echo "Usage: $0 CONFIG PROCESSES [arguments of train.py]" >&2

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The test suite, in an environment that the first run makes: bash tools/run_tests.sh [--stock] [arguments of pytest]
-#   bash tools/run_tests.sh                          on the fork's stack (.venv)
-#   bash tools/run_tests.sh --stock                  on the stock releases of mmdet, mmengine and mmcv (.venv-stock)
+# The test suite, in an environment that the first run makes:
+#   bash tools/run_tests.sh [arguments of pytest]    on the fork's stack (.venv)
+#   bash tools/run_tests.sh --stock                  on the stock releases (.venv-stock)
 #   bash tools/run_tests.sh -m slow tests/engine     what takes longer
-# Tests on real data run where CMT_DEEPLAB_TEST_DATA names the folder; without it they are skipped and say so.
+# Tests on real data run where CMT_DEEPLAB_TEST_DATA names their folder; otherwise they are skipped.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 stack=fork

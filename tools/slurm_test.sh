@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Evaluation under slurm: tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [arguments of test.py]
+# Evaluation under slurm:
+#   tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [arguments of test.py]
 # The environment variables are those of tools/slurm_train.sh.
 set -eu
 if [ $# -lt 4 ]; then
@@ -13,4 +14,5 @@ CHECKPOINT=$4
 shift 4
 TOOLS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$TOOLS/launch.sh"
-launch_slurm "$PARTITION" "$JOB_NAME" "$TOOLS/test.py" "$CONFIG" "$CHECKPOINT" --launcher slurm "$@"
+launch_slurm "$PARTITION" "$JOB_NAME" "$TOOLS/test.py" "$CONFIG" "$CHECKPOINT" \
+    --launcher slurm "$@"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Training under slurm: tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [arguments of train.py]
+# Training under slurm:
+#   tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [arguments of train.py]
 # From the environment: GPUS (8), GPUS_PER_NODE (8), CPUS_PER_TASK (5), SRUN_ARGS.
 # GPUS_PER_NODE=0 asks for no GPU: then GPUS is the number of processes, all on the CPU (gloo).
 set -eu
@@ -14,4 +15,5 @@ WORK_DIR=$4
 shift 4
 TOOLS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$TOOLS/launch.sh"
-launch_slurm "$PARTITION" "$JOB_NAME" "$TOOLS/train.py" "$CONFIG" --work-dir "$WORK_DIR" --launcher slurm "$@"
+launch_slurm "$PARTITION" "$JOB_NAME" "$TOOLS/train.py" "$CONFIG" \
+    --work-dir "$WORK_DIR" --launcher slurm "$@"
