@@ -129,8 +129,7 @@ def test_resize_fits_the_box(shape, size, expected):
 
 def test_size_comes_from_somewhere():
     with pytest.raises(
-        ValueError,
-        match='PanopticLargeScaleJitter has no crop_size: give it one, or give image_size',
+        ValueError, match='PanopticLargeScaleJitter has no size: give it one .*or give image_size'
     ):
         PanopticLargeScaleJitter()(blocks())
 

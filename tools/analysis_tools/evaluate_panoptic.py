@@ -23,6 +23,7 @@ for name in ('cmt_deeplab', 'cmt_deeplab.evaluation'):
     ]
 
 from cmt_deeplab.evaluation.coco_panoptic import evaluate_folders  # noqa: E402
+from cmt_deeplab.evaluation.pq import figures_table  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -58,16 +59,6 @@ def show_progress(done: int, total: int, start: float) -> None:
         )
 
 
-def print_table(results: dict) -> None:
-    print(f'{"":10s}| {"PQ":>5s}  {"SQ":>5s}  {"RQ":>5s} {"N":>5s}')
-    print('-' * (10 + 7 * 4))
-    for name in ('All', 'Things', 'Stuff'):
-        row = results[name]
-        print(
-            f'{name:10s}| {100 * row["pq"]:5.1f}  {100 * row["sq"]:5.1f}  {100 * row["rq"]:5.1f} {row["n"]:5d}'
-        )
-
-
 def main() -> None:
     args = parse_args()
     start = time.time()
@@ -90,7 +81,7 @@ def main() -> None:
                 json.dump(results, stream, indent=1)
     except (ValueError, OSError) as error:
         sys.exit(f'evaluate_panoptic.py: {error}')
-    print_table(results)
+    print(figures_table(results))
     print(f'Time elapsed: {time.time() - start:0.2f} seconds')
 
 

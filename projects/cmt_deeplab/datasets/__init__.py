@@ -1,4 +1,4 @@
-"""Data: the segment-index path from the panoptic PNG to the batch, the data sets, and the generator of scenes."""
+"""Data sets, transforms from the panoptic PNG to the batch, and the generator of scenes."""
 
 from .cityscapes_panoptic_index_dataset import CityscapesPanopticIndexDataset
 from .color_jitter import PanopticColorJitter

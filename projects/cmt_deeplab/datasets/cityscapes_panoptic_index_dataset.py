@@ -8,10 +8,11 @@ from .panoptic_index_dataset import PanopticIndexDataset
 
 @DATASETS.register_module()
 class CityscapesPanopticIndexDataset(PanopticIndexDataset):
-    """19 classes, 8 of them things; the files as ``csCreatePanopticImgs`` leaves them: a PNG and a row of the JSON for each image.
+    """19 classes, 8 of them things, in the files that ``csCreatePanopticImgs`` writes.
 
-    The JSON names images ``CITY_SEQUENCE_FRAME_gtFine_leftImg8bit.png``, a file that does not exist: the image is
-    ``CITY/CITY_SEQUENCE_FRAME_leftImg8bit.png``. The colors are those of cityscapesScripts.
+    The JSON names images ``CITY_SEQUENCE_FRAME_gtFine_leftImg8bit.png``, a file that does not
+    exist: the image is ``CITY/CITY_SEQUENCE_FRAME_leftImg8bit.png``. The colors are those of
+    cityscapesScripts.
     """
 
     METAINFO = complete_metainfo(

@@ -1,14 +1,15 @@
-"""Color jitter on uint8."""
-
-from collections.abc import Sequence
+"""Color jitter on images of 8 bits."""
 
 import cv2
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmdet.registry import TRANSFORMS
 
+from .base_transform import PanopticTransform
+
 LEVELS = np.arange(256, dtype=np.float32)
+BRIGHTNESS_DELTA = 32  # gray levels
+CONTRAST_RANGE = SATURATION_RANGE = (0.5, 1.5)
 
 
 def _table(values: np.ndarray) -> np.ndarray:
@@ -16,43 +17,31 @@ def _table(values: np.ndarray) -> np.ndarray:
 
 
 @TRANSFORMS.register_module()
-class PanopticColorJitter(BaseTransform):
-    """Random brightness, contrast, saturation and hue, each with probability 1/2, contrast first or last [SSD].
+class PanopticColorJitter(PanopticTransform):
+    """Random brightness, contrast, saturation and hue, each with probability 1/2, as in SSD.
 
-    What mmdet's ``PhotoMetricDistortion`` does in floating point is done in tables of 256 levels here: the image stays uint8, as a batch
-    needs it, and costs a fraction. Hue in degrees, brightness in gray levels.
+    Contrast comes before or after the others. mmdet's ``PhotoMetricDistortion`` does the same in
+    floating point. Here tables of 256 levels do it: the image stays uint8, as the batch needs it,
+    at a fraction of the cost. ``hue_delta`` is in degrees.
     """
 
-    def __init__(
-        self,
-        *,
-        brightness_delta: float = 32,
-        contrast_range: Sequence[float] = (0.5, 1.5),
-        saturation_range: Sequence[float] = (0.5, 1.5),
-        hue_delta: float = 18,
-    ) -> None:
-        self.brightness_delta = brightness_delta
-        self.contrast_range = tuple(contrast_range)
-        self.saturation_range = tuple(saturation_range)
+    def __init__(self, *, hue_delta: float = 18) -> None:
         self.hue_delta = hue_delta
 
     @cache_randomness
     def _draw(self) -> tuple[float, float, float, float, bool]:
-        """Brightness, contrast, saturation, hue (their neutral values where the coin says no) and whether contrast comes last."""
+        """Brightness, contrast, saturation, hue, and whether contrast comes last.
+
+        Where a coin decides against a change, its neutral value is returned.
+        """
         coins = np.random.rand(5) < 0.5
         drawn = (
-            np.random.uniform(-self.brightness_delta, self.brightness_delta),
-            np.random.uniform(*self.contrast_range),
-            np.random.uniform(*self.saturation_range),
+            np.random.uniform(-BRIGHTNESS_DELTA, BRIGHTNESS_DELTA),
+            np.random.uniform(*CONTRAST_RANGE),
+            np.random.uniform(*SATURATION_RANGE),
             np.random.uniform(-self.hue_delta, self.hue_delta),
         )
-        return (
-            *(
-                float(value) if coin else neutral
-                for value, neutral, coin in zip(drawn, (0.0, 1.0, 1.0, 0.0), coins)
-            ),
-            bool(coins[4]),
-        )
+        return *np.where(coins[:4], drawn, (0, 1, 1, 0)).tolist(), bool(coins[4])
 
     def transform(self, results: dict) -> dict:
         brightness, contrast, saturation, hue, contrast_last = self._draw()
@@ -62,20 +51,10 @@ class PanopticColorJitter(BaseTransform):
             image = cv2.LUT(image, _table(first))
         if saturation != 1 or hue:
             hue_table = (LEVELS + hue / 2) % 180  # OpenCV's 8-bit hue is half the degrees
-            tables = np.stack(
-                [_table(hue_table) % 180, _table(LEVELS * saturation), LEVELS.astype(np.uint8)],
-                axis=-1,
-            )
-            image = cv2.cvtColor(
-                cv2.LUT(cv2.cvtColor(image, cv2.COLOR_BGR2HSV), tables[None]), cv2.COLOR_HSV2BGR
-            )
+            tables = [_table(hue_table) % 180, _table(LEVELS * saturation), _table(LEVELS)]
+            hsv = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_BGR2HSV), np.dstack(tables))
+            image = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
         if contrast_last and contrast != 1:
             image = cv2.LUT(image, _table(LEVELS * contrast))
         results['img'] = image
         return results
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(brightness_delta={self.brightness_delta}, contrast_range={self.contrast_range}, '
-            f'saturation_range={self.saturation_range}, hue_delta={self.hue_delta})'
-        )

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmdet.registry import TRANSFORMS
 from mmengine.dataset import Compose
@@ -12,6 +11,7 @@ from mmengine.dataset import Compose
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.structures import PADDING_INDEX
 
+from .base_transform import PanopticTransform
 from .index_plane import MAX_SEGMENTS, present_segments, renumber
 from .spatial import PanopticLargeScaleJitter
 
@@ -44,7 +44,7 @@ def merge_segments(
 
 
 @TRANSFORMS.register_module()
-class PanopticCopyPaste(BaseTransform):
+class PanopticCopyPaste(PanopticTransform):
     """Paste segments of a random other image at their own places, as in kmax-deeplab and deeplab2.
 
     All things are pasted and a random part of the other segments, of which a uniform number from
@@ -98,11 +98,7 @@ class PanopticCopyPaste(BaseTransform):
         if partner < 0:
             return results
         other = self.pipeline(dataset.get_data_info(partner))
-        if 'gt_index_map' not in other or 'gt_index_map' not in results:
-            raise UserError(
-                'PanopticCopyPaste needs index planes: put LoadPanopticIndexMap before it and '
-                'into its pipeline.'
-            )
+        self.require_plane(results, other)
         plane, segments = other['gt_index_map'], other['gt_segments_info']
         chosen = self._choose(plane, segments)
         merged, numbers = merge_segments(results['gt_segments_info'], segments, chosen)
@@ -116,12 +112,6 @@ class PanopticCopyPaste(BaseTransform):
         results['img_shape'] = results['gt_index_map'].shape
         results['gt_segments_info'] = merged
         return results
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(prob={self.prob}, partner_scale={self.partner_scale}, '
-            f'pipeline={self.pipeline})'
-        )
 
 
 def _paste(under: np.ndarray, over: np.ndarray, mask: np.ndarray, blank: int) -> np.ndarray:

@@ -1,7 +1,6 @@
 """The way back to mmdet's ground truth, so that its own models train from the same planes."""
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
@@ -9,32 +8,33 @@ from mmdet.structures.mask import BitmapMasks
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.structures import VOID_INDEX
 
+from .base_transform import PanopticTransform
+
 
 @TRANSFORMS.register_module()
-class IndexMapToMasks(BaseTransform):
-    """What mmdet's ``LoadPanopticAnnotations`` yields, from the plane as it is after all geometry; ``PackDetInputs`` comes next.
+class IndexMapToMasks(PanopticTransform):
+    """What mmdet's ``LoadPanopticAnnotations`` yields, from the plane as it is after all geometry.
 
-    Adds ``gt_masks`` (BitmapMasks, things without crowds), ``gt_bboxes`` (HorizontalBoxes, tight), ``gt_bboxes_labels`` (int64),
-    ``gt_ignore_flags`` (bool) and ``gt_seg_map`` ((H, W) int32, ``ignore_index`` on void). As in mmdet, a crowd is in no mask but has its
-    class in ``gt_seg_map``. Things without a pixel left are dropped.
+    ``PackDetInputs`` comes next. Adds ``gt_masks`` (BitmapMasks, things without crowds),
+    ``gt_bboxes`` (HorizontalBoxes, tight), ``gt_bboxes_labels`` (int64), ``gt_ignore_flags``
+    (bool) and ``gt_seg_map`` ((H, W) int32, ``ignore_index`` on void). As in mmdet, a crowd is in
+    no mask but has its class in ``gt_seg_map``. Things without a pixel left are dropped.
 
     Raises:
-        ValueError: if there is no plane, or a label equals ``ignore_index``.
+        UserError: there is no plane, or a label equals ``ignore_index``.
     """
 
     def __init__(self, *, ignore_index: int = 255) -> None:
         self.ignore_index = ignore_index
 
     def transform(self, results: dict) -> dict:
-        if 'gt_index_map' not in results:
-            raise UserError(
-                'IndexMapToMasks finds no index plane: put LoadPanopticIndexMap before it.'
-            )
+        self.require_plane(results)
         plane, segments = results['gt_index_map'], results['gt_segments_info']
-        if any(s['label'] == self.ignore_index for s in segments):
+        all_labels = [segment['label'] for segment in segments]
+        if self.ignore_index in all_labels:
             raise UserError(
-                f'The label {self.ignore_index} is a class of the data set and ignore_index of IndexMapToMasks: set '
-                'ignore_index to a number that is no label.'
+                f'The label {self.ignore_index} is a class of the data set and ignore_index of '
+                'IndexMapToMasks: set ignore_index to a number that is no label.'
             )
         masks, boxes, labels = [], [], []
         for k, segment in enumerate(segments):
@@ -42,18 +42,16 @@ class IndexMapToMasks(BaseTransform):
                 continue
             mask = plane == k
             rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            if len(rows) == 0:
-                continue
-            masks.append(mask.view(np.uint8))
-            boxes.append((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
-            labels.append(segment['label'])
-        results['gt_masks'] = BitmapMasks(masks, *plane.shape)
-        results['gt_bboxes'] = HorizontalBoxes(np.array(boxes, np.float32).reshape(-1, 4))
-        results['gt_bboxes_labels'] = np.array(labels, np.int64)
-        results['gt_ignore_flags'] = np.zeros(len(labels), bool)
-        lut = np.array([s['label'] for s in segments] + [self.ignore_index], np.int32)
-        results['gt_seg_map'] = lut[np.maximum(plane, VOID_INDEX)]  # -1 is the last entry
+            if len(rows):
+                masks.append(mask.view(np.uint8))
+                boxes.append((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
+                labels.append(segment['label'])
+        label_of = np.array([*all_labels, self.ignore_index], np.int32)  # -1 is the last entry
+        results.update(
+            gt_masks=BitmapMasks(masks, *plane.shape),
+            gt_bboxes=HorizontalBoxes(np.array(boxes, np.float32).reshape(-1, 4)),
+            gt_bboxes_labels=np.array(labels, np.int64),
+            gt_ignore_flags=np.zeros(len(labels), bool),
+            gt_seg_map=label_of[np.maximum(plane, VOID_INDEX)],
+        )
         return results
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(ignore_index={self.ignore_index})'

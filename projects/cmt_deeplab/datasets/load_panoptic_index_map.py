@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 from functools import partial
 
-from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmengine.fileio import get
 
 from cmt_deeplab.coco_format import check_same_ids, check_same_size, read_id_plane
 from cmt_deeplab.errors import UserError
 
+from .base_transform import PanopticTransform
 from .index_plane import MAX_SEGMENTS, index_plane
 
 
 @TRANSFORMS.register_module()
-class LoadPanopticIndexMap(BaseTransform):
+class LoadPanopticIndexMap(PanopticTransform):
     """Read ``seg_map_path`` into the index plane ``gt_index_map`` (H, W) int16.
 
     The plane holds k where a pixel belongs to segment k of ``gt_segments_info``, and -1 on void.
@@ -62,9 +62,6 @@ class LoadPanopticIndexMap(BaseTransform):
             )
         kept = {key: info[key] for key in ('is_crowd', 'of_thing_class', 'id')}
         return dict(kept, label=info['category'])
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(backend_args={self.backend_args})'
 
 
 def check_png_size(size: Sequence[int], info: dict) -> None:

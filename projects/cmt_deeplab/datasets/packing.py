@@ -1,10 +1,12 @@
-"""From the results of a pipeline to what a model reads: the image as a tensor, the ground truth as one index plane and K labels."""
+"""From the results of a pipeline to what a model reads.
+
+That is the image as a tensor, and the ground truth as one index plane and K labels.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
@@ -14,53 +16,58 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import image_tensor
 from cmt_deeplab.structures import VOID_INDEX
 
+from .base_transform import PanopticTransform
 from .index_plane import present_segments, renumber
+
+META_KEYS = (
+    'img_id',
+    'img_path',
+    'ori_shape',
+    'img_shape',
+    'scale_factor',
+    'flip',
+    'flip_direction',
+    'fit_to_input',
+)
 
 
 class PanopticIndexData(PixelData):
-    """Ground truth of one image: the field ``index_map`` (1, H, W) int16, the metainfo ``labels`` (K ints) and ``num_classes``."""
+    """Ground truth of one image.
+
+    ``index_map`` (1, H, W) int16 is a field; ``labels`` (K ints) and ``num_classes`` are metainfo.
+    """
 
     @property
     def sem_seg(self) -> np.ndarray:
-        """mmdet's panoptic map (1, H, W) int32, label + 1000 (k + 1), void and padding = number of classes; computed on access.
+        """mmdet's panoptic map (1, H, W) int32, computed on access.
 
-        An array, because mmdet's visualizer hands ground truth to numpy as it is (predictions it converts).
+        Segment k has the value label + INSTANCE_OFFSET (k + 1); void and padding have the number
+        of classes. It is an array, because mmdet's visualizer hands ground truth to numpy as it is,
+        while it converts predictions.
         """
-        labels = np.asarray(self.labels, np.int32)
-        lut = np.append(
-            labels + INSTANCE_OFFSET * np.arange(1, len(labels) + 1), self.num_classes
-        ).astype(np.int32)
-        index = torch.as_tensor(self.index_map).cpu().numpy()
-        return lut[np.where(index >= 0, index, len(labels))]
+        values = np.asarray(self.labels, np.int32)
+        values = values + INSTANCE_OFFSET * np.arange(1, len(values) + 1)
+        values = np.append(values, self.num_classes).astype(np.int32)  # -1 is the last entry
+        return values[np.maximum(torch.as_tensor(self.index_map).cpu().numpy(), VOID_INDEX)]
 
 
 @TRANSFORMS.register_module()
-class PackPanopticInputs(BaseTransform):
-    """Pack ``img`` and the index plane into ``inputs`` (3, H, W) and a ``DetDataSample`` with ``gt_panoptic_seg`` and ``gt_segments``.
+class PackPanopticInputs(PanopticTransform):
+    """Pack image and index plane into ``inputs`` (3, H, W) and a ``DetDataSample``.
 
-    ``gt_segments`` has ``labels`` (K,) int64, ``is_crowd`` (K,) bool and ``ids`` (K,) int64, the ids of the PNG. With ``crowd_as_void``
-    (training) crowds become void and segments that have no pixel left are dropped, so that ``index_map`` holds exactly 0..K-1; without it
-    (evaluation) the plane stays as it was loaded, crowds included, and must have the original size.
+    The sample has ``gt_panoptic_seg`` (:class:`PanopticIndexData`) and ``gt_segments`` with
+    ``labels`` (K,) int64, ``is_crowd`` (K,) bool and ``ids`` (K,) int64, the ids of the PNG.
+
+    With ``crowd_as_void`` (training) crowds become void and segments that have no pixel left are
+    dropped, so that ``index_map`` holds exactly 0..K-1. Without it (evaluation) the plane stays as
+    it was loaded, crowds included, and must have the original size.
 
     Raises:
-        ValueError: if the plane does not have the size of the image (training) or of the original image (evaluation).
+        UserError: the plane does not have the size of the image (training) or of the original
+            image (evaluation).
     """
 
-    def __init__(
-        self,
-        *,
-        crowd_as_void: bool = True,
-        meta_keys: Sequence[str] = (
-            'img_id',
-            'img_path',
-            'ori_shape',
-            'img_shape',
-            'scale_factor',
-            'flip',
-            'flip_direction',
-            'fit_to_input',
-        ),
-    ) -> None:
+    def __init__(self, *, crowd_as_void: bool = True, meta_keys: Sequence[str] = META_KEYS) -> None:
         self.crowd_as_void = crowd_as_void
         self.meta_keys = tuple(meta_keys)
 
@@ -81,15 +88,16 @@ class PackPanopticInputs(BaseTransform):
         if self.crowd_as_void:
             if 'img' in results and plane.shape != results['img'].shape[:2]:
                 raise UserError(
-                    f'The index plane is {plane.shape} and the image {results["img"].shape[:2]}: in a training pipeline put '
-                    'LoadPanopticIndexMap before every transform that changes the geometry, or set crowd_as_void=False for '
-                    'evaluation.'
+                    f'The index plane is {plane.shape} and the image {results["img"].shape[:2]}: '
+                    'in a training pipeline put LoadPanopticIndexMap before every transform that '
+                    'changes the geometry, or set crowd_as_void=False for evaluation.'
                 )
             plane, segments = drop_crowds_and_absent(plane, segments)
         elif plane.shape != tuple(results['ori_shape'][:2]):
             raise UserError(
-                f'The index plane is {plane.shape} but the original image {tuple(results["ori_shape"][:2])}: for evaluation '
-                'put LoadPanopticIndexMap after the resize.'
+                f'The index plane is {plane.shape} but the original image '
+                f'{tuple(results["ori_shape"][:2])}: for evaluation put LoadPanopticIndexMap after '
+                'the resize.'
             )
         labels = [s['label'] for s in segments]
         sample.gt_panoptic_seg = PanopticIndexData(
@@ -98,21 +106,17 @@ class PackPanopticInputs(BaseTransform):
         )
         sample.gt_segments = InstanceData(
             labels=torch.tensor(labels, dtype=torch.int64),
-            is_crowd=torch.tensor([bool(s['is_crowd']) for s in segments], dtype=torch.bool),
+            is_crowd=torch.tensor([s['is_crowd'] for s in segments], dtype=torch.bool),
             ids=torch.tensor([s['id'] for s in segments], dtype=torch.int64),
         )
 
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(crowd_as_void={self.crowd_as_void}, meta_keys={self.meta_keys})'
-        )
 
-
-def drop_crowds_and_absent(plane: np.ndarray, segments: Sequence[dict]):
-    """Crowds become void, segments without a pixel go; the rest is renumbered 0..K-1 in the same order."""
-    keep = present_segments(plane, len(segments)) & ~np.array(
-        [bool(s['is_crowd']) for s in segments], bool
-    )
+def drop_crowds_and_absent(
+    plane: np.ndarray, segments: Sequence[dict]
+) -> tuple[np.ndarray, list[dict]]:
+    """Make crowds void and drop segments without a pixel; the rest is renumbered in order."""
+    is_crowd = np.array([s['is_crowd'] for s in segments], bool)
+    keep = present_segments(plane, len(segments)) & ~is_crowd
     if not keep.all():
         plane = renumber(plane, np.where(keep, np.cumsum(keep) - 1, VOID_INDEX).astype(np.int16))
     return plane, [s for s, kept in zip(segments, keep) if kept]

@@ -46,7 +46,7 @@ def prediction_table(annotation: dict, labels: Mapping[int, int]) -> SegmentTabl
 
 def check_ids(plane: np.ndarray, table: SegmentTable, *, png: str, listed_in: str) -> None:
     """Refuse a plane whose ids are not those of the table; segments of area 0 may be absent."""
-    # An id that occurs starts a run of equal pixels somewhere. There are far fewer runs than pixels.
+    # Each id starts a run of equal pixels somewhere, and there are far fewer runs than pixels.
     flat = plane.ravel()
     present = np.unique(np.append(flat[1:][flat[1:] != flat[:-1]], flat[:1]))
     expected = table.ids if table.areas is None else table.ids[table.areas > 0]

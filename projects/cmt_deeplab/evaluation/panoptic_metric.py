@@ -6,7 +6,7 @@ No PNG is written or read unless asked for, and no process pool is started.
 import json
 import os
 import os.path as osp
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,15 @@ from cmt_deeplab.errors import MissingFileError, UserError
 from cmt_deeplab.structures import VOID_INDEX
 
 from .coco_panoptic import check_ids, ground_truth_table
-from .pq import PQRow, SegmentTable, aggregate, count_image, joint_histogram, panoptic_map_segments
+from .pq import (
+    PQRow,
+    SegmentTable,
+    aggregate,
+    count_image,
+    figures_table,
+    joint_histogram,
+    panoptic_map_segments,
+)
 
 
 @METRICS.register_module()
@@ -117,7 +125,7 @@ class PanopticQualityMetric(BaseMetric):
             (row for row, _ in images.values()),
             {label: name in things for label, name in enumerate(classes)},
         )
-        table = _table(figures, classes if self.classwise else ())
+        table = figures_table(figures, classes if self.classwise else ())
         print_log(f'Panoptic quality:\n{table}', logger='current')
         return {
             f'{key.upper()}{suffix}': 100 * figures[group][key]
@@ -240,15 +248,3 @@ class PanopticQualityMetric(BaseMetric):
             )
         ]
         return dict(image_id=img_id, file_name=name, segments_info=segments)
-
-
-def _table(figures: Mapping[str, dict], classes: Sequence[str]) -> str:
-    """The figures in percent: a line for each of All, Things and Stuff, and one per class."""
-    rows = [(name, figures[name]) for name in ('All', 'Things', 'Stuff')]
-    rows += [(name, figures['per_class'][label]) for label, name in enumerate(classes)]
-    width = max(10, *(len(name) for name, _ in rows))
-    lines = [f'{"":{width}s} |      PQ      SQ      RQ classes']
-    for name, row in rows:
-        percent = ' '.join(f'{100 * row[key]:7.3f}' for key in ('pq', 'sq', 'rq'))
-        lines.append(f'{name:{width}s} | {percent} {row.get("n", ""):>7}'.rstrip())
-    return '\n'.join(lines)

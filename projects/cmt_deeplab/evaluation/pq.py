@@ -11,7 +11,7 @@ and the code of the COCO panoptic challenge):
 * A true segment without a match is a false negative unless it is a crowd.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -226,3 +226,15 @@ def aggregate(rows: Iterable[PQRow], categories: Mapping[int, bool]) -> dict[str
         Things=mean(c for c, is_thing in categories.items() if is_thing),
         Stuff=mean(c for c, is_thing in categories.items() if not is_thing),
     )
+
+
+def figures_table(figures: Mapping[str, dict], classes: Sequence[str] = ()) -> str:
+    """The figures in percent as panopticapi prints them, with one more line per class."""
+    rows = [(name, figures[name]) for name in ('All', 'Things', 'Stuff')]
+    rows += zip(classes, figures['per_class'].values())
+    width = max(10, *(len(name) for name, _ in rows))
+    lines = [f'{"":{width}s}|    PQ     SQ     RQ     N', '-' * (width + 28)]
+    for name, row in rows:
+        percent = '  '.join(f'{100 * row[key]:5.1f}' for key in ('pq', 'sq', 'rq'))
+        lines.append(f'{name:{width}s}| {percent} {row.get("n", ""):>5}'.rstrip())
+    return '\n'.join(lines)
