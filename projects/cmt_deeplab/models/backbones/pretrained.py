@@ -71,9 +71,9 @@ def read_weights(source: str, *, prefix: str | None, owner: str) -> dict[str, Te
     """The tensors of a file, URL or ``torchvision://`` name by their bare names; ``owner`` is the network, for the message."""
     try:
         checkpoint = CheckpointLoader.load_checkpoint(source, map_location='cpu')
-    except ValueError:  # of compat, in one sentence: damaged, or with objects that are not read
-        raise
     except Exception as error:  # whatever networks, file systems and absent packages raise
+        if isinstance(error, UserError) and not isinstance(error, MissingFileError):
+            raise  # compat's sentence on a damaged or hostile file
         raise MissingFileError(
             f'The weights {source} of {owner} cannot be read ({_reason(error)}): download them on a machine with a '
             f'connection and give the path as {CHECKPOINT_KEY}, {FROM_SCRATCH}.'
