@@ -1,7 +1,8 @@
-"""Every config: builds, says nothing twice, is short, opens with what it costs, and its model fits its data."""
+"""Every config builds, repeats nothing, opens with what it costs, and its model fits its data."""
 
 import ast
 import re
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -15,13 +16,57 @@ from mmengine.registry import Registry
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIGS = REPOSITORY / 'configs'
-ALL = sorted(path for path in CONFIGS.rglob('*.py'))
-LEAVES = [path for path in ALL if '_base_' not in path.parts]
-MODELLED = [
-    path for path in LEAVES if path.parent.name in ('cmt_deeplab', 'max_deeplab', 'kmax_deeplab')
-]
-MAX_LINES = 25
+MAX_DEPTH = 4  # files, a leaf and its bases
 BASE_NAME = re.compile(r'\{\{\s*(_base_[\w.]*)\s*\}\}')
+
+
+def bases_of(path: Path) -> list[Path]:
+    """The files that a config names in ``_base_``."""
+    tree = ast.parse(BASE_NAME.sub(r'\1', path.read_text(encoding='utf-8')))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == '_base_':
+            named = ast.literal_eval(node.value)
+            named = [named] if isinstance(named, str) else named
+            return [(path.parent / name).resolve() for name in named]
+    return []
+
+
+def with_bases(path: Path) -> set[Path]:
+    return {path}.union(*map(with_bases, bases_of(path)))
+
+
+def depth(path: Path) -> int:
+    return 1 + max(map(depth, bases_of(path)), default=0)
+
+
+def metafiles(repository: Path) -> list[dict]:
+    index = yaml.safe_load((repository / 'model-index.yml').read_text(encoding='utf-8'))
+    return [
+        yaml.safe_load((repository / file).read_text(encoding='utf-8')) for file in index['Import']
+    ]
+
+
+def readme_links(folder: Path) -> set[str]:
+    """The configs that the README of a folder links to."""
+    text = (folder / 'README.md').read_text(encoding='utf-8')
+    return set(re.findall(r'^\[[\w-]+\]: (\S+\.py)$', text, re.MULTILINE))
+
+
+def listed_leaves(repository: Path) -> list[Path]:
+    """The configs that the metafiles and the README of the peers name.
+
+    A config that a user adds to these folders is not held to the project's rules.
+    """
+    peers = repository / 'configs' / 'peers'
+    models = [model for content in metafiles(repository) for model in content['Models']]
+    return [
+        *sorted(repository / model['Config'] for model in models),
+        *sorted(peers / name for name in readme_links(peers)),
+    ]
+
+
+LEAVES = listed_leaves(REPOSITORY)
+ALL = sorted({CONFIGS / '_base_' / 'tensorboard.py'}.union(*map(with_bases, LEAVES)))
 
 
 def name_of(path: Path) -> str:
@@ -44,23 +89,22 @@ def parts_of(value, path: str = '') -> Iterator[tuple[str, object]]:
 
 def bases_and_own(path: Path, tmp_path: Path) -> tuple[Config | None, dict]:
     """The merged bases of a config file and the keys that the file itself sets."""
-    tree = ast.parse(BASE_NAME.sub(r'\1', path.read_text(encoding='utf-8')))
-    is_base = [
-        isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == '_base_'
-        for node in tree.body
-    ]
-    if not any(is_base):
+    bases = bases_of(path)
+    if not bases:
         return None, {}
-    named = ast.literal_eval(tree.body[is_base.index(True)].value)
-    named = [named] if isinstance(named, str) else named
-    (tmp_path / 'bases.py').write_text(
-        f'_base_ = {[str((path.parent / name).resolve()) for name in named]}'
-    )
-    bases = Config.fromfile(str(tmp_path / 'bases.py'), import_custom_modules=False)
-    tree.body = [node for node, drop in zip(tree.body, is_base) if not drop]
-    own = {'_base_': ConfigDict(bases.to_dict())}
+    (tmp_path / 'bases.py').write_text(f'_base_ = {[str(base) for base in bases]}')
+    merged = Config.fromfile(str(tmp_path / 'bases.py'), import_custom_modules=False)
+    tree = ast.parse(BASE_NAME.sub(r'\1', path.read_text(encoding='utf-8')))
+    tree.body = [
+        node
+        for node in tree.body
+        if not isinstance(node, ast.Assign) or ast.unparse(node.targets[0]) != '_base_'
+    ]
+    own = {'_base_': ConfigDict(merged.to_dict())}
     exec(compile(tree, str(path), 'exec'), own)  # noqa: S102  (a config is Python)
-    return bases, {key: value for key, value in own.items() if not key.startswith('_')}
+    return merged, {
+        key: value for key, value in own.items() if not key.startswith('_') and not callable(value)
+    }
 
 
 def same(one, other) -> bool:
@@ -109,7 +153,7 @@ def build_without_memory(config: ConfigDict, monkeypatch):
 
 @pytest.fixture(scope='module')
 def registered() -> set:
-    """Every name in a registry of mmdet or mmengine, and of mmcv's operators, which mmdet looks up by name in ``mmcv.ops``."""
+    """Every name in a registry of mmdet or mmengine, and of mmcv's operators in ``mmcv.ops``."""
     import mmcv.ops
     import mmdet.registry
 
@@ -123,7 +167,33 @@ def registered() -> set:
 
 
 def test_there_are_leaves_of_every_kind():
-    assert {path.parent.name for path in LEAVES} >= {'cmt_deeplab', 'peers'}
+    assert {path.parent.name for path in LEAVES} == {
+        'cmt_deeplab',
+        'max_deeplab',
+        'kmax_deeplab',
+        'peers',
+    }
+    assert len(ALL) > len(LEAVES) > 40
+
+
+@pytest.mark.parametrize('path', LEAVES, ids=name_of)
+def test_inherits_few_files(path):
+    assert depth(path) <= MAX_DEPTH
+
+
+def test_no_schedule_holds_a_part_of_the_model():
+    for path in ALL:
+        if path.parent.name == 'schedules':
+            own = Config.fromfile(str(path), import_custom_modules=False)
+            assert set(own) <= {
+                'optim_wrapper',
+                'param_scheduler',
+                'train_cfg',
+                'val_cfg',
+                'test_cfg',
+                'auto_scale_lr',
+                'stage5',
+            }, path
 
 
 @pytest.mark.parametrize('path', ALL, ids=name_of)
@@ -142,7 +212,8 @@ def test_the_check_finds_repetitions(tmp_path):
     )
     (tmp_path / 'leaf.py').write_text(
         "_base_ = 'base.py'\nsize = [1, 2]\nhooks = [dict(type='H')]\n"
-        "model = dict(a=dict(type='A', depth=18), b=dict(_delete_=True, type='B'), c={{_base_.model.c}}, d=4)\n"
+        "model = dict(a=dict(type='A', depth=18), b=dict(_delete_=True, type='B'),\n"
+        '             c={{_base_.model.c}}, d=4)\n'
     )
     bases, own = bases_and_own(tmp_path / 'leaf.py', tmp_path)
     assert list(repeated(own, bases.to_dict())) == [
@@ -157,11 +228,9 @@ def test_the_check_finds_repetitions(tmp_path):
 @pytest.mark.parametrize('path', ALL, ids=name_of)
 def test_opens_with_a_docstring(path):
     text = path.read_text(encoding='utf-8')
-    docstring = ast.get_docstring(ast.parse(text))
+    docstring = ' '.join((ast.get_docstring(ast.parse(text)) or '').split())
     assert docstring, 'a config opens with a docstring'
-    assert max(map(len, text.splitlines())) <= 150
     if path in LEAVES:
-        assert len(text.splitlines()) <= MAX_LINES
         assert re.search(rf'tools/\S+ (.* )?{re.escape(name_of(path))}', docstring), (
             'no command that runs this very config'
         )
@@ -215,34 +284,40 @@ def test_model_fits_its_data(path, monkeypatch):
 
 @pytest.mark.parametrize('path', LEAVES, ids=name_of)
 def test_schedule_ends_where_training_ends(path):
+    """mmengine's runner puts the number of iterations where a scheduler names no end."""
     config = Config.fromfile(str(path))
     assert config.train_cfg.type == 'PanopticIterBasedTrainLoop'
-    last = max(config.param_scheduler, key=lambda scheduler: scheduler.end)
-    assert last.end == config.train_cfg.max_iters and not any(
-        scheduler.by_epoch for scheduler in config.param_scheduler
-    )
-    assert all(milestone < last.end for milestone in last.get('milestones', ()))
+    ends = [
+        scheduler.get('end', config.train_cfg.max_iters) for scheduler in config.param_scheduler
+    ]
+    assert max(ends) == config.train_cfg.max_iters
+    for scheduler in config.param_scheduler:
+        assert scheduler.by_epoch is False
+        assert all(milestone < max(ends) for milestone in scheduler.get('milestones', ()))
 
 
-def test_model_index_names_every_leaf():
-    index = yaml.safe_load((REPOSITORY / 'model-index.yml').read_text(encoding='utf-8'))
-    listed = {}
-    for file in index['Import']:
-        content = yaml.safe_load((REPOSITORY / file).read_text(encoding='utf-8'))
+def test_metafiles_say_what_is_known():
+    for content in metafiles(REPOSITORY):
         collections = {collection['Name'] for collection in content['Collections']}
         for collection in content['Collections']:
             assert (REPOSITORY / collection['README']).is_file()
             assert (REPOSITORY / collection['Code']['URL']).is_file()
         for model in content['Models']:
-            assert (REPOSITORY / model['Config']).is_file() and Path(model['Config']).stem == model[
-                'Name'
-            ]
+            assert Path(model['Config']).stem == model['Name']
+            assert (REPOSITORY / model['Config']).is_file()
             assert model['In Collection'] in collections
-            listed[model['Config']] = model
-    assert set(listed) == {name_of(path) for path in MODELLED}
+            assert model['Metadata']['Parameters'] > 0
+        assert all(value is not None for _, value in parts_of(content)), 'an empty entry'
 
 
 @pytest.mark.parametrize('folder', sorted({path.parent for path in LEAVES}), ids=name_of)
-def test_readme_names_every_leaf(folder):
-    text = (folder / 'README.md').read_text(encoding='utf-8')
-    assert [path.name for path in LEAVES if path.parent == folder and path.name not in text] == []
+def test_readme_links_to_every_leaf_and_to_no_other(folder):
+    assert readme_links(folder) == {path.name for path in LEAVES if path.parent == folder}
+
+
+def test_a_config_that_a_user_adds_is_not_read(tmp_path):
+    shutil.copytree(CONFIGS, tmp_path / 'configs')
+    shutil.copy(REPOSITORY / 'model-index.yml', tmp_path)
+    (tmp_path / 'configs/cmt_deeplab/mine.py').write_text("_base_ = './nothing.py'\n")
+    names = [str(path.relative_to(tmp_path)) for path in listed_leaves(tmp_path)]
+    assert names == [name_of(path) for path in LEAVES]

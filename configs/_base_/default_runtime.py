@@ -1,4 +1,7 @@
-"""What every run shares: the package, hooks, logging, processes. Nothing here depends on the model or the data."""
+"""What every run shares: the package, hooks, logging, processes.
+
+Nothing here depends on the model or the data.
+"""
 
 custom_imports = dict(imports=['cmt_deeplab'], allow_failed_imports=False)
 default_scope = 'mmdet'
@@ -20,8 +23,8 @@ default_hooks = dict(
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
-)  # on GPUs; gloo without
+    dist_cfg=dict(backend='nccl'),  # on GPUs; gloo without
+)
 model_wrapper_cfg = dict(type='PanopticDistributedDataParallel')  # in distributed runs only
 
 vis_backends = [dict(type='LocalVisBackend')]

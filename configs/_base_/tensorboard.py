@@ -1,6 +1,7 @@
-"""Inherit in place of default_runtime.py: curves for TensorBoard beside the local log (pip install tensorboard).
+"""Inherit in place of default_runtime.py: curves for TensorBoard beside the local log.
 
-A leaf of another leaf, which has default_runtime.py already, takes the last line.
+Needs `pip install tensorboard`. A leaf of another leaf, which has default_runtime.py already, takes
+the last line.
 """
 
 _base_ = './default_runtime.py'

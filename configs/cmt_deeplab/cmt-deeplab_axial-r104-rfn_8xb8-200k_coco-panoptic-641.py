@@ -1,10 +1,19 @@
-"""CMT-DeepLab Axial-R104-RFN: crop 641, batch 64, 200k iterations.
+"""CMT-DeepLab Axial-R104-RFN: crop 641, 200k iterations.
 
-    bash tools/dist_train.sh configs/cmt_deeplab/cmt-deeplab_axial-r104-rfn_8xb8-200k_coco-panoptic-641.py 8 --amp
-Hardware: 8 GPUs, 8 images each. Cost: 12.8 million images at 484.1 GMACs forward (tools/analysis_tools/get_flops.py).
-Expected PQ on COCO val: not published at 641; at 1281: 55.3 (and 55.7 on test-dev), published. Not trained by us.
-The whole of Axial-R104 twice; the second backbone hears the features that the first pass has at its strides 4, 8 and 16.
+    bash tools/dist_train.sh \
+        configs/cmt_deeplab/cmt-deeplab_axial-r104-rfn_8xb8-200k_coco-panoptic-641.py 8 --amp
+Hardware: 8 GPUs, 8 images each. Cost: 12.8 million images at 484.1 GMACs forward
+(tools/analysis_tools/get_flops.py).
+Expected PQ on COCO val: not published at 641; at 1281: 55.3 (and 55.7 on test-dev), published. Not
+trained by us.
+The whole of Axial-R104 twice; the second backbone also reads the features that the first pass has
+at strides 4, 8 and 16.
 """
 
-_base_ = './cmt-deeplab_axial-r104_8xb8-200k_coco-panoptic-641.py'
-model = dict(type='CMTDeepLabRFN', feedback=dict(stage2=7, stage3=6, stage4=5))
+_base_ = [
+    '../_base_/models/cmt-deeplab_axial-r104.py',
+    '../_base_/datasets/coco_panoptic_index.py',
+    '../_base_/schedules/adamw_200k_axial.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(_base_.for_model, type='CMTDeepLabRFN', feedback=dict(stage2=7, stage3=6, stage4=5))

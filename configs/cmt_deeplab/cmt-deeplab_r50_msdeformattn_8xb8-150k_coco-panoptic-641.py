@@ -1,8 +1,11 @@
-"""CMT-DeepLab with mmdet's MSDeformAttnPixelDecoder in place of the axial one: all strides at once, so pixel updates stay at their stride.
+"""CMT-DeepLab with mmdet's MSDeformAttnPixelDecoder in place of the axial pixel decoder.
 
-    bash tools/dist_train.sh configs/cmt_deeplab/cmt-deeplab_r50_msdeformattn_8xb8-150k_coco-panoptic-641.py 8
-Hardware: 8 GPUs, 8 images each; in fp32 and fp16 mmcv wants its compiled operator there (CPUs do without).
-Cost: 150k iterations of 64 images. Expected PQ: not published, not trained by us.
+    bash tools/dist_train.sh \
+        configs/cmt_deeplab/cmt-deeplab_r50_msdeformattn_8xb8-150k_coco-panoptic-641.py 8
+Hardware: 8 GPUs, 8 images each; in fp32 and fp16 mmcv wants its compiled operator there (CPUs do
+without). Cost: 150k iterations of 64 images.
+Expected PQ: not published, not trained by us.
+It makes all strides at once, so the pixel updates of a layer stay at their stride.
 """
 
 _base_ = './cmt-deeplab_r50_8xb8-150k_coco-panoptic-641.py'

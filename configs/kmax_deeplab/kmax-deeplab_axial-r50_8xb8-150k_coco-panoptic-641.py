@@ -1,9 +1,13 @@
-"""kMaX-DeepLab with Axial-R50 (MaX-S with GELU), crop 641, batch 64, 150k iterations.
+"""kMaX-DeepLab with Axial-R50 (MaX-S with GELU), TensorFlow form: crop 641, 150k iterations.
 
-    bash tools/dist_train.sh configs/kmax_deeplab/kmax-deeplab_axial-r50_8xb8-150k_coco-panoptic-641.py 8 --amp
-Hardware: 8 GPUs, 8 images each. Cost: 9.6 million images at 105.1 GMACs forward (tools/analysis_tools/get_flops.py).
-Expected PQ on COCO val: not published at 641; at 1281: 56.2 (deeplab2, pretrained on ImageNet-22K). Not trained by us.
-Weights: deeplab2 publishes ImageNet weights for TensorFlow only; give converted ones as model.backbone.init_cfg.
+    bash tools/dist_train.sh \
+        configs/kmax_deeplab/kmax-deeplab_axial-r50_8xb8-150k_coco-panoptic-641.py 8 --amp
+Hardware: 8 GPUs, 8 images each. Cost: 9.6 million images at 105.1 GMACs forward
+(tools/analysis_tools/get_flops.py).
+Expected PQ on COCO val: not published at 641; at 1281: 56.2 (deeplab2, pretrained on ImageNet-22K).
+Not trained by us.
+Weights: deeplab2 publishes ImageNet weights for TensorFlow only; give converted ones as
+model.backbone.init_cfg.
 """
 
 _base_ = [
@@ -12,11 +16,4 @@ _base_ = [
     '../_base_/schedules/adamw_150k.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(
-    num_things_classes=_base_.num_things_classes,
-    num_stuff_classes=_base_.num_stuff_classes,
-    data_preprocessor=dict(size=_base_.image_size),
-)
-train_dataloader = dict(
-    batch_size=8, num_workers=8, dataset=dict(pipeline=_base_.copy_paste_pipeline)
-)
+model = _base_.for_model

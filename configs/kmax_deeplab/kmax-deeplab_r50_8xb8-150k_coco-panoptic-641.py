@@ -1,21 +1,18 @@
-"""kMaX-DeepLab with R50, PyTorch form, crop 641, batch 64, 150k iterations.
+"""kMaX-DeepLab with R50, PyTorch form: crop 641, 150k iterations.
 
-    bash tools/dist_train.sh configs/kmax_deeplab/kmax-deeplab_r50_8xb8-150k_coco-panoptic-641.py 8 --amp
-Hardware: 8 GPUs, 8 images each. Cost: 9.6 million images at 74.3 GMACs forward (tools/analysis_tools/get_flops.py).
-Expected PQ on COCO val: not published at 641; at 1281: 53.0 (deeplab2) and 53.3 (bytedance/kmax-deeplab). Not trained by us.
+    bash tools/dist_train.sh \
+        configs/kmax_deeplab/kmax-deeplab_r50_8xb8-150k_coco-panoptic-641.py 8 --amp
+Hardware: 8 GPUs, 8 images each. Cost: 9.6 million images at 74.3 GMACs forward
+(tools/analysis_tools/get_flops.py).
+Expected PQ on COCO val: not published at 641; at 1281: 53.0 (deeplab2) and 53.3 (bytedance/kmax-
+deeplab). Not trained by us.
 """
 
 _base_ = [
     '../_base_/models/kmax-deeplab_r50.py',
     '../_base_/datasets/coco_panoptic_index.py',
-    '../_base_/schedules/adamw_150k.py',
+    '../_base_/schedules/adamw_150k_pytorch.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(
-    num_things_classes=_base_.num_things_classes,
-    num_stuff_classes=_base_.num_stuff_classes,
-    data_preprocessor=dict(size=_base_.image_size),
-)
-train_dataloader = dict(
-    batch_size=8, num_workers=8, dataset=dict(pipeline=_base_.copy_paste_pipeline)
-)
+model = _base_.for_model
+train_dataloader = dict(dataset=dict(pipeline=_base_.wide_pipeline))

@@ -1,11 +1,13 @@
-"""The generated scenes of shapes_panoptic.py for mmdet's own models: the same planes and transforms, masks made at the end.
+"""The generated scenes of shapes_panoptic.py for mmdet's own models, masks made at the end.
 
-Test images carry no ground truth: the metric reads the panoptic PNG of each image.
+Planes and transforms are the same. Test images carry no ground truth: the metric reads the panoptic
+PNG of each image.
 """
 
 _base_ = './shapes_panoptic.py'
 train_pipeline = [
-    *_base_.train_pipeline[:-1],
+    *_base_.load,
+    _base_.flip,
     dict(type='IndexMapToMasks'),
     dict(type='PackDetInputs'),
 ]

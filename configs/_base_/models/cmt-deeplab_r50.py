@@ -1,8 +1,11 @@
-"""CMT-DeepLab with a ResNet-50: axial pixel decoder, two CMT layers at each of strides 32, 16 and 8, final prediction at stride 4.
+"""CMT-DeepLab with a ResNet-50.
 
-A leaf sets `data_preprocessor.size` through its data set's `image_size` and the class counts through its data set.
+An axial pixel decoder, two CMT layers at each of strides 32, 16 and 8, and the final prediction at
+stride 4. A leaf takes class counts and input size from its data by ``model = _base_.for_model``.
+The losses are a dict by name: a leaf changes the one that it names, or switches it off by None.
 """
 
+norm_cfg = dict(type='PanopticSyncBN', eps=1e-3, momentum=0.01)
 model = dict(
     type='CMTDeepLab',
     align_corners=True,
@@ -14,13 +17,13 @@ model = dict(
         out_indices=(0, 1, 2, 3),
         frozen_stages=-1,
         style='pytorch',
-        norm_cfg=dict(type='PanopticSyncBN', eps=1e-3, momentum=0.01),
+        norm_cfg=norm_cfg,
         norm_eval=False,
         init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50'),
     ),
     panoptic_head=dict(
         type='CMTPanopticHead',
-        norm_cfg=dict(type='PanopticSyncBN', eps=1e-3, momentum=0.01),
+        norm_cfg=norm_cfg,
         act_cfg=dict(type='GELU'),
         pixel_decoder=dict(
             type='AxialPixelDecoder',
@@ -40,13 +43,13 @@ model = dict(
     ),
     criterion=dict(
         type='PanopticCriterion',
-        losses=[
-            dict(type='PanopticPQLoss', loss_weight=3.0),
-            dict(type='PanopticMaskIDLoss', loss_weight=0.3),
-            dict(type='PanopticInstanceDiscriminationLoss', loss_weight=1.0),
-            dict(type='PanopticSemanticLoss', loss_weight=1.0),
-            dict(type='PanopticReferencePointLoss', loss_weight=1.0),
-        ],
+        losses=dict(
+            pq=dict(type='PanopticPQLoss', loss_weight=3.0),
+            mask_id=dict(type='PanopticMaskIDLoss', loss_weight=0.3),
+            discrimination=dict(type='PanopticInstanceDiscriminationLoss', loss_weight=1.0),
+            semantic=dict(type='PanopticSemanticLoss', loss_weight=1.0),
+            reference_points=dict(type='PanopticReferencePointLoss', loss_weight=1.0),
+        ),
     ),
     postprocess=dict(type='PanopticMaskWiseMerge'),
 )

@@ -1,5 +1,8 @@
-"""kMaX-DeepLab with an Axial-ResNet-50 (MaX-S with GELU, output stride 32), TensorFlow form. 74,415,512 parameters with COCO's classes, the
-training-only semantic head apart. Source: deeplab2 code (pixel_encoder/axial_resnet.py)."""
+"""kMaX-DeepLab with an Axial-ResNet-50 (MaX-S with GELU, output stride 32), in TensorFlow's form.
+
+74,415,512 parameters with COCO's classes, without the semantic head, which only trains. Source:
+deeplab2 ``model/pixel_encoder/axial_resnet.py``.
+"""
 
 _base_ = './kmax-deeplab_r50-tf.py'
 act_cfg = dict(type='GELU')

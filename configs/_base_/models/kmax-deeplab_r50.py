@@ -1,13 +1,17 @@
 """kMaX-DeepLab with a ResNet-50, in the form of the PyTorch code (bytedance/kmax-deeplab).
 
-The TensorFlow code (deeplab2) has the same parameters in another network; weights of the one fail in the other. kmax-deeplab_r50-tf.py is
-that form; what it changes, and what may be changed one by one:
-    backbone.with_max_pool=False             no max pooling, the first block of stage 2 has the stride
-    backbone.pre_activation_outputs=True     the pixel decoder reads the stages before their last activation, and so does the semantic head
-    semantic_head.skip_act_cfg               ... but for its two skips
-    pixel_decoder.dilations=(1, 1, 2, 2)     of the 3x3 convolutions at strides 8 and 4
-    postprocess.score_at_stride=True, strict_class_threshold=False
-56,580,120 parameters with COCO's classes, the training-only semantic head (15,856,742) apart.
+The TensorFlow code (deeplab2) has the same parameters in another network; weights of the one fail
+in the other. kmax-deeplab_r50-tf.py is that form. What it changes, and what may be changed one by
+one:
+    backbone.with_max_pool=False           no max pooling, the first block of stage 2 has the stride
+    backbone.pre_activation_outputs=True   the pixel decoder and the semantic head read the stages
+                                           before their last activation
+    semantic_head.skip_act_cfg             ... but for the two skips of the semantic head
+    pixel_decoder.dilations=(1, 1, 2, 2)   of the 3x3 convolutions at strides 8 and 4
+    postprocess                            the merges of the two code bases differ
+56,580,120 parameters with COCO's classes, without the semantic head (15,856,742), which only
+trains. Sources: bytedance/kmax-deeplab ``configs/coco/panoptic_segmentation/kmax_r50.yaml``,
+``config.py`` and ``kmax_model.py``: its merge has no minimum areas and resizes twice.
 """
 
 norm_cfg = dict(type='PanopticSyncBN', eps=1e-3, momentum=0.01)
@@ -51,12 +55,19 @@ model = dict(
     ),
     criterion=dict(
         type='PanopticCriterion',
-        losses=[
-            dict(type='PanopticPQLoss', loss_weight=3.0, unmatched_weight='void_share'),
-            dict(type='PanopticMaskIDLoss', loss_weight=0.3),
-            dict(type='PanopticInstanceDiscriminationLoss', loss_weight=1.0),
-            dict(type='PanopticSemanticLoss', loss_weight=1.0),
-        ],
+        resize_to_final=True,
+        losses=dict(
+            pq=dict(type='PanopticPQLoss', loss_weight=3.0, unmatched_weight='void_share'),
+            mask_id=dict(type='PanopticMaskIDLoss', loss_weight=0.3),
+            discrimination=dict(type='PanopticInstanceDiscriminationLoss', loss_weight=1.0),
+            semantic=dict(type='PanopticSemanticLoss', loss_weight=1.0),
+        ),
     ),
-    postprocess=dict(type='PanopticMaskWiseMerge', strict_class_threshold=True),
+    postprocess=dict(
+        type='PanopticMaskWiseMerge',
+        strict_class_threshold=True,
+        two_step_resize=True,
+        thing_area=0,
+        stuff_area=0,
+    ),
 )

@@ -1,15 +1,32 @@
-"""MaX-DeepLab-L: Wide ResNet-41 with axial attention, memory layers at stride 16, an hourglass within the backbone and two behind it.
+"""MaX-DeepLab-L: Wide ResNet-41 with axial attention and two hourglasses behind the backbone.
 
-The backbone ends with stage 3 (stride 8). The pixel decoder's stages, in order: stage 4 (one strided basic block, two axial ones) and
-stage 5 (three axial), a memory layer after each block; down-up hourglass 8, 4, 8 of basic blocks; at stride 16 one block ('decoder_stage4',
-still pretrained) and three more; 8, 4, 8; three at stride 16; 8, 4. Stage 4's memory layers have half the width of the others.
-The auxiliary semantic head reads the stride-4 end of the second hourglass, so it needs no ASPP. Everything else as MaX-DeepLab-S.
-Source: deeplab2 code (axial_resnet_instances.py MaXDeepLabL, configs/coco/max_deeplab).
+The backbone ends with stage 3 (stride 8). The pixel decoder's stages, in order: stage 4 (one
+strided basic block, two axial ones) and stage 5 (three axial), a MaX layer at stride 16 after each
+block; a down-up hourglass 8, 4, 8 of basic blocks; at stride 16 one block ('decoder_stage4', still
+pretrained) and three more; 8, 4, 8; three at stride 16; 8, 4. Stage 4's layers have half the width
+of the others. The auxiliary semantic head reads the stride-4 end of the second hourglass, so it
+needs no ASPP. Small instances weigh 3 in the semantic loss. Everything else is as in MaX-DeepLab-S.
+Sources: deeplab2 ``axial_resnet_instances.py`` (MaXDeepLabL), ``configs/coco/max_deeplab``.
 """
 
 _base_ = './max-deeplab_s.py'
 wide = dict(hidden_channels=512, key_channels=256, value_channels=512)
 narrow = dict(hidden_channels=256, key_channels=128, value_channels=256)
+axial = ('axial', 512, 1, 16, 0.2)
+down_up = [('basic', 128, 1, 8, 0.1), ('basic', 64, 1, 4, 0.05), ('basic', 128, 1, 8, 0.1)]
+last_down_up = [(kind, filters, 3, *rest) for kind, filters, _, *rest in down_up]
+stages = [  # kind, filters, blocks, stride, drop path
+    ('basic', 256, 1, 16, 0.1),
+    *[('axial', 256, 1, 16, 0.15)] * 2,
+    ('axial', 512, 1, 16, 0.15),
+    *[axial] * 2,
+    *down_up,
+    *[axial] * 4,
+    *last_down_up,
+    *[axial] * 3,
+    *last_down_up[:2],
+]
+kinds, filters, num_blocks, strides, drop_path = zip(*stages)
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -22,54 +39,16 @@ model = dict(
     panoptic_head=dict(
         pixel_decoder=dict(
             in_strides=(4, 8),
-            kinds=(
-                'basic',
-                *('axial',) * 5,
-                *('basic',) * 3,
-                *('axial',) * 4,
-                *('basic',) * 3,
-                *('axial',) * 3,
-                *('basic',) * 2,
-            ),
-            filters=(
-                *(256,) * 3,
-                *(512,) * 3,
-                128,
-                64,
-                128,
-                *(512,) * 4,
-                128,
-                64,
-                128,
-                *(512,) * 3,
-                128,
-                64,
-            ),
-            num_blocks=(*(1,) * 13, 3, 3, 3, 1, 1, 1, 3, 3),
-            strides=(*(16,) * 6, 8, 4, 8, *(16,) * 4, 8, 4, 8, *(16,) * 3, 8, 4),
-            drop_path=(
-                0.1,
-                0.15,
-                0.15,
-                0.15,
-                0.2,
-                0.2,
-                0.1,
-                0.05,
-                0.1,
-                *(0.2,) * 4,
-                0.1,
-                0.05,
-                0.1,
-                *(0.2,) * 3,
-                0.1,
-                0.05,
-            ),
+            kinds=kinds,
+            filters=filters,
+            num_blocks=num_blocks,
+            strides=strides,
+            drop_path=drop_path,
             axial=dict(bottleneck_expansion=4, key_expansion=2, value_expansion=4),
         ),
         transformer_decoder=dict(
             center_channels=512,
-            layers_per_stage=(*(1,) * 6, 0, 0, 0, *(1,) * 4, 0, 0, 0, *(1,) * 3),
+            layers_per_stage=tuple(int(stride == 16) for stride in strides[:-2]),
             layer=[
                 dict(type='MaXLayer', drop_path=rate, **(narrow if stage < 3 else wide))
                 for stage, rate in enumerate((0.1, 0.15, 0.15, 0.15, *(0.2,) * 15))
@@ -79,5 +58,18 @@ model = dict(
         semantic_head=dict(rates=None, fuse=(), fuse_channels=()),
         semantic_stage=14,
     ),
+    criterion=dict(losses=dict(semantic=dict(small_instance_weight=3.0))),
 )
-del wide, narrow
+del (
+    wide,
+    narrow,
+    axial,
+    down_up,
+    last_down_up,
+    stages,
+    kinds,
+    filters,
+    num_blocks,
+    strides,
+    drop_path,
+)

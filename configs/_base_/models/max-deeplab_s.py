@@ -1,10 +1,13 @@
-"""MaX-DeepLab-S: ResNet-50 with axial attention, memory layers in the last stage, a light decoder to stride 4.
+"""MaX-DeepLab-S: ResNet-50 with axial attention and MaX layers in the last stage.
 
-The backbone ends with stage 4. Stage 5, whose blocks alternate with memory layers, is the pixel decoder's first stages: its three blocks,
-one more ('extra' in deeplab2, not pretrained), all at stride 16, then one bottleneck at each of strides 8 and 4. Only the last layer predicts.
-The auxiliary semantic head reads the end of stage 5 and the activated strides 8 and 4. Losses and merge as in the released code:
-instance discrimination per mask, merge per pixel. 61,900,200 parameters with COCO's classes, the semantic head (15,856,742) apart.
-Source: deeplab2 code (axial_resnet_instances.py, max_deeplab.py, configs/coco/max_deeplab).
+The backbone ends with stage 4. Stage 5, whose blocks alternate with MaX layers, is the pixel
+decoder's first stages: its three blocks, one more ('extra' in deeplab2, not pretrained), all at
+stride 16, then one bottleneck at each of strides 8 and 4. Only the last layer predicts. The
+auxiliary semantic head reads the end of stage 5 and the activated strides 8 and 4. Losses and merge
+are those of the released code: instance discrimination per mask, the semantic loss of all pixels,
+the merge per pixel. 61,900,200 parameters with COCO's classes, without the semantic head
+(15,856,742). Sources: deeplab2 ``axial_resnet_instances.py``, ``max_deeplab.py``,
+``configs/coco/max_deeplab``.
 """
 
 norm_cfg = dict(type='PanopticSyncBN', eps=1e-3, momentum=0.01)
@@ -52,12 +55,13 @@ model = dict(
     ),
     criterion=dict(
         type='PanopticCriterion',
-        losses=[
-            dict(type='PanopticPQLoss', loss_weight=3.0, unmatched_weight='void_share'),
-            dict(type='PanopticMaskIDLoss', loss_weight=0.3),
-            dict(type='PanopticMaskDiscriminationLoss', loss_weight=1.0),
-            dict(type='PanopticSemanticLoss', loss_weight=1.0),
-        ],
+        resize_to_final=True,
+        losses=dict(
+            pq=dict(type='PanopticPQLoss', loss_weight=3.0, unmatched_weight='void_share'),
+            mask_id=dict(type='PanopticMaskIDLoss', loss_weight=0.3),
+            discrimination=dict(type='PanopticMaskDiscriminationLoss', loss_weight=1.0),
+            semantic=dict(type='PanopticSemanticLoss', loss_weight=1.0, num_samples=None),
+        ),
     ),
     postprocess=dict(type='PanopticPixelWiseMerge', pixel_threshold=0.4, class_threshold=0.7),
 )

@@ -1,13 +1,15 @@
-"""MaX-DeepLab's recipe (deeplab2 code): Adam 1e-3 without decay, backbone x0.1, 5k warm-up times poly 0.9 over 100k iterations, batch 64.
+"""deeplab2's recipe of MaX-DeepLab-S on COCO: Adam at 1e-3 without decay over 100k iterations.
 
-deeplab2 also reports 200k and 400k iterations: set max_iters, train_cfg.max_iters and the end of the second scheduler.
+Batch 64, backbone at a tenth of the rate, warm-up over 5k iterations, then polynomial decay. The
+blocks of stage 5 are pretrained as the backbone is, and learn at its rate. deeplab2 also reports
+200k and 400k iterations: `--cfg-options train_cfg.max_iters=200000`. Source: deeplab2
+``configs/coco/max_deeplab``.
 """
 
 _base_ = './adamw_150k.py'
-max_iters = 100000
-optim_wrapper = dict(optimizer=dict(_delete_=True, type='Adam', lr=1e-3))
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1 / 5000, by_epoch=False, begin=0, end=5000),
-    dict(type='PolyLR', power=0.9, eta_min=0.0, by_epoch=False, begin=0, end=max_iters),
-]
-train_cfg = dict(max_iters=max_iters)
+stage5 = {f'pixel_decoder.blocks.{i}.': dict(lr_mult=0.1) for i in range(3)}
+optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type='Adam', lr=1e-3, eps=1e-7),
+    paramwise_cfg=dict(custom_keys=stage5),
+)
+train_cfg = dict(max_iters=100000)

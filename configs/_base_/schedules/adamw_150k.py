@@ -1,21 +1,24 @@
-"""kMaX-DeepLab's recipe (deeplab2 code): AdamW 5e-4, decay 0.05 on kernels, backbone x0.1, 5k warm-up times poly 0.9 over 150k, batch 64.
+"""deeplab2's recipe of kMaX-DeepLab on COCO: AdamW over 150k iterations of 64 images.
 
-With fewer images a step: `--auto-scale-lr`, or `--cfg-options optim_wrapper.accumulative_counts=N` (N iterations an optimizer step;
-max_iters counts iterations). Mixed precision: `--amp`; bfloat16 on a GPU: `--amp --cfg-options optim_wrapper.dtype=bfloat16`.
+Learning rate 5e-4, a tenth of it in the backbone, linear warm-up over 5k iterations, then
+polynomial decay of power 0.9; weight decay 0.05 on kernels; Adam's epsilon 1e-7, Keras' default.
+Source: deeplab2 ``configs/coco/kmax_deeplab``.
+
+With fewer images per step: `--auto-scale-lr`, or `--cfg-options
+optim_wrapper.accumulative_counts=N` (N iterations make an optimizer step; ``max_iters`` counts
+iterations). Mixed precision: `--amp`; bfloat16 on a GPU: `--amp --cfg-options
+optim_wrapper.dtype=bfloat16`. The decay ends with ``train_cfg.max_iters``, so another length is one
+number.
 """
 
-max_iters = 150000
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.05, eps=1e-7),
     constructor='PanopticOptimWrapperConstructor',
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))),
 )
-param_scheduler = [  # the two are multiplied
-    dict(type='LinearLR', start_factor=1 / 5000, by_epoch=False, begin=0, end=5000),
-    dict(type='PolyLR', power=0.9, eta_min=0.0, by_epoch=False, begin=0, end=max_iters),
-]
-train_cfg = dict(type='PanopticIterBasedTrainLoop', max_iters=max_iters, val_interval=5000)
+param_scheduler = [dict(type='PanopticWarmupPolyLR', by_epoch=False)]
+train_cfg = dict(type='PanopticIterBasedTrainLoop', max_iters=150000, val_interval=5000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 auto_scale_lr = dict(enable=False, base_batch_size=64)

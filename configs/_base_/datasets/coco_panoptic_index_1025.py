@@ -1,0 +1,8 @@
+"""The COCO data of coco_panoptic_index.py with crops of 1025x1025 pixels."""
+
+_base_ = './coco_panoptic_index.py'
+image_size = (1025, 1025)
+for_model = dict(data_preprocessor=dict(size=image_size))
+train_dataloader = dict(dataset=dict(image_size=image_size))
+val_dataloader = dict(dataset=dict(image_size=image_size))
+test_dataloader = val_dataloader
