@@ -89,7 +89,7 @@ def test_the_label_lies_inside_its_segment_even_in_a_ring():
 
 
 def test_borders_lie_on_both_sides_and_the_frame_is_one_if_asked():
-    segment_map = np.array([[1, 1, 1, 2, 2, 2]] * 3)
+    segment_map = np.array([[1, 1, 1, 2, 2, 2]] * 3, np.uint16)
     assert (near_border(segment_map, 1) == [[0, 0, 1, 1, 0, 0]] * 3).all()
     framed = near_border(segment_map, 1, frame=True)
     assert framed[0].all() and framed[:, 0].all() and not framed[1, 1] and framed[1, 2]

@@ -37,15 +37,15 @@ def interior_point(mask: np.ndarray) -> tuple[int, int]:
     return left + x - 1, top + y - 1
 
 
-def near_border(segment_map: np.ndarray, width: int, *, frame: bool = False) -> np.ndarray:
+def near_border(plane: np.ndarray, width: int, *, frame: bool = False) -> np.ndarray:
     """Which pixels (H, W) lie at most ``width`` pixels from another segment, as bool.
 
-    With ``frame`` the outside of the image counts as another segment.
+    ``plane`` (H, W) uint16 numbers the segments. With ``frame`` the outside of the image counts as
+    another segment.
     """
-    plane = segment_map.astype(np.float32)
     kernel = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
-    outside = plane.max() + 1 if frame else -1
-    largest = cv2.dilate(plane, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=float(outside))
+    outside = 65535.0 if frame else 0.0
+    largest = cv2.dilate(plane, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=outside)
     return largest != cv2.erode(plane, kernel)
 
 
@@ -107,31 +107,37 @@ class PanopticDrawer:
         segment_map = np.asarray(segment_map).astype(np.int64, copy=False)
         self._check(image, segment_map)
         colors = self.colors(segment_map) if colors is None else colors
-        table = np.full((segment_map.max() + 1, 3), VOID_GRAY, dtype=np.uint8)
-        colored = np.zeros(len(table), dtype=bool)
-        for segment in set(present_ids(segment_map).tolist()).intersection(colors):
-            table[segment] = colors[segment]
-            colored[segment] = True
+        ids = present_ids(segment_map)
+        colored = np.isin(ids, list(colors))
+        table = np.array([colors.get(i, VOID_GRAY) for i in ids.tolist()], dtype=np.uint8)
+        places = np.zeros(ids[-1] + 1, dtype=np.uint16)
+        places[ids] = np.arange(len(ids))
+        plane = places[segment_map]  # the place of each pixel's segment in ids
         # The image under the overlay is nearly gray: its shapes stay visible, and its colors do not
         # mix with those of the segments.
         gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         base = cv2.addWeighted(image, 0.2, gray, 0.8, 0)
-        canvas = cv2.addWeighted(base, 1 - self.alpha, table[segment_map], self.alpha, 0)
-        scale = max(1, -(-self.min_side // min(segment_map.shape)))
-        canvas, large = (plane.repeat(scale, 0).repeat(scale, 1) for plane in (canvas, segment_map))
+        canvas = cv2.addWeighted(base, 1 - self.alpha, table[plane], self.alpha, 0)
+        scale = max(1, -(-self.min_side // min(plane.shape)))
+        canvas, plane = (array.repeat(scale, 0).repeat(scale, 1) for array in (canvas, plane))
 
-        side = min(large.shape)
-        rows, columns = np.indices(large.shape, sparse=True)
+        side = min(plane.shape)
+        rows, columns = np.indices(plane.shape, sparse=True)
         step = max(8, side // 32)
         striped = (rows + columns) % step < step // 4
-        canvas[striped & ~colored[large]] = (70, 70, 70)
-        canvas[striped & np.isin(large, list(crowds))] = (235, 235, 235)
-        canvas[near_border(large, 1) & colored[large]] = (250, 250, 250)
-        red = np.isin(large, list(wrong))
-        canvas[near_border(large, max(2, side // 110), frame=True) & red] = WRONG_RED
-        if not self.labels:
-            return canvas
-        return self._label(canvas, large, np.flatnonzero(colored).tolist(), wrong)
+        canvas[striped & ~colored[plane]] = (70, 70, 70)
+        canvas[striped & np.isin(ids, list(crowds))[plane]] = (235, 235, 235)
+        canvas[near_border(plane, 1) & colored[plane]] = (250, 250, 250)
+        is_wrong = np.isin(ids, list(wrong))
+        if is_wrong.any():
+            border = near_border(plane, max(2, side // 110), frame=True)
+            canvas[border & is_wrong[plane]] = WRONG_RED
+        if self.labels:
+            names = {
+                k: self.classes[ids[k] % INSTANCE_OFFSET] for k in np.flatnonzero(colored).tolist()
+            }
+            canvas = _with_labels(canvas, plane, names, is_wrong)
+        return canvas
 
     def _check(self, image: np.ndarray, segment_map: np.ndarray) -> None:
         if image.shape[:2] != segment_map.shape:
@@ -151,31 +157,32 @@ class PanopticDrawer:
                 'classes: give it those of the data set.'
             )
 
-    def _label(
-        self, canvas: np.ndarray, large: np.ndarray, segments: list[int], wrong: Collection[int]
-    ) -> np.ndarray:
-        """Write the class of each segment into it, at its widest place that is still free."""
-        side = min(large.shape)
-        font = label_font(max(11, side // 21))
-        page = Image.fromarray(canvas)
-        draw = ImageDraw.Draw(page)
-        taken = np.zeros(large.shape, dtype=bool)
-        areas = np.bincount(large.ravel())
-        # Small segments come first, because they have the least choice of places. Specks get no
-        # label: it would hide more than it tells.
-        for segment in sorted(segments, key=areas.__getitem__):
-            if areas[segment] <= (0.035 * side) ** 2:
-                continue
-            name = self.classes[segment % INSTANCE_OFFSET]
-            left, top, right, bottom = draw.textbbox((0, 0), name, font=font)
-            size = int(right - left) + 8, int(bottom - top) + 7
-            box = _free_box(taken, interior_point((large == segment).astype(np.uint8)), size)
-            if box is not None:
-                fill = WRONG_RED if segment in wrong else LABEL_BLACK
-                draw.rounded_rectangle(box, radius=4, fill=fill)
-                middle = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-                draw.text(middle, name, font=font, fill='white', anchor='mm')
-        return np.array(page)
+
+def _with_labels(
+    canvas: np.ndarray, plane: np.ndarray, names: Mapping[int, str], is_wrong: np.ndarray
+) -> np.ndarray:
+    """Write the name of each segment of ``plane`` into it, at its widest place that is free."""
+    side = min(plane.shape)
+    font = label_font(max(11, side // 21))
+    page = Image.fromarray(canvas)
+    draw = ImageDraw.Draw(page)
+    taken = np.zeros(plane.shape, dtype=bool)
+    areas = np.bincount(plane.ravel())
+    # Small segments come first, because they have the least choice of places. Specks get no label:
+    # it would hide more than it tells.
+    for segment in sorted(names, key=areas.__getitem__):
+        if areas[segment] <= (0.035 * side) ** 2:
+            continue
+        name = names[segment]
+        left, top, right, bottom = draw.textbbox((0, 0), name, font=font)
+        size = int(right - left) + 8, int(bottom - top) + 7
+        box = _free_box(taken, interior_point((plane == segment).astype(np.uint8)), size)
+        if box is not None:
+            fill = WRONG_RED if is_wrong[segment] else LABEL_BLACK
+            draw.rounded_rectangle(box, radius=4, fill=fill)
+            middle = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+            draw.text(middle, name, font=font, fill='white', anchor='mm')
+    return np.array(page)
 
 
 def _free_box(
