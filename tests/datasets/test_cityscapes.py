@@ -24,7 +24,7 @@ CATEGORIES = [
 
 @pytest.fixture
 def root(tmp_path):
-    """One image a split; road (id 7) with a person (24001) on it, the segment ids as cityscapesScripts gives them."""
+    """One image per split: a road (7) with a person (24001), ids as in cityscapesScripts."""
     for split, city in (('train', 'aachen'), ('val', 'lindau')):
         name = f'{city}_000000_000019'
         (tmp_path / 'leftImg8bit' / split / city).mkdir(parents=True)

@@ -72,7 +72,8 @@ def test_packs_for_mmdet_after_geometry(shapes_root):
         dict(type='PackDetInputs'),
     ]
     np.random.seed(0)
-    for i, packed in enumerate(map(build(pipeline, shapes_root).__getitem__, range(12))):
+    dataset = build(pipeline, shapes_root)
+    for packed in (dataset[i] for i in range(12)):
         sample = packed['data_samples']
         h, w = sample.img_shape
         masks = sample.gt_instances.masks.masks

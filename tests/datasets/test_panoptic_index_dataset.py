@@ -1,4 +1,4 @@
-"""The data sets: what they yield, and one sentence for everything that can be wrong with the files."""
+"""The data sets: what they yield, and one sentence for all that can be wrong with the files."""
 
 import json
 import shutil
@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from cmt_deeplab.datasets import PanopticIndexDataset
+from cmt_deeplab.errors import UserError
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 from torch.utils.data import DataLoader
@@ -133,7 +134,8 @@ def test_a_leaf_changes_the_size_in_the_documented_lines(tmp_path):
     base = REPOSITORY / 'configs/_base_/datasets/coco_panoptic_index.py'
     (tmp_path / 'leaf.py').write_text(f"""_base_ = ['{base}']
 image_size = (321, 321)
-train_dataloader = dict(dataset=dict(image_size=image_size, pipeline={{{{_base_.copy_paste_pipeline}}}}))
+pipeline = {{{{_base_.copy_paste_pipeline}}}}
+train_dataloader = dict(dataset=dict(image_size=image_size, pipeline=pipeline))
 val_dataloader = dict(dataset=dict(image_size=image_size))
 test_dataloader = val_dataloader
 """)
@@ -291,6 +293,10 @@ def first_segment(content):
         ),
         (lambda c: first_segment(c).update(category_id=[10]), 'has no whole number "category_id"'),
         (
+            lambda c: first_segment(c).update(iscrowd=None),
+            'a segment of image 1 has the "iscrowd" None: give a number',
+        ),
+        (
             lambda c: c['images'].pop(0) and None,
             'annotates image 1, which its list of images lacks',
         ),
@@ -409,6 +415,10 @@ def test_truncated_or_missing_png(root):
     with pytest.raises(
         ValueError, match='is truncated or damaged: fetch or write it again'
     ) as error:
+        dataset[0]
+    assert str(path) in one_sentence(error)
+    cv2.imwrite(str(path), np.full((96, 96), 7, np.uint8))
+    with pytest.raises(UserError, match='is a gray or palette PNG') as error:
         dataset[0]
     assert str(path) in one_sentence(error)
     path.unlink()

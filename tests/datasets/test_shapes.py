@@ -41,7 +41,7 @@ def test_counts_sizes_and_classes(drawn):
         )
         assert num_things[0] <= len(scene.things) <= num_things[1]
         assert all(low * side <= t.radius <= high * side for t in scene.things)
-        things.update(t.shape for t in scene.things)
+        things.update(t.name for t in scene.things)
         stuff.update(s['category_id'] for s in regions)
     assert set(things) == set(THING_CLASSES) and len(things) >= 5
     assert set(stuff) == STUFF_IDS and len(stuff) >= 4
@@ -61,15 +61,16 @@ def test_a_third_of_the_things_is_occluded(drawn):
 
 
 def test_hidden_share_is_what_the_plane_shows():
-    """Without void strips and crowds the visible pixels of a segment are its own area less the hidden share."""
+    """Without void strips and crowds a segment is its own area less the hidden share."""
     preset = replace(PRESETS['standard'], void_probability=0, crowd_probability=0)
     for scene in scenes(preset, number=20, seed=11):
         area = {s['id']: s['area'] for s in scene.segments_info}
         for thing in scene.things:
             whole = area[thing.segment_id] / (1 - thing.hidden)
-            # A whole outline at any angle, up to what the image border cuts off: 0.3 radii of it at most on each of two sides.
+            # A whole outline at any angle, up to what the image border cuts off: at most 0.3 radii
+            # on each of two sides.
             full = np.mean(
-                [shape_mask(thing.shape, thing.radius, angle).sum() for angle in (0.1, 0.5, 0.9)]
+                [shape_mask(thing.name, thing.radius, angle).sum() for angle in (0.1, 0.5, 0.9)]
             )
             assert 0.4 * full <= whole <= 1.15 * full
 
@@ -79,7 +80,7 @@ def test_colors_do_not_tell_the_class(drawn):
     _, batch = drawn
     things = [t for s in batch for t in s.things]
     colors = np.array([t.color for t in things], float)
-    names = np.array([t.shape for t in things])
+    names = np.array([t.name for t in things])
     for name in THING_CLASSES:
         mine = colors[names == name]
         tolerance = 4 * colors.std(0) / np.sqrt(len(mine))
@@ -131,7 +132,7 @@ def test_any_size(size):
 
 
 def test_coarse_planes_still_score():
-    """The ceiling a model meets that predicts at stride s: high at 2, lower at 4, lower for things (compare docs of the presets)."""
+    """The best score that a model can reach at stride s: lower at 4 than at 2, and for things."""
     score = {}
     for stride in (2, 4):
         iou = {True: [], False: []}

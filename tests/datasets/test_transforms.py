@@ -36,7 +36,10 @@ def segment(label, *, crowd=False, id=1, num_things=3):
 
 
 def blocks(h=60, w=80):
-    """Four quadrants 0..3, a void square, and an image whose blue channel is the index + 1, green the row, red the column."""
+    """Four quadrants 0..3 and a void square.
+
+    The blue channel of the image is the index + 1, green is the row, red the column.
+    """
     plane = np.zeros((h, w), np.int16)
     plane[: h // 2, w // 2 :], plane[h // 2 :, : w // 2], plane[h // 2 :, w // 2 :] = 1, 2, 3
     plane[:10, :10] = -1
@@ -94,7 +97,10 @@ def test_resize_takes_the_pixel_under_the_center(size):
 
 
 def test_resize_keeps_image_and_plane_aligned():
-    """A step in the image and in the plane lie at the same place after an odd factor, which mmcv's mask resize misses."""
+    """A step in the image and one in the plane lie at the same place after an odd factor.
+
+    With the mask resize of mmcv they do not.
+    """
     results = blocks(61, 83)
     results['img'][..., 0] = np.where(results['gt_index_map'] == 3, 200, 0)
     out = PanopticResize(size=(333, 333))(results)

@@ -1,4 +1,7 @@
-"""The command line for folders in COCO's format: golden figures, panopticapi's keys and table, and what it says of bad input."""
+"""PQ of folders in COCO's format, and its command line.
+
+Golden figures, panopticapi's keys and table, and one sentence for bad input.
+"""
 
 import json
 import shutil
@@ -21,7 +24,7 @@ CATEGORIES = [
 
 
 def run(*arguments):
-    """The tool in a bare interpreter: PYTHONPATH unset, so that nothing but numpy and Pillow is needed."""
+    """The tool without PYTHONPATH, so that the package itself cannot be imported."""
     return subprocess.run(
         [sys.executable, str(TOOL), *map(str, arguments)],
         capture_output=True,
@@ -61,7 +64,10 @@ def write_side(root, name, planes, *, crowd=False):
 
 @pytest.fixture
 def sides(tmp_path):
-    """(GT_JSON, GT_DIR, PRED_JSON, PRED_DIR) of three images with ids beyond one byte, a crowd and void."""
+    """(GT_JSON, GT_DIR, PRED_JSON, PRED_DIR) of three images.
+
+    They have ids beyond one byte, a crowd and void.
+    """
     rng = np.random.default_rng(5)
     truth, guess = {}, {}
     for image_id in (11, 12, 13):
@@ -158,7 +164,10 @@ def test_segments_need_neither_iscrowd_nor_area(sides):
 
 
 def test_starts_without_torch_and_mmdet():
-    code = f'import sys, runpy; runpy.run_path({str(TOOL)!r}); assert not {{"torch", "mmdet", "mmengine"}} & set(sys.modules)'
+    heavy = {'torch', 'mmcv', 'mmdet', 'mmengine'}
+    code = (
+        f'import sys, runpy; runpy.run_path({str(TOOL)!r}); assert not {heavy} & set(sys.modules)'
+    )
     assert subprocess.run([sys.executable, '-c', code]).returncode == 0
 
 
@@ -174,6 +183,10 @@ def repaint(path, change):
 
 def first(content):
     return content['annotations'][0]
+
+
+def segment_of(content):
+    return first(content)['segments_info'][0]
 
 
 def black_out(pixels, color):
@@ -222,20 +235,48 @@ BAD = {
         'pred.json: a segment of image 11',
     ),
     'segment without category': (
-        lambda s: edit(s[2], lambda c: first(c)['segments_info'][0].pop('category_id') and None),
+        lambda s: edit(s[2], lambda c: segment_of(c).pop('category_id') and None),
         '"category_id"',
     ),
     'segment id no number': (
-        lambda s: edit(s[2], lambda c: first(c)['segments_info'][0].update(id='a')),
+        lambda s: edit(s[2], lambda c: segment_of(c).update(id='a')),
         'pred.json: .* image 11',
     ),
     'unknown category': (
-        lambda s: edit(s[2], lambda c: first(c)['segments_info'][0].update(category_id=99)),
+        lambda s: edit(s[2], lambda c: segment_of(c).update(category_id=99)),
         'pred.json: .* category_id 99',
     ),
     'unknown GT category': (
-        lambda s: edit(s[0], lambda c: first(c)['segments_info'][0].update(category_id=98)),
+        lambda s: edit(s[0], lambda c: segment_of(c).update(category_id=98)),
         'gt.json: .* category_id 98',
+    ),
+    'segment listed twice': (
+        lambda s: edit(s[2], lambda c: first(c)['segments_info'].append(segment_of(c))),
+        'pred.json: "segments_info" of image 11 has two entries with the "id" 7',
+    ),
+    'image listed twice': (
+        lambda s: edit(s[2], lambda c: c['annotations'].append(first(c))),
+        'pred.json: "annotations" has two entries with the "image_id" 11',
+    ),
+    'segment id 0 is void': (
+        lambda s: edit(s[0], lambda c: segment_of(c).update(id=0)),
+        'gt.json: a segment of image 11 has the id 0, but ids go from 1 to 16777215',
+    ),
+    'segment id with a fraction': (
+        lambda s: edit(s[0], lambda c: segment_of(c).update(id=7.5)),
+        'gt.json: a segment of image 11 has no whole number "id"',
+    ),
+    'iscrowd no number': (
+        lambda s: edit(s[0], lambda c: segment_of(c).update(iscrowd='no')),
+        'gt.json: a segment of image 11 has the "iscrowd" \'no\'',
+    ),
+    'area no number': (
+        lambda s: edit(s[0], lambda c: segment_of(c).update(area=None)),
+        'gt.json: a segment of image 11 has the "area" None',
+    ),
+    'palette PNG': (
+        lambda s: Image.new('P', (40, 30)).save(s[3] / '12.png'),
+        '12.png is a gray or palette PNG',
     ),
     'image without prediction': (
         lambda s: edit(s[2], lambda c: c['annotations'].pop() and None),

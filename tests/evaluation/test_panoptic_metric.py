@@ -1,4 +1,4 @@
-"""The metric for mmengine: equal to mmdet's CocoPanopticMetric, robust to padded duplicates, errors in one sentence."""
+"""The metric for mmengine: equal to mmdet's CocoPanopticMetric, and errors in one sentence."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def draw_index_map(rng, num_segments, size=(40, 56)):
 
 
 def make_sample(rng, img_id, root):
-    """A data sample in mmengine's dict form with ground truth on disk too, and a prediction that overlaps it."""
+    """A data sample as a dict with a prediction, whose ground truth lies on disk too."""
     index = draw_index_map(rng, 7)
     present = [k for k in range(7) if (index == k).any()]
     labels, crowd = rng.integers(0, 4, 7), rng.random(7) < 0.25
@@ -124,7 +124,7 @@ def test_equals_mmdets_metric_and_both_sources_of_ground_truth_agree(data):
     )
     theirs = METRICS.build(dict(type='CocoPanopticMetric', ann_file=ann_file, seg_prefix=folder))
     theirs.dataset_meta = META
-    # mmdet writes void into the prediction in place, and takes label and category by the order of the file
+    # mmdet writes void into the prediction in place.
     expected = evaluate(
         theirs,
         [

@@ -15,7 +15,7 @@ VOID = 0
 
 
 def slow_count(gt_plane, gt, pred_plane, pred):
-    """{category: [iou, tp, fp, fn]} with full masks, written from the definition in panopticapi's order."""
+    """{category: [iou, tp, fp, fn]} with full masks, in the order of panopticapi."""
     out = {c: [0.0, 0, 0, 0] for c in list(gt.categories) + list(pred.categories)}
     gt_done, pred_done = set(), set()
     for g, gc, crowd, area in zip(gt.ids, gt.categories, gt.is_crowd, gt.areas):
@@ -169,7 +169,7 @@ def test_aggregate_averages_over_classes_that_occur():
 
 
 def test_pictures_and_metric_read_one_match():
-    """Two crowds of one category: only the last one excuses a prediction, and both places say so."""
+    """Of two crowds of one category only the last one excuses a prediction, in both places."""
     gt_plane = np.repeat(np.array([[5, 6, 7]]), 4, axis=0).repeat(5, axis=1)
     gt = table([5, 6, 7], [3, 3, 4], gt_plane, [1, 1, 0])
     pred = table([5, 6, 7], [3, 3, 4], gt_plane)

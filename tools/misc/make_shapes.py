@@ -1,4 +1,7 @@
-"""Write a generated panoptic data set in COCO format: python tools/misc/make_shapes.py data/shapes --preset quick --train 1000."""
+"""Write a data set of generated panoptic scenes in COCO format.
+
+python tools/misc/make_shapes.py data/shapes --preset quick --train 1000
+"""
 
 import argparse
 import sys
@@ -10,7 +13,7 @@ if __name__ == '__main__':
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('root', nargs='?', default='data/shapes', help='folder to write to')
     parser.add_argument('--preset', default='quick', choices=('quick', 'standard'))
     parser.add_argument('--train', type=int, default=1000, help='number of training images')
@@ -21,7 +24,8 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    from cmt_deeplab.datasets.shapes_files import write_shapes
+    from cmt_deeplab.datasets import write_shapes
+    from cmt_deeplab.errors import UserError
 
     args, start = parse_args(), time.time()
 
@@ -29,13 +33,8 @@ def main() -> None:
         if done % 50 and done != total:
             return
         left = (time.time() - start) / done * (total - done)
-        end = '\n' if done == total else ''
-        print(
-            f'\r{args.root}: {done}/{total} images, {left:.0f} s left ',
-            end=end,
-            file=sys.stderr,
-            flush=True,
-        )
+        line = f'\r{args.root}: {done}/{total} images, {left:.0f} s left '
+        print(line, end='\n' if done == total else '', file=sys.stderr, flush=True)
 
     try:
         write_shapes(
@@ -47,7 +46,7 @@ def main() -> None:
             size=args.size,
             progress=progress,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         sys.exit(str(error))
 
 

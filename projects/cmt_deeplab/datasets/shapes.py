@@ -16,7 +16,7 @@ from cmt_deeplab.coco_format import NUM_IDS, VOID_ID
 from cmt_deeplab.errors import UserError
 
 from .shape_forms import CATEGORY_IDS, STUFF_CLASSES
-from .shapes_canvas import Canvas, ShapesPreset
+from .shapes_canvas import Canvas, Drawn, ShapesPreset
 
 PRESETS = {
     'standard': ShapesPreset(),
@@ -25,22 +25,11 @@ PRESETS = {
 
 
 @dataclass(frozen=True)
-class Thing:
-    """What was drawn: for statistics and tests, not part of the annotation."""
-
-    segment_id: int
-    shape: str
-    radius: float  # pixels
-    hidden: float  # share of its pixels inside the image that other things cover
-    color: tuple[int, int, int]
-
-
-@dataclass(frozen=True)
 class Scene:
     image: np.ndarray  # (H, W, 3) uint8, RGB
     ids: np.ndarray  # (H, W) int32 segment ids of the panoptic PNG, 0 void
     segments_info: list[dict]  # COCO panoptic: id, category_id, area, bbox, iscrowd
-    things: list[Thing]
+    things: list[Drawn]  # for statistics and tests, not part of the annotation
 
 
 def scenes(preset: ShapesPreset, *, number: int, seed: int, split: int = 0) -> Iterator[Scene]:
@@ -84,43 +73,33 @@ def make_scene(preset: ShapesPreset, rng: np.random.Generator) -> Scene:
 def _finish(canvas: Canvas) -> Scene:
     """Leave out void strips, give segment ids, and add noise to the image."""
     rng, preset, drawn = canvas.rng, canvas.preset, canvas.drawn
-    visible = canvas.visible()
     bordered = [k for k in range(len(drawn)) if rng.random() < preset.void_probability]
     labeled = np.where(_void_strips(canvas.owner, bordered, rng), -1, canvas.owner)
     segment_ids = rng.choice(NUM_IDS - 1, len(drawn), replace=False) + 1
-    ids = np.append(segment_ids, VOID_ID).astype(np.int32)[labeled]  # index -1 is the last entry
-    noise = rng.standard_normal(canvas.image.shape, dtype=np.float32)
-    things = [
-        Thing(
-            segment_id=int(segment_ids[k]),
-            shape=drawn[k].name,
-            radius=drawn[k].radius,
-            hidden=float(1 - visible[k] / drawn[k].area),
-            color=tuple(int(c) for c in drawn[k].color),
-        )
-        for k in canvas.things()
-    ]
+    for record, segment_id, visible in zip(drawn, segment_ids.tolist(), canvas.visible().tolist()):
+        record.segment_id, record.visible = segment_id, visible
+    noise = preset.noise * rng.standard_normal(canvas.image.shape, dtype=np.float32)
     return Scene(
-        image=(canvas.image + preset.noise * noise).clip(0, 255).astype(np.uint8),
-        ids=ids,
-        segments_info=_segments_info(canvas, labeled, segment_ids),
-        things=things,
+        image=(canvas.image + noise).clip(0, 255).astype(np.uint8),
+        ids=np.append(segment_ids, VOID_ID).astype(np.int32)[labeled],  # -1 is the last entry
+        segments_info=_segments_info(drawn, labeled),
+        things=[drawn[k] for k in canvas.things()],
     )
 
 
-def _segments_info(canvas: Canvas, labeled: np.ndarray, segment_ids: np.ndarray) -> list[dict]:
+def _segments_info(drawn: Sequence[Drawn], labeled: np.ndarray) -> list[dict]:
     segments = []
-    for k, drawn in enumerate(canvas.drawn):
+    for k, record in enumerate(drawn):
         rows, columns = np.nonzero(labeled == k)
         if len(rows) == 0:  # a crowd can vanish under things
             continue
         box = [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
         segments.append(
             dict(
-                id=int(segment_ids[k]),
-                category_id=CATEGORY_IDS[drawn.name],
+                id=record.segment_id,
+                category_id=CATEGORY_IDS[record.name],
                 area=len(rows),
-                iscrowd=int(drawn.is_crowd),
+                iscrowd=int(record.is_crowd),
                 bbox=[int(value) for value in box],
             )
         )

@@ -40,6 +40,13 @@ class Drawn:
     radius: float = 0.0  # pixels
     area: int = 0  # pixels inside the image when it was drawn
     is_crowd: bool = False
+    segment_id: int = 0
+    visible: int = 0  # pixels that nothing covers in the end
+
+    @property
+    def hidden(self) -> float:
+        """The share of a thing's pixels inside the image that other things cover."""
+        return 1 - self.visible / self.area
 
 
 class Canvas:
