@@ -1,4 +1,7 @@
-"""Names of earlier versions: checkpoints that hold them still load, configs that hold them are told the new one."""
+"""Names of earlier versions.
+
+Checkpoints that hold them still load; a config that holds them raises an error with the new name.
+"""
 
 from collections.abc import Iterator, MutableMapping
 
@@ -22,19 +25,18 @@ def rename_weights(state_dict: MutableMapping, *hook_arguments: object) -> None:
 
 def refuse_old_keys(config: object, path: str) -> None:
     """Raise a :class:`UserError` where the config at ``path`` uses a key that has a new name."""
-    for key, where in _keys(config, path):
+    for place, _ in config_entries(config, path):
+        key = place.rpartition('.')[2]
         if key in NEW_KEYS:
-            raise UserError(
-                f'The config key {where}.{key} is called {NEW_KEYS[key]} now: rename it.'
-            )
+            raise UserError(f'The config key {place} is called {NEW_KEYS[key]} now: rename it.')
 
 
-def _keys(value: object, path: str) -> Iterator[tuple[str, str]]:
-    """Every key of nested dicts and lists, with the dotted path of the dict that holds it."""
-    if isinstance(value, dict):
+def config_entries(value: object, path: str = '') -> Iterator[tuple[str, object]]:
+    """Every entry of nested dicts and lists, by its dotted key below ``path``."""
+    if isinstance(value, list | tuple):
+        value = dict(enumerate(value))
+    if hasattr(value, 'items'):
         for key, inner in value.items():
-            yield key, path
-            yield from _keys(inner, f'{path}.{key}')
-    elif isinstance(value, list | tuple):
-        for number, inner in enumerate(value):
-            yield from _keys(inner, f'{path}.{number}')
+            place = f'{path}.{key}' if path else str(key)
+            yield place, inner
+            yield from config_entries(inner, place)

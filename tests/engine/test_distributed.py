@@ -10,6 +10,7 @@ import torch.multiprocessing
 from cmt_deeplab.engine import distributed
 from command_line import CONFIG, ROOT, environment, run
 from torch import nn
+from toy_run import toy_runner
 
 
 def free_port() -> int:
@@ -76,6 +77,20 @@ def test_two_processes_train_and_count_no_sample_twice(tmp_path, monkeypatch):
     results = json.loads(next(test_dir.glob('*/*.json')).read_text())
     assert results['toy/count'] == results['toy/distinct'] == 5
     assert abs(results['toy/mean'] - trained['toy/mean']) < 1e-6
+
+
+@pytest.mark.parametrize('options', [{}, dict(find_unused_parameters=True)])
+def test_the_runner_wraps_the_model_as_the_config_asks(tmp_path, monkeypatch, options):
+    found = []
+    monkeypatch.setattr(
+        'mmengine.runner.Runner.wrap_model', lambda self, cfg, model: found.append(cfg) or model
+    )
+    runner = toy_runner(tmp_path, **options)
+    runner.wrap_model(None, runner.model)
+    wanted = options.get('find_unused_parameters', False)
+    default = dict(type='PanopticDistributedDataParallel', find_unused_parameters=wanted)
+    runner.wrap_model(dict(type='Other'), runner.model)
+    assert found[-2:] == [default, dict(type='Other')]
 
 
 def summary(finished) -> str:

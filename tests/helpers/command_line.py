@@ -24,8 +24,8 @@ def environment() -> dict:
     )
 
 
-def run(*arguments, timeout: float = 120) -> subprocess.CompletedProcess:
-    """The finished process; its output is text."""
+def run(*arguments, timeout: float = 900) -> subprocess.CompletedProcess:
+    """The finished process; its output is text. The timeout only ends a test that hangs."""
     command = [str(argument) for argument in arguments]
     if command[0].endswith('.py'):
         command.insert(0, sys.executable)

@@ -1,12 +1,12 @@
 """Compare what follows ``--cfg-options`` with the config, before the two are merged."""
 
 import inspect
-from collections.abc import Iterator
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.renamed import config_entries
 
 # the top-level keys that something reads; all others are variables of the config files
 READ = {
@@ -39,7 +39,7 @@ def check_overrides(cfg: Config, options: dict) -> None:
             already, so that changing the variable changes nothing; or a value is of another kind
             than that of the config, such as a word in place of a number.
     """
-    entries = dict(_entries(cfg))
+    entries = dict(config_entries(cfg))
     for key, value in options.items():
         first = key.partition('.')[0]
         if first in cfg and first not in READ:
@@ -63,17 +63,6 @@ def check_overrides(cfg: Config, options: dict) -> None:
                 f'--cfg-options {key}={value} gives a {kinds[1]} where the config has the '
                 f'{kinds[0]} {shown}; give a {kinds[0]}.'
             )
-
-
-def _entries(value: object, path: str = '') -> Iterator[tuple[str, object]]:
-    """Every entry of nested dicts and lists, by its dotted key."""
-    if isinstance(value, list | tuple):
-        value = dict(enumerate(value))
-    if hasattr(value, 'items'):
-        for key, inner in value.items():
-            where = f'{path}.{key}' if path else str(key)
-            yield where, inner
-            yield from _entries(inner, where)
 
 
 def _kind(value: object) -> str:

@@ -32,12 +32,11 @@ class PanopticRunner(Runner):
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: torch.nn.Module) -> torch.nn.Module:
         """As in mmengine; by default with the wrapper that also works on the CPU."""
-        if self.distributed and model_wrapper_cfg is None:
-            model_wrapper_cfg = dict(
-                type='PanopticDistributedDataParallel',
-                find_unused_parameters=self.cfg.get('find_unused_parameters', False),
-            )
-        return super().wrap_model(model_wrapper_cfg, model)
+        default = dict(
+            type='PanopticDistributedDataParallel',
+            find_unused_parameters=self.cfg.get('find_unused_parameters', False),
+        )
+        return super().wrap_model(model_wrapper_cfg or default, model)
 
     def _init_model_weights(self) -> None:
         """As in mmengine, but a run that resumes does not look for pretrained weights.
