@@ -5,6 +5,7 @@ not read.
 """
 
 import ast
+import re
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -25,9 +26,10 @@ def tracked() -> list[Path]:
         listing = subprocess.run(
             ['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, check=True, timeout=60
         )
-        names = listing.stdout.decode().split('\0')
-        paths = [Path(name) for name in names if name]
+        paths = [Path(name) for name in listing.stdout.decode().split('\0') if name]
     except (OSError, subprocess.SubprocessError):
+        paths = []
+    if not paths:
         paths = [
             path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob('*')
         ]
@@ -92,3 +94,63 @@ def test_parts_do_not_know_each_other(importer, forbidden):
 def test_the_package_does_not_import_the_tools():
     for path in python_files('projects/cmt_deeplab'):
         assert not {name for name in imported_modules(path) if name.split('.')[0] == 'tools'}, path
+
+
+def test_lint_and_spelling_have_one_version():
+    pinned = re.compile(r'\b(ruff|codespell)==([\d.]+)')
+    hooks = set(pinned.findall(text_of(Path('.pre-commit-config.yaml'))))
+    assert {name for name, _ in hooks} == {'ruff', 'codespell'}
+    in_tests = set(pinned.findall(text_of(Path('requirements/tests.txt'))))
+    assert hooks == in_tests
+
+
+def test_the_instance_offset_is_defined_once():
+    definitions = [
+        path
+        for path in python_files('projects/cmt_deeplab', 'tools')
+        if re.search(r'^INSTANCE_OFFSET\s*=', text_of(path), re.MULTILINE)
+    ]
+    assert definitions == [Path('projects/cmt_deeplab/coco_format.py')]
+
+
+def test_files_that_documents_name_exist():
+    names = [f'/{path.as_posix()}' for path in tracked()]
+    mention = re.compile(r'`((?:[\w-]+/)*[\w.-]+\.(?:py|sh|txt|yml|toml))\b')
+    for path in tracked():
+        for name in mention.findall(text_of(path)) if path.suffix == '.md' else ():
+            assert any(known.endswith(f'/{name}') for known in names), f'{path} names {name}'
+
+
+@pytest.mark.parametrize('folder', ['criterion', 'engine'])
+def test_a_folder_can_be_surveyed(folder):
+    assert len(python_files(f'projects/cmt_deeplab/{folder}')) <= 10
+
+
+def test_the_spelling_is_american():
+    # codespell knows whole words; this finds them inside of names too.
+    british = re.compile(
+        r'(?i)(cent)re|(col)our|(behavi)our|(neighb)our|(label|model)l(ed|ing)|(lear)nt|(arte)fact'
+        r'|(normal|optim|visual|initial|synchron|maxim|minim|summar|organ|general)is(e|ing|ation)'
+    )
+    allowed = {Path('projects/cmt_deeplab/renamed.py')}  # it has the names of old configs
+    for path in set(tracked()) - allowed:
+        found = british.search(text_of(path))
+        assert not found, f'{path} has the British spelling {found.group()!r}'
+
+
+def test_links_of_documents_lead_somewhere():
+    link = re.compile(r'\[[^\]]*\]\(([^)\s]+)\)')
+    reference = re.compile(r'^\[[^\]]+\]: (\S+)$', re.MULTILINE)
+    for path in tracked():
+        if path.suffix != '.md':
+            continue
+        for target in link.findall(text_of(path)) + reference.findall(text_of(path)):
+            if target.startswith(('http://', 'https://', '#')):
+                continue
+            file, _, anchor = target.partition('#')
+            destination = (ROOT / path).parent / file
+            assert destination.exists(), f'{path} links to {target}, which does not exist'
+            if anchor and destination.suffix == '.md':
+                headings = re.findall(r'^#+ (.+)$', destination.read_text('utf-8'), re.MULTILINE)
+                slugs = {re.sub(r'[^\w\- ]', '', h.lower()).replace(' ', '-') for h in headings}
+                assert anchor in slugs, f'{path} links to {target}: there is no such heading'
