@@ -5,6 +5,7 @@ import copy
 import cmt_deeplab  # noqa: F401
 import pytest
 import torch
+from cmt_deeplab.models.blocks import axial_attention
 from cmt_deeplab.models.blocks.axial_attention import AxialAttention, AxialAttention2D
 from cmt_deeplab.models.blocks.residual_blocks import AxialBlock, BottleneckBlock, build_block_group
 
@@ -110,11 +111,12 @@ def _both_axes(attend, attention, x):
     return x.reshape(batch, height, -1, width)[..., :: attention.stride].permute(0, 2, 1, 3)
 
 
-def _attention(seed=0, **kwargs):
-    torch.manual_seed(seed)
-    return _with_spread_norms(
-        AxialAttention2D(12, 8, **{'num_heads': 2, **kwargs}), torch.randn(2, 12, 11, 13)
-    )
+def _attention(span=255, **kwargs):
+    torch.manual_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(axial_attention, 'MAX_SPAN', span)
+        attention = AxialAttention2D(12, key_depth=8, value_depth=16, num_heads=2, **kwargs)
+    return _with_spread_norms(attention, torch.randn(2, 12, 11, 13))
 
 
 @pytest.mark.parametrize('training', [False, True])
@@ -156,8 +158,7 @@ def test_gradients_equal_those_of_gathered_positions(size, span, stride):
     ):
         leaf = x.clone().requires_grad_()
         (
-            attend(module, leaf)
-            * torch.linspace(-1, 1, module.out_channels, dtype=torch.double).view(1, -1, 1, 1)
+            attend(module, leaf) * torch.linspace(-1, 1, 16, dtype=torch.double).view(1, -1, 1, 1)
         ).pow(2).sum().backward()
         gradients.append([leaf.grad, *(p.grad for p in module.parameters())])
     assert all(gradient.abs().max() > 0 for gradient in gradients[0][1:] if gradient.dim() > 1)
@@ -269,7 +270,7 @@ def test_pixel_decoder_groups_have_the_published_size():
         sum(p.numel() for group in groups for p in group.parameters()) + fusions + 2 * sum(skips)
     )
     assert total == 21_151_040
-    assert [group.out_channels for group in groups] == [2048, 1024, 512, 256]
+    assert [group[-1].out_channels for group in groups] == [2048, 1024, 512, 256]
 
 
 def test_group_of_blocks():
@@ -282,7 +283,8 @@ def test_group_of_blocks():
         5,
         4,
     )
-    with pytest.raises(ValueError, match='kind of a residual block'):
-        build_block_group('basic', 16, 8, 1)
-    with pytest.raises(ValueError, match='no convolution to dilate'):
+    assert build_block_group('basic', 16, 8, 2)(torch.randn(2, 16, 5, 4)).shape == (2, 32, 5, 4)
+    with pytest.raises(ValueError, match='one of axial, bottleneck, basic, not'):
+        build_block_group('round', 16, 8, 1)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'dilation'"):
         build_block_group('axial', 16, 8, 1, dilation=2)

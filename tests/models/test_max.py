@@ -151,7 +151,6 @@ def build_decoder(**changes) -> MaXPixelDecoder:
         kinds=('axial', 'axial', 'bottleneck', 'bottleneck'),
         num_blocks=(1, 1, 1, 1),
         strides=(16, 16, 8, 4),
-        axial=dict(num_heads=2, span=8),
         **COMMON,
     )
     return randomized(MaXPixelDecoder(**{**arguments, **changes})).eval()
@@ -219,7 +218,7 @@ def test_a_second_hourglass_reads_what_the_layers_left_of_the_first():
     'changes, message',
     [
         (dict(strides=(16, 16, 4, 2)), 'half or double'),
-        (dict(num_blocks=(1, 1)), 'one entry a stage'),
+        (dict(num_blocks=(1, 1)), 'one entry per stage'),
         (dict(in_channels=(16, 64)), 'in_strides'),
         (dict(filters=(32, 32, 32, 4)), 'double the filters'),
     ],
@@ -243,7 +242,6 @@ SMALL = dict(
         filters=(32, 32, 8, 4),
         num_blocks=(1, 1, 1, 1),
         strides=(16, 16, 8, 4),
-        axial=dict(num_heads=2, span=8),
     ),
     transformer_decoder=dict(
         type='CMTTransformerDecoder',

@@ -64,7 +64,7 @@ def test_group_norm_takes_the_groups_that_divide(channels, groups):
 
 
 def test_unknown_norm_is_named():
-    with pytest.raises(KeyError, match='NoSuchNorm'):
+    with pytest.raises(ValueError, match='NoSuchNorm'):
         build_norm(dict(type='NoSuchNorm'), 8)
 
 

@@ -234,7 +234,7 @@ def test_swin_resizes_position_biases_of_another_window(tmp_path):
     [
         dict(type='PanopticResNet', depth=18, base_channels=8, stem_channels=8),
         SWIN,
-        dict(type='AxialResNet', num_blocks=(1, 1, 1, 1), width=0.125, stem_width=0.125),
+        dict(type='AxialResNet', num_blocks=(1, 1, 1, 1), width=0.125),
         dict(type='MaXWideResNet', num_blocks=(1, 1, 1)),
         pytest.param(dict(type='TimmBackbone', model_name='convnext_atto'), marks=needs_timm),
     ],

@@ -11,11 +11,7 @@ from small_model import NORM, small_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 LAYER = 'panoptic_head__transformer_decoder__layer__'
-AXIAL = dict(
-    backbone=dict(
-        type='AxialResNet', num_blocks=(1, 1, 1, 1), width=0.125, stem_width=0.25, norm_cfg=NORM
-    )
-)
+AXIAL = dict(backbone=dict(type='AxialResNet', num_blocks=(1, 1, 1, 1), width=0.125, norm_cfg=NORM))
 SMALL = {
     'cmt': {},
     'cmt with k-means': {LAYER + 'assignment': 'kmeans'},

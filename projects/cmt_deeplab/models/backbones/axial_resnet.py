@@ -1,4 +1,4 @@
-"""ResNet whose last two stages attend along the axes: the backbone of MaX-DeepLab and of the axial CMT- and kMaX-DeepLab."""
+"""ResNet whose last two stages attend along the axes, of MaX-, CMT- and kMaX-DeepLab."""
 
 from collections.abc import Sequence
 
@@ -7,28 +7,38 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.models.blocks.axial_attention import MAX_SPAN
 from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
 from cmt_deeplab.models.blocks.norm import DEFAULT_NORM
-from cmt_deeplab.models.blocks.residual_blocks import AxialBlock, BlockGroup, BottleneckBlock
+from cmt_deeplab.models.blocks.residual_blocks import AxialBlock, BottleneckBlock
 
 from .pretrained import PretrainedMixin
+
+ATTENTION_STRIDE = 16  # blocks that read this stride or a greater one attend along the axes
 
 
 @MODELS.register_module()
 class AxialResNet(PretrainedMixin, BaseModule):
-    """Features C2..C5, (B, 4f, H / stride, W / stride), of images (B, 3, H, W); f = 64, 128, 256, 512 times ``width``.
+    """Features C2 to C5, (B, 4f, H / stride, W / stride), of images (B, 3, H, W) of any size.
 
-    Inception stem: 3x3 stride 2, 3x3, 3x3 with 64, 64, 128 channels, no max pooling: the first block of every stage has the stride 2,
-    until ``output_stride`` (16 or 32) is reached; a stage beyond it keeps the size and its 3x3 convolutions, if any, are dilated after
-    the first block. A block attends along the axes where its INPUT has stride ``axial_beyond_stride`` (16) or more in a ResNet of output
-    stride 32, 0 for nowhere: all of stage 5, and stage 4 but for its strided first block, which stays a bottleneck. ``drop_path`` holds
-    from stride ``drop_path_beyond_stride`` on by the same count, constant or growing linearly over the stages up to ``drop_path``.
+    The filters f are 64, 128, 256 and 512 times ``width``. The Inception stem has three 3x3
+    convolutions with 64, 64 and 128 channels, the first of stride 2, and no max pooling: the
+    first block of each stage has the stride 2, until ``output_stride`` is reached.
 
-    ``num_blocks`` (3, 4, 6, 3) is Axial-R50 (MaX-S), (3, 4, 24, 3) Axial-R104. Features come after their last activation, or before it
-    with ``pre_activation_outputs``; ``with_stem_output`` puts the stem's feature of stride 2 first. Any H and W.
+    Blocks are counted by the stride that their input has in a ResNet of output stride 32: those
+    that read stride 16 or more attend along the axes. These are all of stage 5, and of stage 4
+    all but the first, which is strided and remains a bottleneck. Drop path too begins there.
 
-    Source: Axial-DeepLab (ECCV 2020), MaX-DeepLab (CVPR 2021), deeplab2 code (``axial_resnet.py``, ``axial_block_groups.py``).
+    Args:
+        num_blocks: of stages 2 to 5; (3, 4, 6, 3) is Axial-R50 (MaX-S), (3, 4, 24, 3) Axial-R104.
+        output_stride: 16 or 32.
+        drop_path: probability with which a residual branch is dropped for one image. With the
+            'linear' ``drop_path_schedule`` it grows over the stages to this value in stage 5.
+        out_indices: which of C2 to C5 (0 to 3) are given; stages beyond the last are left out.
+        with_stem_output: whether the stem's feature, of stride 2, comes in front of them.
+        pre_activation_outputs: whether features come before their last activation.
+
+    Source: Axial-DeepLab (ECCV 2020), MaX-DeepLab (CVPR 2021), deeplab2
+    (``encoder/axial_resnet.py``, ``layers/axial_block_groups.py``).
     """
 
     def __init__(
@@ -36,17 +46,8 @@ class AxialResNet(PretrainedMixin, BaseModule):
         *,
         num_blocks: Sequence[int] = (3, 4, 6, 3),
         output_stride: int = 32,
-        in_channels: int = 3,
         width: float = 1.0,
-        stem_width: float = 1.0,
-        axial_beyond_stride: int = 16,
-        num_heads: int = 8,
-        bottleneck_expansion: int = 2,
-        key_expansion: int = 1,
-        value_expansion: int = 2,
-        span: int = MAX_SPAN,
         drop_path: float = 0.2,
-        drop_path_beyond_stride: int = 16,
         drop_path_schedule: str = 'constant',
         out_indices: Sequence[int] = (0, 1, 2, 3),
         with_stem_output: bool = False,
@@ -58,67 +59,49 @@ class AxialResNet(PretrainedMixin, BaseModule):
         super().__init__(init_cfg)
         if len(num_blocks) != 4 or min(num_blocks) < 1:
             raise UserError(
-                f'num_blocks of AxialResNet are those of stages 2 to 5, at least one each, not {tuple(num_blocks)}'
+                'num_blocks of AxialResNet are those of stages 2 to 5, at least one each, not '
+                f'{tuple(num_blocks)}.'
             )
-        if output_stride not in (4, 8, 16, 32):
-            raise UserError(f'output_stride of AxialResNet is 4, 8, 16 or 32, not {output_stride}')
+        if output_stride not in (16, 32):
+            raise UserError(f'output_stride of AxialResNet is 16 or 32, not {output_stride}.')
         if drop_path_schedule not in ('constant', 'linear'):
             raise UserError(
-                f'drop_path_schedule is "constant" or "linear", not {drop_path_schedule!r}'
+                f'drop_path_schedule is "constant" or "linear", not {drop_path_schedule!r}.'
             )
         if not out_indices or min(out_indices) < 0 or max(out_indices) > 3:
             raise UserError(
-                f'out_indices of AxialResNet are among 0 to 3 (C2 to C5), not {tuple(out_indices)}'
+                f'out_indices of AxialResNet are among 0 to 3 (C2 to C5), not {tuple(out_indices)}.'
             )
         self.out_indices = tuple(out_indices)
-        self.with_stem_output, self.pre_activation_outputs = (
-            with_stem_output,
-            pre_activation_outputs,
-        )
+        self.with_stem_output = with_stem_output
+        self.pre_activation_outputs = pre_activation_outputs
         shared = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
-        attention = dict(
-            num_heads=num_heads,
-            bottleneck_expansion=bottleneck_expansion,
-            key_expansion=key_expansion,
-            value_expansion=value_expansion,
-            span=span,
-        )
-        narrow, wide = int(round(64 * stem_width)), int(round(128 * stem_width))
+        narrow, channels = round(64 * width), round(128 * width)
         self.stem = nn.Sequential(
-            ConvNorm(in_channels, narrow, 3, stride=2, **shared),
+            ConvNorm(3, narrow, 3, stride=2, **shared),
             ConvNorm(narrow, narrow, 3, **shared),
-            ConvNorm(narrow, wide, 3, norm_cfg=norm_cfg),
+            ConvNorm(narrow, channels, 3, norm_cfg=norm_cfg),
         )
         self.act = build_activation(act_cfg)
 
-        channels, stride = (
-            wide,
-            2,
-        )  # the stride that an output stride of 32 would have here: deeplab2 counts by it
-        self.out_channels = (wide,) if with_stem_output else ()
+        stride = 2  # of what the block reads, in a ResNet of output stride 32
+        self.out_channels = (channels,) if with_stem_output else ()
         for stage in range(max(self.out_indices) + 1):
-            filters = int(round(64 * 2**stage * width))
-            blocks = []
+            filters, blocks = round(64 * 2**stage * width), []
             for index in range(num_blocks[stage]):
-                strided = index == 0 and stride < output_stride
-                drop = drop_path if stride >= drop_path_beyond_stride else 0.0
+                attends = stride >= ATTENTION_STRIDE
+                drop = drop_path if attends else 0.0
                 if drop_path_schedule == 'linear':
-                    drop *= (
-                        stride.bit_length() - 2
-                    ) / 4  # stage number: 0 at stride 2, 4 at stride 32
-                kwargs = dict(stride=2 if strided else 1, drop_path=drop, **shared)
-                if stride >= axial_beyond_stride > 0:
-                    blocks.append(AxialBlock(channels, filters, **attention, **kwargs))
-                else:
-                    blocks.append(
-                        BottleneckBlock(
-                            channels, filters, dilation=max(stride // output_stride, 1), **kwargs
-                        )
-                    )
+                    drop *= (stride.bit_length() - 2) / 4  # 3/4 at stride 16, 1 at stride 32
+                strided = index == 0 and stride < output_stride
+                block = AxialBlock if attends else BottleneckBlock
+                blocks.append(
+                    block(channels, filters, stride=1 + strided, drop_path=drop, **shared)
+                )
                 channels = blocks[-1].out_channels
                 if index == 0:
                     stride *= 2
-            self.add_module(f'stage{stage + 2}', BlockGroup(*blocks))
+            self.add_module(f'stage{stage + 2}', nn.Sequential(*blocks))
             if stage in self.out_indices:
                 self.out_channels += (channels,)
 
@@ -129,8 +112,6 @@ class AxialResNet(PretrainedMixin, BaseModule):
             x = getattr(self, f'stage{stage + 2}')(x)
             if stage in self.out_indices:
                 outputs.append(x)
-        return (
-            tuple(outputs)
-            if self.pre_activation_outputs
-            else tuple(self.act(output) for output in outputs)
-        )
+        if self.pre_activation_outputs:
+            return tuple(outputs)
+        return tuple(self.act(output) for output in outputs)

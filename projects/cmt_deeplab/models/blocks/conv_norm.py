@@ -1,14 +1,16 @@
-"""Convolution, norm, activation: the one block that every part is made of."""
+"""Convolution, norm, activation: the block that every part is made of."""
 
 from mmcv.cnn import build_activation_layer
 from torch import Tensor, nn
 
-from .contiguous_grad import contiguous_grad
-from .norm import build_norm, normalize
+from .norm import build_norm, contiguous_grad, normalize
 
 
 def build_activation(act_cfg: dict | None) -> nn.Module:
-    """Activation from ``act_cfg``; None gives the identity. Never in place: the sources activate residual inputs too."""
+    """The activation of ``act_cfg``; None gives the identity.
+
+    It never works in place: residual inputs are activated too, and their sum needs them intact.
+    """
     if act_cfg is None:
         return nn.Identity()
     cfg = dict(act_cfg)
@@ -18,10 +20,15 @@ def build_activation(act_cfg: dict | None) -> nn.Module:
 
 
 class ConvNorm(nn.Module):
-    """``act(norm(conv(x)))`` of a feature map (B, C, H, W) or of vectors (B, C, N), which a 1x1 convolution takes as (B, C, N, 1).
+    """``act(norm(conv(x)))`` of a map (B, C, H, W), or of vectors (B, C, N) as (B, C, N, 1).
 
-    Padding keeps the size at stride 1. ``weight_std`` draws the kernel from a truncated normal; without it the spread is He's for
-    ordinary kernels and Xavier's for depthwise ones (deeplab2's initializers). ``gamma`` is the norm's initial scale.
+    Padding keeps the size at stride 1.
+
+    Args:
+        weight_std: standard deviation of the truncated normal from which the kernel is drawn. By
+            default that of He for ordinary kernels, and for depthwise ones Xavier's uniform
+            distribution, as in deeplab2 (``layers/convolutions.py``).
+        gamma: initial scale of the norm.
     """
 
     def __init__(
@@ -55,11 +62,7 @@ class ConvNorm(nn.Module):
         if weight_std is None and groups > 1:
             nn.init.xavier_uniform_(self.conv.weight)
         else:
-            std = (
-                weight_std
-                if weight_std is not None
-                else (2.0 / (in_channels * kernel_size**2)) ** 0.5
-            )
+            std = weight_std or (2.0 / (in_channels * kernel_size**2)) ** 0.5
             nn.init.trunc_normal_(self.conv.weight, std=std, a=-2 * std, b=2 * std)
         if bias:
             nn.init.zeros_(self.conv.bias)

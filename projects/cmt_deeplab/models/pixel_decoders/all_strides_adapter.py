@@ -1,4 +1,4 @@
-"""Pixel decoders that give all strides at once, mmdet's for example, behind the stage-by-stage interface."""
+"""Pixel decoders that give all strides at once, those of mmdet for example, in stages."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,15 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class AllStridesPixelDecoder(nn.Module):
-    """Runs ``decoder`` (mmdet's ``MSDeformAttnPixelDecoder``) once and hands its planes out stage by stage, coarse to fine.
+    """Runs mmdet's ``MSDeformAttnPixelDecoder`` once and gives its features stage by stage.
 
-    Since the decoder has finished before the first layer runs, the layers' pixel updates stay local to their stride. The decoder's
-    config may leave out ``in_channels``, and its ``strides`` are the backbone's.
+    Since it has finished before the first layer runs, what a layer changes in the pixels stays
+    local to its stride.
+
+    Args:
+        in_channels: widths of the backbone's features, fine to coarse.
+        decoder: config of the decoder; its ``strides`` are the backbone's, and it may leave out
+            ``in_channels``.
     """
 
     def __init__(
@@ -31,9 +36,10 @@ class AllStridesPixelDecoder(nn.Module):
         self.out_channels = [decoder['feat_channels']] * num_scales + [decoder['out_channels']]
 
     def skips(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """All planes, coarse to fine; the mask features come last."""
+        """All features, coarse to fine; those of the masks come last."""
         mask_features, planes = self.decoder(list(features))
         return [*planes[: self.num_stages - 1], mask_features]
 
     def stage(self, i: int, previous: Tensor | None, skip: Tensor) -> Tensor:
+        """The features of stage i, which are there already."""
         return skip

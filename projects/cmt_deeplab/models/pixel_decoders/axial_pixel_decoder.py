@@ -118,7 +118,9 @@ class AxialPixelDecoder(nn.Module):
                     **common,
                 )
                 self.fuses.append(fuse)
-            group = dict(dilation=dilations[i], drop_path=drop_path, **common)
+            group = dict(drop_path=drop_path, **common)
+            if dilations[i] != 1:
+                group['dilation'] = dilations[i]
             self.blocks.append(
                 build_block_group(kinds[i], width, filters[i], num_blocks[i], **group)
             )

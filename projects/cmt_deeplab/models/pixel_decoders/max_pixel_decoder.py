@@ -1,4 +1,4 @@
-"""MaX-DeepLab's pixel path behind the backbone: blocks at one stride, then hourglass decoders (deeplab2 ``axial_resnet.py``)."""
+"""MaX-DeepLab's pixel path behind the backbone: blocks at one stride, then hourglasses."""
 
 from collections.abc import Sequence
 
@@ -7,18 +7,19 @@ from torch import Tensor, nn
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import resize
-from cmt_deeplab.models.blocks.basic_block import basic_block_group
 from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
 from cmt_deeplab.models.blocks.residual_blocks import build_block_group
 
-KeptFeatures = dict[int, list[Tensor]]  # stride to the features at that stride, oldest first
+KeptFeatures = dict[int, list[Tensor]]  # from a stride to its features, oldest first
 
 
 class ResizedSum(nn.Module):
     """The stage before, brought to another stride, plus the kept features of that stride.
 
-    A feature of the right width is added as it is, any other goes through act, 1x1 + norm first; downwards the 1x1 has stride 2, upwards
-    a bilinear resize follows [deeplab2 ``ResizedFuse``]. No activation at the end: the residual blocks begin with one.
+    A kept feature of the right width is added as it is; any other is activated and projected by a
+    1x1 convolution with a norm, and so is the stage before. Downwards its 1x1 convolution has
+    stride 2, upwards a bilinear resize follows. The sum has no activation, since the residual
+    blocks begin with one. Source: deeplab2 (``layers/resized_fuse.py``).
     """
 
     def __init__(
@@ -35,42 +36,52 @@ class ResizedSum(nn.Module):
         super().__init__()
         if in_channels == out_channels:
             raise UserError(
-                f'MaXPixelDecoder: neighboring strides both have {out_channels} channels; double the filters with the stride'
+                f'MaXPixelDecoder: neighboring strides both have {out_channels} channels: double '
+                'the filters with the stride.'
             )
         self.align_corners = align_corners
         self.act = build_activation(act_cfg)
-        self.previous = ConvNorm(
-            in_channels, out_channels, stride=2 if downwards else 1, norm_cfg=norm_cfg
-        )
-        self.kept = nn.ModuleList(
-            nn.Identity()
-            if channels == out_channels
-            else nn.Sequential(
-                build_activation(act_cfg), ConvNorm(channels, out_channels, norm_cfg=norm_cfg)
-            )
-            for channels in kept_channels
-        )
+        self.previous = ConvNorm(in_channels, out_channels, stride=1 + downwards, norm_cfg=norm_cfg)
+        self.kept = nn.ModuleList()
+        for channels in kept_channels:
+            project = nn.Identity()
+            if channels != out_channels:
+                convolution = ConvNorm(channels, out_channels, norm_cfg=norm_cfg)
+                project = nn.Sequential(build_activation(act_cfg), convolution)
+            self.kept.append(project)
 
     def forward(self, previous: Tensor, kept: Sequence[Tensor]) -> Tensor:
         planes = [project(feature) for project, feature in zip(self.kept, kept)]
-        return resize(
-            self.previous(self.act(previous)),
-            planes[0].shape[-2:],
-            align_corners=self.align_corners,
-        ) + sum(planes)
+        previous = self.previous(self.act(previous))
+        size = planes[0].shape[-2:]
+        return resize(previous, size, align_corners=self.align_corners) + sum(planes)
 
 
 @MODELS.register_module()
 class MaXPixelDecoder(nn.Module):
-    """Pixel path in stages, each at a stride of its own: ``stage(i, previous, skip) -> features``, layers between them.
+    """Pixel path in stages, each at a stride of its own: ``stage(i, previous, skip) -> features``.
 
-    The five sequences give each stage's block kind ('axial', 'bottleneck' or 'basic'), base filters f (4f channels come out), number of
-    blocks, stride and drop path (one number serves all). The first stage reads the coarsest backbone feature. A stage at the stride of
-    the one before it continues it; a stage at half or double the stride fuses it with the last two features kept at the new stride:
-    the backbone's (fine to coarse, ``in_channels`` at ``in_strides``), then the end of every run of stages at that stride, layers
-    included. The first run, being the end of the backbone, replaces what its stride had. The last stage's features come activated.
+    The transformer layers of a stage work between it and the next one. The first stage reads the
+    coarsest feature of the backbone. A stage at the stride of the one before continues it. A
+    stage at half or double the stride adds the last two features that were kept at the new
+    stride. Kept are the features of the backbone and then the end of each run of stages at one
+    stride, after its layers; the first run is the end of the backbone and replaces what was kept
+    at its stride. The features of the last stage come activated.
 
-    MaX-DeepLab-S is four axial blocks at stride 16 and one bottleneck at each of 8 and 4; -L goes down and up again twice.
+    MaX-DeepLab-S has four axial blocks at stride 16 and a bottleneck at each of 8 and 4;
+    MaX-DeepLab-L goes up and down again twice.
+
+    Args:
+        in_channels: widths of the backbone's features, fine to coarse.
+        in_strides: their strides.
+        kinds: 'axial', 'bottleneck' or 'basic', the kind of the residual blocks of each stage.
+        filters: base filters f of each stage; 4f channels come out.
+        num_blocks: number of residual blocks of each stage.
+        strides: stride of each stage.
+        drop_path: of each stage, or one number for all.
+        axial: further arguments of the axial blocks (their expansions).
+
+    Source: deeplab2 (``encoder/axial_resnet.py``).
     """
 
     def __init__(
@@ -86,78 +97,79 @@ class MaXPixelDecoder(nn.Module):
         num_blocks: Sequence[int] = (1, 1, 1, 1, 1, 1),
         strides: Sequence[int] = (16, 16, 16, 16, 8, 4),
         drop_path: float | Sequence[float] = 0.0,
-        axial: dict | None = None,
+        axial: dict = dict(),
     ) -> None:
         super().__init__()
-        count = len(kinds)
-        drop_path = (drop_path,) * count if isinstance(drop_path, (int, float)) else drop_path
-        if not count == len(filters) == len(num_blocks) == len(strides) == len(drop_path):
+        if not isinstance(drop_path, Sequence):
+            drop_path = [drop_path] * len(kinds)
+        lengths = [len(kinds), len(filters), len(num_blocks), len(strides), len(drop_path)]
+        if len(set(lengths)) > 1:
             raise UserError(
-                'MaXPixelDecoder: kinds, filters, num_blocks, strides and drop_path need one entry a stage; they have '
-                f'{count}, {len(filters)}, {len(num_blocks)}, {len(strides)} and {len(drop_path)}'
+                'MaXPixelDecoder: kinds, filters, num_blocks, strides and drop_path need one '
+                f'entry per stage; their lengths are {lengths}.'
             )
         if len(in_channels) != len(in_strides):
             raise UserError(
-                f'MaXPixelDecoder: the backbone gives {len(in_channels)} features, in_strides names {len(in_strides)}: set '
-                'backbone.out_indices or pixel_decoder.in_strides'
+                f'MaXPixelDecoder: the backbone gives {len(in_channels)} features, but in_strides '
+                f'names {len(in_strides)}: set backbone.out_indices or pixel_decoder.in_strides.'
             )
-        self.num_stages, self.strides, self.in_strides = count, tuple(strides), tuple(in_strides)
+        self.num_stages, self.strides, self.in_strides = len(kinds), tuple(strides), in_strides
         self.out_channels = [4 * base for base in filters]
         self.act = build_activation(act_cfg)
         self.fuses, self.blocks = nn.ModuleList(), nn.ModuleList()
         common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
-        kept = {
-            stride: [channels] for stride, channels in zip(in_strides, in_channels)
-        }  # widths, kept by the rule of _keep
+        # The widths that are kept at each stride, by the same rule as the features later.
+        kept = {stride: [channels] for stride, channels in zip(in_strides, in_channels)}
         before, channels = in_strides[-1], in_channels[-1]
         for i, stride in enumerate(strides):
-            first_stride = stride // before if i == 0 else 1
-            if i > 0 and stride == before:
+            block = dict(common, stride=1, drop_path=drop_path[i])
+            if kinds[i] == 'axial':
+                block.update(axial)
+            if i == 0:
+                block['stride'] = stride // before
+            elif stride == before:
                 self.fuses.append(nn.Identity())
-            elif i > 0:
-                if stride not in kept or max(stride, before) != 2 * min(stride, before):
-                    raise UserError(
-                        f'MaXPixelDecoder: stage {i} goes from stride {before} to {stride}; it needs half or double the '
-                        f'stride and a feature there, and there are features at {sorted(kept)}'
-                    )
+            elif stride not in kept or max(stride, before) != 2 * min(stride, before):
+                raise UserError(
+                    f'MaXPixelDecoder: stage {i} goes from stride {before} to {stride}, but it '
+                    'needs half or double the stride and a feature there, and there are '
+                    f'features at {sorted(kept)}.'
+                )
+            else:
                 self._keep(kept, i - 1, channels)
+                width, last_two = self.out_channels[i], kept[stride][-2:]
                 self.fuses.append(
                     ResizedSum(
                         channels,
-                        kept[stride][-2:],
-                        4 * filters[i],
+                        last_two,
+                        width,
                         downwards=stride > before,
                         align_corners=align_corners,
                         **common,
                     )
                 )
-                channels = 4 * filters[i]
-            group = dict(stride=first_stride, drop_path=drop_path[i], **common)
-            if kinds[i] == 'basic':
-                self.blocks.append(basic_block_group(channels, filters[i], num_blocks[i], **group))
-            else:
-                attention = axial or {} if kinds[i] == 'axial' else {}
-                self.blocks.append(
-                    build_block_group(
-                        kinds[i], channels, filters[i], num_blocks[i], **attention, **group
-                    )
-                )
+                channels = width
+            self.blocks.append(
+                build_block_group(kinds[i], channels, filters[i], num_blocks[i], **block)
+            )
             before, channels = stride, self.out_channels[i]
 
     def _keep(self, kept: dict[int, list], i: int, feature) -> None:
-        """Files the end of a run of stages, stage i, under its stride."""
+        """Keep the end of a run of stages, stage i, at its stride."""
         stride = self.strides[i]
         first_run = len(set(self.strides[: i + 1])) == 1
-        kept[stride] = [feature] if first_run else kept.get(stride, []) + [feature]
+        kept[stride] = [feature] if first_run else [*kept.get(stride, []), feature]
 
     def skips(self, features: Sequence[Tensor]) -> list[KeptFeatures]:
-        """One entry a stage: the same record of this forward pass for all, the backbone's features to begin with."""
-        return [
-            {stride: [feature] for stride, feature in zip(self.in_strides, features)}
-        ] * self.num_stages
+        """One entry per stage: the same record of this forward pass for all of them.
+
+        It begins with the features of the backbone.
+        """
+        record = {stride: [feature] for stride, feature in zip(self.in_strides, features)}
+        return [record] * self.num_stages
 
     def stage(self, i: int, previous: Tensor | None, skip: KeptFeatures) -> Tensor:
-        """Features (B, 4 f_i, H, W) of stage i from those of stage i-1, which the centers may have updated since."""
+        """Features (B, 4 f_i, H, W) of stage i from those that the layers left of stage i-1."""
         if i == 0:
             x = skip[self.in_strides[-1]][-1]
         elif self.strides[i] == self.strides[i - 1]:

@@ -8,7 +8,7 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import resize
 from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
 from cmt_deeplab.models.blocks.norm import build_norm
-from cmt_deeplab.precision import at_least_fp32
+from cmt_deeplab.precision import at_least_fp32, fp32_softmax
 
 from .layer_parts import (
     CenterFeedForward,
@@ -18,7 +18,6 @@ from .layer_parts import (
     affinity,
     build_layer_predictor,
     check_heads,
-    fp32_softmax,
     retrieve,
     split_heads,
 )

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
@@ -11,7 +10,7 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
 from cmt_deeplab.models.blocks.drop_path import DropPath
 from cmt_deeplab.models.blocks.norm import build_norm
-from cmt_deeplab.precision import at_least_fp32
+from cmt_deeplab.precision import fp32_softmax
 from cmt_deeplab.structures import MaskPrediction
 
 
@@ -64,11 +63,6 @@ def affinity(norm: nn.Module, query: Tensor, key: Tensor) -> Tensor:
 def retrieve(value: Tensor, weights: Tensor) -> Tensor:
     """The sums (B, h d, N) of the values (B, h, d, M) with the weights (B, h, N, M)."""
     return (value @ weights.transpose(2, 3)).flatten(1, 2)
-
-
-def fp32_softmax(logits: Tensor, dim: int) -> Tensor:
-    """Softmax that is computed in fp32 and returned in the dtype of ``logits``."""
-    return torch.softmax(at_least_fp32(logits), dim=dim).to(logits.dtype)
 
 
 class RetrievedUpdate(nn.Module):

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
 from cmt_deeplab.models.blocks.norm import build_norm
+from cmt_deeplab.precision import fp32_softmax
 
 from .layer_parts import (
     CenterFeedForward,
@@ -14,7 +15,6 @@ from .layer_parts import (
     affinity,
     build_layer_predictor,
     check_heads,
-    fp32_softmax,
     retrieve,
     split_heads,
 )
