@@ -1,12 +1,16 @@
 """Both merges against full masks pasted one by one, for every option; properties of the result."""
 
+from pathlib import Path
+
 import cmt_deeplab  # noqa: F401
 import pytest
 import torch
 from cmt_deeplab.postprocess import occupancy
 from mmdet.registry import MODELS
+from mmengine.config import Config
 from slow_merge import random_centers, same_partition, slow_mask_wise, slow_pixel_wise
 
+ROOT = Path(__file__).resolve().parents[2]
 THINGS, CLASSES = 4, 7
 SIZES = dict(input_size=(81, 105), image_size=(81, 105), output_size=(81, 105), align_corners=True)
 CROPPED = dict(input_size=(81, 105), image_size=(61, 105), output_size=(70, 90), align_corners=True)
@@ -69,6 +73,25 @@ def test_mask_wise_equals_pasting_full_masks(sizes, ours, reference):
         )
         segments += len(result.segments_info)
     assert segments > 8
+
+
+def test_the_leaf_of_kmax_in_its_pytorch_form_merges_as_its_source_does():
+    """Two resizes, thresholds to exceed, and no segment too small, as in kmax-deeplab."""
+    leaf = 'configs/kmax_deeplab/kmax-deeplab_r50_8xb8-150k_coco-panoptic-641.py'
+    settings = Config.fromfile(str(ROOT / leaf)).model.postprocess
+    settings.update(num_things_classes=THINGS, num_stuff_classes=CLASSES - THINGS)
+    sizes = dict(input_size=(81, 81), image_size=(54, 81), output_size=(60, 90), align_corners=True)
+    smallest, segments = 60 * 90, 0
+    for seed in range(6):
+        logits, classes = random_centers(seed, grid=(21, 21))
+        result = MODELS.build(settings)(logits, classes, **sizes)
+        reference = dict(num_things=THINGS, num_classes=CLASSES, two_step=True, strict=True)
+        check(result, slow_mask_wise(logits, classes, **reference, **sizes))
+        segments += len(result.segments_info)
+        smallest = min([smallest, *(segment['area'] for segment in result.segments_info)])
+    assert segments > 8
+    share = smallest / (60 * 90) * (54 / 81)  # of the padded input
+    assert share < 400 / 1281**2  # the smallest thing that the default keeps
 
 
 def test_scores_at_the_stride_of_the_prediction_as_tensorflow_has_them():

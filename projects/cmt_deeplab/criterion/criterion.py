@@ -55,15 +55,18 @@ class PanopticCriterion(nn.Module):
     ) -> None:
         super().__init__()
         if not isinstance(losses, Mapping):
-            losses = {str(number): loss for number, loss in enumerate(losses)}
-        self.losses = nn.ModuleDict(
-            {name: MODELS.build(loss) for name, loss in losses.items() if loss is not None}
-        )
-        if not self.losses:
+            raise UserError(
+                'model.criterion.losses is a dict by name now: losses=dict(pq=dict(type='
+                "'PanopticPQLoss'), mask_id=dict(...), discrimination=dict(...), semantic="
+                'dict(...), reference_points=dict(...)), and None switches a loss off.'
+            )
+        losses = {name: MODELS.build(loss) for name, loss in losses.items() if loss is not None}
+        if not losses:
             raise UserError(
                 'PanopticCriterion got no losses: give at least one, or leave the key out for the '
                 'default ones.'
             )
+        self.losses = nn.ModuleDict(losses)
         self.num_classes = num_classes
         self.num_things_classes = num_things_classes
         self.assigner = TASK_UTILS.build(assigner)

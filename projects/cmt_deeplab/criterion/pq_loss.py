@@ -51,6 +51,12 @@ class PanopticPQLoss(PanopticLoss):
                 f'PanopticPQLoss: unmatched_weight={unmatched_weight!r} is unknown; choose '
                 "'one' or 'void_share'."
             )
+        if weights_of is not None:
+            raise UserError(
+                'PanopticPQLoss has no weights_of any more: remove it. The weights come from the '
+                'prediction that was matched; with share_final_match=False of PanopticCriterion '
+                'each stage is matched and weighted on its own.'
+            )
         self.unmatched_weight = unmatched_weight
 
     def terms(

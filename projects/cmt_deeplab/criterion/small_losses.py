@@ -45,10 +45,10 @@ class PanopticSemanticLoss(PanopticLoss):
     """``loss_semantic``: cross-entropy of the semantic logits at labeled pixels, averaged.
 
     Void pixels are no target; the void channel only takes part in the softmax. With the default
-    arguments the pixels are sampled, see :func:`sample_pixels`, as in deeplab2 and kmax-deeplab on
-    COCO. On Cityscapes kmax-deeplab takes all pixels (``num_samples=None``), and deeplab2 takes
-    the hardest of all pixels, small instances weighing more (``num_samples=None,
-    hardest_share=0.2, small_instance_weight=3``).
+    arguments the pixels are sampled, see :func:`sample_pixels`, as in kmax-deeplab on COCO. On
+    Cityscapes kmax-deeplab takes all pixels (``num_samples=None``), and deeplab2 takes the hardest
+    of them, with more weight on small instances (``num_samples=None, hardest_share=0.2,
+    small_instance_weight=3``).
 
     Args:
         num_samples: Sampled pixels per image; None takes all of them.
