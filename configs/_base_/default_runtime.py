@@ -25,7 +25,6 @@ env_cfg = dict(
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),  # on GPUs; gloo without
 )
-model_wrapper_cfg = dict(type='PanopticDistributedDataParallel')  # in distributed runs only
 
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='PanopticLocalVisualizer', vis_backends=vis_backends, name='visualizer')
