@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from quickstart.command import DEFAULT_CONFIG, ROOT, main
+from quickstart import ROOT
+from quickstart.command import DEFAULT_CONFIG, main
 from quickstart.config import move_paths, shorten
 
 

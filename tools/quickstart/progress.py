@@ -38,6 +38,7 @@ class ProgressHook(Hook):
         self.bar = bar
         self.seconds: dict[int, float] = {}
         self.validations: dict[int, dict[str, float]] = {}
+        self.quality = ''  # of the latest validation, as text
 
     def before_train(self, runner: Runner) -> None:
         self.training = self.bar.add_task('training', total=runner.max_iters, note='')
@@ -49,9 +50,7 @@ class ProgressHook(Hook):
         tenth = 10 * max(self.seconds, default=0) // runner.max_iters
         done = runner.iter + 1
         self.seconds[done] = time.monotonic() - self.started
-        note = f'loss {runner.message_hub.get_scalar("train/loss").mean(50):.3f}'
-        for figures in list(self.validations.values())[-1:]:
-            note += f'  PQ {figures["PQ"]:.1f}'
+        note = f'loss {runner.message_hub.get_scalar("train/loss").mean(50):.3f}{self.quality}'
         self.bar.update(self.training, completed=done, note=note)
         if not self.bar.console.is_terminal and 10 * done // runner.max_iters > tenth:
             self._say(f'training {done}/{runner.max_iters}: {note}')
@@ -69,6 +68,7 @@ class ProgressHook(Hook):
         self.bar.remove_task(self.validating)
         figures = {name.rpartition('/')[2]: value for name, value in metrics.items()}
         self.validations[runner.iter] = figures
+        self.quality = f'  PQ {figures["PQ"]:.1f}'
         images, minutes = len(runner.val_dataloader.dataset), self.seconds[runner.iter] / 60
         self._say(
             f'iteration {runner.iter}: PQ {figures["PQ"]:.2f} on {images} images, '

@@ -19,12 +19,12 @@ from cmt_deeplab.visualization import PanopticDrawer
 from mmengine.runner import Runner
 from PIL import Image
 
+from . import ROOT
 from .charts import loss_chart, quality_chart
 from .pictures import example
 from .progress import ProgressHook
 from .recorder import PredictionRecorder
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ('torch', 'mmdet', 'mmengine', 'mmcv', 'numpy')
 
 
@@ -95,14 +95,19 @@ def write_report(
     *,
     skipped: int,
 ) -> tuple[Path, float]:
-    """Write the report of a run without ``skipped`` iterations; its path and the PQ in percent."""
+    """Write the report of a finished run; its path and the PQ in percent.
+
+    ``skipped`` is the number of iterations that the time budget left out.
+    """
     meta = runner.val_dataloader.dataset.metainfo
     is_thing = {k: name in meta['thing_classes'] for k, name in enumerate(meta['classes'])}
     figures = aggregate((image.row for image in recorder.images), is_thing)
     drawer = PanopticDrawer(classes=meta['classes'], num_things_classes=len(meta['thing_classes']))
     inside = Path(sys.executable).is_relative_to(Path.cwd())
     folder = Path(runner.work_dir)
-    cuda = torch.cuda.is_available()
+    machine = f'CPU, {os.cpu_count()} cores ({platform.machine()})'
+    if torch.cuda.is_available():
+        machine = torch.cuda.get_device_name()
     path = folder / 'report.html'
     write_page(
         path,
@@ -115,9 +120,7 @@ def write_report(
         folder=folder,
         iterations=runner.max_iters,
         logged_config=os.path.relpath(Path(runner.log_dir) / 'vis_data' / 'config.py'),
-        machine=torch.cuda.get_device_name()
-        if cuda
-        else f'CPU, {os.cpu_count()} cores ({platform.machine()})',
+        machine=machine,
         meta=meta,
         minutes=progress.seconds[runner.max_iters] / 60,
         parameters=sum(p.numel() for p in runner.model.parameters()),

@@ -9,9 +9,11 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import Size, nearest_pixels, stride_between
+from cmt_deeplab.models.transformer.transformer_decoder import DecoderOutput
 
 from .palette import Color, distinct_colors
 
@@ -38,8 +40,6 @@ def assignment_maps(model: nn.Module, data_batch: Mapping[str, Any]) -> list[lis
     Raises:
         UserError: the model has no such decoder.
     """
-    from cmt_deeplab.models.transformer.transformer_decoder import DecoderOutput
-
     caught: list[DecoderOutput] = []
 
     def catch(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -48,14 +48,13 @@ def assignment_maps(model: nn.Module, data_batch: Mapping[str, Any]) -> list[lis
 
     was_training = model.training
     model.eval()
-    handles = [module.register_forward_hook(catch) for module in model.modules()]
+    handle = register_module_forward_hook(catch)
     try:
         with torch.no_grad():
             data = model.data_preprocessor(data_batch, False)
             model(**data, mode='predict')
     finally:
-        for handle in handles:
-            handle.remove()
+        handle.remove()
         model.train(was_training)
     if not caught:
         raise UserError(
