@@ -163,6 +163,13 @@ def test_checkpoints_that_do_not_fit_are_named(tmp_path, monkeypatch, capsys, ch
     assert "it has no 'head.weight'" in error(
         monkeypatch, capsys, 'train', CONFIG, '--resume', tmp_path / 'partial.pth', *work
     )
+    content = torch.load(checkpoint, weights_only=True)
+    groups = content['optimizer']['param_groups']
+    groups[0]['params'].append(groups[1]['params'].pop())
+    torch.save(content, tmp_path / 'groups.pth')
+    assert 'train on from its weights with load_from' in error(
+        monkeypatch, capsys, 'train', CONFIG, '--resume', tmp_path / 'groups.pth', *work
+    )
     shapes = error(
         monkeypatch, capsys, 'test', CONFIG, checkpoint, '--cfg-options', 'model.width=9', *work
     )

@@ -217,6 +217,27 @@ def test_the_schedule_is_that_of_kmax_deeplab():
     assert found == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    'leaf, start_factor, eps',
+    [
+        ('kmax_deeplab/kmax-deeplab_r50-tf_8xb8-150k_coco-panoptic-641.py', 0.0, 1e-7),
+        ('kmax_deeplab/kmax-deeplab_r50_8xb8-150k_coco-panoptic-641.py', 0.001, 1e-8),
+        ('cmt_deeplab/cmt-deeplab_r50_8xb8-150k_coco-panoptic-641.py', 0.0, 1e-7),
+        ('max_deeplab/max-deeplab-s_8xb8-100k_coco-panoptic-641.py', 0.0, 1e-7),
+    ],
+)
+def test_the_recipes_do_not_multiply_the_warm_up_with_the_decay(leaf, start_factor, eps):
+    cfg = Config.fromfile(CONFIGS / leaf)
+    assert cfg.optim_wrapper.optimizer.eps == eps
+    length = cfg.train_cfg.max_iters
+    (schedule,) = cfg.param_scheduler
+    assert schedule.pop('type') == 'PanopticWarmupPolyLR' and not schedule.pop('by_epoch')
+    found = learning_rates((0, 2500, 4999, 5000, 60000), max_iters=length, **schedule)
+    warm_up = [start_factor * (1 - t / 5000) + t / 5000 for t in (0, 2500, 4999)]
+    decay = [(1 - t / length) ** 0.9 for t in (5000, 60000)]
+    assert found == pytest.approx(warm_up + decay, rel=1e-12)
+
+
 def test_the_runner_gives_the_schedule_the_length_of_the_training(tmp_path):
     schedule = dict(type='PanopticWarmupPolyLR', by_epoch=False, warmup=2)
     options = dict(param_scheduler=[schedule], train_cfg__max_iters=6, val_evaluator=None)

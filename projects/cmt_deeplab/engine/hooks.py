@@ -8,6 +8,7 @@ from mmdet.registry import HOOKS
 from mmengine.dist import master_only
 from mmengine.hooks import Hook, LoggerHook
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop
 from torch import nn
 
@@ -137,8 +138,20 @@ class PanopticCheckpointCheckHook(Hook):
                 f'The checkpoint {path} holds a {type(checkpoint).__name__}, not the tensors of a '
                 'model by name; use a .pth file that training wrote.'
             )
+        training = isinstance(runner._train_loop, BaseLoop)
+        resuming = training and runner._resume
+        unneeded = () if resuming else self.training_only
+        if training and not resuming:
+            unneeded = ('',)  # part of every name
         stored = checkpoint.get('state_dict', checkpoint)
         rename_weights(stored)
+        self._compare_tensors(path, stored, unwrapped(runner.model), unneeded)
+        if resuming and 'optimizer' in checkpoint:
+            self._compare_groups(path, checkpoint['optimizer'], runner.optim_wrapper)
+
+    @staticmethod
+    def _compare_tensors(path: str, stored: dict, model: nn.Module, unneeded: tuple) -> None:
+        """Compare by name and shape; ``unneeded`` are parts of names of tensors that may differ."""
         found = {
             re.sub(r'^module\.', '', key): tuple(value.shape)
             for key, value in stored.items()
@@ -146,7 +159,7 @@ class PanopticCheckpointCheckHook(Hook):
         }
         expected = {
             key: tuple(value.shape)
-            for key, value in unwrapped(runner.model).state_dict().items()
+            for key, value in model.state_dict().items()
             if not key.startswith('data_preprocessor.')
         }
         unfit = [key for key in expected if found.get(key) != expected[key]]
@@ -157,14 +170,10 @@ class PanopticCheckpointCheckHook(Hook):
                 f"tensors fit ('{unfit[0]}' does not); use the checkpoint that belongs to this "
                 'config.'
             )
-        training = isinstance(runner._train_loop, BaseLoop)
-        if training and not runner._resume:
-            return
-        needed = [
-            key for key in unfit if training or not any(part in key for part in self.training_only)
-        ]
-        # a tensor of another shape says more about the mistake than one that is missing
-        for key in sorted(needed, key=lambda key: key not in found):
+        needed = [key for key in unfit if not any(part in key for part in unneeded)]
+        if needed:
+            # a tensor of another shape says more about the mistake than one that is missing
+            key = min(needed, key=lambda key: key not in found)
             what = (
                 f"'{key}' has shape {found[key]} in the checkpoint and {expected[key]} in the model"
                 if key in found
@@ -173,6 +182,20 @@ class PanopticCheckpointCheckHook(Hook):
             raise UserError(
                 f'The checkpoint {path} does not fit the config: {what}; use the config that it '
                 'was trained with, with its numbers of classes.'
+            )
+
+    @staticmethod
+    def _compare_groups(path: str, stored: dict, optim_wrapper: Any) -> None:
+        """Compare the sizes of the optimizer's parameter groups, before torch refuses them."""
+        if not isinstance(optim_wrapper, OptimWrapper):  # of several optimizers
+            return
+        groups = stored['param_groups'], optim_wrapper.optimizer.param_groups
+        sizes = [[len(group['params']) for group in each] for each in groups]
+        if sizes[0] != sizes[1]:
+            raise UserError(
+                f'The optimizer in the checkpoint {path} has parameter groups of {sizes[0]} '
+                f'tensors, that of the config has {sizes[1]} (version 0.1.0 decayed relative '
+                'positions as well); train on from its weights with load_from.'
             )
 
 
