@@ -57,8 +57,11 @@ def root(tmp_path):
 
 @pytest.mark.parametrize('split', ['train', 'val'])
 def test_reads_the_official_layout(root, split):
-    config = Config.fromfile(str(CONFIG))[f'{split}_dataloader'].dataset
+    whole = Config.fromfile(str(CONFIG))
+    config = whole[f'{split}_dataloader'].dataset
     config.update(data_root=str(root), image_size=(33, 65))
+    if split == 'train':  # without random scale, crop and copy-paste
+        config.pipeline = [*whole.load, whole.pack]
     dataset = DATASETS.build(config)
     assert len(dataset.metainfo['classes']) == 19 and len(dataset) == 1
     item = dataset[0]

@@ -1,9 +1,25 @@
 """Cityscapes in the panoptic format that cityscapesScripts writes (``createPanopticImgs.py``)."""
 
+from mmdet.datasets import CityscapesDataset
 from mmdet.registry import DATASETS
 
 from .categories import complete_metainfo
 from .panoptic_index_dataset import PanopticIndexDataset
+
+THINGS = CityscapesDataset.METAINFO  # the 8 classes of its instance segmentation
+STUFF_COLORS = {
+    'road': (128, 64, 128),
+    'sidewalk': (244, 35, 232),
+    'building': (70, 70, 70),
+    'wall': (102, 102, 156),
+    'fence': (190, 153, 153),
+    'pole': (153, 153, 153),
+    'traffic light': (250, 170, 30),
+    'traffic sign': (220, 220, 0),
+    'vegetation': (107, 142, 35),
+    'terrain': (152, 251, 152),
+    'sky': (70, 130, 180),
+}
 
 
 @DATASETS.register_module()
@@ -17,50 +33,9 @@ class CityscapesPanopticIndexDataset(PanopticIndexDataset):
 
     METAINFO = complete_metainfo(
         dict(
-            thing_classes=(
-                'person',
-                'rider',
-                'car',
-                'truck',
-                'bus',
-                'train',
-                'motorcycle',
-                'bicycle',
-            ),
-            stuff_classes=(
-                'road',
-                'sidewalk',
-                'building',
-                'wall',
-                'fence',
-                'pole',
-                'traffic light',
-                'traffic sign',
-                'vegetation',
-                'terrain',
-                'sky',
-            ),
-            palette=[
-                (220, 20, 60),
-                (255, 0, 0),
-                (0, 0, 142),
-                (0, 0, 70),
-                (0, 60, 100),
-                (0, 80, 100),
-                (0, 0, 230),
-                (119, 11, 32),
-                (128, 64, 128),
-                (244, 35, 232),
-                (70, 70, 70),
-                (102, 102, 156),
-                (190, 153, 153),
-                (153, 153, 153),
-                (250, 170, 30),
-                (220, 220, 0),
-                (107, 142, 35),
-                (152, 251, 152),
-                (70, 130, 180),
-            ],
+            thing_classes=THINGS['classes'],
+            stuff_classes=tuple(STUFF_COLORS),
+            palette=[*THINGS['palette'], *STUFF_COLORS.values()],
         )
     )
 
