@@ -3,9 +3,9 @@
 A network either aligns the corners of its feature maps (``align_corners=True``) or not.
 
 * Aligned: the first and the last pixel of every map lie on the border of the frame. Inputs have
-  32k+1 pixels a side, and a map of stride s has (side - 1) / s + 1.
-* Not aligned: pixels are cells, and their centers lie inside the frame. Inputs have 32k pixels a
-  side, and a map of stride s has side / s.
+  32k+1 pixels per side, and a map of stride s has (side - 1) / s + 1.
+* Not aligned: pixels are cells, and their centers lie inside the frame. Inputs have 32k pixels
+  per side, and a map of stride s has side / s.
 
 So an odd side of an input means aligned corners and an even one means cells.
 """
@@ -29,11 +29,6 @@ def padded_side(side: int, *, align_corners: bool, divisor: int = 32) -> int:
     return max(-(-(side - extra) // divisor), 1) * divisor + extra
 
 
-def doubled(size: Sequence[int], *, align_corners: bool) -> Size:
-    """The size of a map at half the stride: 2n - 1 where corners are aligned, else 2n."""
-    return tuple(2 * side - int(align_corners) for side in size)
-
-
 def pixel_positions(
     side: int,
     *,
@@ -46,7 +41,7 @@ def pixel_positions(
     return index / max(side - 1, 1) if align_corners else (index + 0.5) / side
 
 
-def moved_to(pixel: Tensor, side: int, new_side: int, *, align_corners: bool) -> Tensor:
+def rescaled_pixels(pixel: Tensor, side: int, new_side: int, *, align_corners: bool) -> Tensor:
     """Where positions on an axis of ``side`` pixels lie when it has ``new_side`` pixels."""
     if align_corners:
         return pixel * ((new_side - 1) / max(side - 1, 1))
@@ -98,8 +93,16 @@ def plane_at_stride(plane: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def nearest_pixels(inside: int, padded: int, small: int) -> np.ndarray:
-    """The way back: for the first ``inside`` pixels of an input axis of ``padded`` pixels, the
-    nearest pixel of a map's axis of ``small`` pixels, as indices (inside,) int64."""
+    """Where the pixels of an input lie on a smaller map, along one axis.
+
+    Args:
+        inside: number of pixels that are asked for, from the first on.
+        padded: number of pixels of the whole axis of the input.
+        small: number of pixels of the axis of the map.
+
+    Returns:
+        The index of the nearest pixel of the map for each of them, (inside,) int64.
+    """
     pixels = np.arange(inside)
     if padded % 2:
         cells = np.rint(pixels * (small - 1) / max(1, padded - 1))

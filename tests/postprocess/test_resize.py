@@ -14,8 +14,9 @@ def resize(logits, *, two_step=False, rows=5, **sizes):
         image=sizes['image_size'],
         output=sizes['output_size'],
         align_corners=sizes['align_corners'],
+        two_step=two_step,
     )
-    resizer = RowResizer(geometry, rows=rows, two_step=two_step, device=torch.device('cpu'))
+    resizer = RowResizer(geometry, rows=rows, device=torch.device('cpu'))
     table = logits.flatten(1).t().contiguous()
     height, width = geometry.output
     parts = [resizer(table, start, min(start + rows, height)) for start in range(0, height, rows)]

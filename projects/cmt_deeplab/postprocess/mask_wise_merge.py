@@ -68,9 +68,7 @@ class PanopticMaskWiseMerge(PanopticMerge):
             probability = logits.softmax(-1)[:, :num_candidates]
             return F.threshold(probability, self.pixel_threshold, 0.0)
 
-        occupancy = measure_occupancy(
-            table, num_candidates, geometry, occupy, two_step=self.two_step_resize
-        )
+        occupancy = measure_occupancy(table, num_candidates, geometry, occupy)
         mean = occupancy.mean_probability
         if self.score_at_stride:
             kept = occupy(self._inside_image(table, geometry))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import torch
@@ -99,6 +100,7 @@ class PanopticMerge(nn.Module):
             image=tuple(image_size),
             output=tuple(output_size),
             align_corners=align_corners,
+            two_step=self.two_step_resize,
         )
         with torch.autocast(mask_logits.device.type, enabled=False):
             # As in deeplab2 and kmax-deeplab: a softmax over all classes, then the best of those
@@ -142,12 +144,8 @@ class PanopticMerge(nn.Module):
         centers of one stuff class are one segment, with the score of the best of them. The area of
         a segment is what it owns in the end. A dropped segment leaves void behind.
         """
-
-        def pixels(size: Sequence[int]) -> float:
-            return float(size[0] * size[1])
-
-        scale = pixels(geometry.input) / pixels(self.area_reference)
-        scale *= pixels(geometry.output) / pixels(geometry.image)
+        scale = prod(geometry.input) / prod(self.area_reference)  # of the padded input
+        scale *= prod(geometry.output) / prod(geometry.image)
         segments: dict[tuple, list[int]] = {}
         owners = np.unique(owner[owner >= 0])
         for center in owners[np.argsort(-score[owners], kind='stable')].tolist():
@@ -165,8 +163,6 @@ class PanopticMerge(nn.Module):
             instance += thing
             value = category + INSTANCE_OFFSET * instance * thing
             value_of_set[member] = value
-            score_of_best = float(score[centers[0]])
-            info.append(
-                dict(id=value, category_id=category, isthing=thing, score=score_of_best, area=area)
-            )
+            best = float(score[centers[0]])
+            info.append(dict(id=value, category_id=category, isthing=thing, score=best, area=area))
         return PanopticResult(occupancy.paint(value_of_set, geometry.output), info)

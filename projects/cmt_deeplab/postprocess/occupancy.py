@@ -49,7 +49,7 @@ class Occupancy:
 
 
 def measure_occupancy(
-    table: Tensor, num_candidates: int, geometry: Geometry, occupy: Occupy, *, two_step: bool
+    table: Tensor, num_candidates: int, geometry: Geometry, occupy: Occupy
 ) -> Occupancy:
     """Resize the table (h*w, N) in chunks of rows and record what ``occupy`` finds there.
 
@@ -64,7 +64,7 @@ def measure_occupancy(
     total = torch.zeros(num_candidates, dtype=torch.float64, device=device)
     elements = CHUNK_ELEMENTS.get(device.type, CHUNK_ELEMENTS['cuda'])
     rows = min(max(1, elements // (width * table.shape[1])), height)
-    resize = RowResizer(geometry, rows=rows, two_step=two_step, device=device)
+    resize = RowResizer(geometry, rows=rows, device=device)
     for start in range(0, height, rows):
         stop = min(start + rows, height)
         kept = occupy(resize(table, start, stop))

@@ -40,9 +40,7 @@ class PanopticPixelWiseMerge(PanopticMerge):
             kept = F.threshold(candidates.softmax(-1), self.pixel_threshold, 0.0)
             return kept.masked_fill_(candidates < logits.amax(-1, keepdim=True), 0.0)
 
-        occupancy = measure_occupancy(
-            table, num_candidates, geometry, occupy, two_step=self.two_step_resize
-        )
+        occupancy = measure_occupancy(table, num_candidates, geometry, occupy)
         score = (confidence * occupancy.mean_probability).astype(np.float32)
         # Among centers with equal logits the one with the lower number wins, as in an argmax.
         owner = paste_in_order(occupancy, np.arange(num_candidates), None)

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cmt_deeplab.geometry import moved_to
+from cmt_deeplab.geometry import rescaled_pixels
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Sizes (height, width) of one image in every frame.
+    """Sizes (height, width) of one image in every frame, and how to get from one to the next.
 
-    ``image`` lies in the top left corner of the padded ``input``.
+    ``image`` lies in the top left corner of the padded ``input``. For ``two_step`` see
+    :func:`axis_taps`.
     """
 
     grid: tuple[int, int]
@@ -26,6 +27,7 @@ class Geometry:
     image: tuple[int, int]
     output: tuple[int, int]
     align_corners: bool
+    two_step: bool = False
 
 
 def _two_taps(position: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -37,10 +39,8 @@ def _two_taps(position: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return index, torch.stack([1 - fraction, fraction], -1)
 
 
-def axis_taps(
-    *, output: int, image: int, padded: int, grid: int, align_corners: bool, two_step: bool
-) -> tuple[Tensor, Tensor]:
-    """Grid points that make each of the ``output`` pixels of one axis.
+def axis_taps(geometry: Geometry, axis: int) -> tuple[Tensor, Tensor]:
+    """Grid points that make each of the output pixels along one axis.
 
     * One step (T = 2): the center of the output pixel is moved into the image, clamped to it, and
       from there moved onto the grid. This equals ``F.interpolate`` where image, padded input and
@@ -51,12 +51,15 @@ def axis_taps(
     Returns:
         Indices (O, T) int64 and weights (O, T) float64.
     """
+    output, image = geometry.output[axis], geometry.image[axis]
+    padded, grid = geometry.input[axis], geometry.grid[axis]
+    corners = geometry.align_corners
     pixel = torch.arange(output, dtype=torch.float64)
-    if not two_step:
-        pixel = moved_to(pixel, output, image, align_corners=False).clamp(0, image - 1)
-        return _two_taps(moved_to(pixel, padded, grid, align_corners=align_corners), grid)
-    pixel, outer = _two_taps(moved_to(pixel, output, image, align_corners=align_corners), image)
-    on_grid = moved_to(pixel.double(), padded, grid, align_corners=align_corners)
+    if not geometry.two_step:
+        pixel = rescaled_pixels(pixel, output, image, align_corners=False).clamp(0, image - 1)
+        return _two_taps(rescaled_pixels(pixel, padded, grid, align_corners=corners), grid)
+    pixel, outer = _two_taps(rescaled_pixels(pixel, output, image, align_corners=corners), image)
+    on_grid = rescaled_pixels(pixel.double(), padded, grid, align_corners=corners)
     index, inner = _two_taps(on_grid, grid)  # (O, 2, 2)
     return index.flatten(1), (outer[..., None] * inner).flatten(1)
 
@@ -68,24 +71,10 @@ class RowResizer:
     contiguous channels. The indices of the horizontal pass are the same for every chunk.
     """
 
-    def __init__(
-        self, geometry: Geometry, *, rows: int, two_step: bool, device: torch.device
-    ) -> None:
+    def __init__(self, geometry: Geometry, *, rows: int, device: torch.device) -> None:
         (self._rows, self._row_weights), (columns, column_weights) = (
             (index.to(device, torch.int32), weight.to(device, torch.float32))
-            for index, weight in (
-                axis_taps(
-                    output=output,
-                    image=image,
-                    padded=padded,
-                    grid=grid,
-                    align_corners=geometry.align_corners,
-                    two_step=two_step,
-                )
-                for output, image, padded, grid in zip(
-                    geometry.output, geometry.image, geometry.input, geometry.grid
-                )
-            )
+            for index, weight in (axis_taps(geometry, axis) for axis in (0, 1))
         )
         self._grid, self._width = geometry.grid, geometry.output[1]
         self._taps = columns.shape[1]
