@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from cmt_deeplab.visualization import distinct_colors, matched_colors, segment_colors
+from cmt_deeplab.visualization.drawer import WRONG_RED
 
 
 def test_colors_are_distinct_and_a_longer_list_begins_with_the_shorter_one():
@@ -11,6 +12,7 @@ def test_colors_are_distinct_and_a_longer_list_begins_with_the_shorter_one():
     first = colors[:12].astype(float)
     distance = np.linalg.norm(first[:, None] - first[None], axis=-1) + 1000 * np.eye(12)
     assert distance.min() > 40
+    assert np.linalg.norm(colors.astype(float) - WRONG_RED, axis=1).min() > 40
 
 
 def test_two_instances_of_a_class_differ_and_void_has_no_color():
