@@ -247,6 +247,22 @@ def test_damaged_files_are_named(tmp_path, content):
         CheckpointLoader.load_checkpoint(str(tmp_path / 'damaged.pth'))
 
 
+def test_an_address_with_other_content_than_its_name_says_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+
+    def other_content(*args, **kwargs):
+        raise RuntimeError('invalid hash value')
+
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', other_content)
+    with pytest.raises(UserError, match=r'https://example.invalid/far.pth is damaged'):
+        CheckpointLoader.load_checkpoint('https://example.invalid/far.pth')
+
+
+def test_a_name_that_no_library_has_keeps_its_own_error():
+    with pytest.raises(KeyError):
+        CheckpointLoader.load_checkpoint('open-mmlab://no_such_model')
+
+
 def test_an_address_without_a_connection_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
 

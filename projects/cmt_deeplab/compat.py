@@ -39,6 +39,7 @@ import torch
 
 from cmt_deeplab.errors import MissingFileError, MissingPackageError, UserError, files_on_the_way
 
+READERS = {Path(module.__file__) for module in (torch.serialization, torch.hub)}
 # torch's switches that overrule the argument weights_only of torch.load
 WEIGHTS_ONLY = {'TORCH_FORCE_WEIGHTS_ONLY_LOAD': '1', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD': '0'}
 
@@ -156,10 +157,10 @@ def _one_sentence(file: Any) -> Iterator[None]:
             f'The checkpoint {file} cannot be fetched ({reason}); fetch it on a machine with a '
             'connection and give its path.'
         ) from error
-    except OSError:  # absent or unreadable files, of which the error itself says enough
+    except (FileNotFoundError, PermissionError):  # the error itself says enough
         raise
     except Exception as error:
-        reading = Path(torch.serialization.__file__) in files_on_the_way(error)
+        reading = READERS.intersection(files_on_the_way(error))
         if not reading or 'CUDA device' in str(error):  # the latter asks for a map_location
             raise
         foreign = re.search(r'(?:GLOBAL|class) (getattr\(.*\)|[^ ]+)', str(error))
