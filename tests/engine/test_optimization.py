@@ -132,30 +132,42 @@ def decayed(net: nn.Module) -> tuple[Counter, Counter]:
     return kernels, others
 
 
+CENTERS = {('CMTTransformerDecoder', 'centers'): 1}
+
+
 @pytest.mark.parametrize(
-    'leaf, kernels, tables',
+    'leaf, kernels, others',
     [
-        ('kmax_deeplab/kmax-deeplab_r50_8xb8-150k_coco-panoptic-641.py', 192, 36),
-        ('kmax_deeplab/kmax-deeplab_axial-r50_8xb8-150k_coco-panoptic-641.py', 202, 84),
+        (
+            'kmax_deeplab/kmax-deeplab_r50_8xb8-150k_coco-panoptic-641.py',
+            {('Conv2d', 'weight'): 192},
+            {('RelativePositions', 'weight'): 36, **CENTERS},
+        ),
+        (
+            'kmax_deeplab/kmax-deeplab_axial-r50_8xb8-150k_coco-panoptic-641.py',
+            {('Conv2d', 'weight'): 202},
+            {('RelativePositions', 'weight'): 84, **CENTERS},
+        ),
+        (
+            'cmt_deeplab/cmt-deeplab_r50_msdeformattn_8xb8-150k_coco-panoptic-641.py',
+            {('Conv2d', 'weight'): 189, ('Linear', 'weight'): 36},
+            {('Embedding', 'weight'): 1, **CENTERS},
+        ),
     ],
 )
-def test_relative_positions_and_centers_do_not_decay(leaf, kernels, tables):
+def test_relative_positions_embeddings_and_centers_do_not_decay(leaf, kernels, others):
     init_default_scope('mmdet')
     cfg = Config.fromfile(CONFIGS / leaf)
     with torch.device('meta'):
         net = MODELS.build(cfg.model)
-    found, others = decayed(net)
-    assert found == {('Conv2d', 'weight'): kernels}
-    assert others == {
-        ('RelativePositions', 'weight'): tables,
-        ('CMTTransformerDecoder', 'centers'): 1,
-    }
+    assert decayed(net) == (kernels, others)
     cfg.optim_wrapper.pop('constructor')
     paramwise = cfg.optim_wrapper.pop('paramwise_cfg', None)
     wrapper = PanopticOptimWrapperConstructor(cfg.optim_wrapper, paramwise)(net)
     groups = wrapper.optimizer.param_groups
     assert {group['weight_decay'] for group in groups} == {0.0, 0.05}
-    assert sum(len(group['params']) for group in groups if group['weight_decay']) == kernels
+    sizes = [len(group['params']) for group in groups if group['weight_decay']]
+    assert sum(sizes) == sum(kernels.values())
 
 
 def test_kernels_of_other_libraries_decay_and_their_tables_do_not():
