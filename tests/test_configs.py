@@ -315,6 +315,71 @@ def test_readme_links_to_every_leaf_and_to_no_other(folder):
     assert readme_links(folder) == {path.name for path in LEAVES if path.parent == folder}
 
 
+DATA = "'../_base_/datasets/coco_panoptic_index.py',"
+CITY = "'../_base_/datasets/cityscapes_panoptic_index.py',"
+MAX_CITY = (
+    'model = dict(_base_.for_model, postprocess=dict('
+    'thing_area=256, stuff_area=2048, area_reference=(1025, 2049)))'
+)
+R50_CITY = (
+    'model = dict(_base_.for_model, backbone=dict(with_stem_output=True), **_base_.on_cityscapes)'
+)
+R104_CITY = 'model = dict(_base_.for_model, postprocess=_base_.on_cityscapes.postprocess)'
+GONE = {  # a leaf of an older version: the config to copy, what to exchange and by what
+    'cmt-deeplab_r50_8xb8-150k_coco-panoptic-1025': (
+        'cmt_deeplab/cmt-deeplab_r50_8xb8-150k_coco-panoptic-641.py',
+        {DATA: "'../_base_/datasets/coco_panoptic_index_1025.py',"},
+    ),
+    'cmt-deeplab_axial-r104_8xb4-60k_cityscapes-panoptic-1025x2049': (
+        'cmt_deeplab/cmt-deeplab_r50_8xb4-60k_cityscapes-panoptic-1025x2049.py',
+        {
+            "'../_base_/models/cmt-deeplab_r50.py',": (
+                "'../_base_/models/cmt-deeplab_axial-r104.py',"
+            ),
+            R50_CITY: R104_CITY,
+        },
+    ),
+    'kmax-deeplab_convnext-s_8xb8-150k_coco-panoptic-641': (
+        'kmax_deeplab/kmax-deeplab_convnext-s_8xb8-150k_coco-panoptic-1281.py',
+        {
+            'kmax-deeplab_r50_8xb8-150k_coco-panoptic-1281.py': (
+                'kmax-deeplab_r50_8xb8-150k_coco-panoptic-641.py'
+            )
+        },
+    ),
+    'max-deeplab-s_8xb8-100k_coco-panoptic-1281': (
+        'max_deeplab/max-deeplab-s_8xb8-100k_coco-panoptic-641.py',
+        {DATA: "'../_base_/datasets/coco_panoptic_index_1281.py',"},
+    ),
+    'max-deeplab-s_8xb4-60k_cityscapes-panoptic-1025x2049': (
+        'max_deeplab/max-deeplab-s_8xb8-100k_coco-panoptic-641.py',
+        {
+            DATA: CITY,
+            'model = _base_.for_model': MAX_CITY,
+            'train_dataloader = dict(dataset=dict(pipeline=_base_.max_pipeline))': '',
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize('name', GONE)
+def test_the_lines_of_the_readmes_make_the_leaves_that_are_gone(name, tmp_path, monkeypatch):
+    source, lines = GONE[name]
+    text = (CONFIGS / source).read_text(encoding='utf-8')
+    for old, new in lines.items():
+        assert text.count(old) >= 1
+        text = text.replace(old, new)
+    shutil.copytree(CONFIGS, tmp_path / 'configs')
+    leaf = tmp_path / 'configs' / source.split('/')[0] / 'mine.py'
+    leaf.write_text(text)
+    config = Config.fromfile(str(leaf))
+    size = tuple(map(int, name.rsplit('-', 1)[1].split('x')))
+    size = size * 2 if len(size) == 1 else size
+    assert tuple(config.train_dataloader.dataset.image_size) == size
+    assert tuple(config.model.data_preprocessor.size) == size
+    build_without_memory(config.model, monkeypatch)
+
+
 def test_a_config_that_a_user_adds_is_not_read(tmp_path):
     shutil.copytree(CONFIGS, tmp_path / 'configs')
     shutil.copy(REPOSITORY / 'model-index.yml', tmp_path)

@@ -13,8 +13,7 @@ one of them in place of this one. A leaf of a leaf changes its size by these lin
     test_dataloader = val_dataloader
     model = dict(data_preprocessor=dict(size=image_size))
 
-``for_model`` is what a model must know of its data; a leaf takes it by ``model =
-_base_.for_model``.
+``for_model`` is what a model must know of its data; a leaf says ``model = _base_.for_model``.
 
 Four pipelines for training; a leaf takes one of the last three by
 ``train_dataloader = dict(dataset=dict(pipeline=_base_.max_pipeline))``:

@@ -1,8 +1,7 @@
 """kMaX-DeepLab with a ResNet-50, in the form of the PyTorch code (bytedance/kmax-deeplab).
 
 The TensorFlow code (deeplab2) has the same parameters in another network; weights of the one fail
-in the other. kmax-deeplab_r50-tf.py is that form. What it changes, and what may be changed one by
-one:
+in the other. kmax-deeplab_r50-tf.py is that form. It changes what may be changed one by one:
     backbone.with_max_pool=False           no max pooling, the first block of stage 2 has the stride
     backbone.pre_activation_outputs=True   the pixel decoder and the semantic head read the stages
                                            before their last activation

@@ -1,10 +1,11 @@
 """What Cityscapes changes in a model with the axial pixel decoder, beyond counts and input size.
 
-A leaf lists this file among its bases and takes the changes by ``model = dict(_base_.for_model,
-**_base_.on_cityscapes)``: 256 centers, a fifth stage of the pixel decoder on the feature of the
-backbone's stem, a semantic head without a decoder whose loss takes the hardest fifth of all pixels
-and weighs small instances with 3, and the thresholds of the merge, areas at 1024x2048. Sources:
-deeplab2 ``configs/cityscapes/kmax_deeplab``, ``model/kmax_deeplab.py`` and
+A leaf lists this file among its bases and takes the changes by
+    model = dict(_base_.for_model, **_base_.on_cityscapes)
+They are 256 centers, a fifth stage of the pixel decoder on the feature of the backbone's stem, a
+semantic head without a decoder, whose loss takes the hardest fifth of all pixels and weighs small
+instances with 3, and the thresholds of the merge, with areas at 1025x2049.
+Sources: deeplab2 ``configs/cityscapes/kmax_deeplab``, ``model/kmax_deeplab.py`` and
 ``model/loss/max_deeplab_loss.py`` (the temperature 0.6 is its default).
 """
 

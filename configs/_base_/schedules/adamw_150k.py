@@ -4,11 +4,11 @@ Learning rate 5e-4, a tenth of it in the backbone, linear warm-up over 5k iterat
 polynomial decay of power 0.9; weight decay 0.05 on kernels; Adam's epsilon 1e-7, Keras' default.
 Source: deeplab2 ``configs/coco/kmax_deeplab``.
 
-With fewer images per step: `--auto-scale-lr`, or `--cfg-options
-optim_wrapper.accumulative_counts=N` (N iterations make an optimizer step; ``max_iters`` counts
-iterations). Mixed precision: `--amp`; bfloat16 on a GPU: `--amp --cfg-options
-optim_wrapper.dtype=bfloat16`. The decay ends with ``train_cfg.max_iters``, so another length is one
-number.
+The decay ends with ``train_cfg.max_iters``, so another length is one number. On the command line:
+    --auto-scale-lr                                          fewer images per step
+    --cfg-options optim_wrapper.accumulative_counts=N        N iterations make an optimizer step
+    --amp                                                    mixed precision, float16 on a GPU
+    --amp --cfg-options optim_wrapper.dtype=bfloat16         the same in bfloat16
 """
 
 optim_wrapper = dict(
