@@ -46,7 +46,7 @@ _CONSTRUCTION = (
         'import its module in custom_imports.',
     ),
     (
-        r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'",
+        r"(\w+)\.\w+\(\) got an unexpected keyword argument '(\w+)'",
         False,  # a class may pass its arguments on to its parent
         "The config gives {0} the key '{1}', which it does not take: correct or remove it.",
     ),

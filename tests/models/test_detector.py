@@ -3,7 +3,7 @@
 import pytest
 import torch
 from mmdet.structures import DetDataSample
-from mmengine.runner import Runner
+from mmengine.runner import Runner, load_checkpoint
 from mmengine.structures import InstanceData, PixelData
 from small_model import build_small
 
@@ -98,19 +98,35 @@ def test_tensor_mode_gives_masks_at_stride_4(align_corners, side):
     assert class_logits.shape == (1, 16, LABELS + 1)
 
 
-@pytest.mark.parametrize('with_skip', [True, False])
-def test_final_stride_2(with_skip):
-    model = build_small(
-        backbone__with_stem_output=with_skip,
-        panoptic_head__pixel_decoder=dict(
-            type='AxialPixelDecoder',
-            kinds=('axial', 'axial') + ('bottleneck',) * 3,
-            filters=(8,) * 5,
-            num_blocks=(1,) * 5,
-            dilations=(1,) * 5,
-        ),
+def test_final_stride_2():
+    decoder = dict(
+        type='AxialPixelDecoder',
+        kinds=('axial', 'axial') + ('bottleneck',) * 3,
+        filters=(8,) * 5,
+        num_blocks=(1,) * 5,
+        dilations=(1,) * 5,
     )
+    model = build_small(backbone__with_stem_output=True, panoptic_head__pixel_decoder=decoder)
     assert model.eval()(torch.zeros(1, 3, 65, 65))[0].shape == (1, 16, 33, 33)
+    with pytest.raises(ValueError, match='each of the 4 features of the backbone'):
+        build_small(panoptic_head__pixel_decoder=decoder)
+
+
+def test_a_checkpoint_of_version_0_1_0_loads_and_its_config_is_told_the_new_keys(tmp_path):
+    """Tensors and keys of the centers were spelled 'centre'."""
+    model, path = build_small(), str(tmp_path / 'old.pth')
+    old = {name.replace('center', 'centre'): value for name, value in model.state_dict().items()}
+    assert old.keys() != model.state_dict().keys()
+    torch.save(dict(state_dict=old), path)
+    torch.manual_seed(1)
+    other = build_small()
+    load_checkpoint(other, path, strict=True)
+    for name, value in model.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value), name
+    with pytest.raises(ValueError, match=r'num_centres is called num_centers now: rename it'):
+        build_small(panoptic_head__transformer_decoder__num_centres=8)
+    with pytest.raises(ValueError, match=r'predictor.centre_hidden_channels is called center_'):
+        build_small(panoptic_head__predictor__centre_hidden_channels=8)
 
 
 def test_draws_tied_to_images_repeat_whatever_the_batch():
@@ -123,7 +139,9 @@ def test_draws_tied_to_images_repeat_whatever_the_batch():
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.1)
         torch.manual_seed(numbers_seed)
-        return {k: float(v) for k, v in losses_of(model.train(), make_batch((40, 30))).items()}
+        return {
+            k: float(v.detach()) for k, v in losses_of(model.train(), make_batch((40, 30))).items()
+        }
 
     assert total(1) == total(2)
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from cmt_deeplab.errors import user_sentence
 from cmt_deeplab.models.pixel_decoders import MaXPixelDecoder
 from cmt_deeplab.models.transformer import MaXLayer
 from mmdet.registry import MODELS
@@ -226,6 +227,15 @@ def test_a_second_hourglass_reads_what_the_layers_left_of_the_first():
 def test_decoder_names_the_mistake(changes, message):
     with pytest.raises(ValueError, match=message):
         build_decoder(**changes)
+
+
+def test_a_wrong_argument_of_the_axial_blocks_is_one_sentence():
+    config = dict(type='MaXPixelDecoder', in_channels=(16, 32, 64), axial=dict(span=8), **COMMON)
+    with pytest.raises(TypeError) as caught:
+        MODELS.build(config)
+    assert user_sentence(caught.value) == (
+        "The config gives AxialBlock the key 'span', which it does not take: correct or remove it."
+    )
 
 
 SMALL = dict(

@@ -1,8 +1,7 @@
-"""Backbone weights from files of several code bases: fetched, unwrapped, renamed, and refused where they are another model's."""
+"""Backbone weights from files of several code bases: fetched, unwrapped, renamed and checked."""
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, PretrainedInit
@@ -13,31 +12,28 @@ from cmt_deeplab.errors import MissingFileError, UserError
 
 CHECKPOINT_KEY = 'model.backbone.init_cfg.checkpoint'
 FROM_SCRATCH = 'or train from scratch with --cfg-options model.backbone.init_cfg=None'
-WRAPPERS = ('state_dict', 'model', 'model_state')  # keys of a file under which the tensors may lie
-PREFIXES = (
-    'module.',
-    'backbone.',
-    'model.',
-)  # of names: of DDP, of OpenMMLab's classifiers and detectors, of TimmBackbone
-COMPUTED = (
-    'num_batches_tracked',
-    'relative_position_index',
-    'attn_mask',
-)  # buffers that no file has to bring
-LEAST_SHARE = (
-    2 / 3
-)  # half of ResNet-101's tensors fit those of ResNet-50; added plugins leave three quarters
+# Keys of a file under which its tensors may lie.
+WRAPPERS = ('state_dict', 'model', 'model_state')
+# Of names: of DDP, of OpenMMLab's classifiers and detectors, of TimmBackbone.
+PREFIXES = ('module.', 'backbone.', 'model.')
+# Buffers that a file need not have.
+COMPUTED = ('num_batches_tracked', 'relative_position_index', 'attn_mask')
+# Half of the tensors of a ResNet-101 fit a ResNet-50; added plugins leave three quarters.
+LEAST_SHARE = 2 / 3
 
 
 class PretrainedMixin:
-    """Makes ``init_cfg=dict(type='Pretrained', checkpoint=PATH_OR_URL, prefix=None)`` of a backbone read its weights through this module.
+    """Makes ``init_cfg=dict(type='Pretrained', ...)`` of a backbone read files of any code base.
 
-    ``renamings`` are regular expressions and replacements, applied in turn to every name of the file. mmengine's own ``Pretrained`` takes
-    a file of another model without complaint. ``prefix`` picks a part of the file; without it the usual wrappings are taken off.
+    The keys are those of mmengine: ``checkpoint``, a path or URL, and ``prefix``, which picks a
+    part of the file; without it the usual wrappings are taken off. mmengine's own ``Pretrained``
+    takes a file of another model without complaint. ``renamings`` are regular expressions and
+    replacements, applied in turn to every name of the file.
 
     Raises, when the weights are initialized:
-        FileNotFoundError: the file is not there or cannot be fetched.
-        ValueError: it is damaged, or less than two thirds of the network's tensors are in it with the right shape.
+        MissingFileError: the file does not exist or cannot be fetched.
+        UserError: it is damaged, or less than two thirds of the network's tensors are in it with
+            the right shape.
     """
 
     renamings: Sequence[tuple[str, str | Callable]] = ()
@@ -50,9 +46,8 @@ class PretrainedMixin:
 
     def init_weights(self) -> None:
         given = [self.init_cfg] if isinstance(self.init_cfg, dict) else list(self.init_cfg or ())
-        pretrained = next(
-            (cfg for cfg in given if cfg.get('type') in ('Pretrained', PretrainedInit)), None
-        )
+        kinds = ('Pretrained', PretrainedInit)
+        pretrained = next((cfg for cfg in given if cfg.get('type') in kinds), None)
         if pretrained is None or self.is_init:
             super().init_weights()
             return
@@ -61,31 +56,30 @@ class PretrainedMixin:
             BaseModule.init_weights(self)
         finally:
             self.init_cfg = own
-        weights = read_weights(
-            pretrained['checkpoint'], prefix=pretrained.get('prefix'), owner=type(self).__name__
-        )
-        fill(self, self.rename(weights), source=pretrained['checkpoint'])
+        source = pretrained['checkpoint']
+        weights = read_weights(source, prefix=pretrained.get('prefix'), owner=type(self).__name__)
+        fill(self, self.rename(weights), source=source)
 
 
 def read_weights(source: str, *, prefix: str | None, owner: str) -> dict[str, Tensor]:
-    """The tensors of a file, URL or ``torchvision://`` name by their bare names; ``owner`` is the network, for the message."""
+    """The tensors of a file, URL or ``torchvision://`` name, without prefixes of their names.
+
+    ``owner`` is the network, for the message.
+    """
     try:
         checkpoint = CheckpointLoader.load_checkpoint(source, map_location='cpu')
     except Exception as error:  # whatever networks, file systems and absent packages raise
         if isinstance(error, UserError) and not isinstance(error, MissingFileError):
-            raise  # compat's sentence on a damaged or hostile file
+            raise  # already one sentence: the file is damaged, or not safe to read
         raise MissingFileError(
-            f'The weights {source} of {owner} cannot be read ({_reason(error)}): download them on a machine with a '
-            f'connection and give the path as {CHECKPOINT_KEY}, {FROM_SCRATCH}.'
+            f'The weights {source} of {owner} cannot be read ({_reason(error)}): download them on '
+            f'a machine with a connection and give the path as {CHECKPOINT_KEY}, {FROM_SCRATCH}.'
         ) from error
     for wrapper in WRAPPERS:
         if isinstance(checkpoint, dict) and isinstance(checkpoint.get(wrapper), dict):
             checkpoint = checkpoint[wrapper]
-    weights = (
-        {name: value for name, value in checkpoint.items() if isinstance(value, Tensor)}
-        if isinstance(checkpoint, dict)
-        else {}
-    )
+    items = checkpoint.items() if isinstance(checkpoint, dict) else ()
+    weights = {name: value for name, value in items if isinstance(value, Tensor)}
     if prefix:
         return _below(f'{prefix.rstrip(".")}.', weights)
     while inner := next(filter(None, (_below(known, weights) for known in PREFIXES)), None):
@@ -94,19 +88,22 @@ def read_weights(source: str, *, prefix: str | None, owner: str) -> dict[str, Te
 
 
 def _below(prefix: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names have the prefix, without it."""
     return {
-        name[len(prefix) :]: value for name, value in weights.items() if name.startswith(prefix)
+        name.removeprefix(prefix): value
+        for name, value in weights.items()
+        if name.startswith(prefix)
     }
 
 
-def _reason(error: BaseException) -> Any:
+def _reason(error: BaseException) -> object:
     while error.__cause__ is not None:
         error = error.__cause__
     return getattr(error, 'reason', None) or str(error) or type(error).__name__
 
 
 def fill(network: nn.Module, weights: dict[str, Tensor], *, source: str) -> None:
-    """Copies the tensors that fit into the network and logs, in a line, what is missing and what is left over."""
+    """Copies the tensors that fit into the network; logs what is missing and what is left over."""
     state = network.state_dict()
     wanted = [name for name in state if not name.endswith(COMPUTED)]
     fitting = {
@@ -115,17 +112,18 @@ def fill(network: nn.Module, weights: dict[str, Tensor], *, source: str) -> None
         if name in weights and weights[name].shape == state[name].shape
     }
     missing = [name for name in wanted if name not in fitting]
+    kind, share = type(network).__name__, f'{len(fitting)} of {len(wanted)} tensors'
     if len(fitting) < LEAST_SHARE * len(wanted):
         raise UserError(
-            f'The weights {source} are of another model than this {type(network).__name__}: {len(fitting)} of {len(wanted)} '
-            f"tensors fit ('{missing[0]}' does not); name the file of the same architecture as {CHECKPOINT_KEY}, "
-            f'{FROM_SCRATCH}.'
+            f'The weights {source} are of another model than this {kind}: {share} fit '
+            f"('{missing[0]}' does not); name the file of the same architecture as "
+            f'{CHECKPOINT_KEY}, {FROM_SCRATCH}.'
         )
     network.load_state_dict(fitting, strict=False)
     unused = [name for name in weights if name not in fitting and not name.endswith(COMPUTED)]
     print_log(
-        f'{type(network).__name__}: {len(fitting)} of {len(wanted)} tensors from {source}; not found there: {_listed(missing)}; '
-        f'not used: {_listed(unused)}',
+        f'{kind}: {share} from {source}; not found there: {_listed(missing)}; not used: '
+        f'{_listed(unused)}',
         logger='current',
     )
 

@@ -13,11 +13,12 @@ from .pretrained import PretrainedMixin
 
 @MODELS.register_module()
 class PanopticSwinTransformer(PretrainedMixin, SwinTransformer):
-    """mmdet's ``SwinTransformer``, the same parameters under the same names.
+    """mmdet's ``SwinTransformer``, with the same parameters under the same names.
 
-    ``init_cfg`` takes files of Swin's authors, timm, torchvision and mmpretrain without being told which (``convert_weights`` of mmdet has
-    no effect). The norms of the outputs are in none of them, but for mmpretrain's last. Position biases of another window size are
-    resized bicubically, as in mmdet.
+    ``init_cfg`` takes files of Swin's authors, timm, torchvision and mmpretrain without being told
+    which (``convert_weights`` of mmdet has no effect). None of them has the norms of the outputs,
+    but mmpretrain's has the last. Position biases of another window size are resized bicubically,
+    as in mmdet.
     """
 
     renamings = (
@@ -35,18 +36,16 @@ class PanopticSwinTransformer(PretrainedMixin, SwinTransformer):
     )
 
     def rename(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        unfolded = any(
-            '.w_msa.' in name for name in weights
-        )  # OpenMMLab's files merge patches in the order of nn.Unfold
+        # OpenMMLab's files merge patches in the order of nn.Unfold, the others row by row.
+        unfolded = any('.w_msa.' in name for name in weights)
         weights = super().rename(weights)
         if any(name.startswith(f'stages.{len(self.stages) - 1}.downsample.') for name in weights):
             weights = {_one_stage_earlier(name): value for name, value in weights.items()}
         own = self.state_dict()
         for name, value in weights.items():
             if '.downsample.' in name and not unfolded:
-                weights[name] = (
-                    value.unflatten(-1, (4, -1))[..., [0, 2, 1, 3], :].transpose(-1, -2).flatten(-2)
-                )
+                patches = value.unflatten(-1, (4, -1))[..., [0, 2, 1, 3], :]
+                weights[name] = patches.transpose(-1, -2).flatten(-2)
             elif name.endswith('relative_position_bias_table') and name in own:
                 weights[name] = _resized_table(value, len(own[name]))
         return weights
@@ -54,11 +53,8 @@ class PanopticSwinTransformer(PretrainedMixin, SwinTransformer):
 
 def _one_stage_earlier(name: str) -> str:
     """timm merges patches at the start of a stage, mmdet at the end of the one before."""
-    return re.sub(
-        r'^stages\.(\d+)\.downsample\.',
-        lambda match: f'stages.{int(match[1]) - 1}.downsample.',
-        name,
-    )
+    earlier = lambda match: f'stages.{int(match[1]) - 1}.downsample.'  # noqa: E731
+    return re.sub(r'^stages\.(\d+)\.downsample\.', earlier, name)
 
 
 def _resized_table(table: Tensor, rows: int) -> Tensor:

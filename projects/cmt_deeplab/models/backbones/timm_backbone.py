@@ -1,6 +1,5 @@
 """Any backbone of timm; above all ConvNeXt, which mmdet does not have."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -26,11 +25,11 @@ class TimmBackbone(PretrainedMixin, BaseModule):
 
     Args:
         model_name: timm's name of the model.
-        out_indices: which of timm's feature levels are given, all by default. ConvNeXt has 0 to
-            3 at strides 4 to 32; a model with a level of stride 2 has 0 to 4.
         with_stem_output: ConvNeXt only: the feature of its stem, of stride 4, comes first, as
             deeplab2 and kmax-deeplab use it on Cityscapes.
-        kwargs: further arguments of timm, e.g. ``drop_path_rate``.
+        kwargs: further arguments of timm, e.g. ``drop_path_rate``, or ``out_indices``: which of
+            its feature levels are given, all by default. ConvNeXt has 0 to 3 at strides 4 to 32;
+            a model with a level of stride 2 has 0 to 4.
 
     Raises:
         MissingPackageError: timm, an optional package, is not installed.
@@ -45,7 +44,6 @@ class TimmBackbone(PretrainedMixin, BaseModule):
         self,
         *,
         model_name: str,
-        out_indices: Sequence[int] | None = None,
         with_stem_output: bool = False,
         init_cfg: dict | None = None,
         **kwargs: Any,
@@ -72,8 +70,6 @@ class TimmBackbone(PretrainedMixin, BaseModule):
             raise UserError(
                 f'with_stem_output of TimmBackbone is for ConvNeXt: remove it for {model_name}.'
             )
-        if out_indices is not None:
-            kwargs['out_indices'] = tuple(out_indices)
         self.model = timm.create_model(model_name, pretrained=False, features_only=True, **kwargs)
         self.out_channels = tuple(self.model.feature_info.channels())
         self.strides = tuple(self.model.feature_info.reduction())

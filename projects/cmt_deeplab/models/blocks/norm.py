@@ -110,15 +110,8 @@ class PanopticSyncBN(_BatchNorm):
             return (centered * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
 
 
-@ROOT_MODELS.register_module()
 class PanopticLayerNorm(nn.LayerNorm):
-    """Layer norm over the channels of (B, C, H, W), each pixel by itself.
-
-    kMaX-DeepLab applies it to the features of its backbone.
-    """
-
-    def __init__(self, num_channels: int, eps: float = 1e-6) -> None:
-        super().__init__(num_channels, eps=eps)
+    """Layer norm over the channels of (B, C, H, W), each pixel by itself."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

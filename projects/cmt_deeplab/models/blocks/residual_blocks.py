@@ -28,18 +28,19 @@ class ResidualBlock(nn.Module):
         self,
         in_channels: int,
         filters: int,
-        branch: dict[str, nn.Module],
         *,
-        stride: int,
-        drop_path: float,
-        norm_cfg: dict | None,
-        act_cfg: dict,
+        stride: int = 1,
+        drop_path: float = 0.0,
+        norm_cfg: dict | None = DEFAULT_NORM,
+        act_cfg: dict = dict(type='GELU'),
+        **options: int,
     ) -> None:
         super().__init__()
         self.out_channels, self.stride = EXPANSION * filters, stride
         self.act = build_activation(act_cfg)
-        for name, module in branch.items():
-            self.add_module(name, module)
+        self.build_branch(
+            in_channels, filters, stride, dict(norm_cfg=norm_cfg, act_cfg=act_cfg), **options
+        )
         self.drop_path = DropPath(drop_path)
         self.shortcut = None
         if in_channels != self.out_channels:
@@ -47,9 +48,18 @@ class ResidualBlock(nn.Module):
                 in_channels, self.out_channels, stride=stride, norm_cfg=norm_cfg
             )
 
+    def build_branch(self, in_channels: int, filters: int, stride: int, common: dict) -> None:
+        """Add the modules of the branch; ``common`` has the configs of norms and activations."""
+        raise NotImplementedError
+
     def branch(self, x: Tensor) -> Tensor:
         """What is added to the shortcut."""
         raise NotImplementedError
+
+    def last(self, channels: int, kernel_size: int, common: dict) -> ConvNorm:
+        """The last convolution of a branch."""
+        norm = dict(norm_cfg=common['norm_cfg'], gamma=0.0)
+        return ConvNorm(channels, self.out_channels, kernel_size, **norm)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.act(x)
@@ -61,26 +71,14 @@ class ResidualBlock(nn.Module):
 
 
 class BottleneckBlock(ResidualBlock):
-    """1x1 to f, 3x3 with f channels, 1x1 to 4f."""
+    """1x1 to f, 3x3 with f channels and an optional ``dilation``, 1x1 to 4f."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        filters: int,
-        *,
-        stride: int = 1,
-        dilation: int = 1,
-        drop_path: float = 0.0,
-        norm_cfg: dict | None = DEFAULT_NORM,
-        act_cfg: dict = dict(type='GELU'),
+    def build_branch(
+        self, in_channels: int, filters: int, stride: int, common: dict, dilation: int = 1
     ) -> None:
-        common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
-        branch = dict(
-            reduce=ConvNorm(in_channels, filters, **common),
-            middle=ConvNorm(filters, filters, 3, stride=stride, dilation=dilation, **common),
-            expand=ConvNorm(filters, EXPANSION * filters, norm_cfg=norm_cfg, gamma=0.0),
-        )
-        super().__init__(in_channels, filters, branch, stride=stride, drop_path=drop_path, **common)
+        self.reduce = ConvNorm(in_channels, filters, **common)
+        self.middle = ConvNorm(filters, filters, 3, stride=stride, dilation=dilation, **common)
+        self.expand = self.last(filters, 1, common)
 
     def branch(self, x: Tensor) -> Tensor:
         return self.expand(self.middle(self.reduce(x)))
@@ -92,28 +90,26 @@ class AxialBlock(ResidualBlock):
     The expansions are 2, 1 and 2, and in MaX-DeepLab-L 4, 2 and 4.
     """
 
-    def __init__(
+    def build_branch(
         self,
         in_channels: int,
         filters: int,
-        *,
-        stride: int = 1,
-        drop_path: float = 0.0,
+        stride: int,
+        common: dict,
         bottleneck_expansion: int = 2,
         key_expansion: int = 1,
         value_expansion: int = 2,
-        norm_cfg: dict | None = DEFAULT_NORM,
-        act_cfg: dict = dict(type='GELU'),
     ) -> None:
         hidden, values = bottleneck_expansion * filters, value_expansion * filters
-        attention = dict(key_depth=key_expansion * filters, value_depth=values, stride=stride)
-        common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
-        branch = dict(
-            reduce=ConvNorm(in_channels, hidden, **common),
-            middle=AxialAttention2D(hidden, norm_cfg=norm_cfg, **attention),
-            expand=ConvNorm(values, EXPANSION * filters, norm_cfg=norm_cfg, gamma=0.0),
+        self.reduce = ConvNorm(in_channels, hidden, **common)
+        self.middle = AxialAttention2D(
+            hidden,
+            key_depth=key_expansion * filters,
+            value_depth=values,
+            stride=stride,
+            norm_cfg=common['norm_cfg'],
         )
-        super().__init__(in_channels, filters, branch, stride=stride, drop_path=drop_path, **common)
+        self.expand = self.last(values, 1, common)
 
     def branch(self, x: Tensor) -> Tensor:
         return self.expand(self.act(self.middle(self.reduce(x))))
@@ -122,22 +118,9 @@ class AxialBlock(ResidualBlock):
 class BasicBlock(ResidualBlock):
     """Two 3x3 convolutions of 4f channels; Wide ResNet-41 has them at strides below 32."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        filters: int,
-        *,
-        stride: int = 1,
-        drop_path: float = 0.0,
-        norm_cfg: dict | None = DEFAULT_NORM,
-        act_cfg: dict = dict(type='ReLU'),
-    ) -> None:
-        width, common = EXPANSION * filters, dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
-        branch = dict(
-            conv1=ConvNorm(in_channels, width, 3, stride=stride, **common),
-            conv2=ConvNorm(width, width, 3, norm_cfg=norm_cfg, gamma=0.0),
-        )
-        super().__init__(in_channels, filters, branch, stride=stride, drop_path=drop_path, **common)
+    def build_branch(self, in_channels: int, filters: int, stride: int, common: dict) -> None:
+        self.conv1 = ConvNorm(in_channels, self.out_channels, 3, stride=stride, **common)
+        self.conv2 = self.last(self.out_channels, 3, common)
 
     def branch(self, x: Tensor) -> Tensor:
         return self.conv2(self.conv1(x))

@@ -106,7 +106,7 @@ class PanopticSemanticHead(nn.Module):
         )
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """``features`` (B, C_i, H_i, W_i), fine to coarse; the logits have the finest fused size."""
+        """``features`` (B, C_i, H_i, W_i), fine to coarse; logits at the finest fused size."""
         x = self.aspp(self.coarsest_act(features[-1]))
         for back, project, fusion in zip(self.fuse, self.projections, self.fusions):
             skip = project(self.skip_act(features[-1 - back]))

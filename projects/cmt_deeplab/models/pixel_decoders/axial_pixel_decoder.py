@@ -6,7 +6,7 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.geometry import doubled, resize
+from cmt_deeplab.geometry import resize
 from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
 from cmt_deeplab.models.blocks.norm import PanopticLayerNorm
 from cmt_deeplab.models.blocks.residual_blocks import build_block_group
@@ -16,8 +16,7 @@ class SkipFuse(nn.Module):
     """The sum of the coarser stage and the backbone's feature, at the size of the latter.
 
     Each is activated and projected by a 1x1 convolution with a norm; the coarser stage is then
-    resized. ``project_skip=False`` adds the backbone's feature as it is. Without a backbone
-    feature (``skip_channels=None``) the coarser stage alone is resized to twice its size.
+    resized. ``project_skip=False`` adds the backbone's feature as it is.
 
     Source: ``ResizedFuse`` of deeplab2 and kmax-deeplab.
     """
@@ -25,7 +24,7 @@ class SkipFuse(nn.Module):
     def __init__(
         self,
         low_channels: int,
-        skip_channels: int | None,
+        skip_channels: int,
         out_channels: int,
         *,
         project_skip: bool,
@@ -38,17 +37,14 @@ class SkipFuse(nn.Module):
         self.act = build_activation(act_cfg)
         self.low = ConvNorm(low_channels, out_channels, norm_cfg=norm_cfg)
         self.skip = None
-        if skip_channels is not None and project_skip:
+        if project_skip:
             self.skip = ConvNorm(skip_channels, out_channels, norm_cfg=norm_cfg)
 
-    def forward(self, low: Tensor, skip: Tensor | None) -> Tensor:
+    def forward(self, low: Tensor, skip: Tensor) -> Tensor:
         low = self.low(self.act(low))
-        corners = dict(align_corners=self.align_corners)
-        if skip is None:
-            return resize(low, doubled(low.shape[-2:], **corners), **corners)
         if self.skip is not None:
             skip = self.skip(self.act(skip))
-        return resize(low, skip.shape[-2:], **corners) + skip
+        return resize(low, skip.shape[-2:], align_corners=self.align_corners) + skip
 
 
 @MODELS.register_module()
@@ -58,10 +54,9 @@ class AxialPixelDecoder(nn.Module):
     The transformer layers of a stage work between it and the next one.
 
     Args:
-        in_channels: widths of the backbone's features, fine to coarse. Each feature belongs to
-            one stage, which has its size: two features of the same stride give two stages of
-            the same stride, as with the stem of ConvNeXt on Cityscapes. One stage more than
-            features is a last stage at half the stride, without a backbone feature.
+        in_channels: widths of the backbone's features, fine to coarse. Each belongs to one stage,
+            which has its size: two features of the same stride give two stages of the same
+            stride, as with the stem of ConvNeXt on Cityscapes.
         kinds: 'axial' or 'bottleneck', the kind of the residual blocks of each stage.
         filters: base filters f of each stage; 4f channels come out.
         num_blocks: number of residual blocks of each stage.
@@ -92,18 +87,14 @@ class AxialPixelDecoder(nn.Module):
         super().__init__()
         skips = list(reversed(in_channels))
         lengths = [len(kinds), len(filters), len(num_blocks), len(dilations)]
-        if len(set(lengths)) > 1 or not len(skips) <= len(kinds) <= len(skips) + 1:
+        if set(lengths) != {len(skips)}:
             raise UserError(
-                'AxialPixelDecoder: kinds, filters, num_blocks and dilations need one entry per '
-                f'stage, and the {len(skips)} backbone features allow {len(skips)} or '
-                f'{len(skips) + 1} stages; the lengths are {lengths}.'
+                'AxialPixelDecoder: kinds, filters, num_blocks and dilations need one entry for '
+                f'each of the {len(skips)} features of the backbone; their lengths are {lengths}.'
             )
         self.num_stages = len(kinds)
         self.out_channels = [4 * base for base in filters]
-        skips += [None] * (self.num_stages - len(skips))
-        self.input_norms = nn.ModuleList(
-            nn.Identity() if channels is None else PanopticLayerNorm(channels) for channels in skips
-        )
+        self.input_norms = nn.ModuleList(PanopticLayerNorm(width, eps=1e-6) for width in skips)
         self.fuses, self.blocks = nn.ModuleList(), nn.ModuleList()
         common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         widths = [skips[0], *filters[1:]]  # of what the blocks of each stage read
@@ -125,13 +116,10 @@ class AxialPixelDecoder(nn.Module):
                 build_block_group(kinds[i], width, filters[i], num_blocks[i], **group)
             )
 
-    def skips(self, features: Sequence[Tensor]) -> list[Tensor | None]:
-        """One entry per stage, coarse to fine: the normalized feature of the backbone, or None."""
-        ordered = list(reversed(features)) + [None] * (self.num_stages - len(features))
-        return [
-            None if skip is None else norm(skip) for norm, skip in zip(self.input_norms, ordered)
-        ]
+    def skips(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """The normalized features of the backbone, coarse to fine: one per stage."""
+        return [norm(feature) for norm, feature in zip(self.input_norms, reversed(features))]
 
-    def stage(self, i: int, previous: Tensor | None, skip: Tensor | None) -> Tensor:
+    def stage(self, i: int, previous: Tensor | None, skip: Tensor) -> Tensor:
         """Features (B, 4 f_i, H, W) of stage i from those that the layers left of stage i-1."""
         return self.blocks[i](skip if i == 0 else self.fuses[i - 1](previous, skip))

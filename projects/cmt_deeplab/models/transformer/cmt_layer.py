@@ -1,31 +1,21 @@
 """The clustering mask transformer layer (CMT-DeepLab, section 3)."""
 
+from typing import Any
+
 import torch
 from mmdet.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import resize
-from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
-from cmt_deeplab.models.blocks.norm import build_norm
 from cmt_deeplab.precision import at_least_fp32, fp32_softmax
 
-from .layer_parts import (
-    CenterFeedForward,
-    CenterSelfAttention,
-    LayerOutput,
-    RetrievedUpdate,
-    affinity,
-    build_layer_predictor,
-    check_heads,
-    retrieve,
-    split_heads,
-)
+from .layer_parts import LayerOutput, TransformerLayer, affinity, retrieve, split_heads
 from .location import NUM_POINTS, ReferenceMask, coordinate_planes
 
 
 @MODELS.register_module()
-class CMTLayer(nn.Module):
+class CMTLayer(TransformerLayer):
     """Assigns pixels to cluster centers, then updates the centers and the pixels by it.
 
     1. Location: reference points from the centers, coordinates for the pixels.
@@ -36,14 +26,10 @@ class CMTLayer(nn.Module):
        self-attention among the centers and a feed-forward network.
     4. Pixels: each receives the values of its centers.
 
-    Each ingredient has a switch, so that ablations are configs.
+    Each ingredient has a switch, so that ablations are configs. Further arguments are those of
+    :class:`TransformerLayer`.
 
     Args:
-        pixel_channels, center_channels: widths Dp and D of what comes in and goes out.
-        predictor: config of the layer's own prediction, for deep supervision; None for none.
-        drop_path: probability with which a residual term is dropped for one image.
-        hidden_channels: width to which pixels and centers are projected.
-        key_channels, value_channels: of all heads together.
         assignment: 'softmax' as above. 'kmeans' gives each pixel, per head, to the center with
             the largest logit, without gradient as in kMaX-DeepLab; the attention over the pixels
             then trains the logits alone.
@@ -53,23 +39,9 @@ class CMTLayer(nn.Module):
             coordinate_conv: switches of the ingredients.
     """
 
-    consumes_prediction = False
-
     def __init__(
         self,
         *,
-        pixel_channels: int,
-        center_channels: int,
-        norm_cfg: dict | None,
-        act_cfg: dict,
-        align_corners: bool,
-        predictor: dict | None,
-        drop_path: float = 0.0,
-        hidden_channels: int = 256,
-        heads: int = 8,
-        key_channels: int = 128,
-        value_channels: int = 256,
-        ffn_channels: int = 2048,
         assignment: str = 'softmax',
         similarity_gamma: float = 1.0,
         clustering_update: bool = True,
@@ -78,8 +50,9 @@ class CMTLayer(nn.Module):
         residual_logits: bool = True,
         reference_mask: bool = True,
         coordinate_conv: bool = True,
+        **shared: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(**shared)
         if assignment not in ('softmax', 'kmeans'):
             raise UserError(
                 f"CMTLayer: assignment must be 'softmax' or 'kmeans', not {assignment!r}."
@@ -94,43 +67,23 @@ class CMTLayer(nn.Module):
                 'CMTLayer: without clustering_update and spatial_attention the centers hear '
                 'nothing of the pixels: keep one of them.'
             )
-        check_heads(self, heads, key_channels, value_channels)
-        self.heads, self.assignment, self.align_corners = heads, assignment, align_corners
-        self.residual_logits, self.coordinate_conv = residual_logits, coordinate_conv
-        common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
-        update = dict(common, drop_path=drop_path)
-        self.reference_mask = ReferenceMask(center_channels, **common) if reference_mask else None
-        self.act = build_activation(act_cfg)
-        self.pixel_project = ConvNorm(
-            pixel_channels + 2 * coordinate_conv, hidden_channels, **common
-        )
-        self.center_project = ConvNorm(
-            center_channels + 2 * NUM_POINTS * reference_mask, hidden_channels, **common
-        )
-
-        projection = dict(norm_cfg=norm_cfg, weight_std=hidden_channels**-0.5)
-        self.pixel_depths = [key_channels, value_channels]
-        self.pixel_kv = ConvNorm(hidden_channels, sum(self.pixel_depths), **projection)
-        self.center_depths = [key_channels, value_channels if pixel_update else 0]
-        self.center_qv = ConvNorm(hidden_channels, sum(self.center_depths), **projection)
-        self.similarity_norm = build_norm(norm_cfg, heads, gamma=similarity_gamma)
-
-        def residual(used: bool, out_channels: int) -> RetrievedUpdate | None:
-            return RetrievedUpdate(value_channels, out_channels, **update) if used else None
-
-        self.cross_update = residual(spatial_attention, center_channels)
-        self.cluster_update = residual(clustering_update, center_channels)
-        self.pixel_update = residual(pixel_update, pixel_channels)
-        self.self_attention = CenterSelfAttention(
-            hidden_channels,
-            center_channels,
-            heads=heads,
-            key_channels=key_channels,
-            value_channels=value_channels,
-            **update,
-        )
-        self.ffn = CenterFeedForward(center_channels, ffn_channels, **update)
-        self.predictor = build_layer_predictor(predictor, hidden_channels)
+        self.assignment, self.residual_logits = assignment, residual_logits
+        self.coordinate_conv = coordinate_conv
+        pixels, centers, values = self.pixel_channels, self.center_channels, self.value_channels
+        self.reference_mask = ReferenceMask(centers, **self.common) if reference_mask else None
+        self.pixel_project = self.build_input(pixels + 2 * coordinate_conv)
+        self.center_project = self.build_input(centers + 2 * NUM_POINTS * reference_mask)
+        self.pixel_depths = [self.key_channels, values]
+        self.pixel_kv = self.build_projection(self.pixel_depths)
+        self.center_depths = [self.key_channels, values * pixel_update]
+        self.center_qv = self.build_projection(self.center_depths)
+        self.similarity_norm = self.build_similarity_norm(similarity_gamma)
+        self.cross_update = self.build_update(centers) if spatial_attention else None
+        self.cluster_update = self.build_update(centers) if clustering_update else None
+        self.pixel_update = self.build_update(pixels) if pixel_update else None
+        self.self_attention = self.build_self_attention()
+        self.ffn = self.build_feed_forward()
+        self.predictor = self.build_predictor()
 
     def forward(
         self, pixels: Tensor, centers: Tensor, logits: Tensor | None, *, predict: bool = False

@@ -1,24 +1,19 @@
 """The k-means cross-attention layer (kMaX-DeepLab, section 3.2)."""
 
+from typing import Any
+
 import torch
 from mmdet.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
 from cmt_deeplab.precision import at_least_fp32
 
-from .layer_parts import (
-    CenterFeedForward,
-    CenterSelfAttention,
-    LayerOutput,
-    RetrievedUpdate,
-    build_layer_predictor,
-)
+from .layer_parts import LayerOutput, TransformerLayer
 
 
 @MODELS.register_module()
-class KMaXLayer(nn.Module):
+class KMaXLayer(TransformerLayer):
     """One step of k-means: centers move by the sum of the pixels that are nearest to them.
 
     1. Assignment: the layer predicts masks, and each pixel belongs to the center with the largest
@@ -27,54 +22,25 @@ class KMaXLayer(nn.Module):
        network. Pixels stay as they are.
 
     The layer needs its own prediction, at inference too, so ``predictor`` may not be None. Other
-    arguments are those of :class:`CMTLayer`.
+    arguments are those of :class:`TransformerLayer`.
 
     Source: deeplab2 (``transformer_decoder/kmax.py``, ``layers/dual_path_transformer.py``).
     """
 
     consumes_prediction = True
 
-    def __init__(
-        self,
-        *,
-        pixel_channels: int,
-        center_channels: int,
-        norm_cfg: dict | None,
-        act_cfg: dict,
-        align_corners: bool,
-        predictor: dict,
-        drop_path: float = 0.0,
-        hidden_channels: int = 256,
-        heads: int = 8,
-        key_channels: int = 128,
-        value_channels: int = 256,
-        ffn_channels: int = 2048,
-    ) -> None:
-        super().__init__()
-        if predictor is None:
+    def __init__(self, **shared: Any) -> None:
+        super().__init__(**shared)
+        if self.predictor_cfg is None:
             raise UserError('KMaXLayer assigns pixels by its own mask logits: give it a predictor.')
-        common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
-        update = dict(common, drop_path=drop_path)
-        self.act = build_activation(act_cfg)
-        self.pixel_project = ConvNorm(pixel_channels, hidden_channels, **common)
-        self.center_project = ConvNorm(center_channels, hidden_channels, **common)
-        self.pixel_value = ConvNorm(
-            hidden_channels, value_channels, norm_cfg=norm_cfg, weight_std=hidden_channels**-0.5
-        )
+        self.pixel_project = self.build_input(self.pixel_channels)
+        self.center_project = self.build_input(self.center_channels)
+        self.pixel_value = self.build_projection([self.value_channels])
         # Without an activation between its two norms, as in deeplab2 and kmax-deeplab.
-        self.pooled_update = RetrievedUpdate(
-            value_channels, center_channels, **dict(update, act_cfg=None)
-        )
-        self.self_attention = CenterSelfAttention(
-            hidden_channels,
-            center_channels,
-            heads=heads,
-            key_channels=key_channels,
-            value_channels=value_channels,
-            **update,
-        )
-        self.ffn = CenterFeedForward(center_channels, ffn_channels, **update)
-        self.predictor = build_layer_predictor(predictor, hidden_channels)
+        self.pooled_update = self.build_update(self.center_channels, act_cfg=None)
+        self.self_attention = self.build_self_attention()
+        self.ffn = self.build_feed_forward()
+        self.predictor = self.build_predictor()
 
     def forward(
         self, pixels: Tensor, centers: Tensor, logits: Tensor | None, *, predict: bool = False

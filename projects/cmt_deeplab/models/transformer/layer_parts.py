@@ -27,23 +27,6 @@ class LayerOutput(NamedTuple):
     prediction: MaskPrediction | None  # None unless the layer was asked to predict
 
 
-def check_heads(layer: nn.Module, heads: int, key_channels: int, value_channels: int) -> None:
-    """Raise a :class:`UserError` where keys or values cannot be split into ``heads``."""
-    if key_channels % heads or value_channels % heads:
-        raise UserError(
-            f'{type(layer).__name__}: key_channels {key_channels} and value_channels '
-            f'{value_channels} must be multiples of heads {heads}.'
-        )
-
-
-def build_layer_predictor(predictor: dict | None, channels: int) -> nn.Module | None:
-    """A layer's own predictor, which reads its projected pixels and centers; None for None."""
-    if predictor is None:
-        return None
-    widths = dict(pixel_channels=channels, center_channels=channels)
-    return MODELS.build(dict(predictor, project_centers=False, **widths))
-
-
 def split_heads(x: Tensor, depths: Sequence[int], heads: int) -> list[Tensor]:
     """Queries, keys or values, stacked as (B, sum of depths, M), as one (B, h, d, M) for each."""
     return [
@@ -142,3 +125,85 @@ class CenterFeedForward(nn.Module):
 
     def forward(self, centers: Tensor) -> Tensor:
         return self.drop_path(self.reduce(self.expand(centers)))
+
+
+class TransformerLayer(nn.Module):
+    """What the layers have in common: their arguments, and the parts that they are made of.
+
+    Args:
+        pixel_channels, center_channels: widths Dp and D of what comes in and goes out.
+        align_corners: whether resizing aligns the corners.
+        predictor: config of the layer's own prediction, for deep supervision; None for none.
+        drop_path: probability with which a residual term is dropped for one image.
+        hidden_channels: width to which pixels and centers are projected.
+        heads: of every attention.
+        key_channels, value_channels: of all heads together.
+        ffn_channels: width inside the feed-forward network of the centers.
+    """
+
+    consumes_prediction = False  # whether the layer works with its own prediction
+
+    def __init__(
+        self,
+        *,
+        pixel_channels: int,
+        center_channels: int,
+        norm_cfg: dict | None,
+        act_cfg: dict,
+        align_corners: bool,
+        predictor: dict | None,
+        drop_path: float = 0.0,
+        hidden_channels: int = 256,
+        heads: int = 8,
+        key_channels: int = 128,
+        value_channels: int = 256,
+        ffn_channels: int = 2048,
+    ) -> None:
+        super().__init__()
+        if key_channels % heads or value_channels % heads:
+            raise UserError(
+                f'{type(self).__name__}: key_channels {key_channels} and value_channels '
+                f'{value_channels} must be multiples of heads {heads}.'
+            )
+        self.pixel_channels, self.center_channels = pixel_channels, center_channels
+        self.hidden_channels, self.ffn_channels = hidden_channels, ffn_channels
+        self.heads, self.key_channels, self.value_channels = heads, key_channels, value_channels
+        self.attention = dict(heads=heads, key_channels=key_channels, value_channels=value_channels)
+        self.align_corners, self.predictor_cfg = align_corners, predictor
+        self.common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
+        self.update = dict(self.common, drop_path=drop_path)
+        self.act = build_activation(act_cfg)
+
+    def build_input(self, channels: int) -> ConvNorm:
+        """The projection of pixels or centers that every part of the layer reads."""
+        return ConvNorm(channels, self.hidden_channels, **self.common)
+
+    def build_projection(self, depths: Sequence[int]) -> ConvNorm:
+        """Projection to queries, keys or values of these depths."""
+        width, norm_cfg = self.hidden_channels, self.common['norm_cfg']
+        return ConvNorm(width, sum(depths), norm_cfg=norm_cfg, weight_std=width**-0.5)
+
+    def build_similarity_norm(self, gamma: float | None = None) -> nn.Module:
+        """Norm of the similarities, with one channel per head."""
+        return build_norm(self.common['norm_cfg'], self.heads, gamma=gamma)
+
+    def build_update(self, channels: int, **changes: None) -> RetrievedUpdate:
+        """Retrieved values as a residual term of the centers or the pixels."""
+        return RetrievedUpdate(self.value_channels, channels, **dict(self.update, **changes))
+
+    def build_self_attention(self) -> CenterSelfAttention:
+        """Self-attention among the centers."""
+        widths = (self.hidden_channels, self.center_channels)
+        return CenterSelfAttention(*widths, **self.attention, **self.update)
+
+    def build_feed_forward(self) -> CenterFeedForward:
+        """Feed-forward network of the centers."""
+        return CenterFeedForward(self.center_channels, self.ffn_channels, **self.update)
+
+    def build_predictor(self) -> nn.Module | None:
+        """The layer's own predictor, which reads its projected pixels and centers."""
+        if self.predictor_cfg is None:
+            return None
+        width = self.hidden_channels
+        widths = dict(pixel_channels=width, center_channels=width)
+        return MODELS.build(dict(self.predictor_cfg, project_centers=False, **widths))

@@ -1,27 +1,18 @@
 """The dual-path transformer layer (MaX-DeepLab, section 3.2)."""
 
+from typing import Any
+
 import torch
 from mmdet.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
-from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
-from cmt_deeplab.models.blocks.norm import build_norm
 from cmt_deeplab.precision import fp32_softmax
 
-from .layer_parts import (
-    CenterFeedForward,
-    LayerOutput,
-    RetrievedUpdate,
-    affinity,
-    build_layer_predictor,
-    check_heads,
-    retrieve,
-    split_heads,
-)
+from .layer_parts import LayerOutput, TransformerLayer, affinity, retrieve, split_heads
 
 
 @MODELS.register_module()
-class MaXLayer(nn.Module):
+class MaXLayer(TransformerLayer):
     """The centers attend to pixels and centers together; the pixels attend to the centers.
 
     1. Centers: one softmax over the HW pixels and the N centers, so that both compete for a
@@ -29,55 +20,29 @@ class MaXLayer(nn.Module):
     2. Pixels: a softmax over the N centers. Both attentions read the centers as they came in.
 
     Each attention has its own norm of the similarities. There is no location, no clustering and
-    no sum of logits over layers. Arguments are those of :class:`CMTLayer`.
+    no sum of logits over layers. ``pixel_update=False`` leaves out the second part; further
+    arguments are those of :class:`TransformerLayer`.
 
     Source: deeplab2 (``layers/dual_path_transformer.py``). MaX-DeepLab calls the centers the
     global memory, hence the names of two parameters; it predicts after its last layer only, so
     configs of it set ``deep_supervision=False``.
     """
 
-    consumes_prediction = False
-
-    def __init__(
-        self,
-        *,
-        pixel_channels: int,
-        center_channels: int,
-        norm_cfg: dict | None,
-        act_cfg: dict,
-        align_corners: bool,
-        predictor: dict | None,
-        drop_path: float = 0.0,
-        hidden_channels: int = 256,
-        heads: int = 8,
-        key_channels: int = 128,
-        value_channels: int = 256,
-        ffn_channels: int = 2048,
-        pixel_update: bool = True,
-    ) -> None:
-        super().__init__()
-        check_heads(self, heads, key_channels, value_channels)
-        self.heads = heads
-        common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
-        update = dict(common, drop_path=drop_path)
-        self.act = build_activation(act_cfg)
-        self.pixel_project = ConvNorm(pixel_channels, hidden_channels, **common)
-        self.center_project = ConvNorm(center_channels, hidden_channels, **common)
-
-        projection = dict(norm_cfg=norm_cfg, weight_std=hidden_channels**-0.5)
-        # Of queries, keys and values.
-        self.pixel_depths = [key_channels * pixel_update, key_channels, value_channels]
-        self.center_depths = [key_channels, key_channels, value_channels]
-        self.pixel_qkv = ConvNorm(hidden_channels, sum(self.pixel_depths), **projection)
-        self.center_qkv = ConvNorm(hidden_channels, sum(self.center_depths), **projection)
-        self.memory_similarity_norm = build_norm(norm_cfg, heads)
-        self.memory_update = RetrievedUpdate(value_channels, center_channels, **update)
-        self.ffn = CenterFeedForward(center_channels, ffn_channels, **update)
-        self.pixel_similarity_norm = self.pixel_update = None
-        if pixel_update:
-            self.pixel_similarity_norm = build_norm(norm_cfg, heads)
-            self.pixel_update = RetrievedUpdate(value_channels, pixel_channels, **update)
-        self.predictor = build_layer_predictor(predictor, hidden_channels)
+    def __init__(self, *, pixel_update: bool = True, **shared: Any) -> None:
+        super().__init__(**shared)
+        self.pixel_project = self.build_input(self.pixel_channels)
+        self.center_project = self.build_input(self.center_channels)
+        # Of queries, keys and values; without pixel_update the pixels ask nothing.
+        self.center_depths = [self.key_channels, self.key_channels, self.value_channels]
+        self.pixel_depths = [self.key_channels * pixel_update, *self.center_depths[1:]]
+        self.pixel_qkv = self.build_projection(self.pixel_depths)
+        self.center_qkv = self.build_projection(self.center_depths)
+        self.memory_similarity_norm = self.build_similarity_norm()
+        self.memory_update = self.build_update(self.center_channels)
+        self.ffn = self.build_feed_forward()
+        self.pixel_similarity_norm = self.build_similarity_norm() if pixel_update else None
+        self.pixel_update = self.build_update(self.pixel_channels) if pixel_update else None
+        self.predictor = self.build_predictor()
 
     def forward(
         self, pixels: Tensor, centers: Tensor, logits: Tensor | None, *, predict: bool = False
