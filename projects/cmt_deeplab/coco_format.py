@@ -186,17 +186,12 @@ def check_same_ids(unlisted: np.ndarray, absent: np.ndarray, *, png: str, listed
 
     ``listed_in`` names the annotation in the message.
     """
-    remedy = 'the two do not belong together, take both from one release or write both again.'
-    if len(unlisted):
-        raise UserError(
-            f'{png} holds the segment id {_first(unlisted)}, which {listed_in} does not list: '
-            + remedy
-        )
-    if len(absent):
-        raise UserError(
-            f'{listed_in} lists the segment id {_first(absent)}, which {png} does not hold: '
-            + remedy
-        )
+    for ids, holder, other in ((unlisted, png, listed_in), (absent, listed_in, png)):
+        if len(ids):
+            raise UserError(
+                f'{holder} has the segment id {_first(ids)}, which {other} lacks: the two do not '
+                'belong together, take both from one release or write both again.'
+            )
 
 
 def check_same_size(

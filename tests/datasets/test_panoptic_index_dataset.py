@@ -379,7 +379,7 @@ def test_png_and_json_disagree(root, edit):
     changed[:8, :8] = (0, 0, 77)  # B, G, R: id 77
     cv2.imwrite(str(path), changed)
     with pytest.raises(
-        ValueError, match='holds the segment id 77, which segments_info of image 1 does not list'
+        ValueError, match='has the segment id 77, which segments_info of image 1 lacks'
     ) as error:
         dataset[0]
     assert str(path) in one_sentence(error)
@@ -391,7 +391,7 @@ def test_png_and_json_disagree(root, edit):
         )
     )
     with pytest.raises(
-        ValueError, match='image 1 lists the segment id 4242, which .* does not hold'
+        ValueError, match='image 1 has the segment id 4242, which .* lacks'
     ) as error:
         build(root)[0]
     assert str(path) in one_sentence(error)
@@ -456,7 +456,7 @@ def test_damage_is_found_before_training(root, split, monkeypatch):
     build(root, split=split)
     for path in png.parent.iterdir():
         cv2.imwrite(str(path), np.full((96, 96, 3), 7, np.uint8))
-    with pytest.raises(ValueError, match='holds the segment id 460551'):
+    with pytest.raises(ValueError, match='has the segment id 460551'):
         build(root, split=split)
 
 

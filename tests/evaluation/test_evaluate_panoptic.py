@@ -302,19 +302,19 @@ BAD = {
     ),
     'id in PNG only': (
         lambda s: edit(s[2], lambda c: first(c)['segments_info'].pop() and None),
-        '11.png holds the segment id 70000, which',
+        '11.png has the segment id 70000, which',
     ),
     'id in JSON only': (
         lambda s: repaint(s[3] / '11.png', lambda p: black_out(p, (7, 0, 0))),
-        'pred.json .image 11. lists the segment id 7',
+        'pred.json .image 11. has the segment id 7',
     ),
     'GT id in PNG only': (
         lambda s: edit(s[0], lambda c: first(c)['segments_info'].pop() and None),
-        '11.png holds the segment id 70000, which',
+        '11.png has the segment id 70000, which',
     ),
     'GT id in JSON only': (
         lambda s: repaint(s[1] / '11.png', lambda p: black_out(p, (7, 0, 0))),
-        'gt.json .image 11. lists the segment id 7',
+        'gt.json .image 11. has the segment id 7',
     ),
 }
 
