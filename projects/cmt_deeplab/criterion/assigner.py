@@ -62,7 +62,7 @@ class PanopticHungarianAssigner:
             torch.isfinite(dice).flatten(1).all(1),
         )
         present = planes.at(prediction.mask_logits.shape[-2:]).present
-        table = torch.cat([(probability * dice), present[:, None].float()], 1)  # (B, N+1, K+1)
+        table = torch.cat([probability * dice, present[:, None].float()], 1)  # (B, N+1, K+1)
         packed = torch.cat([table.flatten(1), torch.stack(checks, 1).float()], 1).cpu().numpy()
         centers = self._solve(packed, table.shape).to(dice.device)
         known = centers.clamp(min=0)[:, None]
