@@ -163,6 +163,18 @@ def test_segments_need_neither_iscrowd_nor_area(sides):
     assert evaluate_folders(*map(str, sides)) == before
 
 
+def test_a_true_segment_of_area_0_may_be_absent(sides):
+    """As in panopticapi it is a miss."""
+
+    def add(content):
+        first(content)['segments_info'].append(dict(segment_of(content), id=99, area=0))
+
+    before = evaluate_folders(*map(str, sides))
+    edit(sides[0], add)
+    after = evaluate_folders(*map(str, sides))
+    assert after['per_class'][5]['rq'] < before['per_class'][5]['rq']
+
+
 def test_starts_without_torch_and_mmdet():
     heavy = {'torch', 'mmcv', 'mmdet', 'mmengine'}
     code = (
@@ -307,6 +319,12 @@ BAD = {
     'id in JSON only': (
         lambda s: repaint(s[3] / '11.png', lambda p: black_out(p, (7, 0, 0))),
         'pred.json .image 11. has the segment id 7',
+    ),
+    'absent id of a prediction with area 0': (
+        lambda s: edit(
+            s[2], lambda c: first(c)['segments_info'].append(dict(segment_of(c), id=99, area=0))
+        ),
+        'pred.json .image 11. has the segment id 99',
     ),
     'GT id in PNG only': (
         lambda s: edit(s[0], lambda c: first(c)['segments_info'].pop() and None),

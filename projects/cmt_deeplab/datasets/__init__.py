@@ -7,7 +7,6 @@ from .index_map_to_masks import IndexMapToMasks
 from .load_panoptic_index_map import LoadPanopticIndexMap
 from .packing import PackPanopticInputs, PanopticIndexData
 from .panoptic_index_dataset import PanopticIndexDataset, ShapesPanopticDataset
-from .shapes import PRESETS, Scene, ShapesPreset, make_scene, scenes
 from .shapes_files import write_shapes
 from .spatial import (
     PanopticLargeScaleJitter,
@@ -20,7 +19,6 @@ __all__ = [
     'CityscapesPanopticIndexDataset',
     'IndexMapToMasks',
     'LoadPanopticIndexMap',
-    'PRESETS',
     'PackPanopticInputs',
     'PanopticColorJitter',
     'PanopticCopyPaste',
@@ -30,10 +28,6 @@ __all__ = [
     'PanopticRandomCrop',
     'PanopticRandomFlip',
     'PanopticResize',
-    'Scene',
     'ShapesPanopticDataset',
-    'ShapesPreset',
-    'make_scene',
-    'scenes',
     'write_shapes',
 ]

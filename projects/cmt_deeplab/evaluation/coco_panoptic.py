@@ -22,26 +22,23 @@ from cmt_deeplab.errors import MissingFileError, UserError
 from .pq import PQRow, SegmentTable, aggregate, count_image, joint_histogram
 
 
-def ground_truth_table(annotation: dict, labels: Mapping[int, int]) -> SegmentTable:
-    """The ``segments_info`` of one image of a ground truth, with ``labels`` of its category ids.
+def segment_table(
+    annotation: dict, labels: Mapping[int, int], *, is_prediction: bool = False
+) -> SegmentTable:
+    """The ``segments_info`` of one image, with ``labels`` of its category ids.
 
-    A segment that does not say ``iscrowd`` is none. The areas count only if every segment has one.
+    A segment that does not say ``iscrowd`` is none. As in panopticapi the areas that a ground
+    truth states are trusted, if every segment has one; those of a prediction are counted.
     """
     segments = annotation['segments_info']
-    areas = None
-    if all('area' in segment for segment in segments):
-        areas = np.array([segment['area'] for segment in segments], dtype=np.int64)
-    crowds = np.array([bool(segment.get('iscrowd', 0)) for segment in segments], dtype=bool)
-    table = prediction_table(annotation, labels)
-    return SegmentTable(table.ids, table.categories, crowds, areas)
-
-
-def prediction_table(annotation: dict, labels: Mapping[int, int]) -> SegmentTable:
-    """The ``segments_info`` of one image of a prediction."""
-    segments = annotation['segments_info']
-    ids = np.array([segment['id'] for segment in segments], dtype=np.int64)
-    categories = [labels[segment['category_id']] for segment in segments]
-    return SegmentTable(ids, np.array(categories, dtype=np.int64))
+    columns = dict(
+        ids=[segment['id'] for segment in segments],
+        categories=[labels[segment['category_id']] for segment in segments],
+        is_crowd=[segment.get('iscrowd', 0) for segment in segments],
+    )
+    if not is_prediction and all('area' in segment for segment in segments):
+        columns['areas'] = [segment['area'] for segment in segments]
+    return SegmentTable(**{key: np.array(column, np.int64) for key, column in columns.items()})
 
 
 def check_ids(plane: np.ndarray, table: SegmentTable, *, png: str, listed_in: str) -> None:
@@ -113,7 +110,8 @@ def evaluate_folders(
         check_same_size(
             pred_path, pred_plane.shape, f'its ground truth {gt_path}', gt_plane.shape, remedy
         )
-        gt, pred = ground_truth_table(entry, labels), prediction_table(guess, labels)
+        gt = segment_table(entry, labels)
+        pred = segment_table(guess, labels, is_prediction=True)
         check_ids(gt_plane, gt, png=gt_path, listed_in=f'{gt_json} (image {image_id})')
         check_ids(pred_plane, pred, png=pred_path, listed_in=f'{pred_json} (image {image_id})')
         histogram = joint_histogram(gt_plane, pred_plane)

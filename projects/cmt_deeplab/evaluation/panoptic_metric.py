@@ -27,7 +27,7 @@ from cmt_deeplab.coco_format import (
 from cmt_deeplab.errors import MissingFileError, UserError
 from cmt_deeplab.structures import VOID_INDEX
 
-from .coco_panoptic import check_ids, ground_truth_table
+from .coco_panoptic import check_ids, segment_table
 from .pq import (
     PQRow,
     SegmentTable,
@@ -211,7 +211,7 @@ class PanopticQualityMetric(BaseMetric):
         annotation, labels = self._annotations[img_id], self._label_of_category()
         check_segments(annotation, self.ann_file, labels)
         path = osp.join(self.seg_prefix, annotation['file_name'])
-        plane, table = read_id_plane(path), ground_truth_table(annotation, labels)
+        plane, table = read_id_plane(path), segment_table(annotation, labels)
         check_ids(plane, table, png=path, listed_in=f'{self.ann_file} (image {img_id})')
         return plane, table, VOID_ID
 
