@@ -13,14 +13,24 @@ NEW_KEYS = {
     'centre_hidden_channels': 'center_hidden_channels',
 }
 
+NEW_PARTS_OF_NAMES = {
+    'centre': 'center',
+    'memory_similarity_norm': 'center_similarity_norm',  # of MaXLayer
+    'memory_update': 'center_update',
+}
+
 
 def rename_weights(state_dict: MutableMapping, *hook_arguments: object) -> None:
     """Give the tensors of a checkpoint of version 0.1.0 their present names, in place.
 
     torch calls it before a module loads a state dict, with further arguments that it ignores.
     """
-    for name in [name for name in state_dict if 'centre' in name]:
-        state_dict[name.replace('centre', 'center')] = state_dict.pop(name)
+    for name in list(state_dict):
+        new = name
+        for old_part, new_part in NEW_PARTS_OF_NAMES.items():
+            new = new.replace(old_part, new_part)
+        if new != name:
+            state_dict[new] = state_dict.pop(name)
 
 
 def refuse_old_keys(config: object, path: str) -> None:

@@ -5,6 +5,7 @@ import torch
 from cmt_deeplab.errors import user_sentence
 from cmt_deeplab.models.pixel_decoders import MaXPixelDecoder
 from cmt_deeplab.models.transformer import MaXLayer
+from cmt_deeplab.renamed import rename_weights
 from mmdet.registry import MODELS
 from torch import nn
 
@@ -85,7 +86,7 @@ def slow_layer(layer: MaXLayer, pixels, centers):
     pq, pk, pv = zip(*(affine(layer.pixel_qkv, v).split(layer.pixel_depths) for v in own_pixels))
     cq, ck, cv = zip(*(affine(layer.center_qkv, v).split(layer.center_depths) for v in own_centers))
     memory = slow_attention(
-        layer.memory_similarity_norm, layer.memory_update, cq, pk + ck, pv + cv, layer.heads
+        layer.center_similarity_norm, layer.center_update, cq, pk + ck, pv + cv, layer.heads
     )
     updated = []
     for center, update in zip(centers.T, memory):
@@ -123,13 +124,27 @@ def test_pixels_and_memory_share_one_softmax():
         layer.center_qkv.norm.bias[4:8] = (
             1000 * layer.center_qkv.norm.bias[:4]
         )  # and all keys of the memory are near to it
-        layer.memory_similarity_norm.weight.abs_()
+        layer.center_similarity_norm.weight.abs_()
         torch.testing.assert_close(
             layer(one, centers, None).centers,
             layer(other, centers, None).centers,
             atol=1e-5,
             rtol=1e-5,
         )
+
+
+def test_a_checkpoint_with_the_old_names_of_the_layer_loads():
+    """Version 0.1.0 called the attention of the centers that of the memory."""
+    layer, new = build_layer(), 'center_'
+    old = {
+        name.replace(f'{new}update', 'memory_update').replace(
+            f'{new}similarity_norm', 'memory_similarity_norm'
+        ): value
+        for name, value in layer.state_dict().items()
+    }
+    assert sum(name.startswith('memory_') for name in old) > 5
+    rename_weights(old)
+    layer.load_state_dict(old)
 
 
 def test_without_pixel_update_the_pixels_stay():

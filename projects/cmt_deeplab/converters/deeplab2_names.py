@@ -60,7 +60,7 @@ TABLES = {
         ''                          ''                                              centers
         pixel_qkv.                  /_pixel_qkv_conv_bn                             conv_norm
         center_qkv.                 /_memory_qkv_conv_bn                            conv_norm
-        memory_                     /_memory                                        attention
+        center_                     /_memory                                        attention
         pixel_                      /_pixel                                         attention
     """,
     'kmax_layer': """

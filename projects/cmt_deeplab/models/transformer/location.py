@@ -15,10 +15,11 @@ def coordinate_planes(like: Tensor, *, align_corners: bool) -> Tensor:
 
     They are in [-1, 1], which is the frame of the padded network input.
     """
+    height, width = like.shape[-2:]
     frame = dict(align_corners=align_corners, device=like.device, dtype=like.dtype)
-    x, y = (2 * pixel_positions(side, **frame) - 1 for side in like.shape[:1:-1])
-    y, x = torch.meshgrid(y, x, indexing='ij')
-    return torch.stack([x, y]).unsqueeze(0)
+    x = 2 * pixel_positions(width, **frame).view(1, 1, 1, width) - 1
+    y = 2 * pixel_positions(height, **frame).view(1, 1, height, 1) - 1
+    return torch.cat([axis.expand(1, 1, height, width) for axis in (x, y)], dim=1)
 
 
 class ReferenceMask(nn.Module):

@@ -23,9 +23,9 @@ class MaXLayer(TransformerLayer):
     no sum of logits over layers. ``pixel_update=False`` leaves out the second part; further
     arguments are those of :class:`TransformerLayer`.
 
-    Source: deeplab2 (``layers/dual_path_transformer.py``). MaX-DeepLab calls the centers the
-    global memory, hence the names of two parameters; it predicts after its last layer only, so
-    configs of it set ``deep_supervision=False``.
+    Source: deeplab2 (``layers/dual_path_transformer.py``), where the centers are called the global
+    memory. MaX-DeepLab predicts after its last layer only, so configs of it set
+    ``deep_supervision=False``.
     """
 
     def __init__(self, *, pixel_update: bool = True, **shared: Any) -> None:
@@ -37,8 +37,8 @@ class MaXLayer(TransformerLayer):
         self.pixel_depths = [self.key_channels * pixel_update, *self.center_depths[1:]]
         self.pixel_qkv = self.build_projection(self.pixel_depths)
         self.center_qkv = self.build_projection(self.center_depths)
-        self.memory_similarity_norm = self.build_similarity_norm()
-        self.memory_update = self.build_update(self.center_channels)
+        self.center_similarity_norm = self.build_similarity_norm()
+        self.center_update = self.build_update(self.center_channels)
         self.ffn = self.build_feed_forward()
         self.pixel_similarity_norm = self.build_similarity_norm() if pixel_update else None
         self.pixel_update = self.build_update(self.pixel_channels) if pixel_update else None
@@ -66,9 +66,9 @@ class MaXLayer(TransformerLayer):
 
         keys = torch.cat([pixel_key, key], dim=3)  # (B, h, d, HW + N)
         values = torch.cat([pixel_value, value], dim=3)
-        similarity = affinity(self.memory_similarity_norm, query, keys)  # (B, h, N, HW + N)
+        similarity = affinity(self.center_similarity_norm, query, keys)  # (B, h, N, HW + N)
         retrieved = retrieve(values, fp32_softmax(similarity, dim=3))
-        updated = self.act(centers + self.memory_update(retrieved))
+        updated = self.act(centers + self.center_update(retrieved))
         updated = self.act(updated + self.ffn(updated))
 
         similarity = similarity[..., : size.numel()]
