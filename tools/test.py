@@ -47,9 +47,7 @@ def main() -> None:
     cfg = runner_setup.load_config(args)
     cfg.load_from, cfg.resume = args.checkpoint, False
     if args.show or args.show_dir:
-        runner_setup.draw_predictions(
-            cfg, show=args.show, show_dir=args.show_dir, wait_time=args.wait_time
-        )
+        runner_setup.draw_predictions(cfg, args)
     runner = runner_setup.build_runner(cfg)
     if args.out is not None:
         runner_setup.dump_predictions(runner, args.out)

@@ -47,7 +47,7 @@ def main() -> None:
     args = parse_args()
     cfg = runner_setup.load_config(args)
     if args.amp:
-        runner_setup.use_mixed_precision(cfg)
+        cfg.optim_wrapper.type = 'PanopticAmpOptimWrapper'
     if args.auto_scale_lr:
         runner_setup.use_scaled_learning_rate(cfg)
     if args.resume is not None:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = Path(__file__).with_name('toy_config.py')
 
@@ -18,7 +20,7 @@ def environment() -> dict:
     return dict(
         os.environ,
         PYTHONPATH=os.pathsep.join(path),
-        OMP_NUM_THREADS='1',
+        OMP_NUM_THREADS=str(torch.get_num_threads()),  # sums depend on it in their last digits
         PYTHON=sys.executable,
         CUDA_VISIBLE_DEVICES='',
     )

@@ -79,8 +79,8 @@ def init_process_group(
         torch.cuda.set_device(int(os.environ['LOCAL_RANK']) % gpus)
     else:
         backend = 'gloo'
-    options = {} if timeout is None else {'timeout': datetime.timedelta(seconds=timeout)}
-    torch.distributed.init_process_group(backend=backend, **options)
+    limit = None if timeout is None else datetime.timedelta(seconds=timeout)
+    torch.distributed.init_process_group(backend=backend, timeout=limit)
 
 
 def leave_process_group() -> None:

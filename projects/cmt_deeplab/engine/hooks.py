@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any
 
 from mmdet.registry import HOOKS
@@ -64,9 +65,11 @@ class PanopticClassCheckHook(Hook):
                 self._compare_counts(counts, dataset, name)
             classes = tuple(dataset.metainfo.get('classes', ()))
             if first and classes and classes != first[1]:
+                pairs = zip_longest(first[1], classes)
+                one, other = next(pair for pair in pairs if pair[0] != pair[1])
                 raise UserError(
-                    f'{first[0]}.dataset and {name}.dataset have different classes: '
-                    f'{self._difference(first[1], classes)}; give both the same metainfo.'
+                    f'{first[0]}.dataset and {name}.dataset have different classes (first '
+                    f'difference: {one!r} and {other!r}): give both the same metainfo.'
                 )
             first = first or (classes and (name, classes))
 
@@ -84,13 +87,6 @@ class PanopticClassCheckHook(Hook):
                 f'the config variables num_things_classes={things} and num_stuff_classes={stuff}, '
                 f'or correct {name}.dataset.metainfo.'
             )
-
-    @staticmethod
-    def _difference(one: tuple, other: tuple) -> str:
-        for first, second in zip(one, other):
-            if first != second:
-                return f'the first that differ are {first!r} and {second!r}'
-        return f'one has {len(one)} and the other {len(other)}'
 
 
 @HOOKS.register_module()

@@ -65,21 +65,17 @@ class PanopticOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         """Append one group per pair of learning rate and weight decay, the fastest first."""
         custom_keys = self.paramwise_cfg['custom_keys']
         unmatched = set(custom_keys)
-        groups, seen = {}, set()
-        for module_name, owner in module.named_modules():
-            for name, parameter in owner.named_parameters(recurse=False):
-                if parameter in seen:
-                    continue
-                seen.add(parameter)
-                matching = [key for key in custom_keys if key in f'{module_name}.{name}']
-                key = max(matching, key=len, default=None)
-                unmatched.discard(key)
-                if parameter.requires_grad:
-                    factors = custom_keys.get(key, {})
-                    lr = self.base_lr * factors.get('lr_mult', 1.0)
-                    decay = (self.base_wd or 0.0) * factors.get('decay_mult', 1.0)
-                    decay = decay if is_kernel(owner, name) else 0.0
-                    groups.setdefault((lr, decay), []).append(parameter)
+        groups = {}
+        for name, parameter in module.named_parameters():
+            key = max((key for key in custom_keys if key in name), key=len, default=None)
+            unmatched.discard(key)
+            if parameter.requires_grad:
+                factors = custom_keys.get(key, {})
+                lr = self.base_lr * factors.get('lr_mult', 1.0)
+                decay = (self.base_wd or 0.0) * factors.get('decay_mult', 1.0)
+                owner, _, own_name = name.rpartition('.')
+                decay *= is_kernel(module.get_submodule(owner), own_name)
+                groups.setdefault((lr, decay), []).append(parameter)
         if unmatched:
             raise UserError(
                 f"optim_wrapper.paramwise_cfg.custom_keys['{min(unmatched)}'] matches no parameter "
@@ -134,7 +130,6 @@ class PanopticWarmupPolyLR(_ParamScheduler):
         start_factor: float = 0.0,
         power: float = 0.9,
         by_epoch: bool = True,
-        last_step: int = -1,
     ) -> None:
         if by_epoch or not 0 <= warmup < end:
             raise UserError(
@@ -142,7 +137,7 @@ class PanopticWarmupPolyLR(_ParamScheduler):
                 'by_epoch=False and a warm-up that is shorter than the whole training.'
             )
         self.warmup, self.start_factor, self.power = warmup, start_factor, power
-        super().__init__(optimizer, 'lr', end=end, by_epoch=False, last_step=last_step)
+        super().__init__(optimizer, 'lr', end=end, by_epoch=False)
 
     def _get_value(self) -> list[float]:
         if self.last_step < self.warmup:

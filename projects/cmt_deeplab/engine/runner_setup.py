@@ -1,7 +1,6 @@
 """From a command line to a runner: what ``tools/train.py`` and ``tools/test.py`` share."""
 
 import argparse
-import os
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,8 +32,8 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         default='none',
         help='how the processes were started',
     )
-    # torchrun sets LOCAL_RANK; older launchers pass it as an argument, in either spelling
-    parser.add_argument('--local_rank', '--local-rank', default='0', help=argparse.SUPPRESS)
+    # torch.distributed.launch passes it, in either spelling, beside the variable LOCAL_RANK
+    parser.add_argument('--local_rank', '--local-rank', help=argparse.SUPPRESS)
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -48,7 +47,6 @@ def load_config(args: argparse.Namespace) -> Config:
         raise MissingFileError(
             f'The config {args.config} does not exist; the configs of this project lie in configs/.'
         )
-    os.environ.setdefault('LOCAL_RANK', args.local_rank)
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
     check_overrides(cfg, args.cfg_options)
@@ -56,11 +54,6 @@ def load_config(args: argparse.Namespace) -> Config:
     default = Path('work_dirs') / Path(args.config).stem
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(default)
     return cfg
-
-
-def use_mixed_precision(cfg: Config) -> None:
-    """``--amp``: float16 on a GPU, bfloat16 on the CPU, or what ``optim_wrapper.dtype`` says."""
-    cfg.optim_wrapper.type = 'PanopticAmpOptimWrapper'
 
 
 def use_scaled_learning_rate(cfg: Config) -> None:
@@ -122,10 +115,10 @@ def require_pickle_name(path: str | None) -> None:
         raise UserError(f'--out {path} writes a pickle file; give it a name that ends in .pkl.')
 
 
-def draw_predictions(cfg: Config, *, show: bool, show_dir: str | None, wait_time: float) -> None:
+def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
     """``--show`` and ``--show-dir``: mmdet's visualization hook draws every prediction."""
     hook = cfg.default_hooks.setdefault('visualization', dict(type='DetVisualizationHook'))
-    hook.update(draw=True, show=show, wait_time=wait_time, test_out_dir=show_dir)
+    hook.update(draw=True, show=args.show, wait_time=args.wait_time, test_out_dir=args.show_dir)
 
 
 def dump_predictions(runner: Runner, path: str) -> None:
