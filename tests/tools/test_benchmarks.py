@@ -39,10 +39,9 @@ def test_harness_runs_the_forms_in_turn(run):
 
     forms = dict(small=form_of('small', 2**18), large=form_of('large', 2**20))
     values = dict(small=[torch.ones(2), 2.0], large=[torch.ones(2), 2.5])
-    subject = Subject(
-        forms, runs=2, values=lambda: values, with_memory=True, figures=dict(large=dict(answer=42))
-    )
-    result = measure(subject)
+    figures = dict(large=dict(answer=42))
+    subject = Subject(forms, values=lambda: values, with_memory=True, figures=figures)
+    result = measure(subject, runs=2)
     in_turn = [(name, number) for number in (-1, 0, 1) for name in ('small', 'large')]
     assert order == [*in_turn, ('small', 0), ('large', 0)], 'one run to warm up, one for the memory'
     small, large = result['rows']
@@ -56,28 +55,28 @@ def test_harness_runs_the_forms_in_turn(run):
 @pytest.mark.parametrize(
     'arguments',
     [
-        'axial --device cpu --size 9 5 --channels 32',
-        'criterion --device cpu --batch 2 --size 33 --centers 20 --segments 9 --samples 200',
+        'axial --size 9 5 --channels 32',
+        'criterion --batch 2 --size 33 --centers 20 --segments 9 --samples 200',
     ],
     ids=['axial', 'criterion'],
 )
 def test_both_forms_give_the_same_values(run, arguments, tmp_path):
     path = tmp_path / 'out.json'
-    result = run([*arguments.split(), '--runs', '1', '--threads', '1', '--json', str(path)])
+    result = run([*arguments.split(), '--runs', '1', '--json', str(path)])
     assert result['largest_difference'] < 1e-5
     assert json.loads(path.read_text()) == result and result['setting']['runs'] == 1
     assert len(result['rows']) == 2 and all(row['peak_mib'] > 0 for row in result['rows'])
 
 
 def test_merge(run):
-    arguments = 'merge --size 65 --output 64 --centers 20 --segments 5 --runs 1 --threads 1'
+    arguments = 'merge --size 65 --output 64 --centers 20 --segments 5 --runs 1'
     forms = [row['form'] for row in run(arguments.split())['rows']]
     assert forms[:2] == ['PanopticMaskWiseMerge', 'PanopticPixelWiseMerge'] and len(forms) == 4
 
 
 def test_data_and_metric(run, shapes_root):
-    options = ['--data-root', str(shapes_root), '--images', '3', '--threads', '1']
-    rows = run(['data', *options, '--size', '64', '--rounds', '1'])['rows']
+    options = ['--data-root', str(shapes_root), '--images', '3', '--runs', '3']
+    rows = run(['data', *options, '--size', '64'])['rows']
     assert [row['form'] for row in rows] == ['image alone', 'index plane', 'mmdet']
     assert 0 < rows[1]['megabytes'] < rows[2]['megabytes']
     result = run(['metric', *options])

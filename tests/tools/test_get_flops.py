@@ -1,19 +1,16 @@
-"""get_flops.py: products counted by hand, what only trains left out, the command line and its file."""
+"""get_flops.py: products counted by hand, what only trains left out, the command line."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from cmt_deeplab.analysis.flops import config_cost, network_cost, part_of
 from mmengine.config import ConfigDict
+from run_tool import ROOT, run_tool
 from small_model import small_config
 from torch import nn
 
-ROOT = Path(__file__).resolve().parents[2]
-TOOL = ROOT / 'tools' / 'analysis_tools' / 'get_flops.py'
+TOOL = 'analysis_tools/get_flops.py'
 
 
 class Toy(nn.Module):
@@ -173,16 +170,11 @@ def test_own_predictors_count_only_where_they_are_consumed(layer, at_inference):
     assert alone == cost, 'inference does not depend on the deep supervision'
 
 
-def run_tool(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(TOOL), *arguments], capture_output=True, text=True, cwd=ROOT
-    )
-
-
 def test_command_line_writes_the_figures(tmp_path):
     out = tmp_path / 'made' / 'cost.json'
     done = run_tool(
-        'configs/max_deeplab/max-deeplab-s_8xb8-100k_coco-panoptic-641.py',
+        TOOL,
+        ROOT / 'configs/max_deeplab/max-deeplab-s_8xb8-100k_coco-panoptic-641.py',
         '--shape',
         '641',
         '641',
@@ -201,7 +193,7 @@ def test_command_line_writes_the_figures(tmp_path):
 
 
 def test_command_line_names_a_config_that_is_not_there():
-    done = run_tool('configs/nothing.py', '--shape', '65', '65')
+    done = run_tool(TOOL, 'configs/nothing.py', '--shape', '65', '65')
     assert (
         done.returncode == 1
         and 'configs/nothing.py does not exist' in done.stderr

@@ -1,19 +1,32 @@
-"""kmax_pytorch_to_mmdet.py: converted weights give the outputs of a slow network under the public names; what is refused."""
+"""kmax-deeplab's weights give the outputs of a slow network under its names; what is refused."""
 
 from pathlib import Path
 
 import pytest
 import torch
+from cmt_deeplab.analysis.config_model import build_without_values
 from cmt_deeplab.converters import KMAX_PYTORCH, convert, convert_file
-from kmax_pytorch_reference import ConvNeXtTiny, KMaXDeepLab, ResNet50
-from mmdet.registry import MODELS
+from kmax_pytorch_backbones import ConvNeXtTiny, ResNet50
+from kmax_pytorch_reference import KMaXDeepLab
 from mmengine.config import Config
 from torch import nn
-from weights_by_rule import by_rule
+from weights_by_rule import build_for_weights, by_rule
 
 ROOT = Path(__file__).resolve().parents[2]
 R50 = 'configs/kmax_deeplab/kmax-deeplab_r50_8xb8-150k_coco-panoptic-641.py'
 CONVNEXT = 'configs/kmax_deeplab/kmax-deeplab_convnext-t_8xb8-150k_coco-panoptic-641.py'
+R50_CITY = 'configs/kmax_deeplab/kmax-deeplab_r50-tf_8xb4-60k_cityscapes-panoptic-1025x2049.py'
+CONVNEXT_CITY = R50_CITY.replace('r50-tf', 'convnext-t')
+UNDILATED = {'model.panoptic_head.pixel_decoder.dilations': (1, 1, 1, 1, 1)}
+R50_OF_PYTORCH = {
+    **UNDILATED,
+    'model.panoptic_head.pixel_decoder.project_equal_skips': False,
+    'model.backbone.with_max_pool': True,
+    'model.backbone.with_stem_output': 'pooled',
+    'model.backbone.pre_activation_outputs': False,
+}
+LAYERS = 'sem_seg_head.predictor._kmax_transformer_layers'
+IMAGE = torch.randn(1, 3, 65, 97, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 def config_of(name: str, **options) -> Config:
@@ -23,67 +36,70 @@ def config_of(name: str, **options) -> Config:
 
 
 def fill(network: nn.Module) -> nn.Module:
+    """The network with a weight for each of its names."""
+    network.to_empty(device='cpu')
     for name, tensor in network.state_dict().items():
-        leaf = name.rsplit('.', 1)[-1]
+        leaf, shape = name.rsplit('.', 1)[-1], tuple(tensor.shape)
         if leaf == 'num_batches_tracked':
             tensor.fill_(1000)
             continue
-        fan_in = (
-            1
-            if '_cluster_centers' in name
-            else 0
-            if tensor.dim() < 2 or '_embeddings' in name
-            else tensor[0].numel()
-        )
-        positive = leaf in ('running_var', 'gamma') or leaf == 'weight' and tensor.dim() == 1
-        tensor.copy_(by_rule(name, tuple(tensor.shape), fan_in=fan_in, positive=positive))
+        fan_in = 0 if len(shape) < 2 or '_embeddings' in name else tensor[0].numel()
+        fan_in = 1 if '_cluster_centers' in name else fan_in
+        positive = leaf in ('running_var', 'gamma') or (leaf == 'weight' and len(shape) == 1)
+        tensor.copy_(by_rule(name, shape, fan_in=fan_in, positive=positive))
     return network
 
 
 def assert_close(ours, theirs):
-    assert ours.shape == theirs.shape and theirs.std() > 0.05, (
-        'the weights make a network that says something'
-    )
+    assert ours.shape == theirs.shape
+    assert theirs.std() > 0.05, 'the weights make a network that says something'
     assert float((ours - theirs).abs().max()) < 1e-7 * float(theirs.abs().max())
 
 
 @pytest.mark.parametrize(
-    'config, backbone', [(R50, ResNet50), (CONVNEXT, ConvNeXtTiny)], ids=['r50', 'convnext-t']
+    'config, options, backbone',
+    [
+        (R50, {}, ResNet50),
+        (CONVNEXT, {}, ConvNeXtTiny),
+        (R50_CITY, R50_OF_PYTORCH, ResNet50),
+        (CONVNEXT_CITY, UNDILATED, ConvNeXtTiny),
+    ],
+    ids=['r50', 'convnext-t', 'r50-cityscapes', 'convnext-t-cityscapes'],
 )
 @torch.no_grad()
-def test_outputs_are_those_of_the_source(config, backbone, tmp_path):
+def test_outputs_are_those_of_the_source(config, options, backbone):
     if backbone is ConvNeXtTiny:
         pytest.importorskip('timm')
-    source = fill(KMaXDeepLab(backbone()))
-    torch.save(dict(model=source.state_dict(), iteration=150000), tmp_path / 'source.pth')
-    conversion = convert_file(
-        str(tmp_path / 'source.pth'),
-        str(tmp_path / 'made' / 'ours.pth'),
-        config_of(config),
-        KMAX_PYTORCH,
-    )
+    cityscapes = 'cityscapes' in config
+    with torch.device('meta'):
+        source = KMaXDeepLab(backbone(), cityscapes)
+    fill(source)
+    model = build_for_weights(config_of(config, **options).model)
+    conversion = convert(source.state_dict(), model, KMAX_PYTORCH)
     assert conversion.unused == [] and conversion.unfilled == []
-    model = MODELS.build(config_of(config).model).eval()
-    written = torch.load(tmp_path / 'made' / 'ours.pth', weights_only=True)
-    model.load_state_dict(written['state_dict'], strict=True)
-    assert written['meta']['converted_from'] == 'source.pth'
+    model.load_state_dict(conversion.state_dict, strict=True, assign=True)
     assert model.panoptic_head.transformer_decoder.predictor.mask_norm.num_batches_tracked == 1000
 
-    image = torch.randn(
-        1, 3, 65, 97, generator=torch.Generator().manual_seed(0), dtype=torch.float64
-    )
-    masks, classes, semantic = source.double()(image)
-    our_masks, our_classes = model.double()(image, mode='tensor')
+    model.double().eval()
+    masks, classes, semantic = source.double()(IMAGE)
+    our_masks, our_classes = model(IMAGE, mode='tensor')
+    our_semantic = model.panoptic_head.semantic_head(model.extract_feat(IMAGE))
     assert_close(our_masks, masks)
+    if cityscapes:  # the source's classes are in the order of train ids: stuff, things, void
+        things_stuff = [*range(11, 19), *range(11)]
+        classes, semantic = classes[..., [*things_stuff, 19]], semantic[:, things_stuff]
+        assert bool((our_semantic[:, 19] == -100).all()), 'the source has no void'
+        our_semantic = our_semantic[:, :19]
     assert_close(our_classes, classes)
-    assert_close(model.panoptic_head.semantic_head(model.extract_feat(image)), semantic)
+    assert_close(our_semantic, semantic)
 
 
 @pytest.fixture(scope='module')
 def r50():
     """Public names and shapes, and a network that they fit."""
     with torch.device('meta'):
-        return KMaXDeepLab(ResNet50()).state_dict(), MODELS.build(config_of(R50).model)
+        source = KMaXDeepLab(ResNet50()).state_dict()
+    return source, build_without_values(config_of(R50).model)
 
 
 def converted(source, model):
@@ -110,10 +126,8 @@ def test_reports_what_is_not_used_and_not_filled(r50):
 
 def test_a_network_of_another_detector_takes_what_it_has(r50):
     source, _ = r50
-    with torch.device('meta'):
-        model = MODELS.build(
-            config_of('configs/cmt_deeplab/cmt-deeplab_r50_8xb8-150k_coco-panoptic-641.py').model
-        )
+    name = 'configs/cmt_deeplab/cmt-deeplab_r50_8xb8-150k_coco-panoptic-641.py'
+    model = build_without_values(config_of(name).model)
     conversion = converted(source, model)
     assert conversion.parts == ['backbone', 'pixel decoder', 'semantic head']
     assert all('transformer_decoder' in name for name in conversion.unfilled)
@@ -140,17 +154,14 @@ def changed(source, changes):
             r"of the transformer decoder it lacks 'sem_seg_head",
         ),
         (
+            {f'{LAYERS}.0._predcitor._transformer_class_head.conv.bias': torch.zeros(151)},
+            r'SRC has an unknown order of classes: .*_transformer_class_head.conv.bias. has 151',
+        ),
+        (
             {'backbone.res4.6.conv1.weight': torch.zeros(256, 1024, 1, 1)},
             'a larger network than CONFIG',
         ),
-        (
-            {
-                'sem_seg_head.predictor._kmax_transformer_layers.6._query_conv3_bn.conv.weight': torch.zeros(
-                    256, 256, 1
-                )
-            },
-            'a larger network',
-        ),
+        ({f'{LAYERS}.6._query_conv3_bn.conv.weight': torch.zeros(256, 256, 1)}, 'a larger network'),
     ],
 )
 def test_a_checkpoint_of_another_network_is_refused(r50, changes, words):
@@ -190,7 +201,21 @@ def test_a_checkpoint_of_another_network_is_refused(r50, changes, words):
     ],
 )
 def test_a_network_of_another_form_is_refused(r50, config, options, words):
-    with torch.device('meta'):
-        model = MODELS.build(config_of(config, **options).model)
+    model = build_without_values(config_of(config, **options).model)
     with pytest.raises(ValueError, match=words):
         converted(r50[0], model)
+
+
+def test_a_file_becomes_a_checkpoint_of_mmengine(r50, tmp_path):
+    source = {
+        name: torch.zeros(value.shape)
+        for name, value in r50[0].items()
+        if name.startswith('backbone.')
+    }
+    torch.save(dict(model=source, iteration=150000), tmp_path / 'source.pth')
+    paths = str(tmp_path / 'source.pth'), str(tmp_path / 'made' / 'ours.pth')
+    conversion = convert_file(*paths, config_of(R50), KMAX_PYTORCH)
+    written = torch.load(paths[1], weights_only=True)
+    assert set(written['state_dict']) == set(conversion.state_dict)
+    assert written['meta']['converted_from'] == 'source.pth'
+    assert conversion.parts == written['meta']['parts'] == ['backbone']

@@ -1,32 +1,22 @@
-"""The converters' command lines and readers: what they print, what they refuse; MaX-DeepLab-L's names, whose weights no test can hold."""
+"""The converters' command lines and readers: what they print and what they refuse."""
 
 import builtins
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from cmt_deeplab.converters import DEEPLAB2, convert
-from cmt_deeplab.converters.read import pytorch_axes, read_deeplab2, read_pytorch
-from deeplab2_reference import Net, Variables, encoder, max_deeplab_l
-from mmdet.registry import MODELS
+from cmt_deeplab.analysis.config_model import build_without_values
+from cmt_deeplab.converters.read import read_deeplab2, read_pytorch
+from deeplab2_reference import Net, Variables, encoder
 from mmengine.config import Config
+from run_tool import ROOT, run_tool
 
-ROOT = Path(__file__).resolve().parents[2]
-TOOLS = ROOT / 'tools' / 'model_converters'
-KMAX_TF = 'configs/kmax_deeplab/kmax-deeplab_r50-tf_8xb8-150k_coco-panoptic-641.py'
-KMAX_PYTORCH = 'configs/kmax_deeplab/kmax-deeplab_r50_8xb8-150k_coco-panoptic-641.py'
-
-
-def run_tool(name: str, *arguments) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(TOOLS / name), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+DEEPLAB2 = 'model_converters/deeplab2_to_mmdet.py'
+KMAX_PYTORCH = 'model_converters/kmax_pytorch_to_mmdet.py'
+CONFIGS = ROOT / 'configs' / 'kmax_deeplab'
+TF_CONFIG = CONFIGS / 'kmax-deeplab_r50-tf_8xb8-150k_coco-panoptic-641.py'
+PYTORCH_CONFIG = CONFIGS / 'kmax-deeplab_r50_8xb8-150k_coco-panoptic-641.py'
 
 
 @pytest.fixture(scope='module')
@@ -54,47 +44,47 @@ def resnet(tmp_path_factory) -> Path:
 
 
 def test_command_line_prints_what_it_found(resnet, tmp_path):
-    done = run_tool(
-        'deeplab2_to_mmdet.py', resnet, tmp_path / 'made' / 'ours.pth', '--config', KMAX_TF
-    )
+    path = tmp_path / 'made' / 'ours.pth'
+    done = run_tool(DEEPLAB2, resnet, path, '--config', TF_CONFIG)
     assert done.returncode == 0, done.stderr
-    assert (
-        '318 tensors converted: backbone\nnames of the source not used: 1\n    encoder/_classifier/kernel\n'
-        in done.stdout
-    )
-    assert (
-        'names of the network not filled: 1099\n    panoptic_head.' in done.stdout
-        and 'left out: 1\nwritten: ' in done.stdout
-    )
-    written = torch.load(tmp_path / 'made' / 'ours.pth', weights_only=True)
-    assert written['meta'].pop('dataset_meta')['classes'][0] == 'person', (
-        "mmdet's inference API names the classes by it"
-    )
+    head = '318 tensors converted: backbone\nnames of the source not used: 1\n'
+    assert f'{head}    encoder/_classifier/kernel\n' in done.stdout
+    assert 'names of the network not filled: 1099\n    panoptic_head.' in done.stdout
+    assert 'left out: 1\nwritten: ' in done.stdout
+    written = torch.load(path, weights_only=True)
+    classes = written['meta'].pop('dataset_meta')['classes']
+    assert classes[0] == 'person', "mmdet's inference API names the classes by it"
     assert written['meta'] == dict(converted_from='resnet50.npz', parts=['backbone'])
-    backbone = {
-        name: value
-        for name, value in MODELS.build(Config.fromfile(ROOT / KMAX_TF).model).state_dict().items()
-        if name.startswith('backbone.')
-    }
+    model = build_without_values(Config.fromfile(TF_CONFIG).model)
     assert {name: value.shape for name, value in written['state_dict'].items()} == {
-        name: value.shape for name, value in backbone.items()
+        f'backbone.{name}': value.shape for name, value in model.backbone.state_dict().items()
     }
 
 
 def test_command_lines_refuse_in_one_sentence(resnet, tmp_path):
-    for tool, src, config, words in (
-        ('kmax_pytorch_to_mmdet.py', tmp_path / 'none.pth', KMAX_PYTORCH, 'does not exist'),
-        ('deeplab2_to_mmdet.py', resnet, KMAX_PYTORCH, 'set model.backbone.with_max_pool=False'),
+    for tool, src, words in (
+        (KMAX_PYTORCH, tmp_path / 'none.pth', 'does not exist'),
+        (DEEPLAB2, resnet, 'set model.backbone.with_max_pool=False'),
     ):
-        done = run_tool(tool, src, tmp_path / 'out.pth', '--config', config)
-        assert done.returncode == 1 and words in done.stderr and str(src) in done.stderr, (
-            done.stderr
-        )
-        assert (
-            done.stderr.startswith('Error: ')
-            and done.stderr.count('\n') == 1
-            and not (tmp_path / 'out.pth').exists()
-        )
+        done = run_tool(tool, src, tmp_path / 'out.pth', '--config', PYTORCH_CONFIG)
+        assert done.returncode == 1 and words in done.stderr and str(src) in done.stderr
+        assert done.stderr.startswith('Error: ') and done.stderr.count('\n') == 1
+        assert not (tmp_path / 'out.pth').exists()
+
+
+def test_reading_leaves_out_what_is_no_weight(tmp_path):
+    kernel, suffix = np.ones((3, 3, 2, 5), np.float32), '/.ATTRIBUTES/VARIABLE_VALUE'
+    arrays = {
+        f'encoder/kernel{suffix}': kernel,
+        f'encoder/kernel/.OPTIMIZER_SLOT/optimizer/m{suffix}': kernel,
+        f'optimizer/iter{suffix}': np.int64(7),
+        f'save_counter{suffix}': np.int64(1),
+        f'global_step{suffix}': np.int64(7),
+    }
+    np.savez(tmp_path / 'source.npz', **arrays)
+    tensors, bookkeeping = read_deeplab2(str(tmp_path / 'source.npz'))
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+    assert shapes == {'encoder/kernel': (5, 2, 3, 3)} and bookkeeping == 4
 
 
 def test_reading_what_is_no_checkpoint(tmp_path):
@@ -141,7 +131,10 @@ def test_reading_a_checkpoint_of_tensorflow(tmp_path):
 
 
 def test_names_of_before_2022(tmp_path):
-    """The fuses of MaX-DeepLab were named apart from the backbone's only later; one of the backbone keeps its name."""
+    """The fuses of MaX-DeepLab were named apart from the backbone's only later.
+
+    One of the backbone keeps its name.
+    """
     names = (
         '_decoder_stage5_resized_fuse/_strided_conv_bn1',
         '_decoder_stage5_extra/_block1/_conv1_bn_act',
@@ -157,21 +150,3 @@ def test_names_of_before_2022(tmp_path):
         f'encoder/{name}/_conv/kernel'
         for name in ('_decoder_stage5_extra_resized_fuse/_strided_conv_bn1', *names[1:])
     }
-
-
-def test_every_name_of_max_deeplab_l():
-    variables = Variables(device='meta')
-    max_deeplab_l(variables, torch.empty(1, 65, 65, 3, dtype=torch.float64, device='meta'))
-    source = {
-        name: torch.empty(pytorch_axes(name, value).shape, device='meta')
-        for name, value in variables.items()
-    }
-    with torch.device('meta'):
-        model = MODELS.build(
-            Config.fromfile(
-                ROOT / 'configs/max_deeplab/max-deeplab-l_8xb8-100k_coco-panoptic-641.py'
-            ).model
-        )
-    conversion = convert(source, model, DEEPLAB2)
-    assert conversion.unused == [] and conversion.unfilled == [] and len(conversion.parts) == 5
-    assert sum(value.numel() for value in source.values()) > 450_000_000

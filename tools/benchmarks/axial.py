@@ -49,17 +49,16 @@ def gathered_positions(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--batch', type=int, default=1)
     parser.add_argument('--size', type=int, nargs=2, default=(65, 65), metavar=('H', 'W'))
     parser.add_argument('--channels', type=int, default=256, help='channels that come in')
     parser.add_argument('--bf16', action='store_true', help='under bf16 autocast')
-    parser.add_argument('--runs', type=int, default=11, help='timed steps of each form')
 
 
 def subject(args: argparse.Namespace) -> Subject:
     torch.manual_seed(0)
-    module = AxialAttention2D(args.channels, args.channels).to(args.device)
+    depths = dict(key_depth=args.channels, value_depth=2 * args.channels)
+    module = AxialAttention2D(args.channels, **depths).to(args.device)
     x = torch.randn(args.batch, args.channels, *args.size, device=args.device, requires_grad=True)
     pattern = torch.arange(args.size[0] * args.size[1], device=args.device).cos().view(*args.size)
 
@@ -69,11 +68,9 @@ def subject(args: argparse.Namespace) -> Subject:
             loss = (output * pattern).mean()
             return [output.detach(), *torch.autograd.grad(loss, [x, *module.parameters()])]
 
-    forms = {'ours': lambda module, x: module(x), 'gathered positions': gathered_positions}
-    return Subject(
-        {name: lambda run, form=form: lambda: step(form) for name, form in forms.items()},
-        runs=args.runs,
-        device=args.device,
-        values=lambda: {name: step(form) for name, form in forms.items()},
-        with_memory=True,
+    return Subject.of_steps(
+        {
+            'ours': lambda: step(lambda module, x: module(x)),
+            'gathered positions': lambda: step(gathered_positions),
+        }
     )

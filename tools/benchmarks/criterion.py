@@ -20,13 +20,11 @@ NUM_CLASSES = 133  # of COCO
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--batch', type=int, default=1, help='images')
     parser.add_argument('--size', type=int, default=161, help='side of the prediction, odd')
     parser.add_argument('--centers', type=int, default=128, help='N')
     parser.add_argument('--segments', type=int, default=30, help='K, at most N')
     parser.add_argument('--samples', type=int, default=4096, help='pixels of the instance loss')
-    parser.add_argument('--runs', type=int, default=5, help='timed steps of each form')
 
 
 def make_batch(args: argparse.Namespace) -> tuple[MaskPrediction, list[PanopticTarget]]:
@@ -126,22 +124,17 @@ def subject(args: argparse.Namespace) -> Subject:
     criterion = PanopticCriterion(num_classes=NUM_CLASSES, losses=losses)
 
     def step(form) -> list[Tensor]:
-        generators = [torch.Generator().manual_seed(seed) for seed in range(args.batch)]
-        losses = form(generators)
+        losses = form([torch.Generator().manual_seed(seed) for seed in range(args.batch)])
         leaves = [prediction.mask_logits, prediction.class_logits, prediction.pixel_features]
         gradients = torch.autograd.grad(sum(losses.values()), leaves)
         return [*(losses[name].detach() for name in sorted(losses)), *gradients]
 
-    forms = {
-        'index planes': lambda generators: criterion([prediction], targets, generators),
-        'one-hot masks': lambda generators: one_hot_losses(
-            prediction, targets, generators, args.samples
-        ),
-    }
-    return Subject(
-        {name: lambda run, form=form: lambda: step(form) for name, form in forms.items()},
-        runs=args.runs,
-        device=args.device,
-        values=lambda: {name: step(form) for name, form in forms.items()},
-        with_memory=True,
+    def one_hot(generators: list[torch.Generator]) -> dict[str, Tensor]:
+        return one_hot_losses(prediction, targets, generators, args.samples)
+
+    return Subject.of_steps(
+        {
+            'index planes': lambda: step(lambda g: criterion([prediction], targets, g)),
+            'one-hot masks': lambda: step(one_hot),
+        }
     )

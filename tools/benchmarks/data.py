@@ -1,7 +1,8 @@
 """The data pipeline beside mmdet's: load, flip, resize to 0.8 to 1.2 of the crop, crop and pack.
 
-Run i is of image i of the data set. The first row reads the image alone, which both pipelines do.
-The size is that of the pickled sample, which a data-loading process hands to the trainer.
+Run i is of image i of the data set, after one run of each to warm up. The first row reads the image
+alone, which both pipelines do. The size is that of the pickled sample, which a data-loading process
+hands to the trainer.
 """
 
 import argparse
@@ -9,7 +10,6 @@ import pickle
 
 import cv2
 import numpy as np
-import torch
 from harness import Form, Subject
 from mmdet.registry import DATASETS, TRANSFORMS
 from mmengine.dataset import BaseDataset, Compose
@@ -42,7 +42,6 @@ def build_dataset(args: argparse.Namespace, pipeline: list[dict]) -> BaseDataset
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_arguments(parser)
     parser.add_argument('--size', type=int, default=640, help='side of the crop')
-    parser.add_argument('--rounds', type=int, default=5)
 
 
 def pipelines(size: int) -> dict[str, list[dict]]:
@@ -70,7 +69,6 @@ def pipelines(size: int) -> dict[str, list[dict]]:
 
 def subject(args: argparse.Namespace) -> Subject:
     cv2.setNumThreads(1)
-    torch.set_num_threads(args.threads or 1)
     dataset = build_dataset(args, [])
 
     def form_of(pipeline: list[dict]) -> Form:
@@ -86,5 +84,4 @@ def subject(args: argparse.Namespace) -> Subject:
     forms = {name: form_of(pipeline) for name, pipeline in pipelines(args.size).items()}
     samples = {name: forms[name](0)() for name in ('index plane', 'mmdet')}
     sizes = {name: dict(megabytes=len(pickle.dumps(s)) / 1e6) for name, s in samples.items()}
-    runs = args.rounds * len(dataset)
-    return Subject(forms, runs, warm_up=len(dataset), figures=sizes)
+    return Subject(forms, warm_up=len(dataset), figures=sizes)

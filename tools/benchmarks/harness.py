@@ -27,23 +27,29 @@ class Subject:
     """
 
     forms: dict[str, Form]
-    runs: int
     warm_up: int = 1
-    device: str = 'cpu'
     values: Callable[[], dict[str, Sequence[Tensor | float]]] | None = None
     with_memory: bool = False
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
 
+    @classmethod
+    def of_steps(cls, steps: dict[str, Callable[[], Sequence[Tensor]]]) -> 'Subject':
+        """Functions that need no preparation and return the values to compare."""
+        forms = {name: lambda run, step=step: step for name, step in steps.items()}
+        return cls(
+            forms, values=lambda: {name: step() for name, step in steps.items()}, with_memory=True
+        )
 
-def measure(subject: Subject) -> dict:
+
+def measure(subject: Subject, *, runs: int, device: str = 'cpu') -> dict:
     """Rows of median milliseconds, ratio to the last form and peak MiB; the difference of values.
 
     On a CPU a row also has the processor's time, which other work disturbs less.
     """
-    on_gpu = subject.device.startswith('cuda')
+    on_gpu = device.startswith('cuda')
     wall: dict[str, list[float]] = {name: [] for name in subject.forms}
     processor: dict[str, list[float]] = {name: [] for name in subject.forms}
-    for run in range(-subject.warm_up, subject.runs):
+    for run in range(-subject.warm_up, runs):
         for name, form in subject.forms.items():
             work = form(run)
             start, processor_start = time.perf_counter(), time.process_time()
@@ -65,8 +71,7 @@ def measure(subject: Subject) -> dict:
         rows.append({**row, **subject.figures.get(name, {})})
     result = dict(torch=torch.__version__, threads=torch.get_num_threads(), rows=rows)
     if subject.values is not None:
-        values = subject.values()
-        *others, reference = values.values()
+        *others, reference = subject.values().values()
         result['largest_difference'] = max(largest_difference(o, reference) for o in others)
     return result
 

@@ -22,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--output', type=int, default=640, help='side of the original image')
     parser.add_argument('--centers', type=int, default=100)
     parser.add_argument('--segments', type=int, default=20)
-    parser.add_argument('--runs', type=int, default=15)
 
 
 def make_scene(args: argparse.Namespace, grid: int) -> tuple[Tensor, Tensor]:
@@ -66,4 +65,4 @@ def subject(args: argparse.Namespace) -> Subject:
         forms[name] = lambda run, merge=merge: lambda: merge(masks, classes, **sizes)
     forms['MaskFormerFusionHead'] = lambda run: lambda: fuse(upsampled)
     forms['resize + MaskFormerFusionHead'] = lambda run: lambda: fuse(upsample())
-    return Subject(forms, runs=args.runs)
+    return Subject(forms)

@@ -31,7 +31,11 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
         module = import_module(name)
         subparser = subparsers.add_parser(name, description=module.__doc__, formatter_class=form)
         module.add_arguments(subparser)
-        subparser.add_argument('--threads', type=int, help="torch's threads")
+        subparser.add_argument(
+            '--device', default='cpu', help='cpu or cuda, of axial and criterion'
+        )
+        subparser.add_argument('--runs', type=int, default=11, help='timed runs of each form')
+        subparser.add_argument('--threads', type=int, default=1, help="torch's threads")
         subparser.add_argument('--json', metavar='OUT', help='file for the figures')
         subparser.set_defaults(subject_of=module.subject)
     return parser.parse_args(arguments)
@@ -40,10 +44,10 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> dict:
     args = parse_args(arguments)
     subject_of = args.__dict__.pop('subject_of')
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    torch.set_num_threads(args.threads)
     with report_user_errors():
-        result = dict(setting=vars(args), **measure(subject_of(args)))
+        figures = measure(subject_of(args), runs=args.runs, device=args.device)
+    result = dict(setting=vars(args), **figures)
     print(table(result))
     if args.json:
         Path(args.json).write_text(json.dumps(result, indent=1) + '\n')

@@ -14,8 +14,9 @@ from cmt_deeplab.models.transformer import KMaXLayer, MaXLayer
 
 from . import deeplab2_names as names
 from .class_order import CITYSCAPES, COCO, from_train_ids
+from .form import Form
 from .read import read_deeplab2
-from .table import CodeBase, Part, bottleneck_dilations, layer_rows, read_rows
+from .table import CodeBase, Part, layer_rows, parts_of
 
 # MaX-DeepLab's encoder goes on where our backbone ends. For each stage of our pixel decoder: the
 # group of blocks that it is in the source, and the number of its first block.
@@ -34,81 +35,50 @@ MAX_L_OTHER: list[Group] = [
     *(('_decoder_stage8_extra', block) for block in (1, 2, 3)),
     *((f'_decoder_stage{stage}_extra', 1) for stage in (9, 10)),
 ]
+FORM = Form(max_pool=False, pre_activation=True, dilation=2, config='kmax-deeplab_r50-tf.py')
 
 
 def parts(model: nn.Module) -> list[Part]:
     """The parts that ``model``, a detector, can take from a checkpoint of deeplab2."""
     backbone, head = model.backbone, getattr(model, 'panoptic_head', None)
     kinds = (ResNet, AxialResNet, MaXWideResNet, TimmBackbone)
-    rows = ''.join(names.BACKBONES[kind.__name__] for kind in kinds if isinstance(backbone, kind))
-    unfit = ''
-    if getattr(backbone, 'with_max_pool', False):
-        unfit = (
-            'its network has no max pooling; set model.backbone.with_max_pool=False, as '
-            'kmax-deeplab_r50-tf.py does'
-        )
-    found = [Part('backbone', 'backbone', _pairs(rows), required=True, unfit=unfit)]
-    if not isinstance(head, CMTPanopticHead):
-        return found
-    pixel_decoder, decoder = head.pixel_decoder, head.transformer_decoder
-    target = 'panoptic_head.pixel_decoder'
-    groups: list[Group] = []
-    if isinstance(pixel_decoder, AxialPixelDecoder):
-        pairs = _pairs(names.PIXEL_DECODER)
-        found.append(Part('pixel decoder', target, pairs, unfit=_unfit(model)))
-    elif isinstance(pixel_decoder, MaXPixelDecoder):
-        large = isinstance(backbone, MaXWideResNet)
-        pretrained = MAX_L_PRETRAINED if large else MAX_S_PRETRAINED
-        groups = pretrained + (MAX_L_OTHER if large else MAX_S_OTHER)
-        rows = [_max_stage(pixel_decoder.strides, i, group) for i, group in enumerate(groups)]
-        number = len(pretrained)
-        for kind, chosen in (('pretrained', rows[:number]), ('other', rows[number:])):
-            name = f'{kind} stages of the pixel decoder'
-            found.append(Part(name, target, _pairs('\n'.join(chosen))))
-    target, rows = 'panoptic_head.transformer_decoder', ''
-    layers = {type(layer) for stage in decoder.stages for layer in stage}
-    if layers == {KMaXLayer}:
-        rows = names.KMAX_DECODER + layer_rows(decoder, names.KMAX_LAYERS)
-    elif layers == {MaXLayer} and groups:
-        rows = names.MAX_DECODER
-        for i, (group, block) in enumerate(groups):
-            rows += f'stages.{i}.0. encoder/{group}/_block{block}_transformer max_layer\n'
-    if rows:
-        found.append(Part('transformer decoder', target, _pairs(rows)))
-    pairs = _pairs(names.SEMANTIC_HEAD)
-    return [*found, Part('semantic head', 'panoptic_head.semantic_head', pairs)]
-
-
-def _pairs(rows: str) -> dict[str, str]:
-    return read_rows(names.TABLES, rows)
+    chosen = (names.BACKBONES[kind.__name__] for kind in kinds if isinstance(backbone, kind))
+    rows = {'backbone': ''.join(chosen)}
+    if isinstance(head, CMTPanopticHead):
+        pixel_decoder, decoder = head.pixel_decoder, head.transformer_decoder
+        layers = {type(layer) for stage in decoder.stages for layer in stage}
+        if isinstance(pixel_decoder, AxialPixelDecoder):
+            rows['pixel decoder'] = names.PIXEL_DECODER
+        if layers == {KMaXLayer}:
+            layer_names = layer_rows(decoder, names.KMAX_LAYERS)
+            rows['transformer decoder'] = names.KMAX_DECODER + layer_names
+        if isinstance(pixel_decoder, MaXPixelDecoder):
+            large = isinstance(backbone, MaXWideResNet)
+            pretrained = MAX_L_PRETRAINED if large else MAX_S_PRETRAINED
+            groups = pretrained + (MAX_L_OTHER if large else MAX_S_OTHER)
+            stages = [_max_stage(pixel_decoder.strides, i, group) for i, group in enumerate(groups)]
+            number = len(pretrained)
+            rows['pretrained stages of the pixel decoder'] = '\n'.join(stages[:number])
+            rows['other stages of the pixel decoder'] = '\n'.join(stages[number:])
+            if layers == {MaXLayer}:
+                rows['transformer decoder'] = names.MAX_DECODER + '\n'.join(
+                    f'stages.{i}.0. encoder/{group}/_block{block}_transformer max_layer'
+                    for i, (group, block) in enumerate(groups)
+                )
+        rows['semantic head'] = names.SEMANTIC_HEAD
+    return parts_of(rows, names.TABLES, FORM.unfit(model))
 
 
 def _max_stage(strides: list[int], i: int, group: Group) -> str:
     """Rows of a stage of MaX-DeepLab's pixel decoder, and of the fuse before it."""
     name, block = group
-    fuse, kind = f'encoder/{name}_resized_fuse', 'resized'
-    if i > 0 and strides[i] > strides[i - 1]:
-        kind = 'strided'
+    fuse = f'encoder/{name}_resized_fuse'
+    kind = 'strided' if i > 0 and strides[i] > strides[i - 1] else 'resized'
     return f"""
         blocks.{i}.{{j}}.               encoder/{name}/_block{{j+{block}}}      block
         fuses.{i - 1}.previous.         {fuse}/_{kind}_conv_bn1                 conv_norm
         fuses.{i - 1}.kept.{{k}}.1.     {fuse}/_resized_conv_bn{{k+2}}          conv_norm
     """
-
-
-def _unfit(model: nn.Module) -> str:
-    """What keeps the pixel decoder of a checkpoint from fitting into the network."""
-    if not getattr(model.backbone, 'pre_activation_outputs', True):
-        return (
-            'it reads features before their activation; set model.backbone.'
-            'pre_activation_outputs=True, as kmax-deeplab_r50-tf.py does'
-        )
-    if bottleneck_dilations(model.panoptic_head.pixel_decoder) - {2}:
-        return (
-            'its bottleneck blocks are dilated; set their model.panoptic_head.pixel_decoder.'
-            'dilations to 2, as dilations=(1, 1, 2, 2) in kmax-deeplab_r50-tf.py'
-        )
-    return ''
 
 
 def arrange(name: str, value: Tensor) -> Tensor | None:

@@ -15,8 +15,9 @@ from cmt_deeplab.models.pixel_decoders import AxialPixelDecoder
 from cmt_deeplab.models.transformer import KMaXLayer
 
 from .class_order import CITYSCAPES, COCO, from_train_ids
+from .form import Form
 from .read import read_pytorch
-from .table import CodeBase, Part, bottleneck_dilations, layer_rows, read_rows
+from .table import CodeBase, Part, layer_rows, parts_of
 
 TABLES = {
     'norm': """
@@ -93,6 +94,21 @@ TABLES = {
         mlp.fc1.                .pwconv1                                        conv
         mlp.fc2.                .pwconv2                                        conv
     """,
+    'semantic_head': """
+        aspp.branches.{i}.      ._aspp._aspp_conv{i}                        conv_norm
+        aspp.pool.1.            ._aspp._aspp_pool                           conv_norm
+        aspp.project.           ._aspp._proj_conv_bn_act                    conv_norm
+        projections.0.          ._low_level_projection_os8                  conv_norm
+        projections.1.          ._low_level_projection_os4                  conv_norm
+        fusions.0.{i}.          ._low_level_fusion_os8_conv{i}_bn_act       conv_norm
+        fusions.1.{i}.          ._low_level_fusion_os4_conv{i}_bn_act       conv_norm
+        head.{i}.               .conv_block_{i}                             conv_norm
+        classify.               .final_conv                                 conv_norm
+    """,
+    'plain_semantic_head': """
+        head.{i}.               .{i}                                        conv_norm
+        classify.               .2                                          conv_norm
+    """,
 }
 RESNET = """
     conv1.                          backbone.stem.conv1                         conv
@@ -117,66 +133,28 @@ TRANSFORMER_DECODER = """
     predictor.                      sem_seg_head.predictor._predcitor                   predictor
 """
 LAYERS = 'stages.{}. sem_seg_head.predictor._kmax_transformer_layers.{} layer'
-SEMANTIC_HEAD = """
-    aspp.branches.{i}.      ._aspp._aspp_conv{i}                        conv_norm
-    aspp.pool.1.            ._aspp._aspp_pool                           conv_norm
-    aspp.project.           ._aspp._proj_conv_bn_act                    conv_norm
-    projections.0.          ._low_level_projection_os8                  conv_norm
-    projections.1.          ._low_level_projection_os4                  conv_norm
-    fusions.0.{i}.          ._low_level_fusion_os8_conv{i}_bn_act       conv_norm
-    fusions.1.{i}.          ._low_level_fusion_os4_conv{i}_bn_act       conv_norm
-    head.{i}.               .conv_block_{i}                             conv_norm
-    classify.               .final_conv                                 conv_norm
-"""
-SEMANTIC_HEAD_WITHOUT_DECODER = """
-    head.{i}.               .{i}                                        conv_norm
-    classify.               .2                                          conv_norm
-"""
+SEMANTIC_HEAD = "'' sem_seg_head.predictor._auxiliary_semantic_predictor semantic_head"
+SEMANTIC_HEAD_WITHOUT_DECODER = (
+    "'' sem_seg_head.predictor._auxiliary_semantic_predictor plain_semantic_head"
+)
+FORM = Form(max_pool=True, pre_activation=False, dilation=1, config='kmax-deeplab_r50.py')
 
 
 def parts(model: nn.Module) -> list[Part]:
     """The parts that ``model``, a detector, can take from a checkpoint of the PyTorch code."""
     backbone, head = model.backbone, getattr(model, 'panoptic_head', None)
-    rows = RESNET if isinstance(backbone, ResNet) else ''
-    rows = CONVNEXT if isinstance(backbone, TimmBackbone) else rows
-    unfit = ''
-    if not getattr(backbone, 'with_max_pool', True):
-        unfit = (
-            'its network has a max pooling; set model.backbone.with_max_pool=True, as '
-            'kmax-deeplab_r50.py does'
-        )
-    found = [Part('backbone', 'backbone', read_rows(TABLES, rows), required=True, unfit=unfit)]
-    if not isinstance(head, CMTPanopticHead):
-        return found
-    target = 'panoptic_head.pixel_decoder'
-    if isinstance(head.pixel_decoder, AxialPixelDecoder):
-        pairs = read_rows(TABLES, PIXEL_DECODER)
-        found.append(Part('pixel decoder', target, pairs, unfit=_unfit(model)))
-    target = 'panoptic_head.transformer_decoder'
-    if all(isinstance(layer, KMaXLayer) for s in head.transformer_decoder.stages for layer in s):
-        rows = TRANSFORMER_DECODER + layer_rows(head.transformer_decoder, LAYERS)
-        found.append(Part('transformer decoder', target, read_rows(TABLES, rows)))
-    target, rows = 'panoptic_head.semantic_head', SEMANTIC_HEAD
-    if isinstance(getattr(head.semantic_head, 'aspp', None), nn.Identity):
-        rows = SEMANTIC_HEAD_WITHOUT_DECODER
-    theirs = 'sem_seg_head.predictor._auxiliary_semantic_predictor'
-    pairs = {ours: f'{theirs}{ending}' for ours, ending in read_rows(TABLES, rows).items()}
-    return [*found, Part('semantic head', target, pairs)]
-
-
-def _unfit(model: nn.Module) -> str:
-    """What keeps the pixel decoder of a checkpoint from fitting into the network."""
-    if getattr(model.backbone, 'pre_activation_outputs', False):
-        return (
-            'it reads activated features; set model.backbone.pre_activation_outputs=False, as '
-            'kmax-deeplab_r50.py does'
-        )
-    if bottleneck_dilations(model.panoptic_head.pixel_decoder) - {1}:
-        return (
-            'its convolutions are not dilated; set all of model.panoptic_head.pixel_decoder.'
-            'dilations to 1, as dilations=(1, 1, 1, 1) in kmax-deeplab_r50.py'
-        )
-    return ''
+    rows = {'backbone': RESNET if isinstance(backbone, ResNet) else ''}
+    if isinstance(backbone, TimmBackbone):
+        rows['backbone'] = CONVNEXT
+    if isinstance(head, CMTPanopticHead):
+        if isinstance(head.pixel_decoder, AxialPixelDecoder):
+            rows['pixel decoder'] = PIXEL_DECODER
+        decoder = head.transformer_decoder
+        if all(isinstance(layer, KMaXLayer) for stage in decoder.stages for layer in stage):
+            rows['transformer decoder'] = TRANSFORMER_DECODER + layer_rows(decoder, LAYERS)
+        whole = not isinstance(getattr(head.semantic_head, 'aspp', None), nn.Identity)
+        rows['semantic head'] = SEMANTIC_HEAD if whole else SEMANTIC_HEAD_WITHOUT_DECODER
+    return parts_of(rows, TABLES, FORM.unfit(model))
 
 
 def arrange(name: str, value: Tensor) -> Tensor | None:

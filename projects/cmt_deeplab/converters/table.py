@@ -15,8 +15,6 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from cmt_deeplab.models.blocks.residual_blocks import BottleneckBlock
-
 
 def read_rows(tables: dict[str, str], rows: str) -> dict[str, str]:
     """The pairs of patterns, our name to the source's, of the text ``rows``; ``tables`` holds what
@@ -81,6 +79,21 @@ class CodeBase:
     arrange: Callable[[str, Tensor], Tensor | None]
 
 
+def parts_of(rows: dict[str, str], tables: dict[str, str], unfit: dict[str, str]) -> list[Part]:
+    """The parts whose rows are given by name; a name ends with that of our module.
+
+    ``unfit`` has the reasons of the parts that the network cannot take.
+    """
+    parts = []
+    for name, text in rows.items():
+        module = name.rpartition(' of the ')[2].replace(' ', '_')
+        backbone = module == 'backbone'
+        target = module if backbone else f'panoptic_head.{module}'
+        pairs = read_rows(tables, text)
+        parts.append(Part(name, target, pairs, required=backbone, unfit=unfit.get(name, '')))
+    return parts
+
+
 def layer_rows(decoder: nn.Module, row: str) -> str:
     """Rows for the layers of a transformer decoder; the source numbers them through all stages.
 
@@ -88,9 +101,3 @@ def layer_rows(decoder: nn.Module, row: str) -> str:
     """
     places = [f'{i}.{j}' for i, stage in enumerate(decoder.stages) for j in range(len(stage))]
     return '\n'.join(row.format(place, number) for number, place in enumerate(places))
-
-
-def bottleneck_dilations(pixel_decoder: nn.Module) -> set[int]:
-    """Dilations of the bottleneck blocks' 3x3 convolutions: kmax-deeplab has 1, deeplab2 2."""
-    blocks = (block for block in pixel_decoder.modules() if isinstance(block, BottleneckBlock))
-    return {block.middle.conv.dilation[0] for block in blocks}
