@@ -100,8 +100,8 @@ def train_step(config: Config, model: torch.nn.Module) -> None:
     )
 
 
-def evaluate(config: Config, model: torch.nn.Module, truth_in_sample: bool) -> dict:
-    """Predict two scenes at their original size and score them with the config's own evaluator."""
+def evaluate(config: Config, model: torch.nn.Module, truth_in_sample: bool) -> None:
+    """Predict two scenes at their original size; the config's own evaluator counts them."""
     from mmdet.registry import DATASETS
 
     dataset = DATASETS.build(config.val_dataloader.dataset)
@@ -115,7 +115,7 @@ def evaluate(config: Config, model: torch.nn.Module, truth_in_sample: bool) -> d
         assert (sample.pred_panoptic_seg.sem_seg % 1000 < 11).any(), 'nothing but void'
         assert ('gt_panoptic_seg' in sample) is truth_in_sample
     evaluator.process(samples)
-    return evaluator.evaluate(2)
+    assert {'coco_panoptic/PQ', 'coco_panoptic/SQ', 'coco_panoptic/RQ'} <= set(evaluator.evaluate(2))
 
 
 def is_absent(op: str) -> bool:
@@ -145,8 +145,7 @@ def test_cmt_deeplab_with_another_part(name, shapes_root):
     torch.manual_seed(0)
     model = MODELS.build(config.model)
     train_step(config, model)
-    figures = evaluate(config, model, truth_in_sample=True)
-    assert 0 <= figures['coco_panoptic/PQ'] <= 100
+    evaluate(config, model, truth_in_sample=True)
 
 
 def test_accumulation_averaged_weights_and_tensorboard(shapes_root, tmp_path):
@@ -171,6 +170,7 @@ def test_accumulation_averaged_weights_and_tensorboard(shapes_root, tmp_path):
             'model.data_preprocessor.size': (33, 33),
             'train_dataloader.batch_size': 2,
             'train_cfg.max_iters': 4,
+            'param_scheduler.0.warmup': 2,
             'log_level': 'ERROR',
             'default_hooks.logger.interval': 1,
             'work_dir': str(tmp_path),
@@ -222,8 +222,7 @@ def test_mmdet_peer_on_our_data_and_metric(name, shapes_root):
     torch.manual_seed(0)
     model = MODELS.build(config.model)
     train_step(config, model)
-    figures = evaluate(config, model, truth_in_sample=False)
-    assert 0 <= figures['coco_panoptic/PQ'] <= 100
+    evaluate(config, model, truth_in_sample=False)
 
 
 def test_a_peers_perfect_prediction_scores_100(shapes_root):
@@ -258,7 +257,7 @@ def test_panoptic_fpn_runs_or_names_the_absent_operator(shapes_root):
     model = MODELS.build(config.model)
     if not is_absent('nms'):
         train_step(config, model)
-        assert 0 <= evaluate(config, model, truth_in_sample=False)['coco_panoptic/PQ'] <= 100
+        evaluate(config, model, truth_in_sample=False)
         return
     with pytest.raises(
         CompiledOpMissing,
