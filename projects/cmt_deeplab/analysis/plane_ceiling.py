@@ -32,10 +32,8 @@ def plane_ceiling(config: Config, stride: int) -> dict[str, float]:
     it, brought to ``stride``, merged by the config's merge and scored at the original size.
     """
     model = config.model
-    aligned, counts = (
-        model.get('align_corners', True),
-        {key: model[key] for key in ('num_things_classes', 'num_stuff_classes')},
-    )
+    aligned = model.get('align_corners', True)
+    counts = {key: model[key] for key in ('num_things_classes', 'num_stuff_classes')}
     merge = MODELS.build(dict(model.postprocess, **counts))
     dataset = DATASETS.build(config.val_dataloader.dataset)
     metric = METRICS.build(config.val_evaluator)
