@@ -266,7 +266,16 @@ def test_the_runner_gives_the_schedule_the_length_of_the_training(tmp_path):
         assert first['lr'] == second['lr'] == pytest.approx(1e-2 * (1 - 5 / 6) ** 0.9)
 
 
-@pytest.mark.parametrize('options', [dict(warmup=9), dict(by_epoch=True), dict(warmup=-1)])
+def test_a_run_shorter_than_the_warm_up_ends_within_it():
+    optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)
+    scheduler = PanopticWarmupPolyLR(optimizer, end=4, warmup=8, by_epoch=False)
+    for _ in range(3):
+        optimizer.step()
+        scheduler.step()
+    assert optimizer.param_groups[0]['lr'] == pytest.approx(0.1 * 3 / 8)
+
+
+@pytest.mark.parametrize('options', [dict(by_epoch=True), dict(warmup=-1)])
 def test_a_schedule_that_cannot_be_is_refused(options):
     optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)
     with pytest.raises(UserError, match='param_scheduler has warmup='):

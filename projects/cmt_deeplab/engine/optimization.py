@@ -111,14 +111,14 @@ class PanopticWarmupPolyLR(_ParamScheduler):
     another scheduler of the learning rate.
 
     Args:
-        warmup: Number of iterations of the warm-up.
+        warmup: Number of iterations of the warm-up. A trial run that is shorter ends within it.
         start_factor: Factor of the very first iteration.
         power: Exponent of the decay.
         end: T; mmengine's runner inserts the number of training iterations where the config has
             ``by_epoch=False`` and no ``end``.
 
     Raises:
-        UserError: the schedule counts epochs or is over before the warm-up.
+        UserError: the schedule counts epochs, or the warm-up is negative.
     """
 
     def __init__(
@@ -131,10 +131,10 @@ class PanopticWarmupPolyLR(_ParamScheduler):
         power: float = 0.9,
         by_epoch: bool = True,
     ) -> None:
-        if by_epoch or not 0 <= warmup < end:
+        if by_epoch or warmup < 0:
             raise UserError(
-                f'param_scheduler has warmup={warmup}, end={end} and by_epoch={by_epoch}: set '
-                'by_epoch=False and a warm-up that is shorter than the whole training.'
+                f'param_scheduler has warmup={warmup} and by_epoch={by_epoch}: set by_epoch=False '
+                'and a warm-up of 0 or more iterations.'
             )
         self.warmup, self.start_factor, self.power = warmup, start_factor, power
         super().__init__(optimizer, 'lr', end=end, by_epoch=False)
