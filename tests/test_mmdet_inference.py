@@ -1,4 +1,4 @@
-"""mmdet's inference API on our models: a plain image in, the prediction of an evaluation and a picture with class names out."""
+"""mmdet's inference API on our models: the prediction of an evaluation, and a picture of it."""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""Parts change by config inheritance alone: each leaf takes a training step and predicts, and mmdet's models run on our data and metric."""
+"""Parts change by config inheritance alone, and mmdet's models run on our data and metric.
+
+Each leaf takes a training step and predicts.
+"""
 
 import sys
 from pathlib import Path
@@ -59,7 +62,7 @@ CHANNELS = [64, 128, 256, 512]
 
 
 def config_on_shapes(name: str, root: Path, side: int, changes: dict) -> Config:
-    """A config of the repository on the generated scenes, at a small size and with random weights."""
+    """A config of the repository on the generated scenes, small and with random weights."""
     config = Config.fromfile(str(next(CONFIGS.glob(f'*/{name}.py'))))
     config.merge_from_dict(
         {
@@ -81,7 +84,7 @@ def config_on_shapes(name: str, root: Path, side: int, changes: dict) -> Config:
 
 
 def train_step(config: Config, model: torch.nn.Module) -> None:
-    """One step on two scenes; every loss is finite and every trainable parameter that takes part has a finite gradient."""
+    """One step on two scenes: losses and gradients are finite, and the backbone learns."""
     from mmdet.registry import DATASETS
 
     dataset = DATASETS.build(config.train_dataloader.dataset)
@@ -115,7 +118,9 @@ def evaluate(config: Config, model: torch.nn.Module, truth_in_sample: bool) -> N
         assert (sample.pred_panoptic_seg.sem_seg % 1000 < 11).any(), 'nothing but void'
         assert ('gt_panoptic_seg' in sample) is truth_in_sample
     evaluator.process(samples)
-    assert {'coco_panoptic/PQ', 'coco_panoptic/SQ', 'coco_panoptic/RQ'} <= set(evaluator.evaluate(2))
+    assert {'coco_panoptic/PQ', 'coco_panoptic/SQ', 'coco_panoptic/RQ'} <= set(
+        evaluator.evaluate(2)
+    )
 
 
 def is_absent(op: str) -> bool:
@@ -149,7 +154,7 @@ def test_cmt_deeplab_with_another_part(name, shapes_root):
 
 
 def test_accumulation_averaged_weights_and_tensorboard(shapes_root, tmp_path):
-    """Four iterations of the leaf are two optimizer steps; the curves are written and the checkpoint holds both sets of weights."""
+    """Four iterations are two optimizer steps; the checkpoint holds both sets of weights."""
     pytest.importorskip('tensorboard', reason='the optional package tensorboard is not installed')
     from mmdet.registry import RUNNERS
 
@@ -226,7 +231,7 @@ def test_mmdet_peer_on_our_data_and_metric(name, shapes_root):
 
 
 def test_a_peers_perfect_prediction_scores_100(shapes_root):
-    """The metric reads the PNGs where the peer's samples carry no truth: the truth itself, as mmdet writes panoptic maps, scores 100."""
+    """Where samples carry no truth the metric reads the PNGs: the truth itself scores 100."""
     from mmdet.registry import DATASETS
 
     config = config_on_shapes('mask2former_r50_1xb8_shapes', shapes_root, 96, {})

@@ -11,7 +11,7 @@ from cmt_deeplab.models.blocks.residual_blocks import AxialBlock, BottleneckBloc
 
 
 def _with_spread_norms(module, x):
-    """Norm scales and shifts away from 1 and 0, so that swapped channels show; running averages are those of ``x``."""
+    """Scales and shifts away from 1 and 0, so that swapped channels show; averages of ``x``."""
     for name, parameter in module.named_parameters():
         if 'norm' in name:
             torch.nn.init.uniform_(parameter, 0.5, 1.5)
@@ -26,7 +26,7 @@ def _with_spread_norms(module, x):
 
 
 def _attend_by_loops(attention, x):
-    """One query, one memory position, one head at a time; norms over the whole batch at the end of each step."""
+    """One query, one memory position, one head at a time; norms over the whole batch."""
     batch, _, length = x.shape
     heads, kd, vd = (
         attention.num_heads,
@@ -167,7 +167,7 @@ def test_gradients_equal_those_of_gathered_positions(size, span, stride):
 
 
 def test_no_tensor_of_gathered_positions_and_nothing_from_the_host():
-    """No storage of L x L x d values or more per head in forward and backward but the similarities; every op stays on the device."""
+    """No tensor of L x L x d values per head is stored, and every operation stays on the device."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
     length, depth, batch, heads = 24, 32, 1, 1
@@ -251,7 +251,7 @@ def test_block_is_its_shortcut_at_the_start_and_subsamples_corners(block):
 
 
 def test_pixel_decoder_groups_have_the_published_size():
-    """kMaX-DeepLab's pixel decoder for a ResNet-50: the four groups, the 1x1 convolutions of the fusions and the four input norms."""
+    """kMaX-DeepLab's pixel decoder for R50: four groups, the 1x1 of the fusions, four norms."""
     filters, skips = (512, 256, 128, 64), (2048, 1024, 512, 256)
     with torch.device('meta'):
         groups = [

@@ -1,4 +1,4 @@
-"""Backbones: shapes at any size, published parameter counts, the forms of the sources, weights from files."""
+"""Backbones: shapes at any size, published sizes, the forms of the sources, weights of files."""
 
 import importlib.util
 import sys

@@ -42,7 +42,7 @@ def losses_of(model, batch) -> dict:
 
 
 def open_gammas(model) -> None:
-    """Norms that start at gamma 0 hide what is behind them at the first step, by design; here everything shall show."""
+    """Norms that start at gamma 0 hide what is behind them; here everything shall show."""
     for module in model.modules():
         if getattr(module, 'weight', None) is not None and hasattr(module, 'running_mean'):
             torch.nn.init.ones_(module.weight)
@@ -62,7 +62,8 @@ def test_every_parameter_gets_a_finite_gradient(numbers, bf16):
         assert parameter.grad is not None, f'{name} has no gradient'
         assert torch.isfinite(parameter.grad).all(), f'{name} has a gradient that is not finite'
     if numbers == (12,):  # few enough that each stride shows some
-        # Behind a norm or a softmax a constant has no effect, and the pooled branch of one image is one value a channel.
+        # Behind a norm or a softmax a constant has no effect, and the pooled branch of one image
+        # is one value per channel.
         dead = [name for name, p in model.named_parameters() if p.grad.abs().max() == 0]
         allowed = (
             'aspp.pool',
@@ -130,7 +131,7 @@ def test_a_checkpoint_of_version_0_1_0_loads_and_its_config_is_told_the_new_keys
 
 
 def test_draws_tied_to_images_repeat_whatever_the_batch():
-    """The criterion's samples and drop path of an image depend on the seed, the image and the iteration alone."""
+    """Samples of the losses and drop path depend on the seed, the image and the iteration."""
 
     def total(numbers_seed):
         torch.manual_seed(numbers_seed)  # the global generator must not matter
@@ -159,7 +160,7 @@ class Recorder:
 
 
 def test_draws_tied_to_images_go_on_after_a_resume(tmp_path):
-    """A run that is interrupted after its second iteration draws in the third what it would have."""
+    """A run that is resumed after its second iteration draws in the third what it would have."""
     batch = make_batch((3, 5))
     images = [
         dict(inputs=image, data_samples=sample)

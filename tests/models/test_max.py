@@ -1,4 +1,4 @@
-"""MaX-DeepLab: the dual-path layer against explicit loops, the pixel decoder's wiring, the whole network in small."""
+"""MaX-DeepLab: its layer against explicit loops, the pixel decoder, the whole network in small."""
 
 import pytest
 import torch
@@ -54,14 +54,14 @@ def affine(block, vector):
 
 
 def slow_attention(norm, update, queries, keys, values, heads):
-    """queries, keys and values: lists of vectors. One query, one head, one memory position at a time."""
+    """Lists of vectors: one query, one head, one memory position at a time."""
     scale, shift = scale_shift(norm)
     out = []
     for query in queries:
         parts = []
         for head in range(heads):
 
-            def cut(vector):
+            def cut(vector, head=head):
                 return vector.view(heads, -1)[head]
 
             logits = torch.stack(
@@ -112,7 +112,7 @@ def test_layer_equals_explicit_loops():
 
 
 def test_pixels_and_memory_share_one_softmax():
-    """A center that listens to the memory alone hears nothing of the pixels: their attention competes."""
+    """A center that attends to the centers alone hears nothing of the pixels: both compete."""
     layer = build_layer(pixel_update=False)
     with torch.no_grad():
         centers = torch.randn(1, 10, 5)
@@ -207,7 +207,7 @@ def test_decoder_adds_the_backbone_where_the_widths_agree():
 
 
 def test_a_second_hourglass_reads_what_the_layers_left_of_the_first():
-    """Strides 8, 16, 8, 16: the last stage at 16 sums the stage before and the two runs kept at 16."""
+    """Strides 8, 16, 8, 16: the last stage sums the one before and the two runs kept at 16."""
     decoder = build_decoder(
         in_channels=(16, 32),
         in_strides=(4, 8),

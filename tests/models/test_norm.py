@@ -93,7 +93,7 @@ def test_drop_path_keeps_the_mean():
 @pytest.mark.parametrize('channels_last', [False, True])
 @pytest.mark.parametrize('batch', [1, 2])
 def test_gradient_through_a_transposition_equals_the_formula(batch, channels_last, shape):
-    """torch's CPU batch norm alone fails this for a batch of one; the gradient comes back in the layout of the input."""
+    """torch's CPU batch norm alone fails this for a batch of one."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(batch, 4, *shape, generator=generator, dtype=torch.double)
     if channels_last:

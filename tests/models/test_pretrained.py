@@ -1,4 +1,4 @@
-"""Weights through init_cfg: the names of every code base, and one sentence where a file is missing or another model's."""
+"""Weights through init_cfg: names of every code base, one sentence for a file that is wrong."""
 
 import importlib.util
 import logging

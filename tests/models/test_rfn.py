@@ -61,7 +61,7 @@ def test_second_pass_hears_the_first_and_the_first_learns_from_both():
 
 
 def test_a_copy_has_feedback_of_its_own():
-    """Exponential moving averages copy the model; hooks that stayed would tie the copy to the original."""
+    """Moving averages copy the model; hooks that stayed would tie the copy to the original."""
     model = build_rfn().eval()
     copied, images = deepcopy(model), torch.randn(1, 3, 65, 65)
     for parameter in model.first_pass.parameters():

@@ -1,4 +1,7 @@
-"""The whole family gives the same outputs in fp64, fp32, bf16 autocast and compiled, small here, full size with `-m slow`."""
+"""The whole family gives the same outputs in fp64, fp32, bf16 autocast and compiled.
+
+The networks are small here, and of full size with `-m slow`.
+"""
 
 from pathlib import Path
 
@@ -32,7 +35,10 @@ TOLERANCE = dict(fp32=1e-4, bf16=2e-2, compiled=1e-4)
 
 
 class FixedAssignments:
-    """The argmax of kMaX-DeepLab may flip on a rounding error: the first pass writes its assignments down, later ones read them."""
+    """The argmax of kMaX-DeepLab may flip on a rounding error.
+
+    So the first pass writes its assignments down, and later ones read them.
+    """
 
     def __init__(self, monkeypatch) -> None:
         self.written, self.position, assign = [], None, KMaXLayer.assign

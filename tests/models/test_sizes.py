@@ -42,7 +42,7 @@ AXIAL_R50 = 'kmax_deeplab/kmax-deeplab_axial-r50_8xb8-150k_coco-panoptic-641.py'
     [(MAX_S, 61_900_200), (R50, 56_580_120), (R50_TF, 56_580_120), (AXIAL_R50, 74_415_512)],
 )
 def test_parameters_exactly(name, params):
-    """Counted on the public code bases; what inference reads and what there is beside the semantic head are the same."""
+    """Counted on the public code bases; inference uses all but the semantic head."""
     model = network(name)
     assert count(model.panoptic_head.semantic_head) == SEMANTIC_HEAD
     assert count(model) == params + SEMANTIC_HEAD
@@ -76,7 +76,7 @@ def test_macs_of_the_pytorch_form_at_800x1200():
 )
 @pytest.mark.parametrize('shape', [(800, 1200), (801, 1201)])
 def test_cmt_is_near_the_published_size(backbone, millions, gmacs, shape):
-    """Recalled figures at 1200x800, with and without the row that aligned corners ask for; the layout: docs/design.md."""
+    """Recalled figures at 1200x800, with and without the row that aligned corners ask for."""
     result = network_cost(
         network(f'cmt_deeplab/cmt-deeplab_{backbone}_8xb8-200k_coco-panoptic-641.py'), shape
     )
@@ -106,7 +106,7 @@ def test_max_l_is_the_published_size():
     'letter, millions, gmacs', [('t', 61, 172), ('s', 83, 251), ('b', 122, 380), ('l', 232, 744)]
 )
 def test_convnext_is_the_published_size(letter, millions, gmacs, monkeypatch):
-    """Of 1200x800, recalled; what the paper pads to is not known, hence one tenth of a per cent more."""
+    """Of 1200x800, recalled; what the paper pads to is not known, hence 0.1 % more."""
     pytest.importorskip('timm', reason='the optional package timm is not installed')
     linspace = torch.linspace
     monkeypatch.setattr(

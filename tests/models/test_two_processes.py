@@ -1,4 +1,4 @@
-"""The whole model on two CPU processes: the gradients of one process with the double batch, every image's PQ counted once."""
+"""The whole model on two CPU processes: the gradients of one process with the double batch."""
 
 import os
 import socket
