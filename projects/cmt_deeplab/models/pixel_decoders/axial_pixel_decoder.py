@@ -90,7 +90,8 @@ class AxialPixelDecoder(nn.Module):
         if set(lengths) != {len(skips)}:
             raise UserError(
                 'AxialPixelDecoder: kinds, filters, num_blocks and dilations need one entry for '
-                f'each of the {len(skips)} features of the backbone; their lengths are {lengths}.'
+                f'each of the {len(skips)} features of the backbone (its with_stem_output adds '
+                f'one); their lengths are {lengths}.'
             )
         self.num_stages = len(kinds)
         self.out_channels = [4 * base for base in filters]
