@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-import cmt_deeplab  # noqa: F401  (registers everything; before any test imports mmdet, which needs its compat module)
+import cmt_deeplab  # noqa: F401  registers everything; before mmdet, which needs its compat.py
 import pytest
 from mmdet.registry import VISUALIZERS
 from mmengine.registry import VISUALIZERS as ROOT_VISUALIZERS
@@ -18,7 +18,10 @@ def mmdet_scope():
 
 @pytest.fixture(autouse=True)
 def own_visualizers():
-    """mmengine keeps visualizers by name for the whole process: the next run would draw and log into the folder of the one before."""
+    """Forget mmengine's visualizers, which it keeps by name for the whole process.
+
+    Otherwise the next run would draw and log into the folder of the one before.
+    """
     yield
     for kind in set(VISUALIZERS.module_dict.values()) | set(ROOT_VISUALIZERS.module_dict.values()):
         kind._instance_dict.clear()
@@ -26,20 +29,24 @@ def own_visualizers():
 
 @pytest.fixture(scope='session')
 def real_data() -> Path:
-    """The folder with real COCO images that ``CMT_DEEPLAB_TEST_DATA`` names; the test is skipped, saying so, without it."""
+    """The folder with real COCO images that ``CMT_DEEPLAB_TEST_DATA`` names.
+
+    Without it the test is skipped and says so.
+    """
     folder = os.environ.get('CMT_DEEPLAB_TEST_DATA')
     if not folder:
         pytest.skip('the environment variable CMT_DEEPLAB_TEST_DATA is not set: no real data')
     if not (Path(folder) / 'coco' / 'annotations' / 'panoptic_train2017.json').is_file():
         pytest.fail(
-            f'CMT_DEEPLAB_TEST_DATA={folder} has no coco/annotations/panoptic_train2017.json: correct it or unset it'
+            f'CMT_DEEPLAB_TEST_DATA={folder} has no coco/annotations/panoptic_train2017.json: '
+            'correct it or unset it'
         )
     return Path(folder)
 
 
 @pytest.fixture(scope='session')
 def shapes_root(tmp_path_factory) -> Path:
-    """Twelve training and six validation scenes of the preset ``quick`` on disk; copy before changing."""
+    """Twelve training and six validation scenes of the preset ``quick``; copy before changing."""
     from cmt_deeplab.datasets import write_shapes
 
     root = tmp_path_factory.mktemp('shapes')

@@ -135,7 +135,8 @@ def test_the_spelling_is_american():
         r'|(normal|optim|visual|initial|synchron|maxim|minim|sum{2}ar|organ|general)is(e|ing|ation)'
     )
     for path in tracked():
-        if path.stem in ('renamed', 'test_renamed'):  # the names that old configs have
+        # These have the names of old configs.
+        if path.stem in ('renamed', 'test_renamed', 'test_detector'):
             continue
         found = british.search(text_of(path))
         assert not found, f'{path} has the British spelling {found.group()!r}'
@@ -176,3 +177,13 @@ def test_files_have_a_length_that_can_be_read():
         and not MIN_LINES <= (lines := len(text_of(path).splitlines())) <= MAX_LINES
     }
     assert not wrong
+
+
+def test_no_line_is_longer_than_100_columns():
+    long = [
+        f'{path}:{number}'
+        for path in tracked()
+        for number, line in enumerate(text_of(path).splitlines(), 1)
+        if len(line) > MAX_COLUMNS
+    ]
+    assert not long, f'{len(long)} lines are longer than {MAX_COLUMNS} columns: {long[:20]}'

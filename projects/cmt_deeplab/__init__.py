@@ -10,10 +10,11 @@ if __name__ != 'cmt_deeplab':  # under a second name every class would be regist
         '`pip install -e .` or put projects/ on PYTHONPATH.'
     )
 
-from . import compat  # isort: skip  # first: without compiled ops mmdet can only be imported after it
+from . import compat  # isort: skip
 
-compat.apply()
+compat.apply()  # first: without compiled operators mmdet can only be imported after it
 
-from . import criterion, datasets, engine, evaluation, models, postprocess, visualization  # noqa: E402, F401
+# ruff: noqa: E402, F401
+from . import criterion, datasets, engine, evaluation, models, postprocess, visualization
 
 __version__ = '0.1.0'

@@ -35,7 +35,7 @@ def make_layer(**kwargs) -> CMTLayer:
 
 def make_inputs(scale: int = 1):
     generator = torch.Generator().manual_seed(1)
-    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
     return draw(B, 6, H, W), draw(B, 8, N), draw(B, 2, N, H, W)
 
 

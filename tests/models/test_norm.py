@@ -103,8 +103,8 @@ def test_gradient_through_a_transposition_equals_the_formula(batch, channels_las
     weight = torch.randn(batch, 6, 4, generator=generator, dtype=torch.double)
     (norm(x).flatten(2).transpose(1, 2) * weight).sin().sum().backward()
     found, x.grad = x.grad, None
-    centerd = x - x.mean((0, 2, 3), keepdim=True)
-    output = centerd * torch.rsqrt(centerd.square().mean((0, 2, 3), keepdim=True) + norm.eps)
+    centered = x - x.mean((0, 2, 3), keepdim=True)
+    output = centered * torch.rsqrt(centered.square().mean((0, 2, 3), keepdim=True) + norm.eps)
     (output.flatten(2).transpose(1, 2) * weight).sin().sum().backward()
     torch.testing.assert_close(found, x.grad)
     if shape == (2, 3):

@@ -47,7 +47,7 @@ class PanopticCriterion(nn.Module):
         *,
         num_classes: int,
         num_things_classes: int | None = None,
-        assigner: dict = dict(type='PanopticHungarianAssigner'),  # noqa: B006
+        assigner: dict = dict(type='PanopticHungarianAssigner'),
         losses: Mapping[str, dict | None] = DEFAULT_LOSSES,
         share_final_match: bool = True,
         resize_to_final: bool = False,

@@ -53,7 +53,7 @@ class PanopticSwinTransformer(PretrainedMixin, SwinTransformer):
 
 def _one_stage_earlier(name: str) -> str:
     """timm merges patches at the start of a stage, mmdet at the end of the one before."""
-    earlier = lambda match: f'stages.{int(match[1]) - 1}.downsample.'  # noqa: E731
+    earlier = lambda match: f'stages.{int(match[1]) - 1}.downsample.'
     return re.sub(r'^stages\.(\d+)\.downsample\.', earlier, name)
 
 
