@@ -5,6 +5,7 @@ output and the gradients of the input and of all parameters.
 """
 
 import argparse
+from functools import partial
 
 import torch
 from cmt_deeplab.models.blocks.axial_attention import AxialAttention2D
@@ -41,11 +42,11 @@ def attend_gathered(attention: nn.Module, x: Tensor) -> Tensor:
 
 def gathered_positions(module: nn.Module, x: Tensor) -> Tensor:
     """Attention along the height, then along the width, of ``x`` (B, C, H, W)."""
-    batch, _, height, width = x.shape
-    x = attend_gathered(module.height_axis, x.permute(0, 3, 1, 2).flatten(0, 1))
-    x = x.unflatten(0, (batch, width)).permute(0, 3, 2, 1).flatten(0, 1)
-    x = attend_gathered(module.width_axis, x)
-    return x.unflatten(0, (batch, height)).permute(0, 2, 1, 3)
+    x = x.permute(0, 3, 1, 2)  # (B, W, C, H)
+    for axis in (module.height_axis, module.width_axis):
+        x = attend_gathered(axis, x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        x = x.permute(0, 3, 2, 1)  # the other axis is the last
+    return x.permute(0, 2, 3, 1)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,13 +65,13 @@ def subject(args: argparse.Namespace) -> Subject:
 
     def step(form) -> list[Tensor]:
         with torch.autocast(torch.device(args.device).type, torch.bfloat16, enabled=args.bf16):
-            output = form(module, x)
+            output = form(x)
             loss = (output * pattern).mean()
             return [output.detach(), *torch.autograd.grad(loss, [x, *module.parameters()])]
 
     return Subject.of_steps(
         {
-            'ours': lambda: step(lambda module, x: module(x)),
-            'gathered positions': lambda: step(gathered_positions),
+            'ours': lambda: step(module),
+            'gathered positions': lambda: step(partial(gathered_positions, module)),
         }
     )

@@ -6,9 +6,9 @@ are all losses and the gradients of the prediction.
 
 import argparse
 
-import numpy as np
 import torch
 from cmt_deeplab.criterion import PanopticCriterion
+from cmt_deeplab.criterion.targets import StagePlane, sample_pixels
 from cmt_deeplab.structures import MaskPrediction, PanopticTarget
 from harness import Subject
 from scipy.optimize import linear_sum_assignment
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 EPS = 1e-5
 NUM_CLASSES = 133  # of COCO
+LOSSES = ('loss_pq_mask', 'loss_pq_class', 'loss_mask_id', 'loss_instance')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,114 +28,98 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--samples', type=int, default=4096, help='pixels of the instance loss')
 
 
-def make_batch(args: argparse.Namespace) -> tuple[MaskPrediction, list[PanopticTarget]]:
-    """Random predictions, and targets of blocks: K segments at most, a void border, areas from a
-    block to a third of the plane.
+def make_batch(args: argparse.Namespace) -> tuple[list[Tensor], list[PanopticTarget]]:
+    """Mask logits (B, N, h, w), class logits (B, N, C+1) and features (B, 128, h, w), random, and
+    targets of blocks: at most K segments, with areas from a block to a third of the plane, and a
+    void border.
     """
     generator = torch.Generator().manual_seed(0)
     side, targets = 4 * (args.size - 1) + 1, []
     for _ in range(args.batch):
         blocks = torch.randint(args.segments, [side // 32 + 1] * 2, generator=generator)
-        index = blocks.repeat_interleave(32, 0).repeat_interleave(32, 1)[:side, :side]
-        index[: side // 3] = 0
-        index[:, -8:] = -1
-        index = index.unique(return_inverse=True)[1] - 1  # every segment is there
-        labels = torch.randint(NUM_CLASSES, (int(index.max()) + 1,), generator=generator)
-        targets.append(PanopticTarget(index.short().to(args.device), labels.to(args.device)))
-    shapes = (
-        (args.centers, args.size, args.size),
-        (args.centers, NUM_CLASSES + 1),
-        (128, args.size, args.size),
-    )
-    masks, classes, features = (torch.randn(args.batch, *s, generator=generator) for s in shapes)
-    tensors = (masks, classes, F.normalize(features, dim=1))
-    return MaskPrediction(*(t.to(args.device).requires_grad_() for t in tensors)), targets
+        blocks[: len(blocks) // 3] = 0
+        blocks[:, -1] = -1
+        blocks = blocks.unique(return_inverse=True)[1] - 1  # every segment is there
+        index = torch.kron(blocks, torch.ones(32, 32).long())[:side, :side].short()
+        labels = torch.randint(NUM_CLASSES, (int(blocks.max()) + 1,), generator=generator)
+        targets.append(PanopticTarget(index.to(args.device), labels.to(args.device)))
+    number, size = args.centers, (args.size, args.size)
+    shapes = (number, *size), (number, NUM_CLASSES + 1), (128, *size)
+    tensors = [torch.randn(args.batch, *s, generator=generator).to(args.device) for s in shapes]
+    tensors[2] = F.normalize(tensors[2], dim=1)
+    return [tensor.requires_grad_() for tensor in tensors], targets
 
 
 def one_hot_losses(
-    prediction: MaskPrediction,
-    targets: list[PanopticTarget],
-    generators: list[torch.Generator],
+    logits: Tensor,
+    class_logits: Tensor,
+    features: Tensor,
+    target: PanopticTarget,
+    generator: torch.Generator,
     num_samples: int,
-) -> dict[str, Tensor]:
-    """The losses on masks (N, P) and one-hot targets (K, P), image by image."""
-    losses = dict.fromkeys(('loss_pq_mask', 'loss_pq_class', 'loss_mask_id', 'loss_instance'), 0)
-    for logits, class_logits, features, target, generator in zip(
-        prediction.mask_logits.flatten(2),
-        prediction.class_logits,
-        prediction.pixel_features.flatten(2),
-        targets,
-        generators,
-    ):
-        plane = target.index[::4, ::4].flatten().long()
-        one_hot = torch.stack([plane == k for k in range(len(target.labels))]).float()
-        labeled = one_hot.sum(0)
-        mask, log_class = logits.softmax(0), class_logits.log_softmax(-1)
-        with torch.no_grad():
-            cut = mask * labeled
-            dice = 2 * cut @ one_hot.t() / (cut.sum(1)[:, None] + one_hot.sum(1) + EPS)  # (N, K)
-            probability = log_class.exp()[:, target.labels]
-            match = linear_sum_assignment((dice * probability).cpu(), maximize=True)
-            centers, segments = torch.as_tensor(np.array(match), device=mask.device)
-            masks, mask_weight = torch.zeros_like(mask), mask.new_zeros(len(mask))
-            masks[centers] = one_hot[segments]
-            mask_weight[centers] = probability[centers, segments].clamp(min=EPS)
-            classes = torch.full_like(mask_weight, NUM_CLASSES, dtype=torch.long)
-            classes[centers] = target.labels[segments]
-            weight = (mask * (1 - labeled)).sum(1) / (mask.sum(1) + EPS)  # the share of void
-            weight[centers] = dice[centers, segments]
-            weight = weight.clamp(min=EPS) * torch.where(classes == NUM_CLASSES, 0.25, 0.75)
-        cut = mask * labeled
-        overlap = (2 * (cut * masks).sum(1) + 1) / (cut.sum(1) + masks.sum(1) + 1)
-        entropy = F.cross_entropy(logits[None], masks[None], reduction='none')[0] * labeled
-        class_loss = (weight * F.cross_entropy(class_logits, classes, reduction='none')).mean()
-        terms = (
-            3 * 0.75 * (mask_weight * (1 - overlap)).mean(),
-            3 * class_loss,
-            0.3 * entropy.sum() / labeled.sum(),
-            instance_loss(features, masks, generator, num_samples),
-        )
-        losses = {name: losses[name] + term / len(targets) for name, term in zip(losses, terms)}
-    return losses
+) -> tuple[Tensor, ...]:
+    """The losses ``LOSSES`` of one image, on masks (N, P) and one-hot targets (K, P).
 
-
-def instance_loss(
-    features: Tensor, masks: Tensor, generator: torch.Generator, num_samples: int
-) -> Tensor:
-    """Instance-wise discrimination between pixels that are drawn by the Gumbel trick."""
-    area = (masks.sum(1) @ masks).clamp(min=1)  # (P,), of the pixel's segment
-    uniform = torch.rand(area.shape, generator=generator).to(area.device)
-    gumbel = -torch.log(-torch.log(uniform.clamp(min=torch.finfo(torch.float32).tiny)))
-    score = 1.5 * torch.log(len(area) / area) + gumbel
-    score = score.where(masks.sum(0) > 0, float('-inf'))
-    chosen = score.topk(min(num_samples, len(area)), sorted=False).indices
+    Its ``logits`` are (N, P), its ``class_logits`` (N, C+1) and its ``features`` (D, P).
+    """
+    plane, labels = target.index[::4, ::4].flatten().long(), target.labels
+    one_hot = (plane == torch.arange(len(labels), device=plane.device)[:, None]).float()
+    labeled = one_hot.sum(0)
+    mask = logits.softmax(0)
+    cut = mask * labeled
+    with torch.no_grad():
+        dice = 2 * cut @ one_hot.t() / (cut.sum(1)[:, None] + one_hot.sum(1) + EPS)  # (N, K)
+        probability = class_logits.softmax(-1)[:, labels]
+        pairs = linear_sum_assignment((dice * probability).cpu(), maximize=True)
+        centers, segments = pairs
+        masks, mask_weight = torch.zeros_like(mask), mask.new_zeros(len(mask))
+        masks[centers] = one_hot[segments]
+        mask_weight[centers] = probability[pairs].clamp(min=EPS)
+        classes = torch.full_like(mask_weight, NUM_CLASSES, dtype=torch.long)
+        classes[centers] = labels[segments]
+        weight = (mask * (1 - labeled)).sum(1) / (mask.sum(1) + EPS)  # the share of void
+        weight[centers] = dice[pairs]
+        weight = weight.clamp(min=EPS) * torch.where(classes == NUM_CLASSES, 0.25, 0.75)
+        # The pixels of the instance loss: both forms draw the same.
+        area = F.pad(one_hot.sum(1), (0, 1))
+        stage = StagePlane(plane.where(plane >= 0, len(labels))[None], area[None])
+        chosen = sample_pixels(stage, num_samples, 1.5, generator)[0][0]
+    overlap = (2 * (cut * masks).sum(1) + 1) / (cut.sum(1) + masks.sum(1) + 1)
+    entropy = F.cross_entropy(logits[None], masks[None], reduction='sum')  # 0 on void
     own, feature = masks[:, chosen], features[:, chosen]
     same = own.t() @ own
     similarity = feature.t() @ feature / 0.3
-    return F.cross_entropy(similarity, same / same.sum(1, keepdim=True).clamp(min=1))
+    return (
+        3 * 0.75 * (mask_weight * (1 - overlap)).mean(),
+        3 * (weight * F.cross_entropy(class_logits, classes, reduction='none')).mean(),
+        0.3 * entropy / labeled.sum(),
+        F.cross_entropy(similarity, same / same.sum(1, keepdim=True).clamp(min=1)),
+    )
 
 
 def subject(args: argparse.Namespace) -> Subject:
-    prediction, targets = make_batch(args)
-    losses = dict(
+    leaves, targets = make_batch(args)
+    config = dict(
         pq=dict(type='PanopticPQLoss', unmatched_weight='void_share'),
         mask_id=dict(type='PanopticMaskIDLoss'),
         discrimination=dict(type='PanopticInstanceDiscriminationLoss', num_samples=args.samples),
     )
-    criterion = PanopticCriterion(num_classes=NUM_CLASSES, losses=losses)
+    criterion = PanopticCriterion(num_classes=NUM_CLASSES, losses=config)
+
+    def index_planes(generators: list[torch.Generator]) -> list[Tensor]:
+        losses = criterion([MaskPrediction(*leaves)], targets, generators)
+        return [losses[name] for name in LOSSES]
+
+    def one_hot_masks(generators: list[torch.Generator]) -> list[Tensor]:
+        masks, classes, features = leaves
+        images = zip(masks.flatten(2), classes, features.flatten(2), targets, generators)
+        losses = [one_hot_losses(*image, args.samples) for image in images]
+        return [sum(terms) / len(terms) for terms in zip(*losses)]
 
     def step(form) -> list[Tensor]:
         losses = form([torch.Generator().manual_seed(seed) for seed in range(args.batch)])
-        leaves = [prediction.mask_logits, prediction.class_logits, prediction.pixel_features]
-        gradients = torch.autograd.grad(sum(losses.values()), leaves)
-        return [*(losses[name].detach() for name in sorted(losses)), *gradients]
-
-    def one_hot(generators: list[torch.Generator]) -> dict[str, Tensor]:
-        return one_hot_losses(prediction, targets, generators, args.samples)
+        return [*(loss.detach() for loss in losses), *torch.autograd.grad(sum(losses), leaves)]
 
     return Subject.of_steps(
-        {
-            'index planes': lambda: step(lambda g: criterion([prediction], targets, g)),
-            'one-hot masks': lambda: step(one_hot),
-        }
+        {'index planes': lambda: step(index_planes), 'one-hot masks': lambda: step(one_hot_masks)}
     )

@@ -5,12 +5,12 @@ forms run in turn, so that other work on the machine slows all of them, and each
 of the ratios of neighboring runs.
 """
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,25 +47,24 @@ def measure(subject: Subject, *, runs: int, device: str = 'cpu') -> dict:
     On a CPU a row also has the processor's time, which other work disturbs less.
     """
     on_gpu = device.startswith('cuda')
-    wall: dict[str, list[float]] = {name: [] for name in subject.forms}
-    processor: dict[str, list[float]] = {name: [] for name in subject.forms}
+    taken = np.empty((len(subject.forms), subject.warm_up + runs, 2))  # wall and processor, ms
     for run in range(-subject.warm_up, runs):
-        for name, form in subject.forms.items():
+        for form, own in zip(subject.forms.values(), taken):
             work = form(run)
-            start, processor_start = time.perf_counter(), time.process_time()
+            start = _clocks()
             work()
             if on_gpu:
                 torch.cuda.synchronize()
-            if run >= 0:
-                wall[name].append(1e3 * (time.perf_counter() - start))
-                processor[name].append(1e3 * (time.process_time() - processor_start))
-    *_, last = wall.values()
+            own[subject.warm_up + run] = _clocks() - start
+    taken = taken[:, subject.warm_up :]
+    ratios = np.median(taken[-1, :, 0] / taken[..., 0], axis=1).tolist()
     rows = []
-    for name, form in subject.forms.items():
-        ratio = statistics.median(theirs / own for theirs, own in zip(last, wall[name]))
-        row = dict(form=name, median_ms=statistics.median(wall[name]), ratio=ratio)
+    for (name, form), medians, ratio in zip(
+        subject.forms.items(), np.median(taken, axis=1).tolist(), ratios
+    ):
+        row = dict(form=name, median_ms=medians[0], ratio=ratio)
         if not on_gpu:
-            row['processor_ms'] = statistics.median(processor[name])
+            row['processor_ms'] = medians[1]
         if subject.with_memory:
             row['peak_mib'] = peak_bytes(form(0), on_gpu) / 2**20
         rows.append({**row, **subject.figures.get(name, {})})
@@ -74,6 +73,11 @@ def measure(subject: Subject, *, runs: int, device: str = 'cpu') -> dict:
         *others, reference = subject.values().values()
         result['largest_difference'] = max(largest_difference(o, reference) for o in others)
     return result
+
+
+def _clocks() -> np.ndarray:
+    """The milliseconds of the wall clock and of the processor."""
+    return 1e3 * np.array([time.perf_counter(), time.process_time()])
 
 
 def peak_bytes(work: Callable[[], Any], on_gpu: bool) -> int:

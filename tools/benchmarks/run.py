@@ -37,16 +37,15 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
         subparser.add_argument('--runs', type=int, default=11, help='timed runs of each form')
         subparser.add_argument('--threads', type=int, default=1, help="torch's threads")
         subparser.add_argument('--json', metavar='OUT', help='file for the figures')
-        subparser.set_defaults(subject_of=module.subject)
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> dict:
     args = parse_args(arguments)
-    subject_of = args.__dict__.pop('subject_of')
     torch.set_num_threads(args.threads)
     with report_user_errors():
-        figures = measure(subject_of(args), runs=args.runs, device=args.device)
+        subject = import_module(args.subject).subject(args)
+        figures = measure(subject, runs=args.runs, device=args.device)
     result = dict(setting=vars(args), **figures)
     print(table(result))
     if args.json:
