@@ -29,6 +29,11 @@ def padded_side(side: int, *, align_corners: bool, divisor: int = 32) -> int:
     return max(-(-(side - extra) // divisor), 1) * divisor + extra
 
 
+def doubled(size: Sequence[int], *, align_corners: bool) -> Size:
+    """The size of a map at half the stride: 2n - 1 where corners are aligned, else 2n."""
+    return tuple(2 * side - int(align_corners) for side in size)
+
+
 def pixel_positions(
     side: int,
     *,

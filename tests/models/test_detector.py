@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from cmt_deeplab.errors import UserError
 from mmdet.structures import DetDataSample
 from mmengine.runner import Runner, load_checkpoint
 from mmengine.structures import InstanceData, PixelData
@@ -99,7 +100,10 @@ def test_tensor_mode_gives_masks_at_stride_4(align_corners, side):
     assert class_logits.shape == (1, 16, LABELS + 1)
 
 
-def test_final_stride_2():
+@pytest.mark.parametrize('align_corners, side', [(True, 65), (False, 64)])
+@pytest.mark.parametrize('with_skip', [True, False])
+def test_final_stride_2(with_skip, align_corners, side):
+    """With the stem's feature, and without: a backbone such as Swin has none at stride 2."""
     decoder = dict(
         type='AxialPixelDecoder',
         kinds=('axial', 'axial') + ('bottleneck',) * 3,
@@ -107,10 +111,24 @@ def test_final_stride_2():
         num_blocks=(1,) * 5,
         dilations=(1,) * 5,
     )
-    model = build_small(backbone__with_stem_output=True, panoptic_head__pixel_decoder=decoder)
-    assert model.eval()(torch.zeros(1, 3, 65, 65))[0].shape == (1, 16, 33, 33)
-    with pytest.raises(ValueError, match='each of the 4 features of the backbone'):
-        build_small(panoptic_head__pixel_decoder=decoder)
+    model = build_small(
+        align_corners=align_corners,
+        backbone__with_stem_output=with_skip,
+        panoptic_head__pixel_decoder=decoder,
+    )
+    expected = (1, 16, side // 2 + align_corners, side // 2 + align_corners)
+    assert model.eval()(torch.zeros(1, 3, side, side))[0].shape == expected
+    decoder['kinds'] += ('bottleneck', 'bottleneck')
+    with pytest.raises(UserError, match='each of the . features of the backbone, or one more'):
+        build_small(backbone__with_stem_output=with_skip, panoptic_head__pixel_decoder=decoder)
+
+
+@pytest.mark.parametrize('bgr_to_rgb', [True, False])
+def test_channels_are_turned_where_they_come_as_bgr(bgr_to_rgb):
+    model = build_small(data_preprocessor__bgr_to_rgb=bgr_to_rgb)
+    image = torch.tensor([0, 128, 255], dtype=torch.uint8).view(3, 1, 1).expand(3, 64, 64)
+    pixel = model.data_preprocessor(dict(inputs=[image]))['inputs'][0, :, 0, 0]
+    assert bool(pixel[0] > pixel[2]) == bgr_to_rgb
 
 
 def test_a_checkpoint_of_version_0_1_0_loads_and_its_config_is_told_the_new_keys(tmp_path):

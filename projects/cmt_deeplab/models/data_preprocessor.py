@@ -27,7 +27,8 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
         size: (H, W) of the input while training and at test, so that shapes are static and no
             prediction depends on the other images of its batch. None pads to the largest image
             of the batch.
-        mean, std: of the RGB channels; by default x / 127.5 - 1.
+        mean, std: of the channels in the order of the input; by default x / 127.5 - 1.
+        bgr_to_rgb: whether images come in the order BGR, as OpenCV reads them, and are turned.
 
     Raises:
         UserError: an image is larger than ``size``, or ``size`` does not fit ``align_corners``.
@@ -40,8 +41,9 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
         size: Size | None = None,
         mean: Sequence[float] = (127.5, 127.5, 127.5),
         std: Sequence[float] = (127.5, 127.5, 127.5),
+        bgr_to_rgb: bool = True,
     ) -> None:
-        super().__init__(mean=mean, std=std, bgr_to_rgb=True, non_blocking=True)
+        super().__init__(mean=mean, std=std, bgr_to_rgb=bgr_to_rgb, non_blocking=True)
         self.align_corners = align_corners
         self.size = None if size is None else tuple(size)
         if self.size is not None and self.size != self.padded(self.size):
@@ -95,8 +97,10 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
         return self.size
 
     def normalize(self, image: Tensor) -> Tensor:
-        """A BGR image (3, H, W) as RGB, less the mean, over the standard deviation."""
-        return (image[[2, 1, 0]].float() - self.mean) / self.std
+        """An image (3, H, W) as RGB, less the mean, over the standard deviation."""
+        if self._channel_conversion:
+            image = image[[2, 1, 0]]
+        return (image.float() - self.mean) / self.std
 
 
 def pad(plane: Tensor, size: Size, value: int) -> Tensor:

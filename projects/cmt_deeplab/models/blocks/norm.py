@@ -110,6 +110,7 @@ class PanopticSyncBN(_BatchNorm):
             return (centered * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
 
 
+@ROOT_MODELS.register_module()
 class PanopticLayerNorm(nn.LayerNorm):
     """Layer norm over the channels of (B, C, H, W), each pixel by itself."""
 

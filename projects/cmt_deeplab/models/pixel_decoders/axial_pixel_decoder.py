@@ -6,7 +6,7 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.geometry import resize
+from cmt_deeplab.geometry import doubled, resize
 from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
 from cmt_deeplab.models.blocks.norm import PanopticLayerNorm
 from cmt_deeplab.models.blocks.residual_blocks import build_block_group
@@ -16,7 +16,8 @@ class SkipFuse(nn.Module):
     """The sum of the coarser stage and the backbone's feature, at the size of the latter.
 
     Each is activated and projected by a 1x1 convolution with a norm; the coarser stage is then
-    resized. ``project_skip=False`` adds the backbone's feature as it is.
+    resized. ``project_skip=False`` adds the backbone's feature as it is. Without a feature the
+    coarser stage alone goes to twice its size.
 
     Source: ``ResizedFuse`` of deeplab2 and kmax-deeplab.
     """
@@ -24,7 +25,7 @@ class SkipFuse(nn.Module):
     def __init__(
         self,
         low_channels: int,
-        skip_channels: int,
+        skip_channels: int | None,
         out_channels: int,
         *,
         project_skip: bool,
@@ -37,11 +38,14 @@ class SkipFuse(nn.Module):
         self.act = build_activation(act_cfg)
         self.low = ConvNorm(low_channels, out_channels, norm_cfg=norm_cfg)
         self.skip = None
-        if project_skip:
+        if project_skip and skip_channels is not None:
             self.skip = ConvNorm(skip_channels, out_channels, norm_cfg=norm_cfg)
 
-    def forward(self, low: Tensor, skip: Tensor) -> Tensor:
+    def forward(self, low: Tensor, skip: Tensor | None) -> Tensor:
         low = self.low(self.act(low))
+        if skip is None:
+            size = doubled(low.shape[-2:], align_corners=self.align_corners)
+            return resize(low, size, align_corners=self.align_corners)
         if self.skip is not None:
             skip = self.skip(self.act(skip))
         return resize(low, skip.shape[-2:], align_corners=self.align_corners) + skip
@@ -56,7 +60,8 @@ class AxialPixelDecoder(nn.Module):
     Args:
         in_channels: widths of the backbone's features, fine to coarse. Each belongs to one stage,
             which has its size: two features of the same stride give two stages of the same
-            stride, as with the stem of ConvNeXt on Cityscapes.
+            stride, as with the stem of ConvNeXt on Cityscapes. One stage more than there are
+            features goes to half the stride of the finest one.
         kinds: 'axial' or 'bottleneck', the kind of the residual blocks of each stage.
         filters: base filters f of each stage; 4f channels come out.
         num_blocks: number of residual blocks of each stage.
@@ -86,17 +91,18 @@ class AxialPixelDecoder(nn.Module):
     ) -> None:
         super().__init__()
         skips = list(reversed(in_channels))
-        lengths = [len(kinds), len(filters), len(num_blocks), len(dilations)]
-        if set(lengths) != {len(skips)}:
+        lengths = {len(kinds), len(filters), len(num_blocks), len(dilations)}
+        if len(lengths) > 1 or len(kinds) - len(skips) not in (0, 1):
             raise UserError(
                 'AxialPixelDecoder: kinds, filters, num_blocks and dilations need one entry for '
-                f'each of the {len(skips)} features of the backbone (its with_stem_output adds '
-                f'one); their lengths are {lengths}.'
+                f'each of the {len(skips)} features of the backbone, or one more; their lengths '
+                f'are {len(kinds)}, {len(filters)}, {len(num_blocks)} and {len(dilations)}.'
             )
         self.num_stages = len(kinds)
         self.out_channels = [4 * base for base in filters]
         self.input_norms = nn.ModuleList(PanopticLayerNorm(width, eps=1e-6) for width in skips)
         self.fuses, self.blocks = nn.ModuleList(), nn.ModuleList()
+        skips += [None] * (len(kinds) - len(skips))
         common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         widths = [skips[0], *filters[1:]]  # of what the blocks of each stage read
         for i, width in enumerate(widths):
@@ -117,10 +123,11 @@ class AxialPixelDecoder(nn.Module):
                 build_block_group(kinds[i], width, filters[i], num_blocks[i], **group)
             )
 
-    def skips(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """The normalized features of the backbone, coarse to fine: one per stage."""
-        return [norm(feature) for norm, feature in zip(self.input_norms, reversed(features))]
+    def skips(self, features: Sequence[Tensor]) -> list[Tensor | None]:
+        """One per stage, coarse to fine: the normalized feature of the backbone, or None."""
+        skips = [norm(feature) for norm, feature in zip(self.input_norms, reversed(features))]
+        return skips + [None] * (self.num_stages - len(skips))
 
-    def stage(self, i: int, previous: Tensor | None, skip: Tensor) -> Tensor:
+    def stage(self, i: int, previous: Tensor | None, skip: Tensor | None) -> Tensor:
         """Features (B, 4 f_i, H, W) of stage i from those that the layers left of stage i-1."""
         return self.blocks[i](skip if i == 0 else self.fuses[i - 1](previous, skip))
