@@ -113,7 +113,7 @@ def test_convnext_is_the_published_size(letter, millions, gmacs, monkeypatch):
         torch, 'linspace', lambda *args, **kwargs: linspace(*args, **{**kwargs, 'device': 'cpu'})
     )  # timm reads its values
     result = network_cost(
-        network(f'kmax_deeplab/kmax-deeplab_convnext-{letter}_8xb8-150k_coco-panoptic-641.py'),
+        network(f'kmax_deeplab/kmax-deeplab_convnext-{letter}_8xb8-150k_coco-panoptic-1281.py'),
         (800, 1200),
     )
     assert round(result.params / 1e6) == millions
