@@ -7,5 +7,3 @@ from .convert import Conversion, convert, convert_file
 from .deeplab2 import DEEPLAB2
 from .kmax_pytorch import KMAX_PYTORCH
 from .table import CodeBase, Part
-
-__all__ = ['DEEPLAB2', 'KMAX_PYTORCH', 'CodeBase', 'Conversion', 'Part', 'convert', 'convert_file']

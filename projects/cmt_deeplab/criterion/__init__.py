@@ -9,15 +9,3 @@ from .discrimination_losses import (
 from .pq_loss import PanopticPQLoss
 from .reference_points import segment_reference_points
 from .small_losses import PanopticMaskIDLoss, PanopticReferencePointLoss, PanopticSemanticLoss
-
-__all__ = [
-    'PanopticCriterion',
-    'PanopticHungarianAssigner',
-    'PanopticInstanceDiscriminationLoss',
-    'PanopticMaskDiscriminationLoss',
-    'PanopticMaskIDLoss',
-    'PanopticPQLoss',
-    'PanopticReferencePointLoss',
-    'PanopticSemanticLoss',
-    'segment_reference_points',
-]

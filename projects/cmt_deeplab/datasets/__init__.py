@@ -14,20 +14,3 @@ from .spatial import (
     PanopticRandomFlip,
     PanopticResize,
 )
-
-__all__ = [
-    'CityscapesPanopticIndexDataset',
-    'IndexMapToMasks',
-    'LoadPanopticIndexMap',
-    'PackPanopticInputs',
-    'PanopticColorJitter',
-    'PanopticCopyPaste',
-    'PanopticIndexData',
-    'PanopticIndexDataset',
-    'PanopticLargeScaleJitter',
-    'PanopticRandomCrop',
-    'PanopticRandomFlip',
-    'PanopticResize',
-    'ShapesPanopticDataset',
-    'write_shapes',
-]

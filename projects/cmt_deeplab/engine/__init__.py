@@ -15,17 +15,3 @@ from .optimization import (
 )
 from .runner import PanopticRunner
 from .train_loop import PanopticIterBasedTrainLoop
-
-__all__ = [
-    'PanopticAmpOptimWrapper',
-    'PanopticBatchSizeHook',
-    'PanopticCheckpointCheckHook',
-    'PanopticClassCheckHook',
-    'PanopticDistributedDataParallel',
-    'PanopticIterBasedTrainLoop',
-    'PanopticLoggerHook',
-    'PanopticOptimWrapperConstructor',
-    'PanopticRunner',
-    'PanopticSizeCheckHook',
-    'PanopticWarmupPolyLR',
-]

@@ -1,9 +1,7 @@
 """The networks. Importing this package registers all parts with mmdet."""
 
-from . import backbones, detectors, pixel_decoders, transformer  # noqa: F401
+from . import backbones, detectors, pixel_decoders, transformer
 from .data_preprocessor import PanopticDataPreprocessor
 from .heads.panoptic_head import CMTPanopticHead
 from .heads.predictor import CMTPredictor
 from .heads.semantic_head import PanopticSemanticHead
-
-__all__ = ['CMTPanopticHead', 'CMTPredictor', 'PanopticDataPreprocessor', 'PanopticSemanticHead']

@@ -3,5 +3,3 @@
 from .mask_wise_merge import PanopticMaskWiseMerge
 from .merge_base import PanopticResult
 from .pixel_wise_merge import PanopticPixelWiseMerge
-
-__all__ = ['PanopticMaskWiseMerge', 'PanopticPixelWiseMerge', 'PanopticResult']

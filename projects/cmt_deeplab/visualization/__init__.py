@@ -4,15 +4,3 @@ from .assignments import AssignmentMap, assignment_maps, center_colors, draw_ass
 from .drawer import PanopticDrawer
 from .local_visualizer import PanopticLocalVisualizer
 from .palette import distinct_colors, matched_colors, segment_colors
-
-__all__ = [
-    'AssignmentMap',
-    'PanopticDrawer',
-    'PanopticLocalVisualizer',
-    'assignment_maps',
-    'center_colors',
-    'distinct_colors',
-    'draw_assignment',
-    'matched_colors',
-    'segment_colors',
-]

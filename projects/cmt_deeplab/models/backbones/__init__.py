@@ -5,11 +5,3 @@ from .max_wide_resnet import MaXWideResNet
 from .panoptic_resnet import PanopticResNet
 from .swin_transformer import PanopticSwinTransformer
 from .timm_backbone import TimmBackbone
-
-__all__ = [
-    'AxialResNet',
-    'MaXWideResNet',
-    'PanopticResNet',
-    'PanopticSwinTransformer',
-    'TimmBackbone',
-]

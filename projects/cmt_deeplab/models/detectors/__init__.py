@@ -1,4 +1,2 @@
 from .cmt_deeplab import CMTDeepLab
 from .cmt_deeplab_rfn import CMTDeepLabRFN
-
-__all__ = ['CMTDeepLab', 'CMTDeepLabRFN']

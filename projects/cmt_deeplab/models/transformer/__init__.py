@@ -3,12 +3,3 @@ from .kmax_layer import KMaXLayer
 from .layer_parts import LayerOutput
 from .max_layer import MaXLayer
 from .transformer_decoder import CMTTransformerDecoder, DecoderOutput
-
-__all__ = [
-    'CMTLayer',
-    'CMTTransformerDecoder',
-    'DecoderOutput',
-    'KMaXLayer',
-    'LayerOutput',
-    'MaXLayer',
-]
