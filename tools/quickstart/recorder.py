@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from cmt_deeplab.coco_format import INSTANCE_OFFSET
 from cmt_deeplab.evaluation.pq import (
-    PQRow,
+    ImageCounts,
     SegmentTable,
     count_image,
     joint_histogram,
@@ -34,7 +34,7 @@ class ValidatedImage:
     crowds: list[int]  # segments of the ground truth
     matches: dict[int, int]  # predicted segment: true segment
     false_positives: list[int]  # predicted segments that count as wrong
-    row: PQRow
+    row: ImageCounts
 
     @property
     def quality(self) -> float:
@@ -42,8 +42,9 @@ class ValidatedImage:
 
         It is 100 where there was nothing to find and nothing was found.
         """
-        weight = self.row.tp.sum() + (self.row.fp.sum() + self.row.fn.sum()) / 2
-        return 100 * float(self.row.iou_sum.sum() / weight) if weight else 100.0
+        iou_sum, tp, fp, fn = np.reshape([*self.row.values()], (-1, 4)).sum(axis=0)
+        weight = tp + (fp + fn) / 2
+        return 100 * float(iou_sum / weight) if weight else 100.0
 
 
 def validated_image(position: int, sample: DetDataSample, num_classes: int) -> ValidatedImage:
@@ -71,7 +72,7 @@ def validated_image(position: int, sample: DetDataSample, num_classes: int) -> V
         crowds=true_ids[is_crowd].tolist(),
         matches=dict(zip(ids[found.pred_rows].tolist(), true_ids[found.gt_rows].tolist())),
         false_positives=ids[found.is_false_positive].tolist(),
-        row=count_image(position, *tables, **rules),
+        row=count_image(*tables, **rules),
     )
 
 

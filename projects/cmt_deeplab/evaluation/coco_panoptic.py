@@ -5,7 +5,7 @@ This module imports neither torch nor mmdet.
 
 import os
 import os.path as osp
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -18,41 +18,55 @@ from cmt_deeplab.coco_format import (
     read_panoptic_json,
 )
 from cmt_deeplab.errors import MissingFileError, UserError
+from cmt_deeplab.planes import runs
 
-from .pq import PQRow, SegmentTable, aggregate, count_image, joint_histogram
+from .pq import ImageCounts, SegmentTable, aggregate, count_image, joint_histogram
 
 
-def segment_table(
-    annotation: dict, labels: Mapping[int, int], *, is_prediction: bool = False
-) -> SegmentTable:
-    """The ``segments_info`` of one image, with ``labels`` of its category ids.
+def read_segments(
+    annotation: dict,
+    labels: Mapping[int, int],
+    *,
+    folder: str,
+    json_file: str,
+    expected_size: Sequence | None = None,
+    is_prediction: bool = False,
+) -> tuple[np.ndarray, SegmentTable]:
+    """The ids (H, W) and the segments of one image, with ``labels`` of its category ids.
 
     A segment that does not say ``iscrowd`` is none. As in panopticapi the areas that a ground
     truth states are trusted, if every segment has one; those of a prediction are counted.
+
+    Args:
+        annotation: the entry of the image in the list of ``json_file``.
+        folder: where the PNGs lie.
+        expected_size: the last arguments of :func:`check_same_size`, where the size is known.
+
+    Raises:
+        UserError: the PNG cannot be read, or its size or its ids are not the expected ones. A
+            segment of area 0 may be absent.
     """
-    segments = annotation['segments_info']
-    columns = dict(
-        ids=[segment['id'] for segment in segments],
-        categories=[labels[segment['category_id']] for segment in segments],
-        is_crowd=[segment.get('iscrowd', 0) for segment in segments],
-    )
+    path = osp.join(folder, annotation['file_name'])
+    plane, segments = read_id_plane(path), annotation['segments_info']
+    if expected_size is not None:
+        check_same_size(path, plane.shape, *expected_size)
+    areas = None
     if not is_prediction and all('area' in segment for segment in segments):
-        columns['areas'] = [segment['area'] for segment in segments]
-    return SegmentTable(**{key: np.array(column, np.int64) for key, column in columns.items()})
-
-
-def check_ids(plane: np.ndarray, table: SegmentTable, *, png: str, listed_in: str) -> None:
-    """Refuse a plane whose ids are not those of the table; segments of area 0 may be absent."""
-    # Each id starts a run of equal pixels somewhere, and there are far fewer runs than pixels.
-    flat = plane.ravel()
-    present = np.unique(np.append(flat[1:][flat[1:] != flat[:-1]], flat[:1]))
-    expected = table.ids if table.areas is None else table.ids[table.areas > 0]
-    check_same_ids(
-        np.setdiff1d(present, np.append(table.ids, VOID_ID)),
-        np.setdiff1d(expected, present),
-        png=png,
-        listed_in=listed_in,
+        areas = np.array([segment['area'] for segment in segments], np.int64)
+    table = SegmentTable(
+        ids=np.array([segment['id'] for segment in segments], np.int64),
+        categories=np.array([labels[segment['category_id']] for segment in segments], np.int64),
+        is_crowd=np.array([segment.get('iscrowd', 0) for segment in segments], bool),
+        areas=areas,
     )
+    present = np.unique(runs(plane)[0])
+    check_same_ids(
+        np.setdiff1d(present, [*table.ids, VOID_ID]),
+        np.setdiff1d(table.ids if areas is None else table.ids[areas > 0], present),
+        png=path,
+        listed_in=f'{json_file} (image {annotation["image_id"]})',
+    )
+    return plane, table
 
 
 def evaluate_folders(
@@ -86,9 +100,9 @@ def evaluate_folders(
         )['annotations']
     }
     sizes = {
-        entry.get('id'): (entry.get('height'), entry.get('width'))
+        entry['id']: (entry['height'], entry['width'])
         for entry in truth.get('images') or ()
-        if isinstance(entry, dict)
+        if isinstance(entry, dict) and {'id', 'height', 'width'} <= entry.keys()
     }
     for entry in truth['annotations']:
         if entry['image_id'] not in predicted:
@@ -97,27 +111,28 @@ def evaluate_folders(
                 'predict every image.'
             )
 
-    def count(entry: dict) -> PQRow:
-        image_id = entry['image_id']
-        guess, size = predicted[image_id], sizes.get(image_id, (None, None))
-        gt_path = osp.join(gt_folder, entry['file_name'])
-        pred_path = osp.join(pred_folder, guess['file_name'])
-        gt_plane, pred_plane = read_id_plane(gt_path), read_id_plane(pred_path)
-        if None not in size:
+    def count(entry: dict) -> ImageCounts:
+        image_id, size = entry['image_id'], None
+        if image_id in sizes:
             remedy = 'take PNGs and JSON from one release'
-            check_same_size(gt_path, gt_plane.shape, f'its size in {gt_json}', size, remedy)
-        remedy = 'write predictions at the size of the original image'
-        check_same_size(
-            pred_path, pred_plane.shape, f'its ground truth {gt_path}', gt_plane.shape, remedy
+            size = f'its size in {gt_json}', sizes[image_id], remedy
+        gt_plane, gt = read_segments(
+            entry, labels, folder=gt_folder, json_file=gt_json, expected_size=size
         )
-        gt = segment_table(entry, labels)
-        pred = segment_table(guess, labels, is_prediction=True)
-        check_ids(gt_plane, gt, png=gt_path, listed_in=f'{gt_json} (image {image_id})')
-        check_ids(pred_plane, pred, png=pred_path, listed_in=f'{pred_json} (image {image_id})')
+        remedy = 'write predictions at the size of the original image'
+        gt_path = osp.join(gt_folder, entry['file_name'])
+        pred_plane, pred = read_segments(
+            predicted[image_id],
+            labels,
+            folder=pred_folder,
+            json_file=pred_json,
+            expected_size=(f'its ground truth {gt_path}', gt_plane.shape, remedy),
+            is_prediction=True,
+        )
         histogram = joint_histogram(gt_plane, pred_plane)
-        return count_image(image_id, gt, pred, gt_void=VOID_ID, histogram=histogram)
+        return count_image(gt, pred, gt_void=VOID_ID, histogram=histogram)
 
-    rows: list[PQRow] = []
+    rows: list[ImageCounts] = []
     # Threads suffice, since OpenCV and numpy release the interpreter while they decode and compare.
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         futures = [pool.submit(count, entry) for entry in truth['annotations']]

@@ -21,15 +21,14 @@ from cmt_deeplab.coco_format import (
     check_same_size,
     check_segments,
     colors_of_ids,
-    read_id_plane,
     read_panoptic_json,
 )
 from cmt_deeplab.errors import MissingFileError, UserError
 from cmt_deeplab.structures import VOID_INDEX
 
-from .coco_panoptic import check_ids, segment_table
+from .coco_panoptic import read_segments
 from .pq import (
-    PQRow,
+    ImageCounts,
     SegmentTable,
     aggregate,
     count_image,
@@ -91,8 +90,8 @@ class PanopticQualityMetric(BaseMetric):
         self.format_only, self.outfile_prefix = format_only, outfile_prefix
         self._truth = None
         if ann_file is not None:
-            needs = ('categories', 'annotations')
-            self._truth = read_panoptic_json(ann_file, needs=needs[: 1 + (seg_prefix is not None)])
+            needs = ('categories',) if seg_prefix is None else ('categories', 'annotations')
+            self._truth = read_panoptic_json(ann_file, needs=needs)
             self._annotations = {a['image_id']: a for a in self._truth.get('annotations') or ()}
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
@@ -102,7 +101,13 @@ class PanopticQualityMetric(BaseMetric):
                 raise UserError(
                     "A data sample has no 'img_id': list it in meta_keys of the packing transform."
                 )
-            plane = self._prediction(sample, img_id)
+            if sample.get('pred_panoptic_seg') is None:
+                raise UserError(
+                    f"The model gave no 'pred_panoptic_seg' for image {img_id}: PQ needs a "
+                    'panoptic model with panoptic output switched on.'
+                )
+            # label + INSTANCE_OFFSET x instance, (H, W)
+            plane = sample['pred_panoptic_seg']['sem_seg'].cpu().numpy()[0]
             written = None if self.outfile_prefix is None else self._write(sample, img_id, plane)
             row = None if self.format_only else self._count(sample, img_id, plane)
             self.results.append((img_id, row, written))
@@ -143,17 +148,6 @@ class PanopticQualityMetric(BaseMetric):
             )
         return meta['classes'], meta['thing_classes']
 
-    @staticmethod
-    def _prediction(sample: dict, img_id) -> np.ndarray:
-        """The predicted plane (H, W), label + INSTANCE_OFFSET x instance."""
-        segmentation = sample.get('pred_panoptic_seg')
-        if segmentation is None:
-            raise UserError(
-                f"The model gave no 'pred_panoptic_seg' for image {img_id}: PQ needs a panoptic "
-                'model with panoptic output switched on.'
-            )
-        return segmentation['sem_seg'].cpu().numpy()[0]
-
     def _segments(self, sample: dict, img_id, ids: np.ndarray) -> SegmentTable:
         """The segments among the ids of a predicted plane.
 
@@ -171,8 +165,8 @@ class PanopticQualityMetric(BaseMetric):
             )
         return panoptic_map_segments(ids, num_classes=num_classes)
 
-    def _count(self, sample: dict, img_id, plane: np.ndarray) -> PQRow:
-        gt_plane, gt, void = self._sample_truth(sample) or self._file_truth(img_id)
+    def _count(self, sample: dict, img_id, plane: np.ndarray) -> ImageCounts:
+        gt_plane, gt, void = self._truth_of(sample, img_id)
         check_same_size(
             f'The prediction of image {img_id}',
             plane.shape,
@@ -183,21 +177,16 @@ class PanopticQualityMetric(BaseMetric):
         )
         histogram = joint_histogram(gt_plane, plane)
         pred = self._segments(sample, img_id, histogram[1])
-        return count_image(img_id, gt, pred, gt_void=void, histogram=histogram)
+        return count_image(gt, pred, gt_void=void, histogram=histogram)
 
-    @staticmethod
-    def _sample_truth(sample: dict) -> tuple[np.ndarray, SegmentTable, int] | None:
-        """The plane (H, W), the segments and the value of void pixels, or None if it has none."""
+    def _truth_of(self, sample: dict, img_id) -> tuple[np.ndarray, SegmentTable, int]:
+        """The plane (H, W), the segments and the value of void, of the sample or of its PNG."""
         index_map = (sample.get('gt_panoptic_seg') or {}).get('index_map')
-        if index_map is None:
-            return None
-        segments = sample['gt_segments']
-        labels = segments['labels'].cpu().numpy()
-        table = SegmentTable(np.arange(len(labels)), labels, segments['is_crowd'].cpu().numpy())
-        return index_map.cpu().numpy()[0], table, VOID_INDEX
-
-    def _file_truth(self, img_id) -> tuple[np.ndarray, SegmentTable, int]:
-        """The same from ``ann_file`` and ``seg_prefix``."""
+        if index_map is not None:
+            segments = sample['gt_segments']
+            labels, is_crowd = (segments[key].cpu().numpy() for key in ('labels', 'is_crowd'))
+            table = SegmentTable(np.arange(len(labels)), labels, is_crowd)
+            return index_map.cpu().numpy()[0], table, VOID_INDEX
         if self.seg_prefix is None:
             raise UserError(
                 f"Image {img_id} comes without 'gt_panoptic_seg.index_map': load annotations in "
@@ -210,10 +199,8 @@ class PanopticQualityMetric(BaseMetric):
             )
         annotation, labels = self._annotations[img_id], self._label_of_category()
         check_segments(annotation, self.ann_file, labels)
-        path = osp.join(self.seg_prefix, annotation['file_name'])
-        plane, table = read_id_plane(path), segment_table(annotation, labels)
-        check_ids(plane, table, png=path, listed_in=f'{self.ann_file} (image {img_id})')
-        return plane, table, VOID_ID
+        files = dict(folder=self.seg_prefix, json_file=self.ann_file)
+        return *read_segments(annotation, labels, **files), VOID_ID
 
     def _label_of_category(self) -> dict[int, int]:
         """The label of each category id of ``ann_file``; without one the ids are the labels."""

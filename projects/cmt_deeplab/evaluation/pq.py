@@ -18,8 +18,13 @@ import numpy as np
 
 from cmt_deeplab.coco_format import INSTANCE_OFFSET
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.planes import positions, runs
 
 JointHistogram = tuple[np.ndarray, np.ndarray, np.ndarray]
+# The counts of one image for each category that a true or a predicted segment has: the sum of the
+# IoU over the true positives, and the numbers of true positives, false positives and false
+# negatives.
+ImageCounts = dict[int, list[float]]
 
 
 @dataclass(frozen=True)
@@ -32,31 +37,14 @@ class SegmentTable:
 
     ids: np.ndarray  # (S,) int64, the values of the plane
     categories: np.ndarray  # (S,) int64
-    is_crowd: np.ndarray | None = None  # (S,) bool; None: no crowd
+    is_crowd: np.ndarray  # (S,) bool
     areas: np.ndarray | None = None  # (S,) int64
-
-
-@dataclass(frozen=True)
-class PQRow:
-    """The counts of one image, with one entry for each category that occurs in it.
-
-    A category occurs where a true or a predicted segment has it.
-    """
-
-    img_id: int
-    categories: np.ndarray  # (n,) int64, ascending
-    iou_sum: np.ndarray  # (n,) float64, over the true positives
-    tp: np.ndarray  # (n,) int64
-    fp: np.ndarray  # (n,) int64
-    fn: np.ndarray  # (n,) int64
 
 
 def joint_histogram(gt_plane: np.ndarray, pred_plane: np.ndarray) -> JointHistogram:
     """Pixels that each pair of ids shares: ``(gt_ids (G,), pred_ids (P,), counts (G, P) int64)``.
 
-    Both lists of ids ascend. Planes of segments are piecewise constant, so they are cut into runs
-    in which neither changes; only the ids of the runs, some thousands instead of some hundred
-    thousand pixels, are ranked.
+    Both lists of ids ascend.
 
     Raises:
         UserError: the planes differ in shape.
@@ -65,16 +53,14 @@ def joint_histogram(gt_plane: np.ndarray, pred_plane: np.ndarray) -> JointHistog
         raise UserError(
             f'the prediction has shape {pred_plane.shape} but the ground truth has {gt_plane.shape}'
         )
-    gt, pred = gt_plane.ravel(), pred_plane.ravel()
-    cuts = np.flatnonzero((gt[1:] != gt[:-1]) | (pred[1:] != pred[:-1])) + 1
-    starts = np.concatenate([np.zeros(min(gt.size, 1), dtype=cuts.dtype), cuts])
-    lengths = np.diff(starts, append=gt.size)
-    gt_ids, gt_rank = _rank(gt[starts])
-    pred_ids, pred_rank = _rank(pred[starts])
+    gt, pred, lengths = runs(gt_plane, pred_plane)
+    gt_ids, gt_rank = _rank(gt)
+    pred_ids, pred_rank = _rank(pred)
+    shape = len(gt_ids), len(pred_ids)
     pair = gt_rank * len(pred_ids) + pred_rank
     # float64 weights hold pixel counts exactly
-    counts = np.bincount(pair, weights=lengths, minlength=len(gt_ids) * len(pred_ids))
-    return gt_ids, pred_ids, counts.astype(np.int64).reshape(len(gt_ids), len(pred_ids))
+    counts = np.bincount(pair, weights=lengths, minlength=shape[0] * shape[1])
+    return gt_ids, pred_ids, counts.astype(np.int64).reshape(shape)
 
 
 def _rank(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -83,25 +69,11 @@ def _rank(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Where the range of the values is small, a table is faster than sorting.
     """
     values = values.astype(np.int64)
-    low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
-    if not len(values) or high - low >= 1 << 18:
-        ids, rank = np.unique(values, return_inverse=True)
-        return ids, rank.reshape(-1)
-    values -= low
-    present = np.zeros(high - low + 1, dtype=bool)
-    present[values] = True
-    ids = np.flatnonzero(present)
-    place = np.empty(len(present), dtype=np.int64)
-    place[ids] = np.arange(len(ids))
-    return ids + low, place[values]
-
-
-def _positions(wanted: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Where each wanted id stands in the ascending ``ids``; ``len(ids)`` for one that is absent."""
-    if not len(ids):
-        return np.zeros(len(wanted), dtype=np.int64)
-    position = np.searchsorted(ids, wanted)
-    return np.where(ids[np.minimum(position, len(ids) - 1)] == wanted, position, len(ids))
+    low, high = values.min(initial=0), values.max(initial=0)
+    if high - low >= 1 << 18:
+        return np.unique(values, return_inverse=True)
+    present = np.bincount(values - low) > 0
+    return np.flatnonzero(present) + low, (np.cumsum(present) - 1)[values - low]
 
 
 @dataclass(frozen=True)
@@ -142,24 +114,23 @@ def match_segments(
     gt_ids, pred_ids, counts = histogram
     # The last row and column that are added stand for ids that have no pixel.
     counts = np.pad(counts, ((0, 1), (0, 1)))
-    rows, columns = _positions(gt.ids, gt_ids), _positions(pred.ids, pred_ids)
+    rows, columns = positions(gt.ids, gt_ids), positions(pred.ids, pred_ids)
     pred_area = counts.sum(axis=0)[columns]
     gt_area = counts.sum(axis=1)[rows] if gt.areas is None else gt.areas
     counts = counts[:, columns]
-    is_crowd = np.zeros(len(rows), bool) if gt.is_crowd is None else gt.is_crowd.astype(bool)
-    forgiven = counts[_positions(np.array([gt_void]), gt_ids)[0]]  # (T,) pixels on void
+    forgiven = counts[positions(gt_void, gt_ids)]  # (T,) pixels on void
     shared = counts[rows]  # (S, T)
     same_class = gt.categories[:, None] == pred.categories
 
-    may_match = (shared > 0) & same_class & ~is_crowd[:, None]
+    may_match = (shared > 0) & same_class & ~gt.is_crowd[:, None]
     union = pred_area + gt_area[:, None] - shared - forgiven
     iou = np.divide(shared, union, out=np.zeros(shared.shape), where=may_match & (union != 0))
     gt_rows, pred_rows = np.nonzero(iou > 0.5)
 
-    last_crowds = dict(zip(gt.categories[is_crowd].tolist(), np.flatnonzero(is_crowd)))
+    last_crowds = dict(zip(gt.categories[gt.is_crowd].tolist(), np.flatnonzero(gt.is_crowd)))
     for row in last_crowds.values():
         forgiven = forgiven + shared[row] * same_class[row]
-    is_false_positive, is_false_negative = ~(2 * forgiven > pred_area), ~is_crowd
+    is_false_positive, is_false_negative = 2 * forgiven <= pred_area, ~gt.is_crowd
     is_false_positive[pred_rows] = False
     is_false_negative[gt_rows] = False
     return SegmentMatches(
@@ -168,28 +139,22 @@ def match_segments(
 
 
 def count_image(
-    img_id: int, gt: SegmentTable, pred: SegmentTable, *, gt_void: int, histogram: JointHistogram
-) -> PQRow:
+    gt: SegmentTable, pred: SegmentTable, *, gt_void: int, histogram: JointHistogram
+) -> ImageCounts:
     """The counts of one image by category; the arguments are those of :func:`match_segments`."""
     matches = match_segments(gt, pred, gt_void=gt_void, histogram=histogram)
-    categories = np.union1d(gt.categories, pred.categories).astype(np.int64)
-    true_positive = gt.categories[matches.gt_rows]
-
-    def count(found: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-        places = np.searchsorted(categories, found)
-        return np.bincount(places, weights=weights, minlength=len(categories))
-
-    return PQRow(
-        img_id,
-        categories,
-        iou_sum=count(true_positive, matches.iou),
-        tp=count(true_positive),
-        fp=count(pred.categories[matches.is_false_positive]),
-        fn=count(gt.categories[matches.is_false_negative]),
-    )
+    counts = {c: [0.0, 0, 0, 0] for table in (gt, pred) for c in table.categories.tolist()}
+    for category, iou in zip(gt.categories[matches.gt_rows].tolist(), matches.iou.tolist()):
+        counts[category][0] += iou
+        counts[category][1] += 1
+    for category in pred.categories[matches.is_false_positive].tolist():
+        counts[category][2] += 1
+    for category in gt.categories[matches.is_false_negative].tolist():
+        counts[category][3] += 1
+    return counts
 
 
-def aggregate(rows: Iterable[PQRow], categories: Mapping[int, bool]) -> dict[str, dict]:
+def aggregate(images: Iterable[ImageCounts], categories: Mapping[int, bool]) -> dict[str, dict]:
     """PQ, SQ and RQ of a data set as fractions, with the keys and order of panopticapi.
 
     The keys are ``All``, ``per_class``, ``Things`` and ``Stuff``. ``categories`` says of each
@@ -197,34 +162,26 @@ def aggregate(rows: Iterable[PQRow], categories: Mapping[int, bool]) -> dict[str
     over the ``n`` categories that occur in the ground truth or in a prediction that counts. Where
     none occurs, the figures and ``n`` are 0 (panopticapi divides by zero).
     """
-    ids = np.array(sorted(categories), dtype=np.int64)
-    # Rows are iou_sum, tp, fp and fn. The last column takes the categories that are not listed.
-    totals = np.zeros((4, len(ids) + 1))
-    for row in rows:
-        totals[:, _positions(row.categories, ids)] += [row.iou_sum, row.tp, row.fp, row.fn]
-    per_class, seen = {}, set()
-    for category in categories:
-        iou_sum, tp, fp, fn = totals[:, np.searchsorted(ids, category)].tolist()
-        weight = tp + 0.5 * fp + 0.5 * fn
-        if weight:
-            seen.add(category)
-        per_class[category] = dict(
-            pq=iou_sum / weight if weight else 0.0,
-            sq=iou_sum / tp if tp else 0.0,
-            rq=tp / weight if weight else 0.0,
-        )
+    totals = {category: np.zeros(4) for category in categories}
+    for counts in images:
+        for category in counts.keys() & categories.keys():
+            totals[category] += counts[category]
+    per_class = {}
+    for category, total in totals.items():
+        iou_sum, tp, fp, fn = total.tolist()
+        weight = max(tp + 0.5 * fp + 0.5 * fn, 0.5)  # 0.5 is the smallest of a category that occurs
+        per_class[category] = dict(pq=iou_sum / weight, sq=iou_sum / max(tp, 1), rq=tp / weight)
 
-    def mean(chosen: Iterable[int]) -> dict:
-        figures = [per_class[category] for category in chosen if category in seen]
-        n = len(figures)
-        means = {key: sum(f[key] for f in figures) / max(n, 1) for key in ('pq', 'sq', 'rq')}
-        return dict(means, n=n)
+    def mean(kinds: Sequence[bool]) -> dict:
+        chosen = [c for c, is_thing in categories.items() if is_thing in kinds and totals[c].any()]
+        means = {
+            key: sum(per_class[c][key] for c in chosen) / max(len(chosen), 1)
+            for key in ('pq', 'sq', 'rq')
+        }
+        return dict(means, n=len(chosen))
 
     return dict(
-        All=mean(categories),
-        per_class=per_class,
-        Things=mean(c for c, is_thing in categories.items() if is_thing),
-        Stuff=mean(c for c, is_thing in categories.items() if not is_thing),
+        All=mean((True, False)), per_class=per_class, Things=mean((True,)), Stuff=mean((False,))
     )
 
 
