@@ -29,7 +29,8 @@ from cmt_deeplab.evaluation.pq import figures_table  # noqa: E402
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('paths', nargs='*', metavar='GT_JSON GT_DIR PRED_JSON PRED_DIR')
-    for name in ('gt_json_file', 'gt_folder', 'pred_json_file', 'pred_folder'):
+    names = ('gt_json_file', 'gt_folder', 'pred_json_file', 'pred_folder')
+    for name in names:
         parser.add_argument(f'--{name}', metavar='PATH')
     parser.add_argument(
         '--json',
@@ -38,7 +39,7 @@ def parse_args() -> argparse.Namespace:
     )
     args = parser.parse_args()
     if len(args.paths) == 4:
-        args.gt_json_file, args.gt_folder, args.pred_json_file, args.pred_folder = args.paths
+        vars(args).update(zip(names, args.paths))
     elif args.paths or not (args.gt_json_file and args.pred_json_file):
         parser.error(
             'give GT_JSON GT_DIR PRED_JSON PRED_DIR (or --gt_json_file and --pred_json_file)'

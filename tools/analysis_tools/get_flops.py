@@ -16,10 +16,9 @@ from pathlib import Path
 # A clone that is not installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
-from cmt_deeplab.analysis.config_model import load_config
+from cmt_deeplab.analysis.config_model import add_config_options, load_config
 from cmt_deeplab.analysis.flops import NetworkCost, config_cost
 from cmt_deeplab.errors import report_user_errors
-from mmengine.config import DictAction
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,9 +35,7 @@ def parse_args() -> argparse.Namespace:
         help='size of the network input, used as it is',
     )
     parser.add_argument('--json', metavar='OUT', help='file for the figures')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='key=value overrides of the config'
-    )
+    add_config_options(parser)
     return parser.parse_args()
 
 

@@ -16,10 +16,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
 import cmt_deeplab  # noqa: F401  before mmdet, which needs its stand-ins
-from cmt_deeplab.analysis.config_model import load_config
+from cmt_deeplab.analysis.config_model import add_config_options, load_config
 from cmt_deeplab.analysis.plane_ceiling import plane_ceiling
 from cmt_deeplab.errors import report_user_errors
-from mmengine.config import DictAction
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,9 +28,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config')
     parser.add_argument('--stride', type=int, default=4, help='of the plane, a power of two')
     parser.add_argument('--json', metavar='OUT', help='file for the figures')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='key=value overrides of the config'
-    )
+    add_config_options(parser)
     return parser.parse_args()
 
 

@@ -1,15 +1,22 @@
 """Configs and their networks, for tools that neither train nor test."""
 
+from argparse import ArgumentParser
 from pathlib import Path
 
 import torch
 from mmdet.registry import MODELS
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 from torch import nn
 
 from cmt_deeplab.errors import MissingFileError
+
+
+def add_config_options(parser: ArgumentParser) -> None:
+    """Add the option ``--cfg-options``, whose values :func:`load_config` takes."""
+    help = 'key=value overrides of the config'
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help=help)
 
 
 def load_config(path: str, cfg_options: dict | None = None) -> Config:

@@ -1,8 +1,8 @@
 """Size and cost of a network at inference: parameters and multiply-accumulates, by part."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,37 +68,22 @@ class _ReadParameters(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-@contextmanager
-def _plain_attention() -> Iterator[None]:
-    """Attention as matrix products, which the counter knows, not as one fused kernel."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-
-
 def _macs_by_part(counter: FlopCounterMode) -> Counter[str]:
     """Multiply-accumulates by part, of the counter's operations by module.
 
-    The counter's names begin with the model's class or are 'Global', and a module's count holds
-    those of all modules inside it: what each one adds to its part is what the inner ones leave.
+    The counter's names begin with the model's class, or are 'Global', which counts as much as the
+    model. A module's count holds those of all modules inside it, so each is taken away from the
+    innermost module around it.
     """
-    operations = {
-        name: sum(by_operation.values()) for name, by_operation in counter.get_flop_counts().items()
-    }
+    counts = counter.get_flop_counts().items()
+    # By path in the model; torch counts a multiply-accumulate as two operations.
+    inside = {name.partition('.')[2]: sum(found.values()) // 2 for name, found in counts}
     macs: Counter[str] = Counter()
-    for name, count in operations.items():
-        path = name.partition('.')[2]
-        macs[part_of(path)] += count // 2  # torch counts a multiply-accumulate as two operations
-        outer = name
-        while outer != 'Global':
-            outer = outer.rpartition('.')[0] or 'Global'
-            if outer in operations:
-                macs[part_of(outer.partition('.')[2])] -= count // 2
-                break
+    for path, count in inside.items():
+        macs[part_of(path)] += count
+        if path:
+            around = (other for other in inside if path.startswith(f'{other}.'))
+            macs[part_of(max(around, key=len, default=''))] -= count
     return +macs  # without the parts that have none
 
 
@@ -115,7 +100,8 @@ def _run(model: nn.Module, shape: Sequence[int], *, fake: bool) -> tuple[Counter
     counter = FlopCounterMode(display=False)
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        stack.enter_context(_plain_attention())
+        # Attention as matrix products, which the counter knows, not as one fused kernel.
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         device = next(model.parameters()).device
         if fake:
             device = torch.device('cpu')

@@ -41,11 +41,10 @@ def plane_ceiling(config: Config, stride: int) -> dict[str, float]:
     for i in track_iter_progress(range(len(dataset))):
         item = dataset[i]
         sample, image_size = item['data_samples'], tuple(item['inputs'].shape[-2:])
-        kept = ~sample.gt_segments.is_crowd
-        # Crowds and void get no center.
-        number = torch.where(kept, kept.long().cumsum(0) - 1, -1)
-        index = sample.gt_panoptic_seg.index_map[0].long()
-        truth = F.pad(number, (0, 1), value=-1)[index.clamp(min=-1)]
+        segments, index = sample.gt_segments, sample.gt_panoptic_seg.index_map[0].long()
+        # Crowds are void here, as what lies outside of all segments.
+        crowds = torch.nonzero(segments.is_crowd)
+        truth = torch.where(torch.isin(index, crowds), -1, index)
         height, width = input_size = tuple(
             model.data_preprocessor.get('size')
             or (padded_side(side, align_corners=aligned) for side in image_size)
@@ -55,9 +54,7 @@ def plane_ceiling(config: Config, stride: int) -> dict[str, float]:
         at_stride = tuple((side - aligned) // stride + aligned for side in input_size)
         result = merge(
             *confident_logits(
-                plane_at_stride(plane, at_stride),
-                sample.gt_segments.labels[kept],
-                sum(counts.values()),
+                plane_at_stride(plane, at_stride), segments.labels, sum(counts.values())
             ),
             input_size=input_size,
             image_size=image_size,

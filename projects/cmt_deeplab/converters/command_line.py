@@ -2,9 +2,7 @@
 
 import argparse
 
-from mmengine.config import DictAction
-
-from cmt_deeplab.analysis.config_model import load_config
+from cmt_deeplab.analysis.config_model import add_config_options, load_config
 from cmt_deeplab.errors import report_user_errors
 
 from .convert import convert_file
@@ -23,9 +21,7 @@ def run(description: str, code_base: CodeBase) -> None:
     parser.add_argument(
         '--config', required=True, help='config of the network that takes the weights'
     )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='key=value overrides of the config'
-    )
+    add_config_options(parser)
     args = parser.parse_args()
     with report_user_errors():
         config = load_config(args.config, args.cfg_options)

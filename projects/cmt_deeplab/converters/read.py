@@ -115,9 +115,7 @@ def pytorch_axes(name: str, value: np.ndarray) -> np.ndarray:
 
     TensorFlow has spatial axes, input, output; for a depthwise kernel spatial axes, channels, 1.
     """
-    leaf = name.rsplit('/', 1)[-1]
-    if leaf == 'depthwise_kernel':
-        return value.transpose(2, 3, 0, 1)
-    if leaf in ('kernel', 'qkv_kernel'):
-        return value.transpose(value.ndim - 1, value.ndim - 2, *range(value.ndim - 2))
-    return value
+    # Where the axes of output and input are.
+    axes = dict(kernel=(-1, -2), qkv_kernel=(-1, -2), depthwise_kernel=(-2, -1))
+    found = axes.get(name.rpartition('/')[2])
+    return np.moveaxis(value, found, (0, 1)) if found else value
