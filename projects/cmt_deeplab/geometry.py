@@ -116,14 +116,12 @@ def nearest_pixels(inside: int, padded: int, small: int) -> np.ndarray:
     return cells.astype(np.int64).clip(0, small - 1)
 
 
-def fitting_scale(shape: Sequence[int], size: Size) -> float:
-    """The factor by which an image of ``shape`` just fits into ``size``, both (height, width)."""
-    return min(size[0] / shape[0], size[1] / shape[1])
+def fitted_size(shape: Sequence[int], size: Size, factor: float = 1.0) -> Size:
+    """The largest size of the shape's aspect ratio that fits into ``size``, times ``factor``.
 
-
-def fitted_size(shape: Sequence[int], size: Size) -> Size:
-    """The largest size of the shape's aspect ratio that fits into ``size``, all (height, width)."""
-    scale = fitting_scale(shape, size)
+    All sizes are (height, width).
+    """
+    scale = factor * min(size[0] / shape[0], size[1] / shape[1])
     return max(int(shape[0] * scale + 0.5), 1), max(int(shape[1] * scale + 0.5), 1)
 
 

@@ -14,14 +14,9 @@ from cmt_deeplab.datasets import (
     PanopticRandomFlip,
     PanopticResize,
 )
-from cmt_deeplab.datasets.index_plane import (
-    index_plane,
-    present_segments,
-    renumber,
-    resize_plane,
-    runs,
-)
+from cmt_deeplab.datasets.index_plane import index_plane, present_segments, renumber, resize_plane
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.planes import runs
 from mmdet.registry import TRANSFORMS
 
 

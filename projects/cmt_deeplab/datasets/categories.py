@@ -63,12 +63,10 @@ def complete_metainfo(metainfo: dict) -> dict:
 
 def category_labels(categories: Sequence[dict], metainfo: dict) -> dict[int, int | None]:
     """The label of each category id, None where the data set has no such thing or stuff class."""
-    things = metainfo['thing_classes']
-    labels = {
-        True: {name: k for k, name in enumerate(things)},
-        False: {name: k for k, name in enumerate(metainfo['stuff_classes'], start=len(things))},
-    }
-    return {c['id']: labels[bool(c['isthing'])].get(c['name']) for c in categories}
+    names = [(name, True) for name in metainfo['thing_classes']]
+    names += [(name, False) for name in metainfo['stuff_classes']]
+    labels = {name: label for label, name in enumerate(names)}
+    return {c['id']: labels.get((c['name'], bool(c['isthing']))) for c in categories}
 
 
 def segments_of(
@@ -76,8 +74,9 @@ def segments_of(
 ) -> list[dict]:
     """``segments_info`` of one image of the annotation file ``path`` with labels.
 
-    ``id``, ``category`` and ``is_thing`` are the keys that mmdet's loading reads; a crowd is no
-    ``is_thing`` there. ``of_thing_class`` says whether the class is one of things, for crowds too.
+    ``label``, ``is_crowd`` and ``of_thing_class`` (whether the class is one of things, for crowds
+    too) are ours. mmdet's own loading reads ``category``, which is the label again, and
+    ``is_thing``, which a crowd is not.
 
     Raises:
         UserError: the data set does not know a category.
@@ -95,10 +94,11 @@ def segments_of(
         segments.append(
             dict(
                 id=segment['id'],
+                label=label,
+                is_crowd=is_crowd,
+                of_thing_class=of_thing_class,
                 category=label,
                 is_thing=of_thing_class and not is_crowd,
-                of_thing_class=of_thing_class,
-                is_crowd=is_crowd,
                 bbox=segment.get('bbox'),
             )
         )

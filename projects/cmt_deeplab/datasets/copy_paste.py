@@ -32,14 +32,11 @@ def merge_segments(
     }
     numbers = np.full(len(others), -1, np.int16)
     for k in np.flatnonzero(chosen):
-        label, is_stuff = others[k]['label'], not others[k]['of_thing_class']
-        if is_stuff and label in stuff:
-            numbers[k] = stuff[label]
-            continue
         numbers[k] = len(merged)
-        if is_stuff:
-            stuff[label] = len(merged)
-        merged.append(others[k])
+        if not others[k]['of_thing_class']:
+            numbers[k] = stuff.setdefault(others[k]['label'], len(merged))
+        if numbers[k] == len(merged):
+            merged.append(others[k])
     return merged, numbers
 
 

@@ -1,8 +1,7 @@
 """The segment-index plane (H, W) int16: k on the pixels of segment k in 0..K-1, -1 on void.
 
-One plane stands for all K masks of an image. Planes are piecewise constant. What depends on values
-only (looking up ids, finding the segments that are left, renumbering) therefore works on the runs
-of equal pixels, some thousands, rather than on hundreds of thousands of pixels.
+One plane stands for all K masks of an image. What depends on values only (looking up ids, finding
+the segments that are left, renumbering) works on its runs of equal pixels.
 """
 
 from collections.abc import Sequence
@@ -11,21 +10,10 @@ import cv2
 import numpy as np
 
 from cmt_deeplab.coco_format import VOID_ID
+from cmt_deeplab.planes import positions, runs
 from cmt_deeplab.structures import VOID_INDEX
 
 MAX_SEGMENTS = np.iinfo(np.int16).max
-
-
-def runs(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values (M,) and lengths (M,) of the runs of equal pixels in row-major order.
-
-    A run may go on in the next row.
-    """
-    flat = plane.reshape(-1)
-    starts = np.flatnonzero(flat[1:] != flat[:-1])
-    starts += 1
-    starts = np.concatenate([[0], starts]) if flat.size else starts
-    return flat[starts], np.diff(starts, append=flat.size)
 
 
 def index_plane(
@@ -38,33 +26,26 @@ def index_plane(
     """
     values, lengths = runs(ids)
     wanted = np.asarray(segment_ids, np.int64)
-    order = np.argsort(wanted, kind='stable')
-    # A sentinel at the end keeps the positions valid.
-    sorted_ids = np.append(wanted[order], np.iinfo(np.int64).max)
-    position = np.searchsorted(sorted_ids, values)
-    known = sorted_ids[position] == values
-    run_index = np.append(order, VOID_INDEX).astype(np.int16)[np.where(known, position, len(order))]
-    unlisted = np.unique(values[~known & (values != VOID_ID)])
-    absent = wanted[~_seen(run_index, len(wanted))]
+    order = np.argsort(wanted)
+    run_index = np.append(order, VOID_INDEX)[positions(values, wanted[order])].astype(np.int16)
+    unlisted = np.unique(values[(run_index < 0) & (values != VOID_ID)])
+    absent = wanted[~present_segments(run_index, len(wanted))]
     return np.repeat(run_index, lengths).reshape(ids.shape), unlisted, absent
-
-
-def _seen(values: np.ndarray, num_segments: int) -> np.ndarray:
-    seen = np.zeros(num_segments, bool)
-    seen[values[values >= 0]] = True
-    return seen
 
 
 def present_segments(plane: np.ndarray, num_segments: int) -> np.ndarray:
     """Which segments still have a pixel, (K,) bool."""
-    return _seen(runs(plane)[0], num_segments)
+    values, _ = runs(plane)
+    present = np.zeros(num_segments, bool)
+    present[values[values >= 0]] = True
+    return present
 
 
 def renumber(plane: np.ndarray, new_index: np.ndarray) -> np.ndarray:
     """Replace k by ``new_index[k]`` (K,), keeping negative values."""
     values, lengths = runs(plane)
-    if len(new_index):
-        values = np.where(values >= 0, new_index[values.clip(min=0)], values)
+    new_index = np.append(new_index, VOID_INDEX)  # one entry at least, which nothing reads
+    values = np.where(values >= 0, new_index[values.clip(min=0)], values)
     return np.repeat(values.astype(np.int16), lengths).reshape(plane.shape)
 
 

@@ -18,8 +18,8 @@ class LoadPanopticIndexMap(PanopticTransform):
     """Read ``seg_map_path`` into the index plane ``gt_index_map`` (H, W) int16.
 
     The plane holds k where a pixel belongs to segment k of ``gt_segments_info``, and -1 on void.
-    That list has ``dict(label, is_crowd, of_thing_class, id)`` of each segment, crowds included,
-    taken from the ``segments_info`` that ``PanopticIndexDataset`` provides. Without a
+    That list is the ``segments_info`` that ``PanopticIndexDataset`` provides: ``label``,
+    ``is_crowd``, ``of_thing_class`` and ``id`` of each segment, crowds included. Without a
     ``seg_map_path`` (inference on plain images) nothing is loaded.
 
     In a test pipeline this transform comes after the resize, because the ground truth of an
@@ -38,7 +38,12 @@ class LoadPanopticIndexMap(PanopticTransform):
         path = results.get('seg_map_path')
         if path is None:
             return results
-        segments = [self._segment(info, path) for info in results['segments_info']]
+        segments = results['segments_info']
+        if any('is_crowd' not in segment for segment in segments):
+            raise UserError(
+                f'LoadPanopticIndexMap cannot tell which segments of {path} are crowds: use the '
+                'data set type PanopticIndexDataset.'
+            )
         if len(segments) > MAX_SEGMENTS:
             raise UserError(
                 f'{path} has {len(segments)} segments, but an index plane holds at most '
@@ -52,16 +57,6 @@ class LoadPanopticIndexMap(PanopticTransform):
         results['gt_index_map'] = plane
         results['gt_segments_info'] = segments
         return results
-
-    @staticmethod
-    def _segment(info: dict, path: str) -> dict:
-        if 'is_crowd' not in info:
-            raise UserError(
-                f'LoadPanopticIndexMap cannot tell which segments of {path} are crowds: use the '
-                'data set type PanopticIndexDataset.'
-            )
-        kept = {key: info[key] for key in ('is_crowd', 'of_thing_class', 'id')}
-        return dict(kept, label=info['category'])
 
 
 def check_png_size(size: Sequence[int], info: dict) -> None:

@@ -11,8 +11,7 @@ from mmdet.registry import TRANSFORMS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 
-from cmt_deeplab.coco_format import INSTANCE_OFFSET
-from cmt_deeplab.errors import UserError
+from cmt_deeplab.coco_format import INSTANCE_OFFSET, check_same_size
 from cmt_deeplab.geometry import image_tensor
 from cmt_deeplab.structures import VOID_INDEX
 
@@ -86,19 +85,17 @@ class PackPanopticInputs(PanopticTransform):
     def _pack_truth(self, results: dict, sample: DetDataSample) -> None:
         plane, segments = results['gt_index_map'], results['gt_segments_info']
         if self.crowd_as_void:
-            if 'img' in results and plane.shape != results['img'].shape[:2]:
-                raise UserError(
-                    f'The index plane is {plane.shape} and the image {results["img"].shape[:2]}: '
-                    'in a training pipeline put LoadPanopticIndexMap before every transform that '
-                    'changes the geometry, or set crowd_as_void=False for evaluation.'
-                )
-            plane, segments = drop_crowds_and_absent(plane, segments)
-        elif plane.shape != tuple(results['ori_shape'][:2]):
-            raise UserError(
-                f'The index plane is {plane.shape} but the original image '
-                f'{tuple(results["ori_shape"][:2])}: for evaluation put LoadPanopticIndexMap after '
-                'the resize.'
+            other, size = 'the image', results.get('img', plane).shape[:2]
+            remedy = (
+                'in a training pipeline put LoadPanopticIndexMap before every transform that '
+                'changes the geometry, or set crowd_as_void=False for evaluation'
             )
+        else:
+            other, size = 'the original image', results['ori_shape'][:2]
+            remedy = 'for evaluation put LoadPanopticIndexMap after the resize'
+        check_same_size('The index plane', plane.shape, other, size, remedy)
+        if self.crowd_as_void:
+            plane, segments = drop_crowds_and_absent(plane, segments)
         labels = [s['label'] for s in segments]
         sample.gt_panoptic_seg = PanopticIndexData(
             metainfo=dict(labels=tuple(labels), num_classes=results['num_classes']),
@@ -118,5 +115,5 @@ def drop_crowds_and_absent(
     is_crowd = np.array([s['is_crowd'] for s in segments], bool)
     keep = present_segments(plane, len(segments)) & ~is_crowd
     if not keep.all():
-        plane = renumber(plane, np.where(keep, np.cumsum(keep) - 1, VOID_INDEX).astype(np.int16))
+        plane = renumber(plane, np.where(keep, np.cumsum(keep) - 1, VOID_INDEX))
     return plane, [s for s, kept in zip(segments, keep) if kept]

@@ -50,7 +50,7 @@ class PanopticIndexDataset(CocoPanopticDataset):
         image_size: Sequence[int] | None = None,
         **kwargs,
     ) -> None:
-        self.image_size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
+        self.image_size = image_size and tuple(map(int, image_size))
         self._metainfo_given = metainfo is not None
         super().__init__(
             ann_file=ann_file,
@@ -146,17 +146,15 @@ class PanopticIndexDataset(CocoPanopticDataset):
         """Every file must exist. Each folder is listed once instead of asking for every file."""
         for key, prefix in (('img_path', 'img'), ('seg_map_path', 'seg')):
             paths = [osp.split(info[key]) for info in data_list if info[key]]
-            present: dict[str, set] = {}
+            present = set()
             for folder in {folder for folder, _ in paths}:
                 if not osp.isdir(folder or '.'):
                     raise MissingFileError(
                         f'The folder {folder} does not exist: put the files there or correct '
                         f'data_root and data_prefix.{prefix} of the data set.'
                     )
-                present[folder] = set(os.listdir(folder or '.'))
-            missing = [
-                osp.join(folder, name) for folder, name in paths if name not in present[folder]
-            ]
+                present.update((folder, name) for name in os.listdir(folder or '.'))
+            missing = [osp.join(*path) for path in paths if path not in present]
             if missing:
                 more = f' and {len(missing) - 1} more files do' if len(missing) > 1 else ' does'
                 raise MissingFileError(
@@ -198,11 +196,11 @@ class PanopticIndexDataset(CocoPanopticDataset):
     def get_data_info(self, idx: int) -> dict:
         info = super().get_data_info(idx)
         info['num_classes'] = len(self._metainfo['classes'])
-        if self.image_size is not None:
+        if self.image_size:
             info['image_size'] = self.image_size
         # mmdet's own loading reads boxes here; the index path never does.
         info['instances'] = [
-            dict(bbox=[x, y, x + w, y + h], bbox_label=s['category'], ignore_flag=0)
+            dict(bbox=[x, y, x + w, y + h], bbox_label=s['label'], ignore_flag=0)
             for s in info['segments_info']
             if s['is_thing'] and s['bbox'] is not None
             for x, y, w, h in (s['bbox'],)
@@ -221,7 +219,7 @@ class PanopticIndexDataset(CocoPanopticDataset):
     def get_cat_ids(self, idx: int) -> list[int]:
         """Labels of all segments but crowds, for ``ClassBalancedDataset``; stuff is among them."""
         segments = self.get_data_info(idx)['segments_info']
-        return [s['category'] for s in segments if not s['is_crowd']]
+        return [s['label'] for s in segments if not s['is_crowd']]
 
 
 @DATASETS.register_module()

@@ -11,7 +11,7 @@ from mmcv.transforms.utils import cache_randomness
 from mmdet.registry import TRANSFORMS
 
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.geometry import Size, fitted_size, fitting_scale, resize_image
+from cmt_deeplab.geometry import Size, fitted_size, resize_image
 
 from .base_transform import PanopticTransform
 from .index_plane import resize_plane
@@ -31,7 +31,7 @@ def resize_results(results: dict, height: int, width: int) -> None:
 class SizedTransform(PanopticTransform):
     """A transform with a size (height, width) of its own, or else the one of the data set."""
 
-    def __init__(self, size: Sequence[int] | None) -> None:
+    def __init__(self, *, size: Sequence[int] | None = None) -> None:
         self.size = size
 
     def size_for(self, results: dict) -> Size:
@@ -58,16 +58,13 @@ class PanopticResize(SizedTransform):
     ``fit_to_input``: the data preprocessor, which knows the input size, resizes it.
     """
 
-    def __init__(self, *, size: Sequence[int] | None = None) -> None:
-        super().__init__(size)
-
     def transform(self, results: dict) -> dict:
         # mmengine's data sets number their samples.
         if self.size is None and not {'image_size', 'sample_idx'} & results.keys():
             results['fit_to_input'] = True
             return results
-        size = self.size_for(results)
-        resize_results(results, *fitted_size(results['img'].shape[:2], size))
+        size = fitted_size(results['img'].shape[:2], self.size_for(results))
+        resize_results(results, *size)
         results['keep_ratio'] = True
         return results
 
@@ -99,7 +96,7 @@ class PanopticRandomCrop(SizedTransform):
     """
 
     def __init__(self, *, crop_size: Sequence[int] | None = None) -> None:
-        super().__init__(crop_size)
+        super().__init__(size=crop_size)
 
     @cache_randomness
     def _corner(self, free: Size) -> Size:
@@ -156,7 +153,6 @@ class PanopticLargeScaleJitter(PanopticRandomCrop):
         return float(np.random.choice(np.linspace(low, high, steps + 1)))
 
     def transform(self, results: dict) -> dict:
-        h, w = results['img'].shape[:2]
-        scale = self._factor() * fitting_scale((h, w), self.size_for(results))
-        resize_results(results, max(int(h * scale + 0.5), 1), max(int(w * scale + 0.5), 1))
+        size = fitted_size(results['img'].shape[:2], self.size_for(results), self._factor())
+        resize_results(results, *size)
         return super().transform(results)
