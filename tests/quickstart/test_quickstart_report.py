@@ -33,7 +33,7 @@ def shown(tmp_path):
     path = tmp_path / '1.png'
     Image.fromarray(np.full((24, 24, 3), 60, np.uint8)).save(path)
     matches = {GRASS: GRASS, FOUND: CAT}
-    row = SimpleNamespace(**{k: np.ones(1) for k in ('tp', 'fp', 'fn', 'iou_sum')})
+    row = {0: [1.0, 1, 1, 1]}  # sum of IoUs, true and false positives, false negatives
     image = ValidatedImage(0, str(path), truth, found, [], matches, [], row)
     centers = np.where(found == FOUND, 5, 2)
     confidence = np.full((24, 24), 0.5, np.float32)
@@ -49,24 +49,25 @@ def page(folder, shown) -> str:
     write_page(
         path,
         args=argparse.Namespace(train_images=40, val_images=8, seed=7, minutes=5.0),
-        batch_size=8,
         charts=dict(loss='<svg>1</svg>'),
         command='python a <b',
         config='configs/a.py',
         examples=[shown],
         figures=dict(All=ROW, Things=ROW, Stuff=ROW, per_class={0: ROW, 1: ROW}),
-        folder='work_dirs/a',
-        iterations=60,
-        logged_config='config.py',
         machine='CPU',
         meta=dict(classes=CLASSES, thing_classes=CLASSES[:1]),
         minutes=2.5,
         parameters=1_600_000,
         parts=dict(mask='<svg>2</svg>'),
         python='python',
+        runner=SimpleNamespace(
+            max_iters=60,
+            work_dir='work_dirs/a',
+            log_dir='work_dirs/a/1',
+            train_dataloader=SimpleNamespace(batch_size=8),
+        ),
         skipped=20,
         versions='torch 2',
-        weights='iter_60.pth',
     )
     return path.read_text()
 
@@ -75,8 +76,10 @@ def test_the_page_is_complete_and_needs_nothing_else(tmp_path, shown):
     text = page(tmp_path, shown)
     assert '57.12' in text and '1.6 million' in text and '2.5 minutes' in text
     assert 'best: PQ 50.0 (1.png)' in text
-    assert '60 of batch size 8, 20 of them skipped to end within 5 minutes' in text
+    words = ' '.join(text.split())
+    assert '60 of batch size 8, 20 of them skipped to end within 5 minutes' in words
     assert '--iters 180 --minutes 15' in text
+    assert 'test.py work_dirs/a/1/vis_data/config.py work_dirs/a/iter_60.pth<' in text
     assert 'grass &lt;b&gt;' in text and 'python a &lt;b' in text  # escaped
     for heading in ('Curves', 'Pictures', 'Classes', 'What was run', 'Next steps'):
         assert f'<h2>{heading}</h2>' in text

@@ -6,6 +6,7 @@ size, which its models do just before; the ratios are to the latter.
 """
 
 import argparse
+from functools import partial
 
 import torch
 from harness import Subject
@@ -59,10 +60,10 @@ def subject(args: argparse.Namespace) -> Subject:
         head.predict(classes[None], planes, [sample], rescale=output != side)
 
     upsampled = upsample()
-    forms = {}
-    for name in ('PanopticMaskWiseMerge', 'PanopticPixelWiseMerge'):
-        merge = MODELS.build(dict(type=name, **NUM_CLASSES))
-        forms[name] = lambda run, merge=merge: lambda: merge(masks, classes, **sizes)
-    forms['MaskFormerFusionHead'] = lambda run: lambda: fuse(upsampled)
-    forms['resize + MaskFormerFusionHead'] = lambda run: lambda: fuse(upsample())
-    return Subject(forms)
+    forms = {
+        name: partial(MODELS.build(dict(type=name, **NUM_CLASSES)), masks, classes, **sizes)
+        for name in ('PanopticMaskWiseMerge', 'PanopticPixelWiseMerge')
+    }
+    forms['MaskFormerFusionHead'] = lambda: fuse(upsampled)
+    forms['resize + MaskFormerFusionHead'] = lambda: fuse(upsample())
+    return Subject({name: lambda run, form=form: form for name, form in forms.items()})

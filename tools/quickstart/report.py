@@ -48,7 +48,7 @@ def write_page(path: Path, **content: Any) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters['data_uri'] = data_uri
+    environment.filters.update(data_uri=data_uri, relpath=os.path.relpath)
     page = environment.get_template('report.html.j2').render(content)
     path.write_text(page, encoding='utf-8')
 
@@ -104,30 +104,25 @@ def write_report(
     figures = aggregate((image.row for image in recorder.images), is_thing)
     drawer = PanopticDrawer(classes=meta['classes'], num_things_classes=len(meta['thing_classes']))
     inside = Path(sys.executable).is_relative_to(Path.cwd())
-    folder = Path(runner.work_dir)
     machine = f'CPU, {os.cpu_count()} cores ({platform.machine()})'
     if torch.cuda.is_available():
         machine = torch.cuda.get_device_name()
-    path = folder / 'report.html'
+    path = Path(runner.work_dir, 'report.html')
     write_page(
         path,
         args=args,
-        batch_size=runner.train_dataloader.batch_size,
         command=shlex.join(['python', *sys.argv]),
         config=os.path.relpath(args.config, ROOT),
         examples=[example(*found, drawer=drawer) for found in recorder.examples],
         figures=figures,
-        folder=folder,
-        iterations=runner.max_iters,
-        logged_config=os.path.relpath(Path(runner.log_dir) / 'vis_data' / 'config.py'),
         machine=machine,
         meta=meta,
         minutes=progress.seconds[runner.max_iters] / 60,
         parameters=sum(p.numel() for p in runner.model.parameters()),
         python=os.path.relpath(sys.executable) if inside else 'python',
+        runner=runner,
         skipped=skipped,
         versions=versions(),
-        weights=os.path.relpath(folder / f'iter_{runner.max_iters}.pth'),
         **charts(runner, progress),
     )
     return path, 100 * figures['All']['pq']

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,20 +97,15 @@ def _run(model: nn.Module, shape: Sequence[int], *, fake: bool) -> tuple[Counter
     # Detached, for the counter follows the modules of what could have a gradient.
     named = (*model.named_parameters(), *model.named_buffers())
     tensors = {name: tensor.detach() for name, tensor in named}
-    counter = FlopCounterMode(display=False)
-    with ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
-        # Attention as matrix products, which the counter knows, not as one fused kernel.
-        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        device = next(model.parameters()).device
+    mode = FakeTensorMode(allow_non_fake_inputs=True) if fake else nullcontext()
+    # Attention as matrix products, which the counter knows, not as one fused kernel.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), mode:
+        device = 'cpu' if fake else next(model.parameters()).device
         if fake:
-            device = torch.device('cpu')
-            stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
             tensors = {n: torch.empty_like(t, device=device) for n, t in tensors.items()}
         inputs = torch.zeros(1, 3, *size, device=device)
-        stack.enter_context(counter)
-        parameters = stack.enter_context(_ReadParameters(tensors))
-        torch.func.functional_call(model, tensors, (inputs, [sample]), dict(mode='tensor'))
+        with FlopCounterMode(display=False) as counter, _ReadParameters(tensors) as parameters:
+            torch.func.functional_call(model, tensors, (inputs, [sample]), dict(mode='tensor'))
     return _macs_by_part(counter), parameters.read
 
 
@@ -138,9 +133,9 @@ def network_cost(model: nn.Module, shape: Sequence[int]) -> NetworkCost:
     for path, parameter in model.named_parameters():
         if parameter.requires_grad and path in read:
             params[part_of(path)] += parameter.numel()
-    order = {part: number for number, part in enumerate(PARTS)}
-    names = sorted({*params, *macs}, key=lambda name: (order.get(name, len(PARTS)), name))
-    parts = {name: PartCost(params[name], macs[name]) for name in names}
+    found = params | macs
+    names = [*PARTS, *sorted(found)]
+    parts = {name: PartCost(params[name], macs[name]) for name in names if name in found}
     return NetworkCost(params.total(), macs.total(), parts)
 
 

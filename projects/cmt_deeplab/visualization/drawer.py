@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -24,8 +23,7 @@ def label_font(size: int) -> ImageFont.FreeTypeFont:
     """The bold sans-serif font that matplotlib carries; it has the letters of most languages."""
     import matplotlib
 
-    fonts = Path(matplotlib.get_data_path()) / 'fonts' / 'ttf'
-    return ImageFont.truetype(str(fonts / 'DejaVuSans-Bold.ttf'), size)
+    return ImageFont.truetype(f'{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans-Bold.ttf', size)
 
 
 def interior_point(mask: np.ndarray) -> tuple[int, int]:
