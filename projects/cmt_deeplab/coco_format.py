@@ -65,8 +65,6 @@ def read_panoptic_json(
         content.setdefault(optional, [])
     for part in needs:
         _check_list(content.get(part), part, path, category_names)
-    if 'images' in needs:
-        _check_sizes(content['images'], path)
     if 'annotations' in needs:
         if known_categories is None and 'categories' in needs:
             known_categories = {category['id'] for category in content['categories']}
@@ -85,6 +83,12 @@ def _check_list(entries: object, part: str, path: str, category_names: bool) -> 
                 raise UserError(
                     f'{path} has an entry of "{part}" without "{field}" ({_short(entry)}): {HINT}.'
                 )
+        for side in ('height', 'width') if part == 'images' else ():
+            if not isinstance(entry[side], int) or entry[side] <= 0:
+                raise UserError(
+                    f'{path}: image {entry["id"]} has the {side} {entry[side]!r}, which is no '
+                    'positive whole number of pixels: correct it.'
+                )
     _check_unique(entries, fields[0], f'{path}: "{part}"')
 
 
@@ -98,23 +102,28 @@ def _check_unique(entries: Sequence[dict], key: str, where: str) -> None:
         seen.add(value)
 
 
-def _check_sizes(images: Sequence[dict], path: str) -> None:
-    for image in images:
-        for side in ('height', 'width'):
-            if not isinstance(image[side], int) or image[side] <= 0:
-                raise UserError(
-                    f'{path}: image {image["id"]} has the {side} {image[side]!r}, which is no '
-                    'positive whole number of pixels: correct it.'
-                )
-
-
 def check_segments(annotation: dict, path: str, known: Container[int] | None) -> None:
     """Refuse a wrong ``segments_info``, or one with a category id that is not among the known."""
     segments, image = annotation['segments_info'], f'image {annotation["image_id"]}'
     if not isinstance(segments, list):
         raise UserError(f'{path}: "segments_info" of {image} is no list: {HINT}.')
     for segment in segments:
-        _check_segment(segment, f'{path}: a segment of {image}')
+        where = f'{path}: a segment of {image}'
+        if not isinstance(segment, dict):
+            raise UserError(f'{where} is {_short(segment)}, not a dict: {HINT}.')
+        for field in ('id', 'category_id'):
+            if not isinstance(segment.get(field), int):
+                raise UserError(
+                    f'{where} has no whole number "{field}" ({_short(segment)}): correct it.'
+                )
+        for field in ('iscrowd', 'area'):
+            if not isinstance(segment.get(field, 0), int | float):
+                raise UserError(f'{where} has the "{field}" {segment[field]!r}: give a number.')
+        if not 0 < segment['id'] < NUM_IDS:
+            raise UserError(
+                f'{where} has the id {segment["id"]}, but ids go from 1 to {NUM_IDS - 1}, the '
+                'color R + 256 G + 65536 B in the PNG: correct it.'
+            )
         if known is not None and segment['category_id'] not in known:
             raise UserError(
                 f'{path}: segment {segment["id"]} of {image} has the category_id '
@@ -122,24 +131,6 @@ def check_segments(annotation: dict, path: str, known: Container[int] | None) ->
                 'add the category or map the ids first.'
             )
     _check_unique(segments, 'id', f'{path}: "segments_info" of {image}')
-
-
-def _check_segment(segment: object, where: str) -> None:
-    if not isinstance(segment, dict):
-        raise UserError(f'{where} is {_short(segment)}, not a dict: {HINT}.')
-    for field in ('id', 'category_id'):
-        if not isinstance(segment.get(field), int):
-            raise UserError(
-                f'{where} has no whole number "{field}" ({_short(segment)}): correct it.'
-            )
-    for field in ('iscrowd', 'area'):
-        if not isinstance(segment.get(field, 0), int | float):
-            raise UserError(f'{where} has the "{field}" {segment[field]!r}: give a number.')
-    if not 0 < segment['id'] < NUM_IDS:
-        raise UserError(
-            f'{where} has the id {segment["id"]}, but ids go from 1 to {NUM_IDS - 1}, the color '
-            'R + 256 G + 65536 B in the PNG: correct it.'
-        )
 
 
 def _short(value: object) -> str:

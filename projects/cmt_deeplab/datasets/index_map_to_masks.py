@@ -1,5 +1,6 @@
 """The way back to mmdet's ground truth, so that its own models train from the same planes."""
 
+import cv2
 import numpy as np
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import HorizontalBoxes
@@ -40,11 +41,11 @@ class IndexMapToMasks(PanopticTransform):
         for k, segment in enumerate(segments):
             if segment['is_crowd'] or not segment['of_thing_class']:
                 continue
-            mask = plane == k
-            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            if len(rows):
-                masks.append(mask.view(np.uint8))
-                boxes.append((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
+            mask = (plane == k).view(np.uint8)
+            x, y, width, height = cv2.boundingRect(mask)
+            if width:
+                masks.append(mask)
+                boxes.append((x, y, x + width, y + height))
                 labels.append(segment['label'])
         label_of = np.array([*all_labels, self.ignore_index], np.int32)  # -1 is the last entry
         results.update(

@@ -44,9 +44,8 @@ class PanopticIndexData(PixelData):
         of classes. It is an array, because mmdet's visualizer hands ground truth to numpy as it is,
         while it converts predictions.
         """
-        values = np.asarray(self.labels, np.int32)
-        values = values + INSTANCE_OFFSET * np.arange(1, len(values) + 1)
-        values = np.append(values, self.num_classes).astype(np.int32)  # -1 is the last entry
+        values = [label + INSTANCE_OFFSET * k for k, label in enumerate(self.labels, start=1)]
+        values = np.array([*values, self.num_classes], np.int32)  # -1 is the last entry
         return values[np.maximum(torch.as_tensor(self.index_map).cpu().numpy(), VOID_INDEX)]
 
 

@@ -184,7 +184,7 @@ class PanopticIndexDataset(CocoPanopticDataset):
             info
             for info in self.data_list
             if min(info['width'], info['height']) >= smallest
-            and (empty_too or any(not segment['is_crowd'] for segment in info['segments_info']))
+            and (empty_too or not all(segment['is_crowd'] for segment in info['segments_info']))
         ]
         if not kept:
             raise UserError(

@@ -11,18 +11,16 @@ CATEGORY_IDS = {name: 10 + 3 * i for i, name in enumerate(THING_CLASSES)}
 CATEGORY_IDS.update({name: 100 + 7 * i for i, name in enumerate(STUFF_CLASSES)})
 
 
-def categories() -> list[dict]:
-    """The ``categories`` of the annotation file."""
-    return [
-        dict(
-            id=category_id,
-            name=name,
-            isthing=int(name in THING_CLASSES),
-            supercategory='shape' if name in THING_CLASSES else 'texture',
-            color=list(default_color(k)),
-        )
-        for k, (name, category_id) in enumerate(CATEGORY_IDS.items())
-    ]
+CATEGORIES = [  # of the annotation file
+    dict(
+        id=category_id,
+        name=name,
+        isthing=int(name in THING_CLASSES),
+        supercategory='shape' if name in THING_CLASSES else 'texture',
+        color=list(default_color(k)),
+    )
+    for k, (name, category_id) in enumerate(CATEGORY_IDS.items())
+]
 
 
 def shape_mask(shape: str, radius: float, angle: float) -> np.ndarray:

@@ -10,12 +10,13 @@ things there are, how large they are and how often they hide each other stands i
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from cmt_deeplab.coco_format import NUM_IDS, VOID_ID
 from cmt_deeplab.errors import UserError
 
-from .shape_forms import CATEGORY_IDS, STUFF_CLASSES
+from .shape_forms import CATEGORY_IDS
 from .shapes_canvas import Canvas, Drawn, ShapesPreset
 
 PRESETS = {
@@ -42,14 +43,8 @@ def make_scene(preset: ShapesPreset, rng: np.random.Generator) -> Scene:
     """Draw one scene.
 
     Raises:
-        UserError: the preset asks for more stuff regions than there are classes or for things that
-            cannot be drawn.
+        UserError: things of the preset cannot be drawn at its size.
     """
-    if preset.num_stuff[1] > len(STUFF_CLASSES):
-        raise UserError(
-            f'num_stuff={preset.num_stuff} asks for more regions than there are stuff classes '
-            f'({len(STUFF_CLASSES)}).'
-        )
     if preset.size < 32 or preset.size * preset.radius[0] < 2:
         raise UserError(
             f'size={preset.size} is too small for things of radius {preset.radius[0]} of the side; '
@@ -59,7 +54,7 @@ def make_scene(preset: ShapesPreset, rng: np.random.Generator) -> Scene:
         canvas = Canvas(preset, rng)
         if rng.random() < preset.crowd_probability:
             canvas.put_crowd()
-        wanted = int(rng.integers(preset.num_things[0], preset.num_things[1] + 1))
+        wanted = int(rng.integers(*preset.num_things, endpoint=True))
         # Stochastic rounding keeps the share.
         occluders = min(int(wanted * preset.occluded_share + rng.random()), wanted // 2)
         placed = sum(canvas.put_thing() for _ in range(wanted - occluders))
@@ -90,19 +85,18 @@ def _finish(canvas: Canvas) -> Scene:
 def _segments_info(drawn: Sequence[Drawn], labeled: np.ndarray) -> list[dict]:
     segments = []
     for k, record in enumerate(drawn):
-        rows, columns = np.nonzero(labeled == k)
-        if len(rows) == 0:  # a crowd can vanish under things
-            continue
-        box = [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
-        segments.append(
-            dict(
-                id=record.segment_id,
-                category_id=CATEGORY_IDS[record.name],
-                area=len(rows),
-                iscrowd=int(record.is_crowd),
-                bbox=[int(value) for value in box],
+        mask = (labeled == k).view(np.uint8)
+        area = cv2.countNonZero(mask)
+        if area:  # a crowd can vanish under things
+            segments.append(
+                dict(
+                    id=record.segment_id,
+                    category_id=CATEGORY_IDS[record.name],
+                    area=area,
+                    iscrowd=int(record.is_crowd),
+                    bbox=list(cv2.boundingRect(mask)),
+                )
             )
-        )
     return segments
 
 

@@ -57,8 +57,7 @@ class Canvas:
 
     def __init__(self, preset: ShapesPreset, rng: np.random.Generator) -> None:
         self.preset, self.rng, self.side = preset, rng, preset.size
-        low, high = preset.num_stuff
-        self.num_stuff = int(rng.integers(low, high + 1))
+        self.num_stuff = int(rng.integers(*preset.num_stuff, endpoint=True))
         self.owner = _regions(self.side, self.num_stuff, rng)
         self.image = np.zeros((self.side, self.side, 3), np.float32)
         self.drawn: list[Drawn] = []
@@ -84,7 +83,7 @@ class Canvas:
         It occludes the thing ``target``, or nothing where that is None.
         """
         rng, (low, high) = self.rng, self.preset.radius
-        name = THING_CLASSES[rng.integers(len(THING_CLASSES))]
+        name = rng.choice(THING_CLASSES)
         for attempt in range(ATTEMPTS):
             largest = high if attempt < FREE_ATTEMPTS else low + 0.4 * (high - low)
             radius = self.side * rng.uniform(low, largest)
@@ -98,7 +97,7 @@ class Canvas:
     def put_crowd(self) -> None:
         """Draw small things of one class close to each other, annotated as one crowd."""
         rng, side = self.rng, self.side
-        name, radius = THING_CLASSES[rng.integers(len(THING_CLASSES))], max(2.5, 0.035 * side)
+        name, radius = rng.choice(THING_CLASSES), max(2.5, 0.035 * side)
         middle = rng.uniform(0.2 * side, 0.8 * side, 2)
         mask = np.zeros((side, side), bool)
         for _ in range(rng.integers(5, 9)):

@@ -11,7 +11,7 @@ import numpy as np
 from cmt_deeplab.coco_format import colors_of_ids
 from cmt_deeplab.errors import UserError
 
-from .shape_forms import categories
+from .shape_forms import CATEGORIES
 from .shapes import PRESETS, ShapesPreset, scenes
 
 
@@ -53,7 +53,7 @@ def write_shapes(
             number=number,
             preset=json.loads(json.dumps(asdict(settings))),  # as it reads back, without tuples
         )
-        content = dict(info=recipe, images=[], annotations=[], categories=categories())
+        content = dict(info=recipe, images=[], annotations=[], categories=CATEGORIES)
         if _made_by(annotation_file) == recipe:
             done += number
             if progress:

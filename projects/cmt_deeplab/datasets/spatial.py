@@ -65,7 +65,6 @@ class PanopticResize(SizedTransform):
             return results
         size = fitted_size(results['img'].shape[:2], self.size_for(results))
         resize_results(results, *size)
-        results['keep_ratio'] = True
         return results
 
 

@@ -132,16 +132,12 @@ def evaluate_folders(
         histogram = joint_histogram(gt_plane, pred_plane)
         return count_image(gt, pred, gt_void=VOID_ID, histogram=histogram)
 
-    rows: list[ImageCounts] = []
+    images: list[ImageCounts] = []
     # Threads suffice, since OpenCV and numpy release the interpreter while they decode and compare.
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        futures = [pool.submit(count, entry) for entry in truth['annotations']]
-        try:
-            for future in futures:
-                rows.append(future.result())
-                if progress is not None:
-                    progress(len(rows), len(futures))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return aggregate(rows, categories)
+    # The first error cancels what has not begun.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for counts in pool.map(count, truth['annotations']):
+            images.append(counts)
+            if progress is not None:
+                progress(len(images), len(truth['annotations']))
+    return aggregate(images, categories)

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from cmt_deeplab.coco_format import INSTANCE_OFFSET
-from cmt_deeplab.errors import UserError
 from cmt_deeplab.planes import positions, runs
 
 JointHistogram = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -44,15 +43,8 @@ class SegmentTable:
 def joint_histogram(gt_plane: np.ndarray, pred_plane: np.ndarray) -> JointHistogram:
     """Pixels that each pair of ids shares: ``(gt_ids (G,), pred_ids (P,), counts (G, P) int64)``.
 
-    Both lists of ids ascend.
-
-    Raises:
-        UserError: the planes differ in shape.
+    Both lists of ids ascend. The planes have one shape.
     """
-    if gt_plane.shape != pred_plane.shape:
-        raise UserError(
-            f'the prediction has shape {pred_plane.shape} but the ground truth has {gt_plane.shape}'
-        )
     gt, pred, lengths = runs(gt_plane, pred_plane)
     gt_ids, gt_rank = _rank(gt)
     pred_ids, pred_rank = _rank(pred)
