@@ -44,7 +44,6 @@ class PanopticIndexDataset(CocoPanopticDataset):
     def __init__(
         self,
         *,
-        ann_file: str = '',
         metainfo: dict | None = None,
         data_prefix: dict | None = None,
         image_size: Sequence[int] | None = None,
@@ -53,9 +52,8 @@ class PanopticIndexDataset(CocoPanopticDataset):
         self.image_size = image_size and tuple(map(int, image_size))
         self._metainfo_given = metainfo is not None
         super().__init__(
-            ann_file=ann_file,
             metainfo=complete_metainfo(metainfo) if self._metainfo_given else None,
-            data_prefix=dict(data_prefix or dict(img='', seg='')),
+            data_prefix=data_prefix or dict(img='', seg=''),
             **kwargs,
         )
 

@@ -43,11 +43,6 @@ class Drawn:
     segment_id: int = 0
     visible: int = 0  # pixels that nothing covers in the end
 
-    @property
-    def hidden(self) -> float:
-        """The share of a thing's pixels inside the image that other things cover."""
-        return 1 - self.visible / self.area
-
 
 class Canvas:
     """An image (side, side, 3) float32 and the plane ``owner`` (side, side) of indices.
@@ -61,14 +56,14 @@ class Canvas:
         self.owner = _regions(self.side, self.num_stuff, rng)
         self.image = np.zeros((self.side, self.side, 3), np.float32)
         self.drawn: list[Drawn] = []
-        for k, i in enumerate(rng.choice(len(STUFF_CLASSES), self.num_stuff, replace=False)):
+        for k, name in enumerate(rng.choice(STUFF_CLASSES, self.num_stuff, replace=False)):
             others = [region.color for region in self.drawn] or [rng.uniform(15, 240, 3)]
             first = _far_color(rng, others)
             second = _far_color(rng, [first])
-            mine, blend = self.owner == k, texture(STUFF_CLASSES[i], self.side, rng)
+            mine, blend = self.owner == k, texture(name, self.side, rng)
             difference = (second - first).astype(np.float32)
             self.image[mine] = first.astype(np.float32) + blend[mine, None] * difference
-            self.drawn.append(Drawn(STUFF_CLASSES[i], (first + second) / 2))
+            self.drawn.append(Drawn(name, (first + second) / 2))
 
     def things(self) -> list[int]:
         return [k for k, drawn in enumerate(self.drawn) if drawn.area]
@@ -154,7 +149,7 @@ def _far_color(rng: np.random.Generator, others: Sequence[np.ndarray]) -> np.nda
     It does not depend on the class, and is visible beside the others.
     """
     candidates = rng.uniform(15, 240, (8, 3))
-    distance = np.linalg.norm(candidates[:, None] - np.reshape(others, (1, -1, 3)), axis=-1)
+    distance = np.linalg.norm(candidates[:, None] - others, axis=-1)
     return candidates[distance.min(1).argmax()]
 
 

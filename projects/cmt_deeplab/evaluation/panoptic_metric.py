@@ -197,16 +197,17 @@ class PanopticQualityMetric(BaseMetric):
                 f'{self.ann_file} has no annotation of image {img_id}: give the ann_file of this '
                 'data set.'
             )
-        annotation, labels = self._annotations[img_id], self._label_of_category()
+        annotation = self._annotations[img_id]
+        labels = {category: label for label, category in enumerate(self._category_ids())}
         check_segments(annotation, self.ann_file, labels)
         files = dict(folder=self.seg_prefix, json_file=self.ann_file)
         return *read_segments(annotation, labels, **files), VOID_ID
 
-    def _label_of_category(self) -> dict[int, int]:
-        """The label of each category id of ``ann_file``; without one the ids are the labels."""
+    def _category_ids(self) -> Sequence[int]:
+        """The category id in ``ann_file`` of each label; without a file the labels themselves."""
         classes, _ = self._classes()
         if self._truth is None:
-            return {label: label for label in range(len(classes))}
+            return range(len(classes))
         id_of = {entry['name']: entry['id'] for entry in self._truth['categories']}
         for name in classes:
             if name not in id_of:
@@ -214,7 +215,7 @@ class PanopticQualityMetric(BaseMetric):
                     f'{self.ann_file} has no category named {name!r}, a class of the data set: '
                     'give its own ann_file or metainfo.'
                 )
-        return {id_of[name]: label for label, name in enumerate(classes)}
+        return [id_of[name] for name in classes]
 
     def _write(self, sample: dict, img_id, plane: np.ndarray) -> dict:
         """Writes the PNG of one image, ids 1..S on black, and returns its entry of the JSON."""
@@ -222,16 +223,14 @@ class PanopticQualityMetric(BaseMetric):
         os.makedirs(folder, exist_ok=True)
         name = osp.splitext(osp.basename(str(sample.get('img_path') or img_id)))[0] + '.png'
         values, rank, areas = np.unique(plane, return_inverse=True, return_counts=True)
-        table = self._segments(sample, img_id, values)
+        table, category_ids = self._segments(sample, img_id, values), self._category_ids()
         is_segment = np.isin(values, table.ids)
         id_of_value = np.cumsum(is_segment) * is_segment
         colors = colors_of_ids(id_of_value[rank.reshape(plane.shape)])
         Image.fromarray(np.ascontiguousarray(colors)).save(osp.join(folder, name))
-        category_of = {label: category for category, label in self._label_of_category().items()}
+        found = zip(table.categories, areas[is_segment].tolist())
         segments = [
-            dict(id=k, category_id=category_of[label], area=area)
-            for k, (label, area) in enumerate(
-                zip(table.categories.tolist(), areas[is_segment].tolist()), start=1
-            )
+            dict(id=k, category_id=category_ids[label], area=area)
+            for k, (label, area) in enumerate(found, start=1)
         ]
         return dict(image_id=img_id, file_name=name, segments_info=segments)

@@ -83,15 +83,13 @@ class SegmentMatches:
     is_false_negative: np.ndarray  # (S,) bool, over the true segments
 
 
-def panoptic_map_segments(
-    ids: np.ndarray, *, num_classes: int, crowds: Iterable[int] = ()
-) -> SegmentTable:
+def panoptic_map_segments(ids: np.ndarray, *, num_classes: int) -> SegmentTable:
     """The segments among the ids of a panoptic map, ``label + INSTANCE_OFFSET * instance``.
 
-    Labels from ``num_classes`` on are void. ``crowds`` are the ids of the segments that are crowds.
+    Labels from ``num_classes`` on are void, and no segment is a crowd.
     """
     ids = ids[(ids >= 0) & (ids % INSTANCE_OFFSET < num_classes)].astype(np.int64)
-    return SegmentTable(ids, ids % INSTANCE_OFFSET, np.isin(ids, list(crowds)))
+    return SegmentTable(ids, ids % INSTANCE_OFFSET, np.zeros(len(ids), bool))
 
 
 def match_segments(
