@@ -8,6 +8,7 @@ of the ratios of neighboring runs.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -91,12 +92,9 @@ def peak_bytes(work: Callable[[], Any], on_gpu: bool) -> int:
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
         work()
-    level = peak = 0
-    for event in profile.profiler.kineto_results.events():
-        if event.name() == '[memory]':
-            level += event.nbytes()
-            peak = max(peak, level)
-    return peak
+    events = profile.profiler.kineto_results.events()
+    sizes = (event.nbytes() for event in events if event.name() == '[memory]')
+    return max(accumulate(sizes, initial=0))
 
 
 def largest_difference(ours: Sequence[Tensor | float], theirs: Sequence[Tensor | float]) -> float:

@@ -51,8 +51,8 @@ def fit(value: Tensor, like: Tensor) -> Tensor | None:
     It fits where the shapes differ by axes of length 1 alone, or where ``like`` is a vector of as
     many numbers.
     """
-    lengths, own = ([n for n in tensor.shape if n != 1] for tensor in (value, like))
-    if lengths == own or (like.dim() == 1 and value.numel() == like.numel()):
+    squeezed = value.squeeze().shape == like.squeeze().shape
+    if squeezed or (like.dim() == 1 and value.numel() == like.numel()):
         return value.reshape(like.shape)
     return None
 

@@ -18,23 +18,6 @@ from .form import Form
 from .read import read_deeplab2
 from .table import CodeBase, Part, layer_rows, parts_of
 
-# MaX-DeepLab's encoder goes on where our backbone ends. For each stage of our pixel decoder: the
-# group of blocks that it is in the source, and the number of its first block.
-Group = tuple[str, int]
-MAX_S_PRETRAINED: list[Group] = [('_stage5', block) for block in (1, 2, 3)]
-MAX_S_OTHER: list[Group] = [
-    (group, 1) for group in ('_stage5_extra', '_decoder_stage1_extra', '_decoder_stage2_extra')
-]
-MAX_L_PRETRAINED: list[Group] = [
-    *((f'_stage{stage}', block) for stage in (4, 5) for block in (1, 2, 3)),
-    *((f'_decoder_stage{stage}', 1) for stage in (1, 2, 3, 4)),
-]
-MAX_L_OTHER: list[Group] = [
-    *(('_decoder_stage4_extra', block) for block in (1, 2, 3)),
-    *((f'_decoder_stage{stage}_extra', 1) for stage in (5, 6, 7)),
-    *(('_decoder_stage8_extra', block) for block in (1, 2, 3)),
-    *((f'_decoder_stage{stage}_extra', 1) for stage in (9, 10)),
-]
 FORM = Form(max_pool=False, pre_activation=True, dilation=2, config='kmax-deeplab_r50-tf.py')
 
 
@@ -54,10 +37,12 @@ def parts(model: nn.Module) -> list[Part]:
             rows['transformer decoder'] = names.KMAX_DECODER + layer_names
         if isinstance(pixel_decoder, MaXPixelDecoder):
             large = isinstance(backbone, MaXWideResNet)
-            pretrained = MAX_L_PRETRAINED if large else MAX_S_PRETRAINED
-            groups = pretrained + (MAX_L_OTHER if large else MAX_S_OTHER)
-            stages = [_max_stage(pixel_decoder.strides, i, group) for i, group in enumerate(groups)]
-            number = len(pretrained)
+            pretrained, others = (
+                [row.split() for row in stages.strip().splitlines()]
+                for stages in (names.MAX_L_STAGES if large else names.MAX_S_STAGES)
+            )
+            groups, number = pretrained + others, len(pretrained)
+            stages = [_max_stage(pixel_decoder.strides, i, *at) for i, at in enumerate(groups)]
             rows['pretrained stages of the pixel decoder'] = '\n'.join(stages[:number])
             rows['other stages of the pixel decoder'] = '\n'.join(stages[number:])
             if layers == {MaXLayer}:
@@ -69,13 +54,12 @@ def parts(model: nn.Module) -> list[Part]:
     return parts_of(rows, names.TABLES, FORM.unfit(model))
 
 
-def _max_stage(strides: list[int], i: int, group: Group) -> str:
+def _max_stage(strides: list[int], i: int, group: str, block: str) -> str:
     """Rows of a stage of MaX-DeepLab's pixel decoder, and of the fuse before it."""
-    name, block = group
-    fuse = f'encoder/{name}_resized_fuse'
+    fuse = f'encoder/{group}_resized_fuse'
     kind = 'strided' if i > 0 and strides[i] > strides[i - 1] else 'resized'
     return f"""
-        blocks.{i}.{{j}}.               encoder/{name}/_block{{j+{block}}}      block
+        blocks.{i}.{{j}}.               encoder/{group}/_block{{j+{block}}}      block
         fuses.{i - 1}.previous.         {fuse}/_{kind}_conv_bn1                 conv_norm
         fuses.{i - 1}.kept.{{k}}.1.     {fuse}/_resized_conv_bn{{k+2}}          conv_norm
     """

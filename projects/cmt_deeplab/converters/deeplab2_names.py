@@ -150,3 +150,45 @@ SEMANTIC_HEAD = """
     head.                   semantic_head_without_last_layer/_conv1_bn_act              separable
     classify.conv.          semantic_last_layer                                         conv
 """
+# MaX-DeepLab's encoder goes on where our backbone ends. For each stage of our pixel decoder: the
+# group of blocks that it is in the source, and the number of its first block. The first text has
+# the stages that are pretrained on ImageNet, the second one all others.
+MAX_S_STAGES = (
+    """
+    _stage5                 1
+    _stage5                 2
+    _stage5                 3
+    """,
+    """
+    _stage5_extra           1
+    _decoder_stage1_extra   1
+    _decoder_stage2_extra   1
+    """,
+)
+MAX_L_STAGES = (
+    """
+    _stage4                 1
+    _stage4                 2
+    _stage4                 3
+    _stage5                 1
+    _stage5                 2
+    _stage5                 3
+    _decoder_stage1         1
+    _decoder_stage2         1
+    _decoder_stage3         1
+    _decoder_stage4         1
+    """,
+    """
+    _decoder_stage4_extra   1
+    _decoder_stage4_extra   2
+    _decoder_stage4_extra   3
+    _decoder_stage5_extra   1
+    _decoder_stage6_extra   1
+    _decoder_stage7_extra   1
+    _decoder_stage8_extra   1
+    _decoder_stage8_extra   2
+    _decoder_stage8_extra   3
+    _decoder_stage9_extra   1
+    _decoder_stage10_extra  1
+    """,
+)

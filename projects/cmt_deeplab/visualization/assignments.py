@@ -44,28 +44,27 @@ def assignment_maps(model: nn.Module, data_batch: Mapping[str, Any]) -> list[lis
 
     def catch(module: nn.Module, inputs: Any, output: Any) -> None:
         if isinstance(output, DecoderOutput):
-            caught[:] = [output]
+            caught.append(output)
 
     was_training = model.training
     model.eval()
-    handle = register_module_forward_hook(catch)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), register_module_forward_hook(catch):
             data = model.data_preprocessor(data_batch, False)
             model(**data, mode='predict')
     finally:
-        handle.remove()
         model.train(was_training)
     if not caught:
         raise UserError(
             f'{type(model).__name__} has no decoder that assigns pixels to centers: pictures of '
             'the assignment need a model of this package.'
         )
+    output = caught[-1]
     stages = {  # (B, N, h, w) each
         f'layer {i}': logits.float().softmax(dim=2).mean(dim=1)
-        for i, logits in enumerate(caught[0].assignments, start=1)
+        for i, logits in enumerate(output.assignments, start=1)
     }
-    stages['final mask'] = caught[0].predictions[-1].mask_logits.float().softmax(dim=1)
+    stages['final mask'] = output.predictions[-1].mask_logits.float().softmax(dim=1)
     padded = tuple(data['inputs'].shape[-2:])
     images = []
     for b, sample in enumerate(data['data_samples']):
