@@ -179,8 +179,10 @@ def check_same_ids(unlisted: np.ndarray, absent: np.ndarray, *, png: str, listed
     """
     for ids, holder, other in ((unlisted, png, listed_in), (absent, listed_in, png)):
         if len(ids):
+            first = ', '.join(map(str, ids[:3]))
+            more = f' and {len(ids) - 3} more' if len(ids) > 3 else ''
             raise UserError(
-                f'{holder} has the segment id {_first(ids)}, which {other} lacks: the two do not '
+                f'{holder} has the segment id {first}{more}, which {other} lacks: the two do not '
                 'belong together, take both from one release or write both again.'
             )
 
@@ -194,8 +196,3 @@ def check_same_size(
             f'{path} is {size[1]} x {size[0]} pixels but {other} is {expected[1]} x {expected[0]}: '
             f'{remedy}.'
         )
-
-
-def _first(ids: np.ndarray) -> str:
-    more = f' and {len(ids) - 3} more' if len(ids) > 3 else ''
-    return ', '.join(str(i) for i in ids[:3]) + more

@@ -125,11 +125,13 @@ def fitted_size(shape: Sequence[int], size: Size, factor: float = 1.0) -> Size:
     return max(int(shape[0] * scale + 0.5), 1), max(int(shape[1] * scale + 0.5), 1)
 
 
-def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear resize of an image (H, W, 3) to (height, width, 3)."""
+def resize_image(
+    image: np.ndarray, height: int, width: int, interpolation: int = cv2.INTER_LINEAR
+) -> np.ndarray:
+    """Resize an image (H, W) or (H, W, 3), bilinearly unless told otherwise by OpenCV's flag."""
     if image.shape[:2] == (height, width):
         return image
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(image, (width, height), interpolation=interpolation)
 
 
 def image_tensor(image: np.ndarray) -> Tensor:

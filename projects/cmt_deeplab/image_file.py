@@ -5,7 +5,6 @@ OpenCV does not: it fills the missing rest of a truncated image with gray, or re
 
 import io
 import os
-import struct
 
 from PIL import Image, UnidentifiedImageError
 
@@ -45,10 +44,9 @@ def damage(data: bytes) -> str | None:
 
 def png_size(header: bytes) -> tuple[int, int] | None:
     """(height, width) according to the first bytes of a PNG, None if they are not of a PNG."""
-    if not header.startswith(PNG_START) or len(header) < 24:
+    if not header.startswith(PNG_START):
         return None
-    width, height = struct.unpack('>II', header[16:24])
-    return height, width
+    return int.from_bytes(header[20:24], 'big'), int.from_bytes(header[16:20], 'big')
 
 
 def png_has_no_colors(header: bytes) -> bool:

@@ -9,7 +9,7 @@ from .base_transform import PanopticTransform
 
 LEVELS = np.arange(256, dtype=np.float32)
 BRIGHTNESS_DELTA = 32  # gray levels
-CONTRAST_RANGE = SATURATION_RANGE = (0.5, 1.5)
+CONTRAST_DELTA = SATURATION_DELTA = 0.5  # factors from 0.5 to 1.5
 
 
 def _table(values: np.ndarray) -> np.ndarray:
@@ -35,26 +35,23 @@ class PanopticColorJitter(PanopticTransform):
         Where a coin decides against a change, its neutral value is returned.
         """
         coins = np.random.rand(5) < 0.5
-        drawn = (
-            np.random.uniform(-BRIGHTNESS_DELTA, BRIGHTNESS_DELTA),
-            np.random.uniform(*CONTRAST_RANGE),
-            np.random.uniform(*SATURATION_RANGE),
-            np.random.uniform(-self.hue_delta, self.hue_delta),
-        )
-        return *np.where(coins[:4], drawn, (0, 1, 1, 0)).tolist(), bool(coins[4])
+        neutral = np.array([0, 1, 1, 0])
+        delta = np.array([BRIGHTNESS_DELTA, CONTRAST_DELTA, SATURATION_DELTA, self.hue_delta])
+        drawn = np.random.uniform(neutral - delta, neutral + delta)
+        return *np.where(coins[:4], drawn, neutral).tolist(), bool(coins[4])
 
     def transform(self, results: dict) -> dict:
         brightness, contrast, saturation, hue, contrast_last = self._draw()
         image = results['img']
-        first = LEVELS + brightness if contrast_last else (LEVELS + brightness) * contrast
-        if brightness or (contrast != 1 and not contrast_last):
-            image = cv2.LUT(image, _table(first))
+        early, late = (1, contrast) if contrast_last else (contrast, 1)
+        if brightness or early != 1:
+            image = cv2.LUT(image, _table((LEVELS + brightness) * early))
         if saturation != 1 or hue:
             hue_table = (LEVELS + hue / 2) % 180  # OpenCV's 8-bit hue is half the degrees
             tables = [_table(hue_table) % 180, _table(LEVELS * saturation), _table(LEVELS)]
             hsv = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_BGR2HSV), np.dstack(tables))
             image = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
-        if contrast_last and contrast != 1:
-            image = cv2.LUT(image, _table(LEVELS * contrast))
+        if late != 1:
+            image = cv2.LUT(image, _table(LEVELS * late))
         results['img'] = image
         return results

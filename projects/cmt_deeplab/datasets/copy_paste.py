@@ -12,7 +12,7 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.structures import PADDING_INDEX
 
 from .base_transform import PanopticTransform
-from .index_plane import MAX_SEGMENTS, present_segments, renumber
+from .index_plane import present_segments, renumber
 from .spatial import PanopticLargeScaleJitter
 
 PADDING_GRAY = 128  # about 0 after normalization, as the padding of the data preprocessor
@@ -99,7 +99,7 @@ class PanopticCopyPaste(PanopticTransform):
         plane, segments = other['gt_index_map'], other['gt_segments_info']
         chosen = self._choose(plane, segments)
         merged, numbers = merge_segments(results['gt_segments_info'], segments, chosen)
-        if not chosen.any() or len(merged) > MAX_SEGMENTS:
+        if not chosen.any():
             return results
         pasted = renumber(plane, numbers)
         results['img'] = _paste(results['img'], other['img'], pasted >= 0, PADDING_GRAY)

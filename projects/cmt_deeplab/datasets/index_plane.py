@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from cmt_deeplab.coco_format import VOID_ID
+from cmt_deeplab.geometry import resize_image
 from cmt_deeplab.planes import positions, runs
 from cmt_deeplab.structures import VOID_INDEX
 
@@ -55,6 +56,4 @@ def resize_plane(plane: np.ndarray, height: int, width: int) -> np.ndarray:
     ``INTER_NEAREST``, which mmcv uses for masks, takes the top left pixel of each cell instead and
     so lies half a cell beside the image.
     """
-    if plane.shape == (height, width):
-        return plane
-    return cv2.resize(plane, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return resize_image(plane, height, width, cv2.INTER_NEAREST_EXACT)

@@ -65,9 +65,8 @@ def check_png_size(size: Sequence[int], info: dict) -> None:
         'make image, PNG and annotation file agree (an image with an EXIF rotation must be '
         'rotated on disk)'
     )
-    expected = {'its size in the annotation file': (info.get('height'), info.get('width'))}
+    expected = {'its size in the annotation file': (info['height'], info['width'])}
     if 'ori_shape' in info:
-        expected[f'the image {info.get("img_path")}'] = info['ori_shape'][:2]
+        expected[f'the image {info["img_path"]}'] = info['ori_shape'][:2]
     for other, shape in expected.items():
-        if None not in shape:
-            check_same_size(info['seg_map_path'], size, other, shape, remedy)
+        check_same_size(info['seg_map_path'], size, other, shape, remedy)

@@ -93,8 +93,10 @@ class PanopticIndexDataset(CocoPanopticDataset):
             )
             annotation = annotations.get(image['id'])
             if annotation is not None:
-                info['seg_map_path'] = osp.join(self.data_prefix['seg'], annotation['file_name'])
-                info['segments_info'] = segments_of(annotation, labels, num_things, self.ann_file)
+                info.update(
+                    seg_map_path=osp.join(self.data_prefix['seg'], annotation['file_name']),
+                    segments_info=segments_of(annotation, labels, num_things, self.ann_file),
+                )
             data_list.append(info)
         if self._is_local():
             self._check_files(data_list)
@@ -154,10 +156,10 @@ class PanopticIndexDataset(CocoPanopticDataset):
                 present.update((folder, name) for name in os.listdir(folder or '.'))
             missing = [osp.join(*path) for path in paths if path not in present]
             if missing:
-                more = f' and {len(missing) - 1} more files do' if len(missing) > 1 else ' does'
                 raise MissingFileError(
-                    f'{missing[0]}{more} not exist although {self.ann_file} names them: put them '
-                    f'there or correct data_prefix.{prefix} of the data set.'
+                    f'{missing[0]} does not exist although {self.ann_file} names it (files that '
+                    f'are missing there: {len(missing)}): put them there or correct '
+                    f'data_prefix.{prefix} of the data set.'
                 )
 
     def _check_contents(self, data_list: Sequence[dict]) -> None:

@@ -7,7 +7,7 @@ things there are, how large they are and how often they hide each other stands i
 :class:`ShapesPreset`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -57,18 +57,19 @@ def make_scene(preset: ShapesPreset, rng: np.random.Generator) -> Scene:
         wanted = int(rng.integers(*preset.num_things, endpoint=True))
         # Stochastic rounding keeps the share.
         occluders = min(int(wanted * preset.occluded_share + rng.random()), wanted // 2)
-        placed = sum(canvas.put_thing() for _ in range(wanted - occluders))
+        for _ in range(wanted - occluders):
+            canvas.put_thing()
         for target in rng.permutation(canvas.things()):
             if occluders and canvas.put_thing(int(target)):
-                occluders, placed = occluders - 1, placed + 1
-        if placed >= preset.num_things[0]:
+                occluders -= 1
+        if len(canvas.things()) >= preset.num_things[0]:
             return _finish(canvas)
 
 
 def _finish(canvas: Canvas) -> Scene:
     """Leave out void strips, give segment ids, and add noise to the image."""
     rng, preset, drawn = canvas.rng, canvas.preset, canvas.drawn
-    bordered = [k for k in range(len(drawn)) if rng.random() < preset.void_probability]
+    bordered = np.flatnonzero(rng.random(len(drawn)) < preset.void_probability)
     labeled = np.where(_void_strips(canvas.owner, bordered, rng), -1, canvas.owner)
     segment_ids = rng.choice(NUM_IDS - 1, len(drawn), replace=False) + 1
     for record, segment_id, visible in zip(drawn, segment_ids.tolist(), canvas.visible().tolist()):
@@ -83,25 +84,22 @@ def _finish(canvas: Canvas) -> Scene:
 
 
 def _segments_info(drawn: Sequence[Drawn], labeled: np.ndarray) -> list[dict]:
-    segments = []
-    for k, record in enumerate(drawn):
-        mask = (labeled == k).view(np.uint8)
-        area = cv2.countNonZero(mask)
-        if area:  # a crowd can vanish under things
-            segments.append(
-                dict(
-                    id=record.segment_id,
-                    category_id=CATEGORY_IDS[record.name],
-                    area=area,
-                    iscrowd=int(record.is_crowd),
-                    bbox=list(cv2.boundingRect(mask)),
-                )
-            )
-    return segments
+    masks = [(labeled == k).view(np.uint8) for k in range(len(drawn))]
+    return [
+        dict(
+            id=record.segment_id,
+            category_id=CATEGORY_IDS[record.name],
+            area=cv2.countNonZero(mask),
+            iscrowd=int(record.is_crowd),
+            bbox=list(cv2.boundingRect(mask)),
+        )
+        for record, mask in zip(drawn, masks)
+        if mask.any()  # a crowd can vanish under things
+    ]
 
 
 def _void_strips(
-    owner: np.ndarray, segments: Sequence[int], rng: np.random.Generator
+    owner: np.ndarray, segments: Iterable[int], rng: np.random.Generator
 ) -> np.ndarray:
     """Strips of one or two pixels along the border of some segments, (H, W) bool.
 

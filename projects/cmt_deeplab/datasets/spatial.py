@@ -17,9 +17,10 @@ from .base_transform import PanopticTransform
 from .index_plane import resize_plane
 
 
-def resize_results(results: dict, height: int, width: int) -> None:
-    """Bring image and plane to (height, width) in place."""
+def fit_results(results: dict, size: Size, factor: float = 1.0) -> None:
+    """Resize image and plane in place, so that they fit into ``size``, times ``factor``."""
     old_height, old_width = results['img'].shape[:2]
+    height, width = fitted_size((old_height, old_width), size, factor)
     results['img'] = resize_image(results['img'], height, width)
     if 'gt_index_map' in results:
         results['gt_index_map'] = resize_plane(results['gt_index_map'], height, width)
@@ -63,8 +64,7 @@ class PanopticResize(SizedTransform):
         if self.size is None and not {'image_size', 'sample_idx'} & results.keys():
             results['fit_to_input'] = True
             return results
-        size = fitted_size(results['img'].shape[:2], self.size_for(results))
-        resize_results(results, *size)
+        fit_results(results, self.size_for(results))
         return results
 
 
@@ -152,6 +152,5 @@ class PanopticLargeScaleJitter(PanopticRandomCrop):
         return float(np.random.choice(np.linspace(low, high, steps + 1)))
 
     def transform(self, results: dict) -> dict:
-        size = fitted_size(results['img'].shape[:2], self.size_for(results), self._factor())
-        resize_results(results, *size)
+        fit_results(results, self.size_for(results), self._factor())
         return super().transform(results)
