@@ -212,6 +212,19 @@ def test_resuming_does_not_execute_the_config_in_a_checkpoint(tmp_path, monkeypa
     assert runner.iter == 8 and not (tmp_path / 'attacked').exists()
 
 
+@pytest.mark.parametrize('place', ['message_hub', 'meta'])
+def test_an_inferencer_does_not_execute_the_config_in_a_checkpoint(tmp_path, monkeypatch, place):
+    from mmdet.apis import DetInferencer
+
+    monkeypatch.chdir(tmp_path)
+    text = 'x = open("attacked", "w")'
+    content = dict(message_hub=dict(runtime_info=dict(cfg=text)), meta=dict(cfg=text))
+    path = save(tmp_path, state_dict={}, **{place: content[place]})
+    with pytest.raises(UserError, match="give model='CONFIG.py'"):
+        DetInferencer(weights=path, device='cpu')
+    assert not (tmp_path / 'attacked').exists()
+
+
 def test_a_script_may_load_its_own_pickles(tmp_path):
     path = save(tmp_path, extra=Attack(sorted, (2, 1)))
     with pytest.raises(UserError, match='foreign code'):

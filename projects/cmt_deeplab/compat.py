@@ -10,7 +10,8 @@
   the file says; onedl-mmengine 0.10.12 allows ``getattr`` too, and after an error reads the file
   again without protection. torch's own switch TORCH_FORCE_WEIGHTS_ONLY_LOAD overrules both. It is
   set while mmengine loads a checkpoint and at no other time: a script that imports this package may
-  load its own pickles as before.
+  load its own pickles as before. mmengine's inferencers would run the config text of a checkpoint
+  as Python; they ask for a config here.
 * torchvision built for CUDA beside a CPU build of torch, which is what ``pip install timm`` gives
   there: its operators cannot load, and its import fails on their names. timm needs its transforms
   only.
@@ -212,6 +213,29 @@ def keep_weights_only() -> None:
     checkpoint.CheckpointLoader.load_checkpoint = staticmethod(load_checkpoint)
 
 
+def refuse_configs_in_checkpoints() -> None:
+    """Make mmengine's inferencers, mmdet's ``DetInferencer`` among them, ask for a config.
+
+    Without one they run the config text of the checkpoint as Python.
+    """
+    from mmengine.infer import BaseInferencer
+
+    build = BaseInferencer._init_model
+    if hasattr(build, '__wrapped__'):
+        return
+
+    @functools.wraps(build)
+    def init_model(self: BaseInferencer, cfg: Any, weights: Any, *args: Any, **kwargs: Any) -> Any:
+        if not cfg:
+            raise UserError(
+                f"The inferencer got weights='{weights}' and no model; give model='CONFIG.py' too, "
+                'because running the config text that a checkpoint holds could run foreign code.'
+            )
+        return build(self, cfg, weights, *args, **kwargs)
+
+    BaseInferencer._init_model = init_model
+
+
 def provide_torchvision_names() -> None:
     """Define the names of torchvision's operators where they cannot load, so that timm imports.
 
@@ -243,3 +267,4 @@ def apply() -> None:
     provide_compiled_ops()
     provide_torchvision_names()
     keep_weights_only()
+    refuse_configs_in_checkpoints()

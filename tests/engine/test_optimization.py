@@ -266,6 +266,24 @@ def test_the_runner_gives_the_schedule_the_length_of_the_training(tmp_path):
         assert first['lr'] == second['lr'] == pytest.approx(1e-2 * (1 - 5 / 6) ** 0.9)
 
 
+@pytest.mark.parametrize('old', [None, [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=2),
+    dict(type='PolyLR', power=0.9, eta_min=0.0, by_epoch=False, begin=0, end=6),
+]])  # fmt: skip
+def test_a_resumed_run_follows_the_schedule_of_its_config(tmp_path, old):
+    """A longer training, and a checkpoint of version 0.1.0, which had two schedulers."""
+    schedule = dict(type='PanopticWarmupPolyLR', warmup=2, by_epoch=False)
+    options = dict(val_evaluator=None, val_dataloader=None, val_cfg=None)
+    first = dict(options, param_scheduler=old or [schedule], train_cfg__max_iters=4)
+    toy_runner(tmp_path / 'first', **first).train()
+    checkpoint = dict(load_from=str(tmp_path / 'first/iter_4.pth'), resume=True)
+    options.update(param_scheduler=[schedule], train_cfg__max_iters=10, **checkpoint)
+    resumed = toy_runner(tmp_path / 'resumed', **options)
+    resumed.train()
+    for group in resumed.optim_wrapper.param_groups:
+        assert group['lr'] == pytest.approx(1e-2 * (1 - 9 / 10) ** 0.9)
+
+
 def test_a_run_shorter_than_the_warm_up_ends_within_it():
     optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)
     scheduler = PanopticWarmupPolyLR(optimizer, end=4, warmup=8, by_epoch=False)

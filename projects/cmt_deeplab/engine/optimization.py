@@ -108,7 +108,8 @@ class PanopticWarmupPolyLR(_ParamScheduler):
     ``train_net_utils.py`` of kmax-deeplab (``start_factor=0.001``, detectron2's default).
 
     The scheduler sets the learning rate whatever its present value, so it cannot be combined with
-    another scheduler of the learning rate.
+    another scheduler of the learning rate. A checkpoint holds where the run stands, and the config
+    says the schedule: a resumed run with another ``max_iters`` follows the new schedule.
 
     Args:
         warmup: Number of iterations of the warm-up. A trial run that is shorter ends within it.
@@ -145,6 +146,14 @@ class PanopticWarmupPolyLR(_ParamScheduler):
         else:
             factor = (1 - self.last_step / self.end) ** self.power
         return [value * factor for value in self.base_values]
+
+    def state_dict(self) -> dict:
+        return dict(_global_step=self._global_step, _last_value=self._last_value)
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Go on after the steps of a scheduler of this class or, by iterations, of mmengine."""
+        super().load_state_dict({key: state_dict[key] for key in self.state_dict()})
+        self.last_step = self._global_step  # mmengine's stop counting the former at their end
 
 
 @OPTIM_WRAPPERS.register_module()
