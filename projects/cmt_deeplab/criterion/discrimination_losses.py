@@ -7,10 +7,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from cmt_deeplab.precision import at_least_fp32
-from cmt_deeplab.structures import MaskPrediction, MatchResult
 
-from .loss_base import PanopticLoss, image_mean
-from .targets import Generators, SegmentPlanes, sample_pixels, segment_sum
+from .loss_base import LossInput, PanopticLoss, image_mean
+from .targets import sample_pixels, segment_sum
 
 EXCLUDED = -1e30  # finite, so that a row without any valid column stays free of NaN
 
@@ -91,18 +90,12 @@ class PanopticInstanceDiscriminationLoss(PanopticLoss):
         self.sample_temperature = sample_temperature
         self.temperature = temperature
 
-    def terms(
-        self,
-        prediction: MaskPrediction,
-        planes: SegmentPlanes,
-        match: MatchResult | None,
-        generator: Generators,
-    ) -> dict[str, Tensor]:
-        stage = planes.at(prediction.pixel_features.shape[-2:])
+    def terms(self, given: LossInput) -> dict[str, Tensor]:
+        stage = given.stage
         position, valid = sample_pixels(
-            stage, self.num_samples, self.sample_temperature, generator
+            stage, self.num_samples, self.sample_temperature, given.generator
         )  # (B, n) each
-        feature = prediction.pixel_features.flatten(2)  # (B, D, P)
+        feature = given.prediction.pixel_features.flatten(2)  # (B, D, P)
         feature = feature.gather(2, position[:, None].expand(-1, feature.shape[1], -1))
         feature = at_least_fp32(feature)  # (B, D, n)
         number = valid.sum(1, keepdim=True).clamp(min=1)  # (B, 1)
@@ -135,20 +128,14 @@ class PanopticMaskDiscriminationLoss(PanopticLoss):
         super().__init__(loss_weight=loss_weight)
         self.temperature = temperature
 
-    def terms(
-        self,
-        prediction: MaskPrediction,
-        planes: SegmentPlanes,
-        match: MatchResult | None,
-        generator: Generators,
-    ) -> dict[str, Tensor]:
-        stage = planes.at(prediction.pixel_features.shape[-2:])
-        feature = at_least_fp32(prediction.pixel_features).flatten(2)  # (B, D, P)
+    def terms(self, given: LossInput) -> dict[str, Tensor]:
+        stage = given.stage
+        feature = at_least_fp32(given.prediction.pixel_features).flatten(2)  # (B, D, P)
         mean = segment_sum(feature, stage.segment, stage.num_segments + 1)  # (B, D, K+1)
         mean = mean / stage.area.clamp(min=1)[:, None]
         mean = mean * mean.square().sum(1, keepdim=True).clamp(min=1e-12).rsqrt()
         similarity = torch.bmm(mean.transpose(1, 2), feature) / self.temperature  # (B, K+1, P)
         similarity = torch.where(stage.present[..., None], similarity, EXCLUDED)
         entropy = F.cross_entropy(similarity, stage.segment, reduction='none')
-        counted = (stage.present & planes.of_things).gather(1, stage.segment)
+        counted = (stage.present & given.planes.of_things).gather(1, stage.segment)
         return dict(loss_mask_discrimination=image_mean(entropy, counted))

@@ -1,6 +1,7 @@
 """What every loss of the criterion has in common."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.structures import MaskPrediction, MatchResult, PanopticTarget
 
-from .targets import Generators, SegmentPlanes
+from .targets import Generators, SegmentPlanes, StagePlane
 
 
 def image_mean(values: Tensor, valid: Tensor) -> Tensor:
@@ -18,6 +19,17 @@ def image_mean(values: Tensor, valid: Tensor) -> Tensor:
     """
     total = torch.where(valid, values, 0).sum(1)
     return (total / valid.sum(1).clamp(min=1)).mean()
+
+
+@dataclass(frozen=True)
+class LossInput:
+    """What a loss reads of one stage."""
+
+    prediction: MaskPrediction | Tensor  # the semantic logits (B, C+1, h, w) for a loss of these
+    planes: SegmentPlanes  # the ground truth of the batch
+    stage: StagePlane  # the ground truth at the size of the prediction
+    match: MatchResult | None
+    generator: Generators
 
 
 class PanopticLoss(nn.Module):
@@ -60,16 +72,11 @@ class PanopticLoss(nn.Module):
                 f'{type(self).__name__} got {len(planes.index)} targets for {len(tensor)} images: '
                 'give one for each image.'
             )
+        stage = planes.at(tensor.shape[-2:])
         with torch.autocast(tensor.device.type, enabled=False):
-            terms = self.terms(prediction, planes, match, generator)
+            terms = self.terms(LossInput(prediction, planes, stage, match, generator))
         return {name: self.loss_weight * value for name, value in terms.items()}
 
-    def terms(
-        self,
-        prediction: MaskPrediction | Tensor,
-        planes: SegmentPlanes,
-        match: MatchResult | None,
-        generator: Generators,
-    ) -> dict[str, Tensor]:
+    def terms(self, given: LossInput) -> dict[str, Tensor]:
         """Terms by name, without the loss weight."""
         raise NotImplementedError

@@ -7,10 +7,9 @@ from torch.nn import functional as F
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.precision import at_least_fp32
-from cmt_deeplab.structures import MaskPrediction, MatchResult
 
-from .loss_base import PanopticLoss
-from .targets import Generators, SegmentPlanes, segment_sum
+from .loss_base import LossInput, PanopticLoss
+from .targets import segment_sum
 
 ALPHA = 0.75  # weight of matched centers in the class term, of unmatched ones it is 1 - ALPHA
 WEIGHT_FLOOR = 1e-5  # a weight of zero would drop its center from the mean of the class term
@@ -59,14 +58,8 @@ class PanopticPQLoss(PanopticLoss):
             )
         self.unmatched_weight = unmatched_weight
 
-    def terms(
-        self,
-        prediction: MaskPrediction,
-        planes: SegmentPlanes,
-        match: MatchResult | None,
-        generator: Generators,
-    ) -> dict[str, Tensor]:
-        stage = planes.at(prediction.mask_logits.shape[-2:])
+    def terms(self, given: LossInput) -> dict[str, Tensor]:
+        prediction, stage, match = given.prediction, given.stage, given.match
         mask = at_least_fp32(prediction.mask_logits).flatten(2).softmax(1)  # (B, N, P)
         log_probability = at_least_fp32(prediction.class_logits).log_softmax(-1)  # (B, N, C+1)
         num_centers, num_classes = mask.shape[1], log_probability.shape[-1] - 1
@@ -89,7 +82,7 @@ class PanopticPQLoss(PanopticLoss):
         # Column N takes what the unmatched segments write.
         goal = torch.where(matched, centers, num_centers)
         void = torch.full_like(share, num_classes, dtype=torch.int64)
-        label = F.pad(void, (0, 1)).scatter(1, goal, planes.labels)[:, :-1]  # (B, N)
+        label = F.pad(void, (0, 1)).scatter(1, goal, given.planes.labels)[:, :-1]  # (B, N)
         weight = F.pad((1 - ALPHA) * share.clamp(min=WEIGHT_FLOOR), (0, 1))
         weight = weight.scatter(1, goal, ALPHA * match.dice.clamp(min=WEIGHT_FLOOR))[:, :-1]
         class_terms = -weight * log_probability.gather(2, label[..., None])[..., 0]  # (B, N)

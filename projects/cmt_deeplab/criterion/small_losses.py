@@ -7,11 +7,10 @@ from torch.nn import functional as F
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.precision import at_least_fp32
-from cmt_deeplab.structures import MaskPrediction, MatchResult
 
-from .loss_base import PanopticLoss, image_mean
+from .loss_base import LossInput, PanopticLoss, image_mean
 from .reference_points import NUM_REFERENCE_POINTS
-from .targets import Generators, SegmentPlanes, sample_pixels
+from .targets import sample_pixels
 
 
 @MODELS.register_module()
@@ -26,16 +25,10 @@ class PanopticMaskIDLoss(PanopticLoss):
     def __init__(self, *, loss_weight: float = 0.3) -> None:
         super().__init__(loss_weight=loss_weight)
 
-    def terms(
-        self,
-        prediction: MaskPrediction,
-        planes: SegmentPlanes,
-        match: MatchResult | None,
-        generator: Generators,
-    ) -> dict[str, Tensor]:
-        stage = planes.at(prediction.mask_logits.shape[-2:])
-        center = stage.matched_centers(match).gather(1, stage.segment)  # (B, P)
-        logits = at_least_fp32(prediction.mask_logits).flatten(2)  # (B, N, P)
+    def terms(self, given: LossInput) -> dict[str, Tensor]:
+        centers = given.stage.matched_centers(given.match)  # (B, K+1)
+        center = centers.gather(1, given.stage.segment)  # (B, P)
+        logits = at_least_fp32(given.prediction.mask_logits).flatten(2)  # (B, N, P)
         entropy = F.cross_entropy(logits, center, ignore_index=-1, reduction='none')  # (B, P)
         return dict(loss_mask_id=image_mean(entropy, center >= 0))
 
@@ -87,21 +80,13 @@ class PanopticSemanticLoss(PanopticLoss):
         self.small_instance_area = small_instance_area
         self.void_first = void_first
 
-    def terms(
-        self,
-        prediction: Tensor,
-        planes: SegmentPlanes,
-        match: MatchResult | None,
-        generator: Generators,
-    ) -> dict[str, Tensor]:
-        stage = planes.at(prediction.shape[-2:])
+    def terms(self, given: LossInput) -> dict[str, Tensor]:
+        planes, logits = given.planes, given.prediction.flatten(2)  # (B, C+1, P)
         position, valid = sample_pixels(
-            stage, self.num_samples, self.sample_temperature, generator
+            given.stage, self.num_samples, self.sample_temperature, given.generator
         )  # (B, n) each
-        logits = prediction.flatten(2).gather(
-            2, position[:, None].expand(-1, prediction.shape[1], -1)
-        )  # (B, C+1, n)
-        segment = stage.segment.gather(1, position)
+        logits = logits.gather(2, position[:, None].expand(-1, logits.shape[1], -1))
+        segment = given.stage.segment.gather(1, position)
         label = planes.labels.gather(1, segment) + int(self.void_first)
         entropy = F.cross_entropy(at_least_fp32(logits), label, reduction='none')  # (B, n)
         if self.small_instance_weight != 1:
@@ -131,25 +116,18 @@ class PanopticReferencePointLoss(PanopticLoss):
     def __init__(self, *, loss_weight: float = 1.0) -> None:
         super().__init__(loss_weight=loss_weight)
 
-    def terms(
-        self,
-        prediction: MaskPrediction,
-        planes: SegmentPlanes,
-        match: MatchResult | None,
-        generator: Generators,
-    ) -> dict[str, Tensor]:
-        if prediction.reference_points is None:
+    def terms(self, given: LossInput) -> dict[str, Tensor]:
+        points = given.prediction.reference_points  # (B, N, R, 2)
+        if points is None:
             return {}
-        points = at_least_fp32(prediction.reference_points)  # (B, N, R, 2)
         if points.shape[2] != NUM_REFERENCE_POINTS:
             raise UserError(
                 f'The predictions have {points.shape[2]} reference points, segments have '
                 f'{NUM_REFERENCE_POINTS}: set the number of reference points of the layers to '
                 f'{NUM_REFERENCE_POINTS} or drop PanopticReferencePointLoss.'
             )
-        stage = planes.at(prediction.mask_logits.shape[-2:])
-        centers = stage.matched_centers(match)  # (B, K+1)
+        centers = given.stage.matched_centers(given.match)  # (B, K+1)
         image = torch.arange(len(centers), device=centers.device)[:, None]
-        own = points[image, centers.clamp(min=0)]  # (B, K+1, R, 2)
-        distance = (own - planes.reference_points).abs().mean((2, 3))  # (B, K+1)
+        own = at_least_fp32(points)[image, centers.clamp(min=0)]  # (B, K+1, R, 2)
+        distance = (own - given.planes.reference_points).abs().mean((2, 3))  # (B, K+1)
         return dict(loss_reference=image_mean(distance, centers >= 0))
