@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.safe_loading import load_weights_only
 from mmdet.apis import DetInferencer, init_detector
 from mmdet.registry import MODELS
 from mmengine.logging import HistoryBuffer
@@ -118,7 +119,7 @@ def test_foreign_code_is_refused_in_one_sentence_and_not_retried(tmp_path, monke
     monkeypatch.setattr(
         torch, 'load', lambda *args, **kwargs: loads.append(1) or original(*args, **kwargs)
     )
-    for load in (CheckpointLoader.load_checkpoint, compat.load_weights_only):
+    for load in (CheckpointLoader.load_checkpoint, load_weights_only):
         with pytest.raises(UserError, match='could run foreign code') as caught:
             load(path)
         assert path in str(caught.value) and '\n' not in str(caught.value)
@@ -292,7 +293,7 @@ def test_an_address_without_a_connection_is_named(monkeypatch, tmp_path):
 
 def test_an_absent_file_stays_an_absent_file(tmp_path):
     with pytest.raises(FileNotFoundError):
-        compat.load_weights_only(str(tmp_path / 'absent.pth'))
+        load_weights_only(str(tmp_path / 'absent.pth'))
 
 
 def test_applying_twice_changes_nothing():

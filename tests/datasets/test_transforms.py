@@ -176,6 +176,8 @@ def test_large_scale_jitter_covers_its_range():
     [
         ((0.3, 1.7), 0.1, np.arange(3, 18) / 10),  # the kMaX recipes of deeplab2
         ((0.15, 0.85), 0.1, np.arange(15, 86, 10) / 100),  # halved for the partner of copy-paste
+        ((0.5, 2.0), 0.1, np.linspace(0.5, 2.0, 15)),  # on Cityscapes: 14.99 steps in fp32
+        ((0.5, 1.5), 0.1, np.linspace(0.5, 1.5, 10)),  # of MaX-DeepLab
         ((0.5, 2.0), 0.4, (0.5, 1.0, 1.5, 2.0)),  # int(1.5 / 0.4 + 1) values, evenly
         ((1.0, 1.0), 0.1, (1.0,)),
     ],

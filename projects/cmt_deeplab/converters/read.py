@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmt_deeplab.compat import load_weights_only
 from cmt_deeplab.errors import MissingFileError, MissingPackageError, UserError
+from cmt_deeplab.safe_loading import load_weights_only
 
 VALUE_SUFFIX = '/.ATTRIBUTES/VARIABLE_VALUE'  # of TensorFlow's object-based checkpoints
 BOOKKEEPING = ('optimizer', 'save_counter', 'global_step', '_CHECKPOINTABLE_OBJECT_GRAPH')

@@ -77,10 +77,10 @@ class PanopticCopyPaste(PanopticTransform):
     def _choose(self, plane: np.ndarray, segments: Sequence[dict]) -> np.ndarray:
         """Which segments of the other image are pasted, (K2,) bool."""
         flags = [(s['is_crowd'], s['of_thing_class']) for s in segments]
-        is_crowd, is_thing = np.array(flags, bool).reshape(-1, 2).T
+        is_crowd, of_thing = np.array(flags, bool).reshape(-1, 2).T
         allowed = present_segments(plane, len(segments)) & ~is_crowd
         order = np.random.permutation(np.flatnonzero(allowed))
-        chosen = allowed & is_thing
+        chosen = allowed & of_thing
         chosen[order[: np.random.randint(len(order) + 1)]] = True
         return chosen
 

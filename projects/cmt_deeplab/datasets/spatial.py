@@ -116,9 +116,10 @@ class PanopticLargeScaleJitter(PanopticRandomCrop):
     """Fit the image into ``crop_size``, scale it at random and cut a window of ``crop_size``.
 
     The factor is drawn from ``scale_range`` (low, high) uniformly. With ``scale_step`` it is one of
-    low, low + step, ..., high, as in deeplab2 (``get_random_scale``), which divides the range
-    evenly where the step does not. An image that comes out smaller than the crop is left so: the
-    data preprocessor pads it.
+    the evenly spaced numbers of deeplab2 (``get_random_scale``), both ends included: as many as
+    steps fit into the range, counted in fp32, in which deeplab2's configs are stored. These are 15
+    for 0.3 to 1.7 and for 0.5 to 2.0, and 10 for 0.5 to 1.5, each with a step of 0.1. An image that
+    comes out smaller than the crop is left so: the data preprocessor pads it.
     """
 
     def __init__(
@@ -147,9 +148,8 @@ class PanopticLargeScaleJitter(PanopticRandomCrop):
         low, high = self.scale_range
         if self.scale_step is None:
             return float(np.random.uniform(low, high))
-        # The small summand keeps 1.4 / 0.1, which is 13.99... in floating point, at 14 steps.
-        steps = int((high - low) / self.scale_step + 1e-6)
-        return float(np.random.choice(np.linspace(low, high, steps + 1)))
+        low, high, step = np.float32([low, high, self.scale_step]).tolist()
+        return float(np.random.choice(np.linspace(low, high, int((high - low) / step + 1))))
 
     def transform(self, results: dict) -> dict:
         fit_results(results, self.size_for(results), self._factor())
