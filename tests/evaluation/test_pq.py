@@ -5,7 +5,6 @@ import pytest
 from cmt_deeplab.evaluation.pq import (
     SegmentTable,
     aggregate,
-    count_image,
     joint_histogram,
     match_segments,
     panoptic_map_segments,
@@ -68,7 +67,8 @@ def random_plane(rng, ids, shape=(30, 41)):
 
 
 def count(gt_plane, gt, pred_plane, pred):
-    return count_image(gt, pred, gt_void=VOID, histogram=joint_histogram(gt_plane, pred_plane))
+    histogram = joint_histogram(gt_plane, pred_plane)
+    return match_segments(gt, pred, gt_void=VOID, histogram=histogram).counts()
 
 
 @pytest.mark.parametrize('seed', range(40))

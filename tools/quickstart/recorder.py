@@ -9,7 +9,6 @@ from cmt_deeplab.coco_format import INSTANCE_OFFSET
 from cmt_deeplab.evaluation.pq import (
     ImageCounts,
     SegmentTable,
-    count_image,
     joint_histogram,
     match_segments,
     panoptic_map_segments,
@@ -57,22 +56,18 @@ def validated_image(position: int, sample: DetDataSample, num_classes: int) -> V
     labels, is_crowd = (np.asarray(sample.gt_segments[key]) for key in ('labels', 'is_crowd'))
     true_ids = labels + INSTANCE_OFFSET * np.arange(1, len(labels) + 1)
     histogram = joint_histogram(truth, prediction)
-    tables = (
-        SegmentTable(true_ids, labels, is_crowd),
-        panoptic_map_segments(histogram[1], num_classes=num_classes),
-    )
-    rules = dict(gt_void=num_classes, histogram=histogram)
-    found = match_segments(*tables, **rules)
-    ids = tables[1].ids
+    gt = SegmentTable(true_ids, labels, is_crowd)
+    pred = panoptic_map_segments(histogram[1], num_classes=num_classes)
+    found = match_segments(gt, pred, gt_void=num_classes, histogram=histogram)
     return ValidatedImage(
         position,
         sample.img_path,
         truth,
         prediction,
         crowds=true_ids[is_crowd].tolist(),
-        matches=dict(zip(ids[found.pred_rows].tolist(), true_ids[found.gt_rows].tolist())),
-        false_positives=ids[found.is_false_positive].tolist(),
-        row=count_image(*tables, **rules),
+        matches=dict(zip(pred.ids[found.pred_rows].tolist(), true_ids[found.gt_rows].tolist())),
+        false_positives=pred.ids[found.is_false_positive].tolist(),
+        row=found.counts(),
     )
 
 

@@ -20,7 +20,7 @@ from cmt_deeplab.coco_format import (
 from cmt_deeplab.errors import MissingFileError, UserError
 from cmt_deeplab.planes import runs
 
-from .pq import ImageCounts, SegmentTable, aggregate, count_image, joint_histogram
+from .pq import ImageCounts, SegmentTable, aggregate, joint_histogram, match_segments
 
 
 def read_segments(
@@ -130,7 +130,7 @@ def evaluate_folders(
             is_prediction=True,
         )
         histogram = joint_histogram(gt_plane, pred_plane)
-        return count_image(gt, pred, gt_void=VOID_ID, histogram=histogram)
+        return match_segments(gt, pred, gt_void=VOID_ID, histogram=histogram).counts()
 
     images: list[ImageCounts] = []
     # Threads suffice, since OpenCV and numpy release the interpreter while they decode and compare.

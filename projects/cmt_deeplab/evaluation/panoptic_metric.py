@@ -31,9 +31,9 @@ from .pq import (
     ImageCounts,
     SegmentTable,
     aggregate,
-    count_image,
     figures_table,
     joint_histogram,
+    match_segments,
     panoptic_map_segments,
 )
 
@@ -177,7 +177,7 @@ class PanopticQualityMetric(BaseMetric):
         )
         histogram = joint_histogram(gt_plane, plane)
         pred = self._segments(sample, img_id, histogram[1])
-        return count_image(gt, pred, gt_void=void, histogram=histogram)
+        return match_segments(gt, pred, gt_void=void, histogram=histogram).counts()
 
     def _truth_of(self, sample: dict, img_id) -> tuple[np.ndarray, SegmentTable, int]:
         """The plane (H, W), the segments and the value of void, of the sample or of its PNG."""

@@ -76,11 +76,26 @@ class SegmentMatches:
     ``gt_rows[m]`` with IoU ``iou[m]``.
     """
 
+    gt: SegmentTable
+    pred: SegmentTable
     gt_rows: np.ndarray  # (M,) int64
     pred_rows: np.ndarray  # (M,) int64
     iou: np.ndarray  # (M,) float64
     is_false_positive: np.ndarray  # (T,) bool, over the predicted segments
     is_false_negative: np.ndarray  # (S,) bool, over the true segments
+
+    def counts(self) -> ImageCounts:
+        """The counts of the image by category."""
+        gt, pred = self.gt.categories, self.pred.categories
+        counts = {category: [0.0, 0, 0, 0] for category in (*gt.tolist(), *pred.tolist())}
+        for category, iou in zip(gt[self.gt_rows].tolist(), self.iou.tolist()):
+            counts[category][0] += iou
+            counts[category][1] += 1
+        for category in pred[self.is_false_positive].tolist():
+            counts[category][2] += 1
+        for category in gt[self.is_false_negative].tolist():
+            counts[category][3] += 1
+        return counts
 
 
 def panoptic_map_segments(ids: np.ndarray, *, num_classes: int) -> SegmentTable:
@@ -124,24 +139,8 @@ def match_segments(
     is_false_positive[pred_rows] = False
     is_false_negative[gt_rows] = False
     return SegmentMatches(
-        gt_rows, pred_rows, iou[gt_rows, pred_rows], is_false_positive, is_false_negative
+        gt, pred, gt_rows, pred_rows, iou[gt_rows, pred_rows], is_false_positive, is_false_negative
     )
-
-
-def count_image(
-    gt: SegmentTable, pred: SegmentTable, *, gt_void: int, histogram: JointHistogram
-) -> ImageCounts:
-    """The counts of one image by category; the arguments are those of :func:`match_segments`."""
-    matches = match_segments(gt, pred, gt_void=gt_void, histogram=histogram)
-    counts = {c: [0.0, 0, 0, 0] for table in (gt, pred) for c in table.categories.tolist()}
-    for category, iou in zip(gt.categories[matches.gt_rows].tolist(), matches.iou.tolist()):
-        counts[category][0] += iou
-        counts[category][1] += 1
-    for category in pred.categories[matches.is_false_positive].tolist():
-        counts[category][2] += 1
-    for category in gt.categories[matches.is_false_negative].tolist():
-        counts[category][3] += 1
-    return counts
 
 
 def aggregate(images: Iterable[ImageCounts], categories: Mapping[int, bool]) -> dict[str, dict]:
