@@ -120,13 +120,14 @@ def _is_there(
 ) -> bool:
     """Whether the source has the part, all of it, and the network can take it."""
     needed = [n for target, n in names.items() if not target.endswith('num_batches_tracked')]
-    if part.required and not needed:
+    required = part.name == 'backbone'
+    if required and not needed:
         raise UserError(
             f'{path} belongs to a code base that has no {part.name} as that of {config}; '
             'use a config of one that it has.'
         )
     missing = [name for name in needed if name not in source]
-    if len(missing) == len(needed) and not part.required:
+    if len(missing) == len(needed) and not required:
         return False
     if missing:
         raise UserError(

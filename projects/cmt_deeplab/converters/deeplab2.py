@@ -4,54 +4,43 @@ The mask classifier has our order of classes: things, stuff, void. The semantic 
 first on COCO; on Cityscapes they are in the order of train ids and have no void.
 """
 
-from mmdet.models.backbones import ResNet
 from torch import Tensor, nn
 
-from cmt_deeplab.models.backbones import AxialResNet, MaXWideResNet, TimmBackbone
-from cmt_deeplab.models.heads.panoptic_head import CMTPanopticHead
-from cmt_deeplab.models.pixel_decoders import AxialPixelDecoder, MaXPixelDecoder
+from cmt_deeplab.models.backbones import MaXWideResNet
+from cmt_deeplab.models.pixel_decoders import MaXPixelDecoder
 from cmt_deeplab.models.transformer import KMaXLayer, MaXLayer
 
 from . import deeplab2_names as names
 from .class_order import CITYSCAPES, COCO, from_train_ids
 from .form import Form
 from .read import read_deeplab2
-from .table import CodeBase, Part, layer_rows, parts_of
+from .table import CodeBase, layer_rows
 
 FORM = Form(max_pool=False, pre_activation=True, dilation=2, config='kmax-deeplab_r50-tf.py')
 
 
-def parts(model: nn.Module) -> list[Part]:
-    """The parts that ``model``, a detector, can take from a checkpoint of deeplab2."""
-    backbone, head = model.backbone, getattr(model, 'panoptic_head', None)
-    kinds = (ResNet, AxialResNet, MaXWideResNet, TimmBackbone)
-    chosen = (names.BACKBONES[kind.__name__] for kind in kinds if isinstance(backbone, kind))
-    rows = {'backbone': ''.join(chosen)}
-    if isinstance(head, CMTPanopticHead):
-        pixel_decoder, decoder = head.pixel_decoder, head.transformer_decoder
-        layers = {type(layer) for stage in decoder.stages for layer in stage}
-        if isinstance(pixel_decoder, AxialPixelDecoder):
-            rows['pixel decoder'] = names.PIXEL_DECODER
-        if layers == {KMaXLayer}:
-            layer_names = layer_rows(decoder, names.KMAX_LAYERS)
-            rows['transformer decoder'] = names.KMAX_DECODER + layer_names
-        if isinstance(pixel_decoder, MaXPixelDecoder):
-            large = isinstance(backbone, MaXWideResNet)
-            pretrained, others = (
-                [row.split() for row in stages.strip().splitlines()]
-                for stages in (names.MAX_L_STAGES if large else names.MAX_S_STAGES)
+def other_rows(model: nn.Module) -> dict[str, str]:
+    """The rows of a detector's parts but the backbone and the pixel decoder of kMaX-DeepLab."""
+    pixel_decoder = model.panoptic_head.pixel_decoder
+    decoder = model.panoptic_head.transformer_decoder
+    layers = {type(layer) for stage in decoder.stages for layer in stage}
+    rows = {}
+    if layers == {KMaXLayer}:
+        rows['transformer decoder'] = names.KMAX_DECODER + layer_rows(decoder, names.KMAX_LAYERS)
+    if isinstance(pixel_decoder, MaXPixelDecoder):
+        large = isinstance(model.backbone, MaXWideResNet)
+        number, table = names.MAX_L_STAGES if large else names.MAX_S_STAGES
+        groups = [row.split() for row in table.strip().splitlines()]
+        stages = [_max_stage(pixel_decoder.strides, i, *at) for i, at in enumerate(groups)]
+        rows['pretrained stages of the pixel decoder'] = '\n'.join(stages[:number])
+        rows['other stages of the pixel decoder'] = '\n'.join(stages[number:])
+        if layers == {MaXLayer}:
+            rows['transformer decoder'] = names.MAX_DECODER + '\n'.join(
+                f'stages.{i}.0. encoder/{group}/_block{block}_transformer max_layer'
+                for i, (group, block) in enumerate(groups)
             )
-            groups, number = pretrained + others, len(pretrained)
-            stages = [_max_stage(pixel_decoder.strides, i, *at) for i, at in enumerate(groups)]
-            rows['pretrained stages of the pixel decoder'] = '\n'.join(stages[:number])
-            rows['other stages of the pixel decoder'] = '\n'.join(stages[number:])
-            if layers == {MaXLayer}:
-                rows['transformer decoder'] = names.MAX_DECODER + '\n'.join(
-                    f'stages.{i}.0. encoder/{group}/_block{block}_transformer max_layer'
-                    for i, (group, block) in enumerate(groups)
-                )
-        rows['semantic head'] = names.SEMANTIC_HEAD
-    return parts_of(rows, names.TABLES, FORM.unfit(model))
+    rows['semantic head'] = names.SEMANTIC_HEAD
+    return rows
 
 
 def _max_stage(strides: list[int], i: int, group: str, block: str) -> str:
@@ -76,4 +65,4 @@ def arrange(name: str, value: Tensor) -> Tensor | None:
     return from_train_ids(value) if len(value) == CITYSCAPES else None
 
 
-DEEPLAB2 = CodeBase(read_deeplab2, parts, arrange)
+DEEPLAB2 = CodeBase(read_deeplab2, names.TABLES, other_rows, FORM, arrange)

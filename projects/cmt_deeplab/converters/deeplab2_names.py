@@ -96,8 +96,7 @@ TABLES = {
         norm.                       /norm                                           norm
         mlp.fc{k}.                  /pointwise_conv{k}                              conv
     """,
-}
-BACKBONES = {
+    # of modules, by class
     'ResNet': """
         conv1.                      encoder/_stem/_conv                             conv
         bn1.                        encoder/_stem/_batch_norm                       norm
@@ -120,13 +119,13 @@ BACKBONES = {
         model.stages_{i}.downsample.1.  encoder/downsample_layers/{i}/layer_with_weights-1  conv
         model.stages_{i}.blocks.{j}.    encoder/stages/{i}/layer_with_weights-{j}   convnext_block
     """,  # a ConvNeXt: Keras counts the layers of a sequence that have weights
+    'AxialPixelDecoder': """
+        input_norms.{i}.    pixel_decoder/_backbone_norms/{i}                           norm
+        fuses.{i}.low.      pixel_decoder/_skip_connections/{i}/_resized_conv_bn1       conv_norm
+        fuses.{i}.skip.     pixel_decoder/_skip_connections/{i}/_resized_conv_bn2       conv_norm
+        blocks.{i}.{j}.     pixel_decoder/_stages/{i}/_block{j+1}                       block
+    """,
 }
-PIXEL_DECODER = """
-    input_norms.{i}.        pixel_decoder/_backbone_norms/{i}                           norm
-    fuses.{i}.low.          pixel_decoder/_skip_connections/{i}/_resized_conv_bn1       conv_norm
-    fuses.{i}.skip.         pixel_decoder/_skip_connections/{i}/_resized_conv_bn2       conv_norm
-    blocks.{i}.{j}.         pixel_decoder/_stages/{i}/_block{j+1}                       block
-"""
 KMAX_DECODER = """
     centers                         transformer_decoder/cluster_centers
     predictor.class_projection.     transformer_decoder/_class_embedding_projection     conv_norm
@@ -151,21 +150,21 @@ SEMANTIC_HEAD = """
     classify.conv.          semantic_last_layer                                         conv
 """
 # MaX-DeepLab's encoder goes on where our backbone ends. For each stage of our pixel decoder: the
-# group of blocks that it is in the source, and the number of its first block. The first text has
-# the stages that are pretrained on ImageNet, the second one all others.
+# group of blocks that it is in the source, and the number of its first block. The first stages, as
+# many as the number before the table says, are pretrained on ImageNet.
 MAX_S_STAGES = (
+    3,
     """
     _stage5                 1
     _stage5                 2
     _stage5                 3
-    """,
-    """
     _stage5_extra           1
     _decoder_stage1_extra   1
     _decoder_stage2_extra   1
     """,
 )
 MAX_L_STAGES = (
+    10,
     """
     _stage4                 1
     _stage4                 2
@@ -177,8 +176,6 @@ MAX_L_STAGES = (
     _decoder_stage2         1
     _decoder_stage3         1
     _decoder_stage4         1
-    """,
-    """
     _decoder_stage4_extra   1
     _decoder_stage4_extra   2
     _decoder_stage4_extra   3

@@ -6,18 +6,14 @@ Cityscapes they are in the order of train ids, void last, and the semantic head 
 Source: kmax_deeplab/modeling/, convert-tf-weights-to-d2.py.
 """
 
-from mmdet.models.backbones import ResNet
 from torch import Tensor, nn
 
-from cmt_deeplab.models.backbones import TimmBackbone
-from cmt_deeplab.models.heads.panoptic_head import CMTPanopticHead
-from cmt_deeplab.models.pixel_decoders import AxialPixelDecoder
 from cmt_deeplab.models.transformer import KMaXLayer
 
 from .class_order import CITYSCAPES, COCO, from_train_ids
 from .form import Form
 from .read import read_pytorch
-from .table import CodeBase, Part, layer_rows, parts_of
+from .table import CodeBase, layer_rows
 
 TABLES = {
     'norm': """
@@ -109,23 +105,24 @@ TABLES = {
         head.{i}.               .{i}                                        conv_norm
         classify.               .2                                          conv_norm
     """,
+    # of modules, by class
+    'ResNet': """
+        conv1.                          backbone.stem.conv1                         conv
+        bn1.                            backbone.stem.conv1.norm                    norm
+        layer{i}.{j}.                   backbone.res{i+1}.{j}                       resnet_block
+    """,
+    'TimmBackbone': """
+        model.stem_{k}.                 backbone.downsample_layers.0.{k}            conv
+        model.stages_{i}.downsample.{k}.    backbone.downsample_layers.{i}.{k}      conv
+        model.stages_{i}.blocks.{j}.    backbone.stages.{i}.{j}                     convnext_block
+    """,
+    'AxialPixelDecoder': """
+        input_norms.{i}.    sem_seg_head.pixel_decoder._in_norms.{i}                    conv
+        fuses.{i}.low.      sem_seg_head.pixel_decoder._resized_fuses.{i}._conv_bn_low  conv_norm
+        fuses.{i}.skip.     sem_seg_head.pixel_decoder._resized_fuses.{i}._conv_bn_high conv_norm
+        blocks.{i}.{j}.     sem_seg_head.pixel_decoder._stages.{i}._blocks.{j}          block
+    """,
 }
-RESNET = """
-    conv1.                          backbone.stem.conv1                         conv
-    bn1.                            backbone.stem.conv1.norm                    norm
-    layer{i}.{j}.                   backbone.res{i+1}.{j}                       resnet_block
-"""
-CONVNEXT = """
-    model.stem_{k}.                 backbone.downsample_layers.0.{k}            conv
-    model.stages_{i}.downsample.{k}.    backbone.downsample_layers.{i}.{k}      conv
-    model.stages_{i}.blocks.{j}.    backbone.stages.{i}.{j}                     convnext_block
-"""
-PIXEL_DECODER = """
-    input_norms.{i}.    sem_seg_head.pixel_decoder._in_norms.{i}                        conv
-    fuses.{i}.low.      sem_seg_head.pixel_decoder._resized_fuses.{i}._conv_bn_low      conv_norm
-    fuses.{i}.skip.     sem_seg_head.pixel_decoder._resized_fuses.{i}._conv_bn_high     conv_norm
-    blocks.{i}.{j}.     sem_seg_head.pixel_decoder._stages.{i}._blocks.{j}              block
-"""
 TRANSFORMER_DECODER = """
     centers                         sem_seg_head.predictor._cluster_centers.weight
     predictor.class_projection.     sem_seg_head.predictor._class_embedding_projection  conv_norm
@@ -133,28 +130,20 @@ TRANSFORMER_DECODER = """
     predictor.                      sem_seg_head.predictor._predcitor                   predictor
 """
 LAYERS = 'stages.{}. sem_seg_head.predictor._kmax_transformer_layers.{} layer'
-SEMANTIC_HEAD = "'' sem_seg_head.predictor._auxiliary_semantic_predictor semantic_head"
-SEMANTIC_HEAD_WITHOUT_DECODER = (
-    "'' sem_seg_head.predictor._auxiliary_semantic_predictor plain_semantic_head"
-)
+SEMANTIC_HEAD = "'' sem_seg_head.predictor._auxiliary_semantic_predictor {}"
 FORM = Form(max_pool=True, pre_activation=False, dilation=1, config='kmax-deeplab_r50.py')
 
 
-def parts(model: nn.Module) -> list[Part]:
-    """The parts that ``model``, a detector, can take from a checkpoint of the PyTorch code."""
-    backbone, head = model.backbone, getattr(model, 'panoptic_head', None)
-    rows = {'backbone': RESNET if isinstance(backbone, ResNet) else ''}
-    if isinstance(backbone, TimmBackbone):
-        rows['backbone'] = CONVNEXT
-    if isinstance(head, CMTPanopticHead):
-        if isinstance(head.pixel_decoder, AxialPixelDecoder):
-            rows['pixel decoder'] = PIXEL_DECODER
-        decoder = head.transformer_decoder
-        if all(isinstance(layer, KMaXLayer) for stage in decoder.stages for layer in stage):
-            rows['transformer decoder'] = TRANSFORMER_DECODER + layer_rows(decoder, LAYERS)
-        whole = not isinstance(getattr(head.semantic_head, 'aspp', None), nn.Identity)
-        rows['semantic head'] = SEMANTIC_HEAD if whole else SEMANTIC_HEAD_WITHOUT_DECODER
-    return parts_of(rows, TABLES, FORM.unfit(model))
+def other_rows(model: nn.Module) -> dict[str, str]:
+    """The rows of the transformer decoder and the semantic head of a detector."""
+    rows, head = {}, model.panoptic_head
+    decoder = head.transformer_decoder
+    if all(isinstance(layer, KMaXLayer) for stage in decoder.stages for layer in stage):
+        rows['transformer decoder'] = TRANSFORMER_DECODER + layer_rows(decoder, LAYERS)
+    plain = isinstance(getattr(head.semantic_head, 'aspp', None), nn.Identity)
+    table = 'plain_semantic_head' if plain else 'semantic_head'
+    rows['semantic head'] = SEMANTIC_HEAD.format(table)
+    return rows
 
 
 def arrange(name: str, value: Tensor) -> Tensor | None:
@@ -166,4 +155,4 @@ def arrange(name: str, value: Tensor) -> Tensor | None:
     return from_train_ids(value) if len(value) in (CITYSCAPES, CITYSCAPES + 1) else None
 
 
-KMAX_PYTORCH = CodeBase(read_pytorch, parts, arrange)
+KMAX_PYTORCH = CodeBase(read_pytorch, TABLES, other_rows, FORM, arrange)

@@ -15,6 +15,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from cmt_deeplab.models.heads.panoptic_head import CMTPanopticHead
+
+from .form import Form
+
 
 def read_rows(tables: dict[str, str], rows: str) -> dict[str, str]:
     """The pairs of patterns, our name to the source's, of the text ``rows``; ``tables`` holds what
@@ -34,12 +38,12 @@ class Part:
 
     ``pairs`` are the name patterns of :func:`read_rows`, ours below the module ``target``.
     ``unfit`` says why this network cannot take the part and what to set, or is empty where it can.
+    A checkpoint without the backbone is an error; any other part may be missing.
     """
 
     name: str
     target: str
     pairs: dict[str, str]
-    required: bool = False
     unfit: str = ''
 
     def source_names(self, own: Iterable[str]) -> dict[str, str]:
@@ -69,29 +73,38 @@ class CodeBase:
     """How to read the checkpoints of a code base.
 
     ``read`` gives the tensors of a file by name, kernels in PyTorch's order of axes, and the number
-    of entries that are no weights. ``parts`` are those that a detector can take. ``arrange`` gets
-    our name of a tensor and the tensor, and brings it into our order of axes and classes; it gives
-    None where the order of the classes is not known.
+    of entries that are no weights. ``tables`` are those that rows name; backbones and pixel
+    decoders have tables under the names of their classes. ``other_rows`` gives, for a detector with
+    a CMTPanopticHead, the rows of all other parts by the part's name, which ends with that of our
+    module. ``form`` is what the network must be like. ``arrange`` gets our name of a tensor and the
+    tensor, and brings it into our order of axes and classes; it gives None where the order of the
+    classes is not known.
     """
 
     read: Callable[[str], tuple[dict[str, Tensor], int]]
-    parts: Callable[[nn.Module], list[Part]]
+    tables: dict[str, str]
+    other_rows: Callable[[nn.Module], dict[str, str]]
+    form: Form
     arrange: Callable[[str, Tensor], Tensor | None]
 
+    def parts(self, model: nn.Module) -> list[Part]:
+        """The parts that ``model``, a detector, can take from a checkpoint of this code base."""
+        rows = {'backbone': self._rows_of(model.backbone)}
+        head = getattr(model, 'panoptic_head', None)
+        if isinstance(head, CMTPanopticHead):
+            rows['pixel decoder'] = self._rows_of(head.pixel_decoder)
+            rows.update(self.other_rows(model))
+        parts, unfit = [], self.form.unfit(model)
+        for name, text in rows.items():
+            module = name.rpartition(' of the ')[2].replace(' ', '_')
+            target = module if module == 'backbone' else f'panoptic_head.{module}'
+            parts.append(Part(name, target, read_rows(self.tables, text), unfit.get(name, '')))
+        return parts
 
-def parts_of(rows: dict[str, str], tables: dict[str, str], unfit: dict[str, str]) -> list[Part]:
-    """The parts whose rows are given by name; a name ends with that of our module.
-
-    ``unfit`` has the reasons of the parts that the network cannot take.
-    """
-    parts = []
-    for name, text in rows.items():
-        module = name.rpartition(' of the ')[2].replace(' ', '_')
-        backbone = module == 'backbone'
-        target = module if backbone else f'panoptic_head.{module}'
-        pairs = read_rows(tables, text)
-        parts.append(Part(name, target, pairs, required=backbone, unfit=unfit.get(name, '')))
-    return parts
+    def _rows_of(self, module: nn.Module) -> str:
+        """The table of the module's class or its nearest base class; empty where there is none."""
+        names = (kind.__name__ for kind in type(module).__mro__)
+        return next((self.tables[name] for name in names if name in self.tables), '')
 
 
 def layer_rows(decoder: nn.Module, row: str) -> str:
