@@ -17,4 +17,4 @@ compat.apply()  # first: without compiled operators mmdet can only be imported a
 # ruff: noqa: E402, F401
 from . import criterion, datasets, engine, evaluation, models, postprocess, visualization
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'

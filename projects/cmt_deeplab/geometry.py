@@ -23,6 +23,11 @@ from cmt_deeplab.errors import UserError
 Size = tuple[int, int]  # height, width
 
 
+def corners_aligned(side: int) -> bool:
+    """Whether an input with this side aligns corners."""
+    return side % 2 == 1
+
+
 def padded_side(side: int, *, align_corners: bool, divisor: int = 32) -> int:
     """The smallest side of an input that holds ``side`` pixels: 32k+1 or 32k."""
     extra = int(align_corners)
@@ -66,7 +71,9 @@ def stride_between(full: int, small: int) -> int:
         return 1
     if not 1 <= small <= full:
         return 0
-    extra = full % 2  # one pixel more than a multiple of the stride, where corners are aligned
+    extra = int(
+        corners_aligned(full)
+    )  # one pixel more than a multiple of the stride, where corners are aligned
     if extra and small == 1:
         return 0
     cells = small - extra
@@ -87,13 +94,13 @@ def plane_at_stride(plane: Tensor, size: Sequence[int]) -> Tensor:
     stride, stride_x = stride_between(height, h), stride_between(width, w)
     if stride == 1 == stride_x:
         return plane
-    if stride == 0 or stride != stride_x or height % 2 != width % 2:
+    if stride == 0 or stride != stride_x or corners_aligned(height) != corners_aligned(width):
         raise UserError(
             f'A prediction of {h}x{w} pixels does not fit the {height}x{width} index plane: pad '
             'the input to 32k+1 pixels on both sides where align_corners=True and to 32k where it '
             'is False, so that (H-1)/(h-1) or H/h is one stride for both sides.'
         )
-    start = 0 if height % 2 else stride // 2
+    start = 0 if corners_aligned(height) else stride // 2
     return plane[..., start::stride, start::stride]
 
 
@@ -109,7 +116,7 @@ def nearest_pixels(inside: int, padded: int, small: int) -> np.ndarray:
         The index of the nearest pixel of the map for each of them, (inside,) int64.
     """
     pixels = np.arange(inside)
-    if padded % 2:
+    if corners_aligned(padded):
         cells = np.rint(pixels * (small - 1) / max(1, padded - 1))
     else:
         cells = np.floor((pixels + 0.5) * small / padded)

@@ -1,7 +1,7 @@
 """Generated scenes of 96x96 pixels: 6 things told by outline, 5 stuff classes told by texture.
 
-`python tools/misc/make_shapes.py data/shapes` makes them, in COCO's format. A leaf with another
-``image_size`` (height, width) says so to its users, in lines that can be copied:
+`python tools/misc/make_shapes.py data/shapes` makes them, in COCO's format. To change
+``image_size`` (height, width), a config repeats it in these lines:
     image_size = (128, 128)
     train_dataloader = dict(dataset=dict(image_size=image_size))
     val_dataloader = dict(dataset=dict(image_size=image_size))

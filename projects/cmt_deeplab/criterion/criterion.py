@@ -7,7 +7,7 @@ from mmdet.registry import MODELS, TASK_UTILS
 from torch import Tensor, nn
 
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.geometry import resize
+from cmt_deeplab.geometry import corners_aligned, resize
 from cmt_deeplab.structures import MaskPrediction, PanopticTarget
 
 from .targets import Generators, SegmentPlanes
@@ -128,7 +128,7 @@ class PanopticCriterion(nn.Module):
     ) -> list[MaskPrediction]:
         """The predictions with masks and features resized to the size of the last one."""
         size = predictions[-1].mask_logits.shape[-2:]
-        align_corners = planes.index.shape[-1] % 2 == 1
+        align_corners = corners_aligned(planes.index.shape[-1])
         return [
             replace(
                 p,

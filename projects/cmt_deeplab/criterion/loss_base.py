@@ -25,7 +25,7 @@ def image_mean(values: Tensor, valid: Tensor) -> Tensor:
 class LossInput:
     """What a loss reads of one stage."""
 
-    prediction: MaskPrediction | Tensor  # the semantic logits (B, C+1, h, w) for a loss of these
+    prediction: MaskPrediction | Tensor  # or the semantic logits (B, C+1, h, w), if it reads them
     planes: SegmentPlanes  # the ground truth of the batch
     stage: StagePlane  # the ground truth at the size of the prediction
     match: MatchResult | None

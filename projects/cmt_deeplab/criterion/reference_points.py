@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from cmt_deeplab.geometry import pixel_positions
+from cmt_deeplab.geometry import corners_aligned, pixel_positions
 
 NUM_REFERENCE_POINTS = 5  # mass center, top, left, bottom, right
 
@@ -75,7 +75,9 @@ def segment_reference_points(index: Tensor, num_segments: int) -> Tensor:
     rows = torch.arange(height, device=device, dtype=torch.int32)[:, None].expand(height, width)
     columns = torch.arange(width, device=device, dtype=torch.int32)[None].expand(height, width)
     x, y = (
-        pixel_positions(side, align_corners=bool(side % 2), device=device, dtype=torch.float64)
+        pixel_positions(
+            side, align_corners=corners_aligned(side), device=device, dtype=torch.float64
+        )
         for side in (width, height)
     )
     in_rows = _line_sums(segment, rows, columns, num_segments, height)

@@ -123,8 +123,7 @@ class PanopticReferencePointLoss(PanopticLoss):
         if points.shape[2] != NUM_REFERENCE_POINTS:
             raise UserError(
                 f'The predictions have {points.shape[2]} reference points, segments have '
-                f'{NUM_REFERENCE_POINTS}: set the number of reference points of the layers to '
-                f'{NUM_REFERENCE_POINTS} or drop PanopticReferencePointLoss.'
+                f'{NUM_REFERENCE_POINTS}: switch the loss off by reference_points=None.'
             )
         centers = given.stage.matched_centers(given.match)  # (B, K+1)
         image = torch.arange(len(centers), device=centers.device)[:, None]
