@@ -24,6 +24,12 @@ class MissingPackageError(UserError, ModuleNotFoundError):
     """An optional package is not installed; the message names the command that installs it."""
 
 
+def require_file(path: str, sentence: str) -> None:
+    """Raise a :class:`MissingFileError` with ``sentence`` unless ``path`` is a file."""
+    if not Path(path).is_file():
+        raise MissingFileError(sentence)
+
+
 def files_on_the_way(error: BaseException) -> list[Path]:
     """The source files through which an error has passed; the one that raised it is the last."""
     return [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__)]

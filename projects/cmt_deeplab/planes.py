@@ -27,3 +27,16 @@ def positions(wanted: np.ndarray | int, ids: np.ndarray) -> np.ndarray:
     position = np.searchsorted(ids, wanted)
     # The number at the end keeps the positions valid. What it is does not matter.
     return np.where(np.append(ids, 0)[position] == wanted, position, len(ids))
+
+
+def ranked(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct values (G,) int64, ascending, and the place (N,) of each value among them.
+
+    Where the range of the values is small, a table is several times as fast as sorting.
+    """
+    values = values.astype(np.int64)
+    low, high = values.min(initial=0), values.max(initial=0)
+    if high - low >= 1 << 18:
+        return np.unique(values, return_inverse=True)
+    present = np.bincount(values - low) > 0
+    return np.flatnonzero(present) + low, (np.cumsum(present) - 1)[values - low]

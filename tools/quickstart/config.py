@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from cmt_deeplab.errors import MissingFileError, UserError
+from cmt_deeplab.errors import UserError, require_file
 from mmengine.config import Config
 
 
@@ -16,10 +16,9 @@ def load_config(args: argparse.Namespace) -> Config:
         MissingFileError: there is no such file.
         UserError: it is no iteration-based config with a ``data_root``.
     """
-    if not Path(args.config).is_file():
-        raise MissingFileError(
-            f'The config {args.config} does not exist: leave --config out for the default.'
-        )
+    require_file(
+        args.config, f'The config {args.config} does not exist: leave --config out for the default.'
+    )
     cfg = Config.fromfile(args.config)
     if not cfg.get('data_root') or 'max_iters' not in cfg.get('train_cfg', {}):
         raise UserError(
@@ -31,8 +30,7 @@ def load_config(args: argparse.Namespace) -> Config:
     old = cfg.data_root
     for key in list(cfg):
         cfg[key] = move_paths(cfg[key], old, f'{work_dir / "data"}/')
-    cfg.work_dir = str(work_dir)
-    cfg.randomness = dict(cfg.get('randomness', {}), seed=args.seed)
+    cfg.merge_from_dict({'work_dir': str(work_dir), 'randomness.seed': args.seed})
     if args.iters:
         shorten(cfg, args.iters)
     return cfg

@@ -50,7 +50,7 @@ def validated_image(position: int, sample: DetDataSample, num_classes: int) -> V
     """Match the prediction of a sample with its ground truth, by the rules of PQ."""
     sample = sample.cpu()
     truth, prediction = (
-        np.asarray(data.sem_seg[0]).astype(np.int64)
+        np.asarray(data.sem_seg[0], np.int64)
         for data in (sample.gt_panoptic_seg, sample.pred_panoptic_seg)
     )
     labels, is_crowd = (np.asarray(sample.gt_segments[key]) for key in ('labels', 'is_crowd'))

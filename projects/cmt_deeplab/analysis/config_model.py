@@ -1,7 +1,6 @@
 """Configs and their networks, for tools that neither train nor test."""
 
 from argparse import ArgumentParser
-from pathlib import Path
 
 import torch
 from mmdet.registry import MODELS
@@ -10,7 +9,7 @@ from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 from torch import nn
 
-from cmt_deeplab.errors import MissingFileError
+from cmt_deeplab.errors import require_file
 
 
 def add_config_options(parser: ArgumentParser) -> None:
@@ -25,10 +24,9 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
     Raises:
         MissingFileError: there is no such file.
     """
-    if not Path(path).is_file():
-        raise MissingFileError(
-            f'The config {path} does not exist; the configs of this project lie in configs/.'
-        )
+    require_file(
+        path, f'The config {path} does not exist; the configs of this project lie in configs/.'
+    )
     config = Config.fromfile(path)
     config.merge_from_dict(cfg_options or {})
     import_modules_from_strings(**config.get('custom_imports', dict(imports=[])))

@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cmt_deeplab.errors import MissingFileError, MissingPackageError, UserError
+from cmt_deeplab.errors import MissingPackageError, UserError, require_file
 from cmt_deeplab.safe_loading import load_weights_only
 
 VALUE_SUFFIX = '/.ATTRIBUTES/VARIABLE_VALUE'  # of TensorFlow's object-based checkpoints
@@ -23,8 +22,7 @@ def read_pytorch(path: str) -> tuple[dict[str, Tensor], int]:
         UserError: it is not a checkpoint, or holds no tensors by name.
     """
     advice = 'give the .pth file that the source published.'
-    if not Path(path).is_file():
-        raise MissingFileError(f'The checkpoint {path} does not exist; {advice}')
+    require_file(path, f'The checkpoint {path} does not exist; {advice}')
     content = load_weights_only(path, map_location='cpu')
     for wrapper in ('model', 'state_dict'):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
@@ -66,10 +64,10 @@ def read_deeplab2(path: str) -> tuple[dict[str, Tensor], int]:
 
 
 def _read_npz(path: str) -> dict[str, np.ndarray]:
-    if not Path(path).is_file():
-        raise MissingFileError(
-            f'The checkpoint {path} does not exist; give the .npz file of the TensorFlow variables.'
-        )
+    require_file(
+        path,
+        f'The checkpoint {path} does not exist; give the .npz file of the TensorFlow variables.',
+    )
     try:
         with np.load(path, allow_pickle=False) as archive:
             return dict(archive)
@@ -81,11 +79,11 @@ def _read_npz(path: str) -> dict[str, np.ndarray]:
 
 
 def _read_tensorflow(path: str) -> dict[str, np.ndarray]:
-    if not Path(f'{path}.index').is_file():
-        raise MissingFileError(
-            f'There is no TensorFlow checkpoint {path}: {path}.index does not exist; give the '
-            'prefix, as in folder/ckpt-150000.'
-        )
+    require_file(
+        f'{path}.index',
+        f'There is no TensorFlow checkpoint {path}: {path}.index does not exist; give the '
+        'prefix, as in folder/ckpt-150000.',
+    )
     try:
         import tensorflow as tf
     except ImportError as error:

@@ -1,11 +1,11 @@
 """Process groups and distributed data parallel, on machines with and without a GPU."""
 
 import atexit
-import datetime
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from inspect import signature
 from typing import Any
 
@@ -79,7 +79,7 @@ def init_process_group(
         torch.cuda.set_device(int(os.environ['LOCAL_RANK']) % gpus)
     else:
         backend = 'gloo'
-    limit = None if timeout is None else datetime.timedelta(seconds=timeout)
+    limit = None if timeout is None else timedelta(seconds=timeout)
     torch.distributed.init_process_group(backend=backend, timeout=limit)
 
 

@@ -1,6 +1,5 @@
 """Hooks that compare model, data sets and checkpoint before a run starts, and hooks that log."""
 
-import re
 from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any
@@ -63,15 +62,16 @@ class PanopticClassCheckHook(Hook):
         for name, dataset in built_datasets(runner):
             if counts is not None:
                 self._compare_counts(counts, dataset, name)
-            classes = tuple(dataset.metainfo.get('classes', ()))
-            if first and classes and classes != first[1]:
-                pairs = zip_longest(first[1], classes)
-                one, other = next(pair for pair in pairs if pair[0] != pair[1])
-                raise UserError(
-                    f'{first[0]}.dataset and {name}.dataset have different classes (first '
-                    f'difference: {one!r} and {other!r}): give both the same metainfo.'
-                )
-            first = first or (classes and (name, classes))
+            classes = dataset.metainfo.get('classes')
+            if not classes:
+                continue
+            first = first or (name, classes)
+            for one, other in zip_longest(first[1], classes):
+                if one != other:
+                    raise UserError(
+                        f'{first[0]}.dataset and {name}.dataset have different classes (first '
+                        f'difference: {one!r} and {other!r}): give both the same metainfo.'
+                    )
 
     @staticmethod
     def _compare_counts(counts: tuple[int, int], dataset: Any, name: str) -> None:
@@ -136,9 +136,9 @@ class PanopticCheckpointCheckHook(Hook):
             )
         training = isinstance(runner._train_loop, BaseLoop)
         resuming = training and runner._resume
-        unneeded = () if resuming else self.training_only
-        if training and not resuming:
-            unneeded = ('',)  # part of every name
+        unneeded = ('',) if training else self.training_only  # '' is part of every name
+        if resuming:
+            unneeded = ()
         stored = checkpoint.get('state_dict', checkpoint)
         rename_weights(stored)
         self._compare_tensors(path, stored, unwrapped(runner.model), unneeded)
@@ -149,7 +149,7 @@ class PanopticCheckpointCheckHook(Hook):
     def _compare_tensors(path: str, stored: dict, model: nn.Module, unneeded: tuple) -> None:
         """Compare by name and shape; ``unneeded`` are parts of names of tensors that may differ."""
         found = {
-            re.sub(r'^module\.', '', key): tuple(value.shape)
+            key.removeprefix('module.'): tuple(value.shape)
             for key, value in stored.items()
             if hasattr(value, 'shape')
         }

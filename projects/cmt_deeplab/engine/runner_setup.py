@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from cmt_deeplab.errors import MissingFileError, MissingPackageError, UserError
+from cmt_deeplab.errors import MissingPackageError, UserError, require_file
 
 from .config_overrides import check_overrides
 
@@ -43,10 +43,10 @@ def load_config(args: argparse.Namespace) -> Config:
         MissingFileError: there is no such file.
         UserError: an override does not suit the config.
     """
-    if not Path(args.config).is_file():
-        raise MissingFileError(
-            f'The config {args.config} does not exist; the configs of this project lie in configs/.'
-        )
+    require_file(
+        args.config,
+        f'The config {args.config} does not exist; the configs of this project lie in configs/.',
+    )
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
     check_overrides(cfg, args.cfg_options)
@@ -76,10 +76,11 @@ def require_checkpoint(path: str) -> None:
     Raises:
         MissingFileError: it is not.
     """
-    if '://' not in path and not Path(path).is_file():
-        raise MissingFileError(
+    if '://' not in path:
+        require_file(
+            path,
             f'The checkpoint {path} does not exist; give the path of a .pth file that training '
-            'wrote.'
+            'wrote.',
         )
 
 
@@ -97,11 +98,12 @@ def resume_from(cfg: Config, checkpoint: str) -> None:
         cfg.load_from = checkpoint
         return
     cfg.load_from = None
-    newest = find_latest_checkpoint(cfg.work_dir) if Path(cfg.work_dir).is_dir() else None
-    if newest and not Path(newest).is_file():
-        raise MissingFileError(
+    newest = find_latest_checkpoint(cfg.work_dir)
+    if newest:
+        require_file(
+            newest,
             f'{Path(cfg.work_dir) / "last_checkpoint"} names {newest}, which does not exist; pass '
-            '--resume CHECKPOINT.'
+            '--resume CHECKPOINT.',
         )
 
 

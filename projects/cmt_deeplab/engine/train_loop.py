@@ -83,8 +83,9 @@ class PanopticIterBasedTrainLoop(IterBasedTrainLoop):
                 f'train_dataloader.sampler is {type(sampler).__name__}, which cannot be moved to '
                 f"iteration {self._iter}; use dict(type='InfiniteSampler') to resume."
             )
-        if self._iter and self._resumed is not None:
-            sampler.seed = self._resumed['sampler_seed']  # the first run may have drawn it
+        resumed = self._resumed if self._iter else None
+        if resumed:
+            sampler.seed = resumed['sampler_seed']  # the first run may have drawn it
         if endless:
             # also without resuming: mmengine's constructor reads ahead and so ends the sampler
             seen = self._iter * self.dataloader.batch_size  # images of this process
@@ -93,8 +94,8 @@ class PanopticIterBasedTrainLoop(IterBasedTrainLoop):
             seed = (self.runner.seed + self._iter) % 2**31
             self.dataloader.worker_init_fn = partial(self.dataloader.worker_init_fn, seed=seed)
         self.dataloader_iterator = iter(self.dataloader)  # draws a seed for the loading processes
-        if self._iter and self._resumed is not None and self.runner.world_size == 1:
-            set_random_state(self._resumed['random'])
+        if resumed and self.runner.world_size == 1:
+            set_random_state(resumed['random'])
 
     def _next_batch(self) -> Any:
         try:

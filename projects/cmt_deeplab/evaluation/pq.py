@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cmt_deeplab.coco_format import INSTANCE_OFFSET
-from cmt_deeplab.planes import positions, runs
+from cmt_deeplab.planes import positions, ranked, runs
 
 JointHistogram = tuple[np.ndarray, np.ndarray, np.ndarray]
 # The counts of one image for each category that a true or a predicted segment has: the sum of the
@@ -46,26 +46,13 @@ def joint_histogram(gt_plane: np.ndarray, pred_plane: np.ndarray) -> JointHistog
     Both lists of ids ascend. The planes have one shape.
     """
     gt, pred, lengths = runs(gt_plane, pred_plane)
-    gt_ids, gt_rank = _rank(gt)
-    pred_ids, pred_rank = _rank(pred)
+    gt_ids, gt_rank = ranked(gt)
+    pred_ids, pred_rank = ranked(pred)
     shape = len(gt_ids), len(pred_ids)
     pair = gt_rank * len(pred_ids) + pred_rank
     # float64 weights hold pixel counts exactly
     counts = np.bincount(pair, weights=lengths, minlength=shape[0] * shape[1])
     return gt_ids, pred_ids, counts.astype(np.int64).reshape(shape)
-
-
-def _rank(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct values (G,) int64, ascending, and the place of each value among them.
-
-    Where the range of the values is small, a table is faster than sorting.
-    """
-    values = values.astype(np.int64)
-    low, high = values.min(initial=0), values.max(initial=0)
-    if high - low >= 1 << 18:
-        return np.unique(values, return_inverse=True)
-    present = np.bincount(values - low) > 0
-    return np.flatnonzero(present) + low, (np.cumsum(present) - 1)[values - low]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.geometry import Size, nearest_pixels, stride_between
+from cmt_deeplab.geometry import Size, nearest_pixels, resize_image, stride_between
 from cmt_deeplab.models.transformer.transformer_decoder import DecoderOutput
 
 from .palette import Color, distinct_colors
@@ -93,17 +93,15 @@ def center_colors(
     shades of its color. All other centers are pale.
     """
     table = 0.45 * distinct_colors(num_centers) + 0.55 * 238.0
-    height, width = final.centers.shape
-    segments = cv2.resize(
-        segment_map.astype(np.int32), (width, height), interpolation=cv2.INTER_NEAREST
-    )
+    plane = segment_map.astype(np.int32)
+    segments = resize_image(plane, *final.centers.shape, cv2.INTER_NEAREST)
     areas = np.bincount(final.centers.ravel(), minlength=num_centers)
     shades = {segment: cycle((1.0, 0.78, 0.62, 0.9)) for segment in colors}
     for center in np.argsort(-areas, kind='stable'):
         own = np.bincount(segments[final.centers == center], minlength=1)
         segment = int(own.argmax())
         if segment in colors and 2 * own[segment] > areas[center]:
-            table[center] = next(shades[segment]) * np.asarray(colors[segment])
+            table[center] = np.multiply(next(shades[segment]), colors[segment])
     return table.round().astype(np.uint8)
 
 

@@ -10,8 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cmt_deeplab.coco_format import INSTANCE_OFFSET
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.planes import ranked
 
-from .palette import Color, present_ids, segment_colors
+from .palette import Color, segment_colors
 
 VOID_GRAY = (128, 128, 128)
 WRONG_RED = (225, 29, 47)
@@ -102,15 +103,14 @@ class PanopticDrawer:
         Raises:
             UserError: the two sizes differ, or the map has a negative id or an unknown class.
         """
-        segment_map = np.asarray(segment_map).astype(np.int64, copy=False)
+        segment_map = np.asarray(segment_map, np.int64)
         self._check(image, segment_map)
         colors = self.colors(segment_map) if colors is None else colors
-        ids = present_ids(segment_map)
+        ids, places = ranked(segment_map.ravel())
+        # The place of each pixel's segment in ids.
+        plane = places.reshape(segment_map.shape).astype(np.uint16)
         colored = np.isin(ids, list(colors))
         table = np.array([colors.get(i, VOID_GRAY) for i in ids.tolist()], dtype=np.uint8)
-        places = np.zeros(ids[-1] + 1, dtype=np.uint16)
-        places[ids] = np.arange(len(ids))
-        plane = places[segment_map]  # the place of each pixel's segment in ids
         # The image under the overlay is nearly gray: its shapes stay visible, and its colors do not
         # mix with those of the segments.
         gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
@@ -123,9 +123,9 @@ class PanopticDrawer:
         rows, columns = np.indices(plane.shape, sparse=True)
         step = max(8, side // 32)
         striped = (rows + columns) % step < step // 4
-        canvas[striped & ~colored[plane]] = (70, 70, 70)
-        canvas[striped & np.isin(ids, list(crowds))[plane]] = (235, 235, 235)
-        canvas[near_border(plane, 1) & colored[plane]] = (250, 250, 250)
+        canvas[striped & ~colored[plane]] = 70
+        canvas[striped & np.isin(ids, list(crowds))[plane]] = 235
+        canvas[near_border(plane, 1) & colored[plane]] = 250
         is_wrong = np.isin(ids, list(wrong))
         if is_wrong.any():
             border = near_border(plane, max(2, side // 110), frame=True)

@@ -2,12 +2,14 @@
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import cycle
 
 import cv2
 import numpy as np
 
 from cmt_deeplab.coco_format import INSTANCE_OFFSET
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.planes import ranked
 
 Color = tuple[int, int, int]  # red, green, blue, each 0..255
 
@@ -40,17 +42,9 @@ def distinct_colors(count: int) -> np.ndarray:
     return np.resize(_ordered_colors(), (count, 3))
 
 
-def _spare_colors(count: int, taken: Container[Color]) -> Iterator[Color]:
-    """Those of the first ``count`` distinct colors that are not taken."""
-    return (color for color in map(tuple, distinct_colors(count).tolist()) if color not in taken)
-
-
-def present_ids(segment_map: np.ndarray) -> np.ndarray:
-    """The ids that occur in a map of non-negative integers, ascending.
-
-    Counting them in a histogram is several times as fast as sorting the pixels.
-    """
-    return np.flatnonzero(np.bincount(segment_map.ravel()))
+def _spare_colors(taken: Container[Color]) -> Iterator[Color]:
+    """The distinct colors that are not taken, again and again."""
+    return cycle(color for color in map(tuple, _ordered_colors().tolist()) if color not in taken)
 
 
 def segment_colors(
@@ -74,10 +68,9 @@ def segment_colors(
             'class, or set palette=None.'
         )
     base = [tuple(map(int, color)) for color in base]
-    ids = present_ids(segment_map).tolist()
-    spare = _spare_colors(2 * num_classes + len(ids), base)
+    spare = _spare_colors(base)
     colors: dict[int, Color] = {}
-    for segment in ids:
+    for segment in ranked(segment_map.ravel())[0].tolist():
         label = segment % INSTANCE_OFFSET
         if label < num_classes:
             color = base[label]
@@ -95,8 +88,7 @@ def matched_colors(
     color, unless a segment of the reference has the same one; then it gets a spare color.
     """
     reference = set(reference_colors.values())
-    taken = reference.union(colors.values())
-    spare = _spare_colors(len(taken) + len(colors), taken)
+    spare = _spare_colors(reference.union(colors.values()))
     return {
         segment: reference_colors[matches[segment]]
         if segment in matches
