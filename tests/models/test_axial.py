@@ -5,6 +5,7 @@ import copy
 import cmt_deeplab  # noqa: F401
 import pytest
 import torch
+from cmt_deeplab.models.backbones import MaXWideResNet
 from cmt_deeplab.models.blocks import axial_attention
 from cmt_deeplab.models.blocks.axial_attention import AxialAttention, AxialAttention2D
 from cmt_deeplab.models.blocks.residual_blocks import AxialBlock, BottleneckBlock, build_block_group
@@ -255,7 +256,7 @@ def test_pixel_decoder_groups_have_the_published_size():
     filters, skips = (512, 256, 128, 64), (2048, 1024, 512, 256)
     with torch.device('meta'):
         groups = [
-            build_block_group(kind, in_channels, f, n)
+            build_block_group([(kind, 0.0)] * n, in_channels, f)
             for kind, in_channels, f, n in zip(
                 ('axial', 'axial', 'bottleneck', 'bottleneck'),
                 (2048, 256, 128, 64),
@@ -274,17 +275,22 @@ def test_pixel_decoder_groups_have_the_published_size():
 
 
 def test_group_of_blocks():
-    group = build_block_group('bottleneck', 16, 8, 3, stride=2, dilation=2, drop_path=0.1)
+    bottlenecks = [('bottleneck', 0.1), ('bottleneck', 0.1), ('bottleneck', 0.2)]
+    group = build_block_group(bottlenecks, 16, 8, stride=2, dilation=2)
     assert group(torch.randn(1, 16, 9, 8)).shape == (1, 32, 5, 4)
     assert [block.middle.conv.dilation for block in group] == [(2, 2)] * 3
-    assert build_block_group('axial', 16, 8, 2, stride=2)(torch.randn(2, 16, 9, 8)).shape == (
-        2,
-        32,
-        5,
-        4,
-    )
-    assert build_block_group('basic', 16, 8, 2)(torch.randn(2, 16, 5, 4)).shape == (2, 32, 5, 4)
+    assert [block.drop_path.drop_prob for block in group] == [0.1, 0.1, 0.2]
+    axial, basic = [('bottleneck', 0.0), ('axial', 0.0)], [('basic', 0.0)] * 2
+    group = build_block_group(axial, 16, 8, stride=2)
+    assert group(torch.randn(2, 16, 9, 8)).shape == (2, 32, 5, 4)
+    assert [type(block) for block in group] == [BottleneckBlock, AxialBlock]
+    group = build_block_group(basic, 16, 8)
+    assert group(torch.randn(2, 16, 5, 4)).shape == (2, 32, 5, 4)
     with pytest.raises(ValueError, match='one of axial, bottleneck, basic, not'):
-        build_block_group('round', 16, 8, 1)
+        build_block_group([('round', 0.0)], 16, 8)
+    with pytest.raises(ValueError, match='at least one block'):
+        build_block_group([], 16, 8)
+    with pytest.raises(ValueError, match='at least one block'):
+        MaXWideResNet(num_blocks=(3, 0, 6))
     with pytest.raises(TypeError, match="unexpected keyword argument 'dilation'"):
-        build_block_group('axial', 16, 8, 1, dilation=2)
+        build_block_group([('axial', 0.0)], 16, 8, dilation=2)

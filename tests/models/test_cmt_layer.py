@@ -3,6 +3,7 @@
 import pytest
 import torch
 from cmt_deeplab.models.transformer import CMTLayer
+from cmt_deeplab.models.transformer.layer_parts import nearest_center
 from cmt_deeplab.models.transformer.location import coordinate_planes
 
 B, N, H, W = 2, 5, 3, 4
@@ -42,8 +43,8 @@ def make_inputs(scale: int = 1):
 def by_loops(layer: CMTLayer, pixels, centers, previous):
     """Steps 1 to 3 pixel by pixel and center by center, from the layer's own projections."""
     _, own_pixels, own_centers = layer.locate(pixels, centers)
-    key, value = layer.pixel_kv(own_pixels).flatten(2).split(layer.pixel_depths, 1)
-    query, center_value = layer.center_qv(own_centers).split(layer.center_depths, 1)
+    key, value = (part.flatten(1, 2) for part in layer.pixel_kv(own_pixels))
+    query, center_value = (part.flatten(1, 2) for part in layer.center_qv(own_centers))
     heads, dk, dv = layer.heads, key.shape[1] // layer.heads, value.shape[1] // layer.heads
     affinity = torch.zeros(B, heads, N, H * W, dtype=torch.float64)
     for b in range(B):
@@ -66,7 +67,7 @@ def by_loops(layer: CMTLayer, pixels, centers, previous):
                 over_pixels = logits[b, h, n].exp() / logits[b, h, n].exp().sum()
                 for p in range(H * W):
                     over_centers = logits[b, h, n, p].exp() / logits[b, h, :, p].exp().sum()
-                    if layer.assignment == 'kmeans':
+                    if layer.assign is nearest_center:
                         over_centers = float(logits[b, h, n, p] == logits[b, h, :, p].max())
                     cluster[b, c, n] += over_centers * value[b, c, p]
                     cross[b, c, n] += over_pixels[p] * value[b, c, p]

@@ -6,7 +6,8 @@ import pytest
 import torch
 from cmt_deeplab.models.heads.semantic_head import PanopticSemanticHead
 from cmt_deeplab.models.pixel_decoders import AxialPixelDecoder
-from cmt_deeplab.models.transformer import KMaXLayer
+from cmt_deeplab.models.transformer import KMaXLayer, kmax_layer
+from cmt_deeplab.models.transformer.layer_parts import nearest_center
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch import nn
@@ -50,13 +51,13 @@ def test_centers_move_by_the_sum_of_their_pixels():
             layer.pixel_project(layer.act(pixels)),
             layer.center_project(centers),
         )
-        values, logits = layer.pixel_value(own_pixels), output.prediction.mask_logits
+        (values,), logits = layer.pixel_value(own_pixels), output.prediction.mask_logits
         pooled = torch.zeros(2, 8, 5)
         for image in range(2):
             for row in range(3):
                 for column in range(4):
                     best = max(range(5), key=lambda n: logits[image, n, row, column])
-                    pooled[image, :, best] += values[image, :, row, column]
+                    pooled[image, :, best] += values[image, 0, :, 4 * row + column]
         moved = layer.act(centers + layer.pooled_update(pooled) + layer.self_attention(own_centers))
         expected = layer.act(moved + layer.ffn(moved))
     torch.testing.assert_close(output.centers, expected, atol=1e-5, rtol=1e-5)
@@ -83,14 +84,14 @@ def test_a_layer_without_predictor_is_refused():
         build_layer(predictor=None)
 
 
-def test_bf16_with_the_assignment_fixed():
+def test_bf16_with_the_assignment_fixed(monkeypatch):
     layer = build_layer()
     pixels, centers, assignment = (
         torch.randn(2, 12, 3, 4),
         torch.randn(2, 10, 5),
-        torch.randint(5, (2, 3, 4)),
+        nearest_center(torch.randn(2, 1, 5, 12)),
     )
-    layer.assign = lambda mask_logits: assignment
+    monkeypatch.setattr(kmax_layer, 'nearest_center', lambda logits: assignment)
     with torch.no_grad():
         expected = layer(pixels, centers, None).centers
         with torch.autocast('cpu', torch.bfloat16):

@@ -83,8 +83,10 @@ def slow_layer(layer: MaXLayer, pixels, centers):
         torch.relu(affine(layer.pixel_project, torch.relu(pixel))) for pixel in pixels.flatten(1).T
     ]
     own_centers = [torch.relu(affine(layer.center_project, center)) for center in centers.T]
-    pq, pk, pv = zip(*(affine(layer.pixel_qkv, v).split(layer.pixel_depths) for v in own_pixels))
-    cq, ck, cv = zip(*(affine(layer.center_qkv, v).split(layer.center_depths) for v in own_centers))
+    depths = layer.center_qkv.depths
+    assert layer.pixel_qkv.depths == depths
+    pq, pk, pv = zip(*(affine(layer.pixel_qkv, v).split(depths) for v in own_pixels))
+    cq, ck, cv = zip(*(affine(layer.center_qkv, v).split(depths) for v in own_centers))
     memory = slow_attention(
         layer.center_similarity_norm, layer.center_update, cq, pk + ck, pv + cv, layer.heads
     )
@@ -199,11 +201,11 @@ def test_decoder_adds_the_backbone_where_the_widths_agree():
     assert decoder.out_channels == [128, 128, 32, 16] and outputs[-1].min() >= 0, (
         'the last stage is activated'
     )
-    assert not list(decoder.fuses[1].kept.parameters()), (
+    assert not list(decoder.fuses['1'].kept.parameters()), (
         'a skip of the right width is added as it is'
     )
     wider = build_decoder(in_channels=(16, 48, 64))
-    assert list(wider.fuses[1].kept.parameters()), 'a skip of another width is projected'
+    assert list(wider.fuses['1'].kept.parameters()), 'a skip of another width is projected'
 
 
 def test_a_second_hourglass_reads_what_the_layers_left_of_the_first():
@@ -219,11 +221,10 @@ def test_a_second_hourglass_reads_what_the_layers_left_of_the_first():
     features = features_at((16, 32), (4, 8))
     plain = run(decoder, features)
     assert [tuple(x.shape[2:]) for x in plain] == [(5, 5), (9, 9), (5, 5), (9, 9), (5, 5)]
-    assert [len(decoder.fuses[i].kept) for i in range(4)] == [1, 1, 2, 2]
+    assert [len(fuse.kept) for fuse in decoder.fuses.values()] == [1, 1, 2, 2]
     moved = run(decoder, features, between=lambda i, x: x + 1 if i == 0 else x)
-    direct = decoder.fuses[3](plain[3], [plain[0] + 1, plain[2]]) - decoder.fuses[3](
-        plain[3], [plain[0], plain[2]]
-    )
+    last = decoder.fuses['3']
+    direct = last(plain[3], [plain[0] + 1, plain[2]]) - last(plain[3], [plain[0], plain[2]])
     torch.testing.assert_close(direct, torch.ones_like(direct), atol=1e-5, rtol=1e-5)
     assert (moved[4] - plain[4]).abs().max() > 1e-3, (
         'a layer after stage 0 changes what stage 4 reads'

@@ -9,11 +9,9 @@ from torch import Tensor, nn
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
 from cmt_deeplab.models.blocks.norm import DEFAULT_NORM
-from cmt_deeplab.models.blocks.residual_blocks import AxialBlock, BottleneckBlock
+from cmt_deeplab.models.blocks.residual_blocks import build_block_group
 
 from .pretrained import PretrainedMixin
-
-ATTENTION_STRIDE = 16  # blocks that read this stride or a greater one attend along the axes
 
 
 @MODELS.register_module()
@@ -24,9 +22,9 @@ class AxialResNet(PretrainedMixin, BaseModule):
     convolutions with 64, 64 and 128 channels, the first of stride 2, and no max pooling: the
     first block of each stage has the stride 2, until ``output_stride`` is reached.
 
-    Blocks are counted by the stride that their input has in a ResNet of output stride 32: those
-    that read stride 16 or more attend along the axes. These are all of stage 5, and of stage 4
-    all but the first, which is strided and remains a bottleneck. Drop path too begins there.
+    Blocks that read features of stage 4 or 5 attend along the axes. These are all blocks of stage
+    5, and of stage 4 all but the first, which is strided, reads stage 3 and remains a bottleneck.
+    Drop path too begins there.
 
     Args:
         num_blocks: of stages 2 to 5; (3, 4, 6, 3) is Axial-R50 (MaX-S), (3, 4, 24, 3) Axial-R104.
@@ -84,25 +82,24 @@ class AxialResNet(PretrainedMixin, BaseModule):
         )
         self.act = build_activation(act_cfg)
 
-        stride = 2  # of what the block reads, in a ResNet of output stride 32
+        def block_reading(stage: int) -> tuple[str, float]:
+            """Kind and drop path of a block that reads features of this stage."""
+            if stage < 4:
+                return 'bottleneck', 0.0
+            return 'axial', drop_path * ((stage - 1) / 4 if drop_path_schedule == 'linear' else 1)
+
         self.out_channels = (channels,) if with_stem_output else ()
-        for stage in range(max(self.out_indices) + 1):
-            filters, blocks = round(64 * 2**stage * width), []
-            for index in range(num_blocks[stage]):
-                attends = stride >= ATTENTION_STRIDE
-                drop = drop_path if attends else 0.0
-                if drop_path_schedule == 'linear':
-                    drop *= (stride.bit_length() - 2) / 4  # 3/4 at stride 16, 1 at stride 32
-                strided = index == 0 and stride < output_stride
-                block = AxialBlock if attends else BottleneckBlock
-                blocks.append(
-                    block(channels, filters, stride=1 + strided, drop_path=drop, **shared)
-                )
-                channels = blocks[-1].out_channels
-                if index == 0:
-                    stride *= 2
-            self.add_module(f'stage{stage + 2}', nn.Sequential(*blocks))
-            if stage in self.out_indices:
+        for index, count in enumerate(num_blocks[: max(self.out_indices) + 1]):
+            group = build_block_group(
+                [block_reading(index + 1)] + [block_reading(index + 2)] * (count - 1),
+                channels,
+                round(64 * 2**index * width),
+                stride=2 if 2 ** (index + 1) < output_stride else 1,
+                **shared,
+            )
+            self.add_module(f'stage{index + 2}', group)
+            channels = group[-1].out_channels
+            if index in self.out_indices:
                 self.out_channels += (channels,)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

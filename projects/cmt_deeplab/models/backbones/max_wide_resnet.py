@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from cmt_deeplab.models.blocks.conv_norm import ConvNorm
 from cmt_deeplab.models.blocks.norm import DEFAULT_NORM
-from cmt_deeplab.models.blocks.residual_blocks import BasicBlock
+from cmt_deeplab.models.blocks.residual_blocks import build_block_group
 
 from .pretrained import PretrainedMixin
 
@@ -43,22 +43,18 @@ class MaXWideResNet(PretrainedMixin, BaseModule):
         super().__init__(init_cfg)
         self.stem = ConvNorm(3, 64, 3, stride=2, norm_cfg=norm_cfg)
         self.stages = nn.ModuleList()
-        channels, stride = 64, 2
+        shared = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         for stage, count in enumerate(num_blocks):
-            blocks = []
-            for index in range(count):
-                strided = index == 0 and stage > 0
-                block = BasicBlock(
-                    channels,
-                    32 * 2**stage,
-                    stride=1 + strided,
-                    drop_path=drop_path * (stride.bit_length() - 2) / 4,  # 0 at stride 2
-                    norm_cfg=norm_cfg,
-                    act_cfg=act_cfg,
-                )
-                blocks.append(block)
-                channels, stride = block.out_channels, stride * (1 + strided)
-            self.stages.append(nn.Sequential(*blocks))
+            inner = ('basic', drop_path * stage / 4)  # 0 at stride 2
+            first = ('basic', drop_path * max(stage - 1, 0) / 4)  # reads the stage before
+            group = build_block_group(
+                ([first] + [inner] * count)[:count],
+                64 * 2**stage,
+                32 * 2**stage,
+                stride=min(stage + 1, 2),
+                **shared,
+            )
+            self.stages.append(group)
         self.out_channels = (256, 512)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

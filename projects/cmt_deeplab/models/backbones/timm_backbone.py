@@ -38,7 +38,13 @@ class TimmBackbone(PretrainedMixin, BaseModule):
     """
 
     # Names of mmpretrain and of the ConvNeXt authors, and those of timm.
-    renamings = (('depthwise_conv|dwconv', 'conv_dw'), ('pointwise_conv|pwconv', 'mlp.fc'))
+    renamings = (
+        ('depthwise_conv|dwconv', 'conv_dw'),
+        ('pointwise_conv|pwconv', 'mlp.fc'),
+        (r'^stages\.(\d+)\.(\d+)\.', r'stages.\1.blocks.\2.'),
+        (r'^downsample_layers\.0\.', 'stem.'),
+        (r'^downsample_layers\.(\d+)\.', r'stages.\1.downsample.'),
+    )
 
     def __init__(
         self,
@@ -89,13 +95,12 @@ class TimmBackbone(PretrainedMixin, BaseModule):
         return tuple(self.model(x))
 
     def rename(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        weights = {_timm_name(name): value for name, value in super().rename(weights).items()}
         # timm's feature networks flatten two levels: 'stages.0.blocks' becomes 'stages_0.blocks'.
         own = {
             name.replace('.', '_'): (name, value) for name, value in self.model.state_dict().items()
         }
         renamed = {}
-        for name, value in weights.items():
+        for name, value in super().rename(weights).items():
             name, known = own.get(name.replace('.', '_'), (name, value))
             if value.squeeze().shape == known.squeeze().shape:
                 # A linear map in one code base is a 1x1 convolution in another.
@@ -107,20 +112,5 @@ class TimmBackbone(PretrainedMixin, BaseModule):
 def _pad_corners(module: nn.Module, kernel_size: int) -> None:
     """Surround the module's inputs with the zeros that make ceil(n / stride) positions of n."""
     before = (kernel_size - 1) // 2
-    after = kernel_size - 1 - before
-
-    def pad(_: nn.Module, args: tuple) -> tuple:
-        return (F.pad(args[0], (before, after, before, after)),)
-
-    module.register_forward_pre_hook(pad)
-
-
-def _timm_name(key: str) -> str:
-    """timm's name of a ConvNeXt weight that has the authors' name; other names are kept."""
-    parts = key.split('.')
-    if parts[0] == 'downsample_layers':
-        place = ['stem'] if parts[1] == '0' else ['stages', parts[1], 'downsample']
-        return '.'.join([*place, *parts[2:]])
-    if parts[0] == 'stages' and len(parts) > 3 and parts[2].isdigit():
-        parts.insert(2, 'blocks')
-    return '.'.join(parts)
+    sides = (before, kernel_size - 1 - before) * 2  # left, right, top, bottom
+    module.register_forward_pre_hook(lambda _, inputs: F.pad(inputs[0], sides))

@@ -1,5 +1,7 @@
 """Position-sensitive axial attention: along one axis of a feature map, then along the other."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -156,26 +158,18 @@ class AxialAttention2D(nn.Module):
 
     (B, in_channels, H, W) -> (B, value_depth, H', W'). With ``stride`` s, each axis is subsampled
     (``[::s]``) after its own attention, as in deeplab2: every position is attended to, and an odd
-    size n gives (n + 1) / 2 with its corners in place.
+    size n gives (n + 1) / 2 with its corners in place. Further arguments are those of
+    :class:`AxialAttention`.
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        *,
-        key_depth: int,
-        value_depth: int,
-        num_heads: int = 8,
-        stride: int = 1,
-        norm_cfg: dict | None = DEFAULT_NORM,
+        self, in_channels: int, *, value_depth: int, stride: int = 1, **attention: Any
     ) -> None:
         super().__init__()
         self.stride = stride
-        shared = dict(
-            key_depth=key_depth, value_depth=value_depth, num_heads=num_heads, norm_cfg=norm_cfg
-        )
-        self.height_axis = AxialAttention(in_channels, **shared)
-        self.width_axis = AxialAttention(value_depth, **shared)
+        attention.update(value_depth=value_depth)
+        self.height_axis = AxialAttention(in_channels, **attention)
+        self.width_axis = AxialAttention(value_depth, **attention)
 
     def forward(self, x: Tensor) -> Tensor:
         columns = self._attend(self.height_axis, x.permute(0, 3, 2, 1))  # (B, W, C, H')

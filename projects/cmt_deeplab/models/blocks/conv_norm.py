@@ -13,10 +13,10 @@ def build_activation(act_cfg: dict | None) -> nn.Module:
     """
     if act_cfg is None:
         return nn.Identity()
-    cfg = dict(act_cfg)
-    if cfg['type'] in ('ReLU', 'LeakyReLU', 'ReLU6', 'ELU', 'SiLU'):
-        cfg['inplace'] = False
-    return build_activation_layer(cfg)
+    activation = build_activation_layer(act_cfg)
+    if hasattr(activation, 'inplace'):
+        activation.inplace = False
+    return activation
 
 
 class ConvNorm(nn.Module):

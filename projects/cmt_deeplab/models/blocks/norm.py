@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.dist import get_world_size
 from mmengine.registry import MODELS as ROOT_MODELS
@@ -28,9 +29,8 @@ def contiguous_grad(x: Tensor) -> Tensor:
     """
     if x.requires_grad and x.device.type == 'cpu' and not torch.compiler.is_compiling():
         layout = torch.contiguous_format
-        if x.dim() == 4 and not x.is_contiguous():
-            if x.is_contiguous(memory_format=torch.channels_last):
-                layout = torch.channels_last
+        if not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
+            layout = torch.channels_last
         x.register_hook(partial(Tensor.contiguous, memory_format=layout))
     return x
 
@@ -76,18 +76,10 @@ class PanopticSyncBN(_BatchNorm):
         # The unbiased variance of one value is not a number: the running averages are kept.
         if batch_stats and x.numel() == x.shape[1]:
             return contiguous_grad(_of_one_value(self, x))
-        output = torch.batch_norm(
-            x,
-            self.weight,
-            self.bias,
-            self.running_mean,
-            self.running_var,
-            batch_stats,
-            self.momentum,
-            self.eps,
-            torch.backends.cudnn.enabled,
+        averages, affine = (self.running_mean, self.running_var), (self.weight, self.bias)
+        return contiguous_grad(
+            F.batch_norm(x, *averages, *affine, batch_stats, self.momentum, self.eps)
         )
-        return contiguous_grad(output)
 
     def _synchronized(self, x: Tensor) -> Tensor:
         axes = [axis for axis in range(x.dim()) if axis != 1]
@@ -153,10 +145,8 @@ def build_norm(norm_cfg: dict | None, channels: int, *, gamma: float | None = No
             f'norm_cfg type {kind!r} is not in the registry: use PanopticSyncBN, BN, SyncBN or GN.'
         )
     if norm_class is nn.GroupNorm:
-        cfg['num_groups'] = gcd(cfg.get('num_groups', 32), channels)
-        norm = norm_class(num_channels=channels, **cfg)
-    else:
-        norm = norm_class(channels, **cfg)
+        norm_class = partial(nn.GroupNorm, gcd(cfg.pop('num_groups', 32), channels))
+    norm = norm_class(channels, **cfg)
     if gamma is not None and getattr(norm, 'weight', None) is not None:
         nn.init.constant_(norm.weight, gamma)
     if not requires_grad:

@@ -1,5 +1,6 @@
 """Residual blocks of the axial backbones and the pixel decoders, in three kinds."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -130,19 +131,28 @@ KINDS = dict(axial=AxialBlock, bottleneck=BottleneckBlock, basic=BasicBlock)
 
 
 def build_block_group(
-    kind: str, in_channels: int, filters: int, num_blocks: int, *, stride: int = 1, **block: Any
+    blocks: Sequence[tuple[str, float]],
+    in_channels: int,
+    filters: int,
+    *,
+    stride: int = 1,
+    **shared: Any,
 ) -> nn.Sequential:
-    """``num_blocks`` blocks of ``kind`` 'axial', 'bottleneck' or 'basic' in a row.
+    """Residual blocks in a row, the first of which has the stride.
 
-    The first block has the stride; further arguments are those of the kind's blocks.
+    ``blocks`` are their kinds, 'axial', 'bottleneck' or 'basic', with their drop path; further
+    arguments are those that all of them share.
     """
-    if kind not in KINDS:
-        raise UserError(f'The kind of a residual block is one of {", ".join(KINDS)}, not {kind!r}.')
-    if num_blocks < 1:
-        raise UserError(f'A group of blocks needs at least one block, not {num_blocks}.')
-    blocks = []
-    for index in range(num_blocks):
-        block_stride = stride if index == 0 else 1
-        blocks.append(KINDS[kind](in_channels, filters, stride=block_stride, **block))
-        in_channels = blocks[-1].out_channels
-    return nn.Sequential(*blocks)
+    if not blocks:
+        raise UserError('num_blocks: a group of residual blocks needs at least one block.')
+    group = nn.Sequential()
+    for kind, drop_path in blocks:
+        if kind not in KINDS:
+            raise UserError(
+                f'The kind of a residual block is one of {", ".join(KINDS)}, not {kind!r}.'
+            )
+        group.append(
+            KINDS[kind](in_channels, filters, stride=stride, drop_path=drop_path, **shared)
+        )
+        in_channels, stride = EXPANSION * filters, 1
+    return group

@@ -50,8 +50,7 @@ class CMTDeepLab(BaseDetector):
             data_preprocessor=dict(data_preprocessor, align_corners=align_corners),
             init_cfg=init_cfg,
         )
-        for name, part in dict(panoptic_head=panoptic_head, criterion=criterion).items():
-            refuse_old_keys(part, f'model.{name}')
+        refuse_old_keys(dict(panoptic_head=panoptic_head, criterion=criterion), 'model')
         self._register_load_state_dict_pre_hook(rename_weights)
         self.num_things_classes, self.num_stuff_classes = num_things_classes, num_stuff_classes
         self.num_classes = num_things_classes + num_stuff_classes

@@ -68,8 +68,8 @@ class CMTDeepLabRFN(CMTDeepLab):
         second, semantic_logits = self.panoptic_head(features)
         return HeadOutput(
             DecoderOutput(
-                [*first.predictions, *second.predictions],
-                [*first.assignments, *second.assignments],
+                first.predictions + second.predictions,
+                first.assignments + second.assignments,
                 second.stage_features,
             ),
             semantic_logits,
@@ -94,11 +94,10 @@ class CMTDeepLabRFN(CMTDeepLab):
             if isinstance(output, Tensor) and output.dim() == 4:
                 widths[name] = output.shape[1]
 
-        missing = [name for name in feedback if name not in dict(self.backbone.named_modules())]
-        if not missing:
-            with self.hooked({name: partial(note, name) for name in feedback}):
-                feature_channels(self.backbone)
-            missing = [name for name in feedback if name not in widths]
+        modules = dict(self.backbone.named_modules())
+        with self.hooked({name: partial(note, name) for name in feedback if name in modules}):
+            feature_channels(self.backbone)
+        missing = [name for name in feedback if name not in widths]
         if missing or not feedback:
             parts = [name for name, _ in self.backbone.named_children()]
             raise UserError(

@@ -1,6 +1,7 @@
 """The auxiliary semantic head, which runs while training only."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from mmdet.registry import MODELS
@@ -22,13 +23,10 @@ class ASPP(nn.Module):
         self, in_channels: int, out_channels: int, *, rates: Sequence[int], **common: dict | None
     ) -> None:
         super().__init__()
-        self.branches = nn.ModuleList([ConvNorm(in_channels, out_channels, **common)])
-        self.branches.extend(
-            ConvNorm(in_channels, out_channels, 3, dilation=rate, **common) for rate in rates
-        )
-        self.pool = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), ConvNorm(in_channels, out_channels, **common)
-        )
+        branch = partial(ConvNorm, in_channels, out_channels, **common)
+        self.branches = nn.ModuleList([branch()])
+        self.branches.extend(branch(3, dilation=rate) for rate in rates)
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), branch())
         self.project = ConvNorm(out_channels * (len(rates) + 2), out_channels, **common)
         self.dropout = Dropout(0.1)
 

@@ -116,12 +116,9 @@ class AxialPixelDecoder(nn.Module):
                     **common,
                 )
                 self.fuses.append(fuse)
-            group = dict(drop_path=drop_path, **common)
-            if dilations[i] != 1:
-                group['dilation'] = dilations[i]
-            self.blocks.append(
-                build_block_group(kinds[i], width, filters[i], num_blocks[i], **group)
-            )
+            dilation = dict(dilation=dilations[i]) if dilations[i] != 1 else {}
+            blocks = [(kinds[i], drop_path)] * num_blocks[i]
+            self.blocks.append(build_block_group(blocks, width, filters[i], **dilation, **common))
 
     def skips(self, features: Sequence[Tensor]) -> list[Tensor | None]:
         """One per stage, coarse to fine: the normalized feature of the backbone, or None."""

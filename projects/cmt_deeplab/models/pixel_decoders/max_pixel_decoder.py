@@ -116,43 +116,31 @@ class MaXPixelDecoder(nn.Module):
         self.num_stages, self.strides, self.in_strides = len(kinds), tuple(strides), in_strides
         self.out_channels = [4 * base for base in filters]
         self.act = build_activation(act_cfg)
-        self.fuses, self.blocks = nn.ModuleList(), nn.ModuleList()
+        self.fuses, self.blocks = nn.ModuleDict(), nn.ModuleList()
         common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         # The widths that are kept at each stride, by the same rule as the features later.
         kept = {stride: [channels] for stride, channels in zip(in_strides, in_channels)}
         before, channels = in_strides[-1], in_channels[-1]
-        for i, stride in enumerate(strides):
-            block = dict(common, stride=1, drop_path=drop_path[i])
-            if kinds[i] == 'axial':
-                block.update(axial)
-            if i == 0:
-                block['stride'] = stride // before
-            elif stride == before:
-                self.fuses.append(nn.Identity())
-            elif stride not in kept or max(stride, before) != 2 * min(stride, before):
-                raise UserError(
-                    f'MaXPixelDecoder: stage {i} goes from stride {before} to {stride}, but it '
-                    'needs half or double the stride and a feature there, and there are '
-                    f'features at {sorted(kept)}.'
-                )
-            else:
-                self._keep(kept, i - 1, channels)
-                width, last_two = self.out_channels[i], kept[stride][-2:]
-                self.fuses.append(
-                    ResizedSum(
-                        channels,
-                        last_two,
-                        width,
-                        downwards=stride > before,
-                        align_corners=align_corners,
-                        **common,
+        stages = zip(strides, kinds, filters, num_blocks, drop_path, self.out_channels)
+        for i, (stride, kind, base, count, drop, width) in enumerate(stages):
+            if i > 0 and stride != before:
+                if stride not in kept or max(stride, before) != 2 * min(stride, before):
+                    raise UserError(
+                        f'MaXPixelDecoder: stage {i} goes from stride {before} to {stride}, but '
+                        'it needs half or double the stride and a feature there, and there are '
+                        f'features at {sorted(kept)}.'
                     )
-                )
+                self._keep(kept, i - 1, channels)
+                downwards, last_two = stride > before, kept[stride][-2:]
+                options = dict(downwards=downwards, align_corners=align_corners, **common)
+                self.fuses[str(i - 1)] = ResizedSum(channels, last_two, width, **options)
                 channels = width
-            self.blocks.append(
-                build_block_group(kinds[i], channels, filters[i], num_blocks[i], **block)
-            )
-            before, channels = stride, self.out_channels[i]
+            options = dict(common, stride=stride // before if i == 0 else 1)
+            if kind == 'axial':
+                options.update(axial)
+            blocks = [(kind, drop)] * count
+            self.blocks.append(build_block_group(blocks, channels, base, **options))
+            before, channels = stride, width
 
     def _keep(self, kept: dict[int, list], i: int, feature) -> None:
         """Keep the end of a run of stages, stage i, at its stride."""
@@ -176,6 +164,6 @@ class MaXPixelDecoder(nn.Module):
             x = previous
         else:
             self._keep(skip, i - 1, previous)
-            x = self.fuses[i - 1](previous, skip[self.strides[i]][-2:])
+            x = self.fuses[str(i - 1)](previous, skip[self.strides[i]][-2:])
         x = self.blocks[i](x)
         return self.act(x) if i == self.num_stages - 1 else x

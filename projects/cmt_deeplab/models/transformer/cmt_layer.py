@@ -1,5 +1,6 @@
 """The clustering mask transformer layer (CMT-DeepLab, section 3)."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,10 +9,12 @@ from torch import Tensor
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import resize
-from cmt_deeplab.precision import at_least_fp32, fp32_softmax
+from cmt_deeplab.precision import fp32_softmax
 
-from .layer_parts import LayerOutput, TransformerLayer, affinity, retrieve, split_heads
+from .layer_parts import LayerOutput, TransformerLayer, affinity, nearest_center, pool, retrieve
 from .location import NUM_POINTS, ReferenceMask, coordinate_planes
+
+ASSIGNMENTS = dict(softmax=partial(fp32_softmax, dim=2), kmeans=nearest_center)
 
 
 @MODELS.register_module()
@@ -53,7 +56,7 @@ class CMTLayer(TransformerLayer):
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        if assignment not in ('softmax', 'kmeans'):
+        if assignment not in ASSIGNMENTS:
             raise UserError(
                 f"CMTLayer: assignment must be 'softmax' or 'kmeans', not {assignment!r}."
             )
@@ -67,16 +70,14 @@ class CMTLayer(TransformerLayer):
                 'CMTLayer: without clustering_update and spatial_attention the centers hear '
                 'nothing of the pixels: keep one of them.'
             )
-        self.assignment, self.residual_logits = assignment, residual_logits
-        self.coordinate_conv = coordinate_conv
+        self.assign = ASSIGNMENTS[assignment]
+        self.residual_logits, self.coordinate_conv = residual_logits, coordinate_conv
         pixels, centers, values = self.pixel_channels, self.center_channels, self.value_channels
         self.reference_mask = ReferenceMask(centers, **self.common) if reference_mask else None
         self.pixel_project = self.build_input(pixels + 2 * coordinate_conv)
         self.center_project = self.build_input(centers + 2 * NUM_POINTS * reference_mask)
-        self.pixel_depths = [self.key_channels, values]
-        self.pixel_kv = self.build_projection(self.pixel_depths)
-        self.center_depths = [self.key_channels, values * pixel_update]
-        self.center_qv = self.build_projection(self.center_depths)
+        self.pixel_kv = self.build_projection(self.key_channels, values)
+        self.center_qv = self.build_projection(self.key_channels, values * pixel_update)
         self.similarity_norm = self.build_similarity_norm(similarity_gamma)
         self.cross_update = self.build_update(centers) if spatial_attention else None
         self.cluster_update = self.build_update(centers) if clustering_update else None
@@ -100,15 +101,12 @@ class CMTLayer(TransformerLayer):
         points, own_pixels, own_centers = self.locate(pixels, centers)
         prediction = self.predictor(own_pixels, own_centers, points) if predict else None
 
-        key, pixel_value = split_heads(
-            self.pixel_kv(own_pixels).flatten(2), self.pixel_depths, self.heads
-        )
-        query, center_value = split_heads(
-            self.center_qv(own_centers), self.center_depths, self.heads
-        )
+        key, pixel_value = self.pixel_kv(own_pixels)
+        query, center_value = self.center_qv(own_centers)
         similarity = affinity(self.similarity_norm, query, key)  # (B, h, N, HW)
         if logits is not None and self.residual_logits:
             similarity = similarity + self.resized(logits, size).flatten(3)
+        # The share of each center in each pixel, (B, h, N, HW), which sums to 1 over N.
         assignment = self.assign(similarity)
 
         updated = centers
@@ -116,7 +114,7 @@ class CMTLayer(TransformerLayer):
             attention = fp32_softmax(similarity, dim=3)
             updated = updated + self.cross_update(retrieve(pixel_value, attention))
         if self.cluster_update is not None:
-            updated = updated + self.cluster_update(self.pool(assignment, pixel_value))
+            updated = updated + self.cluster_update(pool(pixel_value, assignment))
         updated = self.act(updated + self.self_attention(own_centers))
         updated = self.act(updated + self.ffn(updated))
 
@@ -135,22 +133,10 @@ class CMTLayer(TransformerLayer):
         pixels = self.act(pixels)
         if self.coordinate_conv:
             planes = coordinate_planes(pixels, align_corners=self.align_corners)
-            pixels = torch.cat([pixels, planes.expand(len(pixels), -1, -1, -1)], dim=1)
+            pixels = torch.cat([pixels, planes], dim=1)
         return points, self.pixel_project(pixels), self.center_project(centers)
 
     def resized(self, logits: Tensor, size: torch.Size) -> Tensor:
         """Assignment logits (B, h, N, H', W') at another size (H, W)."""
         planes = resize(logits.flatten(1, 2), size, align_corners=self.align_corners)
         return planes.unflatten(1, logits.shape[1:3])
-
-    def assign(self, similarity: Tensor) -> Tensor:
-        """The share of each center in each pixel, (B, h, N, HW), which sums to 1 over N."""
-        if self.assignment == 'softmax':
-            return fp32_softmax(similarity, dim=2)
-        nearest = similarity.detach().argmax(dim=2, keepdim=True)
-        return torch.zeros_like(similarity).scatter_(2, nearest, 1.0)
-
-    def pool(self, assignment: Tensor, value: Tensor) -> Tensor:
-        """The values of each center's pixels, summed in fp32 as they are thousands: (B, Dv, N)."""
-        with torch.autocast(value.device.type, enabled=False):
-            return retrieve(at_least_fp32(value), at_least_fp32(assignment))

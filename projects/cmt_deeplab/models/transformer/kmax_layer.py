@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.precision import at_least_fp32
 
-from .layer_parts import LayerOutput, TransformerLayer
+from .layer_parts import LayerOutput, TransformerLayer, nearest_center, pool
 
 
 @MODELS.register_module()
@@ -35,7 +33,7 @@ class KMaXLayer(TransformerLayer):
             raise UserError('KMaXLayer assigns pixels by its own mask logits: give it a predictor.')
         self.pixel_project = self.build_input(self.pixel_channels)
         self.center_project = self.build_input(self.center_channels)
-        self.pixel_value = self.build_projection([self.value_channels])
+        self.pixel_value = self.build_projection(self.value_channels, heads=1)
         # Without an activation between its two norms, as in deeplab2 and kmax-deeplab.
         self.pooled_update = self.build_update(self.center_channels, act_cfg=None)
         self.self_attention = self.build_self_attention()
@@ -54,26 +52,10 @@ class KMaXLayer(TransformerLayer):
         prediction = self.predictor(own_pixels, own_centers)
         mask_logits = prediction.mask_logits  # (B, N, H, W)
 
-        pooled = self.pool(
-            self.assign(mask_logits), self.pixel_value(own_pixels), mask_logits.shape[1]
-        )
+        (value,) = self.pixel_value(own_pixels)  # (B, 1, Dv, HW)
+        pooled = pool(value, nearest_center(mask_logits.flatten(2).unsqueeze(1)))  # (B, Dv, N)
         updated = self.act(centers + self.pooled_update(pooled) + self.self_attention(own_centers))
         updated = self.act(updated + self.ffn(updated))
         return LayerOutput(
             pixels, updated, mask_logits.unsqueeze(1), prediction if predict else None
         )
-
-    def assign(self, mask_logits: Tensor) -> Tensor:
-        """Index of the center that each pixel belongs to, (B, H, W) int64, without gradient."""
-        return mask_logits.detach().argmax(dim=1)
-
-    def pool(self, assignment: Tensor, value: Tensor, num_centers: int) -> Tensor:
-        """The sum of the values (B, Dv, H, W) of each center's pixels, (B, Dv, N).
-
-        It is taken in fp32, as thousands of pixels add up.
-        """
-        index = assignment.flatten(1).unsqueeze(1)  # (B, 1, HW)
-        with torch.autocast(value.device.type, enabled=False):
-            value = at_least_fp32(value).flatten(2)
-            member = value.new_zeros(len(value), num_centers, value.shape[2])
-            return value @ member.scatter_(1, index, 1.0).transpose(1, 2)

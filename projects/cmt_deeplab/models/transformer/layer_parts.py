@@ -1,8 +1,10 @@
 """What the layers of CMT-DeepLab, MaX-DeepLab and kMaX-DeepLab have in common."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
@@ -10,7 +12,7 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
 from cmt_deeplab.models.blocks.drop_path import DropPath
 from cmt_deeplab.models.blocks.norm import build_norm
-from cmt_deeplab.precision import fp32_softmax
+from cmt_deeplab.precision import at_least_fp32, fp32_softmax
 from cmt_deeplab.structures import MaskPrediction
 
 
@@ -27,12 +29,22 @@ class LayerOutput(NamedTuple):
     prediction: MaskPrediction | None  # None unless the layer was asked to predict
 
 
-def split_heads(x: Tensor, depths: Sequence[int], heads: int) -> list[Tensor]:
-    """Queries, keys or values, stacked as (B, sum of depths, M), as one (B, h, d, M) for each."""
-    return [
-        part.reshape(len(x), heads, depth // heads, x.shape[2])
-        for part, depth in zip(x.split(depths, dim=1), depths)
-    ]
+class HeadProjection(ConvNorm):
+    """Pixels (B, C, H, W) or centers (B, C, N) to queries, keys or values of several heads.
+
+    There is one (B, h, d, M) for each of ``depths``, which are those of all heads together.
+    """
+
+    def __init__(
+        self, in_channels: int, depths: Sequence[int], *, heads: int, norm_cfg: dict | None
+    ) -> None:
+        super().__init__(in_channels, sum(depths), norm_cfg=norm_cfg, weight_std=in_channels**-0.5)
+        self.depths, self.heads = depths, heads
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        plane = x if x.dim() == 4 else x.unsqueeze(-1)
+        parts = super().forward(plane).flatten(2).split(self.depths, dim=1)
+        return [part.unflatten(1, (self.heads, part.shape[1] // self.heads)) for part in parts]
 
 
 def affinity(norm: nn.Module, query: Tensor, key: Tensor) -> Tensor:
@@ -46,6 +58,21 @@ def affinity(norm: nn.Module, query: Tensor, key: Tensor) -> Tensor:
 def retrieve(value: Tensor, weights: Tensor) -> Tensor:
     """The sums (B, h d, N) of the values (B, h, d, M) with the weights (B, h, N, M)."""
     return (value @ weights.transpose(2, 3)).flatten(1, 2)
+
+
+def pool(value: Tensor, assignment: Tensor) -> Tensor:
+    """What :func:`retrieve` gives, in fp32 as thousands of pixels add up; (B, h d, N)."""
+    with torch.autocast(value.device.type, enabled=False):
+        return retrieve(at_least_fp32(value), at_least_fp32(assignment))
+
+
+def nearest_center(logits: Tensor) -> Tensor:
+    """1 for the center with the largest logit of each pixel, otherwise 0; without gradient.
+
+    Both are (B, h, N, HW).
+    """
+    nearest = logits.detach().argmax(dim=2, keepdim=True)
+    return torch.zeros_like(logits).scatter_(2, nearest, 1.0)
 
 
 class RetrievedUpdate(nn.Module):
@@ -80,51 +107,16 @@ class CenterSelfAttention(nn.Module):
     """Self-attention among the centers as a residual term (deeplab2 ``AttentionOperation``)."""
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        heads: int,
-        key_channels: int,
-        value_channels: int,
-        norm_cfg: dict | None,
-        **update: dict | float,
+        self, qkv: HeadProjection, similarity_norm: nn.Module, update: RetrievedUpdate
     ) -> None:
         super().__init__()
-        self.heads = heads
-        self.depths = [key_channels, key_channels, value_channels]
-        self.qkv = ConvNorm(
-            in_channels, sum(self.depths), norm_cfg=norm_cfg, weight_std=in_channels**-0.5
-        )
-        self.similarity_norm = build_norm(norm_cfg, heads)
-        self.update = RetrievedUpdate(value_channels, out_channels, norm_cfg=norm_cfg, **update)
+        self.qkv, self.similarity_norm, self.update = qkv, similarity_norm, update
 
     def forward(self, projected: Tensor) -> Tensor:
         """Projected centers (B, D', N) to the update (B, D, N)."""
-        query, key, value = split_heads(self.qkv(projected), self.depths, self.heads)
+        query, key, value = self.qkv(projected)
         weights = fp32_softmax(affinity(self.similarity_norm, query, key), dim=3)  # (B, h, N, N)
         return self.update(retrieve(value, weights))
-
-
-class CenterFeedForward(nn.Module):
-    """Two 1x1 convolutions on the centers as a residual term; the last scale starts at 0."""
-
-    def __init__(
-        self,
-        channels: int,
-        hidden_channels: int,
-        *,
-        norm_cfg: dict | None,
-        act_cfg: dict,
-        drop_path: float,
-    ) -> None:
-        super().__init__()
-        self.expand = ConvNorm(channels, hidden_channels, norm_cfg=norm_cfg, act_cfg=act_cfg)
-        self.reduce = ConvNorm(hidden_channels, channels, norm_cfg=norm_cfg, gamma=0.0)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, centers: Tensor) -> Tensor:
-        return self.drop_path(self.reduce(self.expand(centers)))
 
 
 class TransformerLayer(nn.Module):
@@ -168,7 +160,6 @@ class TransformerLayer(nn.Module):
         self.pixel_channels, self.center_channels = pixel_channels, center_channels
         self.hidden_channels, self.ffn_channels = hidden_channels, ffn_channels
         self.heads, self.key_channels, self.value_channels = heads, key_channels, value_channels
-        self.attention = dict(heads=heads, key_channels=key_channels, value_channels=value_channels)
         self.align_corners, self.predictor_cfg = align_corners, predictor
         self.common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         self.update = dict(self.common, drop_path=drop_path)
@@ -178,10 +169,10 @@ class TransformerLayer(nn.Module):
         """The projection of pixels or centers that every part of the layer reads."""
         return ConvNorm(channels, self.hidden_channels, **self.common)
 
-    def build_projection(self, depths: Sequence[int]) -> ConvNorm:
-        """Projection to queries, keys or values of these depths."""
-        width, norm_cfg = self.hidden_channels, self.common['norm_cfg']
-        return ConvNorm(width, sum(depths), norm_cfg=norm_cfg, weight_std=width**-0.5)
+    def build_projection(self, *depths: int, heads: int | None = None) -> HeadProjection:
+        """Projection to queries, keys or values of these depths, for all heads of the layer."""
+        norm = dict(norm_cfg=self.common['norm_cfg'])
+        return HeadProjection(self.hidden_channels, depths, heads=heads or self.heads, **norm)
 
     def build_similarity_norm(self, gamma: float | None = None) -> nn.Module:
         """Norm of the similarities, with one channel per head."""
@@ -193,12 +184,22 @@ class TransformerLayer(nn.Module):
 
     def build_self_attention(self) -> CenterSelfAttention:
         """Self-attention among the centers."""
-        widths = (self.hidden_channels, self.center_channels)
-        return CenterSelfAttention(*widths, **self.attention, **self.update)
+        keys, values = self.key_channels, self.value_channels
+        return CenterSelfAttention(
+            self.build_projection(keys, keys, values),
+            self.build_similarity_norm(),
+            self.build_update(self.center_channels),
+        )
 
-    def build_feed_forward(self) -> CenterFeedForward:
-        """Feed-forward network of the centers."""
-        return CenterFeedForward(self.center_channels, self.ffn_channels, **self.update)
+    def build_feed_forward(self) -> nn.Sequential:
+        """Two 1x1 convolutions on the centers as a residual term; the last scale starts at 0."""
+        width, hidden = self.center_channels, self.ffn_channels
+        parts = dict(
+            expand=ConvNorm(width, hidden, **self.common),
+            reduce=ConvNorm(hidden, width, norm_cfg=self.common['norm_cfg'], gamma=0.0),
+            drop_path=DropPath(self.update['drop_path']),
+        )
+        return nn.Sequential(OrderedDict(parts))
 
     def build_predictor(self) -> nn.Module | None:
         """The layer's own predictor, which reads its projected pixels and centers."""

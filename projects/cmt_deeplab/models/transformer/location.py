@@ -11,15 +11,14 @@ NUM_POINTS = 5  # mass center; top, left, bottom and right extreme point
 
 
 def coordinate_planes(like: Tensor, *, align_corners: bool) -> Tensor:
-    """x and y of the pixels of ``like`` (B, C, H, W), (1, 2, H, W).
+    """x and y of the pixels of ``like`` (B, C, H, W), (B, 2, H, W).
 
     They are in [-1, 1], which is the frame of the padded network input.
     """
-    height, width = like.shape[-2:]
     frame = dict(align_corners=align_corners, device=like.device, dtype=like.dtype)
-    x = 2 * pixel_positions(width, **frame).view(1, 1, 1, width) - 1
-    y = 2 * pixel_positions(height, **frame).view(1, 1, height, 1) - 1
-    return torch.cat([axis.expand(1, 1, height, width) for axis in (x, y)], dim=1)
+    y, x = (2 * pixel_positions(side, **frame) - 1 for side in like.shape[-2:])
+    planes = torch.stack(torch.meshgrid(x, y, indexing='xy'))
+    return planes.expand(len(like), -1, -1, -1)
 
 
 class ReferenceMask(nn.Module):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cmt_deeplab.precision import fp32_softmax
 
-from .layer_parts import LayerOutput, TransformerLayer, affinity, retrieve, split_heads
+from .layer_parts import LayerOutput, TransformerLayer, affinity, retrieve
 
 
 @MODELS.register_module()
@@ -33,10 +33,9 @@ class MaXLayer(TransformerLayer):
         self.pixel_project = self.build_input(self.pixel_channels)
         self.center_project = self.build_input(self.center_channels)
         # Of queries, keys and values; without pixel_update the pixels ask nothing.
-        self.center_depths = [self.key_channels, self.key_channels, self.value_channels]
-        self.pixel_depths = [self.key_channels * pixel_update, *self.center_depths[1:]]
-        self.pixel_qkv = self.build_projection(self.pixel_depths)
-        self.center_qkv = self.build_projection(self.center_depths)
+        keys, values = self.key_channels, self.value_channels
+        self.pixel_qkv = self.build_projection(keys * pixel_update, keys, values)
+        self.center_qkv = self.build_projection(keys, keys, values)
         self.center_similarity_norm = self.build_similarity_norm()
         self.center_update = self.build_update(self.center_channels)
         self.ffn = self.build_feed_forward()
@@ -57,12 +56,8 @@ class MaXLayer(TransformerLayer):
         own_centers = self.center_project(centers)
         prediction = self.predictor(own_pixels, own_centers) if predict else None
 
-        pixel_query, pixel_key, pixel_value = split_heads(
-            self.pixel_qkv(own_pixels).flatten(2), self.pixel_depths, self.heads
-        )
-        query, key, value = split_heads(
-            self.center_qkv(own_centers), self.center_depths, self.heads
-        )
+        pixel_query, pixel_key, pixel_value = self.pixel_qkv(own_pixels)
+        query, key, value = self.center_qkv(own_centers)
 
         keys = torch.cat([pixel_key, key], dim=3)  # (B, h, d, HW + N)
         values = torch.cat([pixel_value, value], dim=3)
