@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 VOID_INDEX = -1  # unlabeled pixels and crowds: they belong to no segment
+NUM_REFERENCE_POINTS = 5  # R: mass center; top, left, bottom and right extreme point
 PADDING_INDEX = -2  # pixels outside of the image: they belong to no segment either
 
 

@@ -1,8 +1,12 @@
 """Mistakes after --cfg-options are reported before anything is built."""
 
+import argparse
+
 import pytest
 from cmt_deeplab.engine.config_overrides import check_overrides
-from cmt_deeplab.errors import user_sentence
+from cmt_deeplab.engine.runner_setup import load_config
+from cmt_deeplab.errors import UserError, user_sentence
+from command_line import ROOT
 from mmengine.config import Config
 
 CONFIG = Config(
@@ -62,3 +66,21 @@ def test_overrides_that_suit():
             'compile': True,
         },
     )
+
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        "_base_ = '{configs}/_base_/schedules/adamw_200k.py'",
+        "_base_ = '{configs}/_base_/models/cmt-deeplab_r50.py'\n"
+        'first = _base_.model.criterion.losses[0]',
+        "_base_ = '{configs}/_base_/schedules/adamw_150k.py'\nend = _base_.max_iters",
+    ],
+    ids=['a base that is gone', 'losses by position', 'a variable that is gone'],
+)
+def test_a_config_of_version_0_1_0_that_does_not_load_is_told_why(tmp_path, line):
+    path = tmp_path / 'old.py'
+    path.write_text(line.format(configs=ROOT / 'configs'))
+    options = dict(config=str(path), launcher='none', cfg_options={}, work_dir=None)
+    with pytest.raises(UserError, match='cannot be loaded .*README of its folder.*dict by name'):
+        load_config(argparse.Namespace(**options))

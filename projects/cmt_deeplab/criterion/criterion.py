@@ -13,11 +13,11 @@ from cmt_deeplab.structures import MaskPrediction, PanopticTarget
 from .targets import Generators, SegmentPlanes
 
 DEFAULT_LOSSES = dict(
-    pq=dict(type='PanopticPQLoss', loss_weight=3.0),
-    mask_id=dict(type='PanopticMaskIDLoss', loss_weight=0.3),
-    discrimination=dict(type='PanopticInstanceDiscriminationLoss', loss_weight=1.0),
-    semantic=dict(type='PanopticSemanticLoss', loss_weight=1.0),
-    reference_points=dict(type='PanopticReferencePointLoss', loss_weight=1.0),
+    pq=dict(type='PanopticPQLoss'),
+    mask_id=dict(type='PanopticMaskIDLoss'),
+    discrimination=dict(type='PanopticInstanceDiscriminationLoss'),
+    semantic=dict(type='PanopticSemanticLoss'),
+    reference_points=dict(type='PanopticReferencePointLoss'),
 )
 
 

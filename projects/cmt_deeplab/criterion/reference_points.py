@@ -5,8 +5,6 @@ from torch import Tensor
 
 from cmt_deeplab.geometry import corners_aligned, pixel_positions
 
-NUM_REFERENCE_POINTS = 5  # mass center, top, left, bottom, right
-
 
 def _line_sums(
     segment: Tensor, line: Tensor, across: Tensor, num_segments: int, num_lines: int

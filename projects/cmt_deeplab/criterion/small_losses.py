@@ -7,9 +7,9 @@ from torch.nn import functional as F
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.precision import at_least_fp32
+from cmt_deeplab.structures import NUM_REFERENCE_POINTS
 
 from .loss_base import LossInput, PanopticLoss, image_mean
-from .reference_points import NUM_REFERENCE_POINTS
 from .targets import sample_pixels
 
 

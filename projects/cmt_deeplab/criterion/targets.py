@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import plane_at_stride
-from cmt_deeplab.structures import MatchResult, PanopticTarget
+from cmt_deeplab.structures import NUM_REFERENCE_POINTS, MatchResult, PanopticTarget
 
 from .reference_points import segment_reference_points
 
@@ -124,8 +124,8 @@ class SegmentPlanes:
 
     @cached_property
     def reference_points(self) -> Tensor:
-        """(B, K+1, 5, 2): reference points at full resolution, zeros where there is no segment."""
-        points = torch.zeros(*self.labels.shape, 5, 2, device=self.index.device)
+        """(B, K+1, R, 2): reference points at full resolution, zeros where there is no segment."""
+        points = torch.zeros(*self.labels.shape, NUM_REFERENCE_POINTS, 2, device=self.index.device)
         for row, index, number in zip(points, self.index, self.num_segments):
             row[:number] = segment_reference_points(index, number)
         return points

@@ -47,7 +47,15 @@ def load_config(args: argparse.Namespace) -> Config:
         args.config,
         f'The config {args.config} does not exist; the configs of this project lie in configs/.',
     )
-    cfg = Config.fromfile(args.config)
+    try:
+        cfg = Config.fromfile(args.config)
+    except (FileNotFoundError, KeyError, AttributeError) as error:
+        raise UserError(
+            f'The config {args.config} cannot be loaded ({type(error).__name__}: {error}): if it '
+            'was written for version 0.1.0, a base that is gone stands in the README of its '
+            'folder, losses are a dict by name now, and train_cfg.max_iters has the length of the '
+            'training.'
+        ) from error
     cfg.launcher = args.launcher
     check_overrides(cfg, args.cfg_options)
     cfg.merge_from_dict(args.cfg_options)
