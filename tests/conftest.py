@@ -6,6 +6,7 @@ from pathlib import Path
 import cmt_deeplab  # noqa: F401  registers everything; before mmdet, which needs its compat.py
 import pytest
 from mmdet.registry import VISUALIZERS
+from mmengine.logging import MessageHub
 from mmengine.registry import VISUALIZERS as ROOT_VISUALIZERS
 from mmengine.registry import DefaultScope
 
@@ -17,12 +18,14 @@ def mmdet_scope():
 
 
 @pytest.fixture(autouse=True)
-def own_visualizers():
-    """Forget mmengine's visualizers, which it keeps by name for the whole process.
+def own_globals():
+    """Forget what mmengine keeps by name for the whole process.
 
-    Otherwise the next run would draw and log into the folder of the one before.
+    Otherwise the next run would draw and log into the folder of the one before, and a model would
+    take its iteration for its own.
     """
     yield
+    MessageHub._instance_dict.clear()
     for kind in set(VISUALIZERS.module_dict.values()) | set(ROOT_VISUALIZERS.module_dict.values()):
         kind._instance_dict.clear()
 

@@ -89,14 +89,14 @@ def _one_sentence(file: Any) -> Iterator[None]:
         ) from error
 
 
-def load_weights_only(file: Any, map_location: Any = 'cpu') -> Any:
-    """``torch.load``, as weights only.
+def load_weights_only(file: Any) -> Any:
+    """``torch.load`` to the CPU, as weights only.
 
     Raises:
         UserError: the file holds Python objects that are not allowed, or is not a checkpoint.
     """
     with _one_sentence(file):
-        return torch.load(file, map_location=map_location, weights_only=True)
+        return torch.load(file, map_location='cpu', weights_only=True)
 
 
 def keep_weights_only() -> None:

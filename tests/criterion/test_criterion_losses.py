@@ -119,7 +119,7 @@ def test_instance_discrimination_on_sampled_pixels(number):
     fast = PanopticInstanceDiscriminationLoss(num_samples=number)(
         prediction, targets, generator=generators
     )['loss_instance']
-    stage = SegmentPlanes.of(targets).at((17, 17))
+    stage = SegmentPlanes.of(targets).at(torch.empty(len(targets), 17, 17))
     position, valid = sample_pixels(
         stage, number, 1.5, [torch.Generator().manual_seed(seed) for seed in (3, 4)]
     )
@@ -210,7 +210,10 @@ def test_semantic_on_sampled_pixels():
         logits, targets, generator=torch.Generator().manual_seed(1)
     )['loss_semantic']
     position, valid = sample_pixels(
-        SegmentPlanes.of(targets).at((17, 17)), 30, 2.0, torch.Generator().manual_seed(1)
+        SegmentPlanes.of(targets).at(torch.empty(len(targets), 17, 17)),
+        30,
+        2.0,
+        torch.Generator().manual_seed(1),
     )
     expected = [
         slow.semantic_loss(logits[i], t, chosen=position[i][valid[i]])

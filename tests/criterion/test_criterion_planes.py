@@ -98,7 +98,7 @@ def test_reference_points_of_a_known_shape():
 def stage_of(index, number):
     return SegmentPlanes.of(
         [PanopticTarget(index=index, labels=torch.zeros(number, dtype=torch.int64))]
-    ).at(tuple(index.shape))
+    ).at(index[None])
 
 
 def test_sampling_takes_labeled_pixels_without_replacement():
@@ -124,7 +124,7 @@ def test_sampling_favors_small_segments_as_the_temperature_says(temperature, sha
     index = torch.zeros(25, 40, dtype=torch.int16)
     index[:, :4] = 1
     target = PanopticTarget(index=index, labels=torch.zeros(2, dtype=torch.int64))
-    stage = SegmentPlanes.of([target] * 1000).at((25, 40))
+    stage = SegmentPlanes.of([target] * 1000).at(torch.empty(1000, 25, 40))
     position, _ = sample_pixels(stage, 1, temperature, torch.Generator().manual_seed(0))
     assert abs(index.flatten()[position].float().mean() - share) < 0.05
 
@@ -132,8 +132,8 @@ def test_sampling_favors_small_segments_as_the_temperature_says(temperature, sha
 def test_one_generator_per_image_makes_the_sample_independent_of_the_batch():
     target = slow.make_target(4, (33, 33))
     pair, alone = (
-        SegmentPlanes.of([target, target]).at((33, 33)),
-        SegmentPlanes.of([target]).at((33, 33)),
+        SegmentPlanes.of([target, target]).at(torch.empty(2, 33, 33)),
+        SegmentPlanes.of([target]).at(torch.empty(1, 33, 33)),
     )
     both, _ = sample_pixels(
         pair, 60, 1.5, [torch.Generator().manual_seed(1), torch.Generator().manual_seed(2)]

@@ -205,7 +205,7 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', [*argv, '--size', '64'])
     runpy.run_path(script, run_name='__main__')
     assert len(list((tmp_path / 'out').rglob('*.png'))) == 6
-    assert '3/3 images' in capsys.readouterr().err
+    assert '100%' in capsys.readouterr().out
     monkeypatch.setattr(sys, 'argv', [*argv, '--size', '16'])
     with pytest.raises(SystemExit, match='size=16 is too small'):
         runpy.run_path(script, run_name='__main__')

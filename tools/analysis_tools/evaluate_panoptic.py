@@ -4,7 +4,7 @@
 
 panopticapi's own flags (--gt_json_file, --pred_json_file, --gt_folder, --pred_folder) work too; a
 folder that is not given is the path of the JSON without .json. OUT gets the figures with
-panopticapi's keys. Needs numpy, OpenCV and Pillow only.
+panopticapi's keys. Needs numpy, OpenCV, Pillow and rich only.
 """
 
 import argparse
@@ -24,6 +24,7 @@ for name in ('cmt_deeplab', 'cmt_deeplab.evaluation'):
 
 from cmt_deeplab.evaluation.coco_panoptic import evaluate_folders  # noqa: E402
 from cmt_deeplab.evaluation.pq import figures_table  # noqa: E402
+from rich.progress import track  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -51,15 +52,6 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def show_progress(done: int, total: int, start: float) -> None:
-    """One line on the terminal, rewritten; says nothing where the output is a file."""
-    if sys.stderr.isatty() and (done % 50 == 0 or done == total):
-        remaining = (time.time() - start) / done * (total - done)
-        sys.stderr.write(
-            f'\r{done}/{total} images, {remaining:.0f} s left ' + ('\n' if done == total else '')
-        )
-
-
 def main() -> None:
     args = parse_args()
     start = time.time()
@@ -75,7 +67,9 @@ def main() -> None:
             args.gt_folder,
             args.pred_json_file,
             args.pred_folder,
-            progress=lambda done, total: show_progress(done, total, start),
+            track=lambda images, total: track(
+                images, 'images', total, disable=not sys.stdout.isatty()
+            ),
         )
         if args.json:
             with open(args.json, 'w', encoding='utf-8') as stream:

@@ -36,8 +36,7 @@ def main() -> None:
     args = parse_args()
     with report_user_errors():
         figures = plane_ceiling(load_config(args.config, args.cfg_options), args.stride)
-    numbers = {k.split('/')[-1]: v for k, v in figures.items() if isinstance(v, float)}
-    rounded = (f'{name} {value:.2f}' for name, value in numbers.items())
+    rounded = (f'{name.split("/")[-1]} {value:.2f}' for name, value in figures.items())
     print(f'stride {args.stride}: {", ".join(rounded)}')
     if args.json:
         Path(args.json).write_text(json.dumps(dict(stride=args.stride, **figures), indent=1))

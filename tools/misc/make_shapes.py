@@ -5,11 +5,10 @@ python tools/misc/make_shapes.py data/shapes --preset quick --train 1000
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
-if __name__ == '__main__':
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
+# A clone that is not installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,26 +25,21 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     from cmt_deeplab.datasets import write_shapes
     from cmt_deeplab.errors import UserError
+    from rich.progress import Progress
 
-    args, start = parse_args(), time.time()
-
-    def progress(done: int, total: int) -> None:
-        if done % 50 and done != total:
-            return
-        left = (time.time() - start) / done * (total - done)
-        line = f'\r{args.root}: {done}/{total} images, {left:.0f} s left '
-        print(line, end='\n' if done == total else '', file=sys.stderr, flush=True)
-
+    args = parse_args()
     try:
-        write_shapes(
-            args.root,
-            preset=args.preset,
-            num_train=args.train,
-            num_val=args.val,
-            seed=args.seed,
-            size=args.size,
-            progress=progress,
-        )
+        with Progress() as bar:
+            images = bar.add_task(f'images in {args.root}', total=args.train + args.val)
+            write_shapes(
+                args.root,
+                preset=args.preset,
+                num_train=args.train,
+                num_val=args.val,
+                seed=args.seed,
+                size=args.size,
+                progress=lambda done, total: bar.update(images, completed=done),
+            )
     except (OSError, UserError) as error:
         sys.exit(str(error))
 

@@ -23,7 +23,7 @@ def read_pytorch(path: str) -> tuple[dict[str, Tensor], int]:
     """
     advice = 'give the .pth file that the source published.'
     require_file(path, f'The checkpoint {path} does not exist; {advice}')
-    content = load_weights_only(path, map_location='cpu')
+    content = load_weights_only(path)
     for wrapper in ('model', 'state_dict'):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]

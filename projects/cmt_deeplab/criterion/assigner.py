@@ -61,7 +61,7 @@ class PanopticHungarianAssigner:
             torch.isfinite(probability).flatten(1).all(1),
             torch.isfinite(dice).flatten(1).all(1),
         )
-        present = planes.at(prediction.mask_logits.shape[-2:]).present
+        present = planes.at(prediction.mask_logits).present
         table = torch.cat([probability * dice, present[:, None].float()], 1)  # (B, N+1, K+1)
         packed = torch.cat([table.flatten(1), torch.stack(checks, 1).float()], 1).cpu().numpy()
         centers = self._solve(packed, table.shape).to(dice.device)
@@ -83,7 +83,7 @@ class PanopticHungarianAssigner:
         Returns:
             (B, N, K+1), (B, N, K+1) and (B, N). Column K of the first two means nothing.
         """
-        stage = planes.at(prediction.mask_logits.shape[-2:])
+        stage = planes.at(prediction.mask_logits)
         dices, void_shares = [], []
         for logits, segment, area in zip(prediction.mask_logits, stage.segment, stage.area):
             mask = at_least_fp32(logits).flatten(1).softmax(0)  # (N, P)

@@ -1,6 +1,6 @@
 """The criterion: match centers with segments, then sum the losses of every prediction stage."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from mmdet.registry import MODELS, TASK_UTILS
@@ -93,7 +93,7 @@ class PanopticCriterion(nn.Module):
             UserError: class counts, batch sizes or plane sizes disagree, no loss applies, or a
                 similarity of the matching is not finite.
         """
-        self._check(predictions, targets, semantic_logits)
+        self._check(predictions, semantic_logits)
         planes = SegmentPlanes.of(targets, self.num_things_classes)
         stages = self._at_final_size(predictions, planes) if self.resize_to_final else predictions
         final_match = self.assigner(stages[-1], planes)
@@ -138,12 +138,7 @@ class PanopticCriterion(nn.Module):
             for p in predictions
         ]
 
-    def _check(
-        self,
-        predictions: list[MaskPrediction],
-        targets: Sequence[PanopticTarget],
-        semantic_logits: Tensor | None,
-    ) -> None:
+    def _check(self, predictions: list[MaskPrediction], semantic_logits: Tensor | None) -> None:
         if not predictions:
             raise UserError(
                 'PanopticCriterion got no predictions: give a list whose last entry is the final '
@@ -162,8 +157,3 @@ class PanopticCriterion(nn.Module):
                     f'void make {self.num_classes + 1}: set the class counts in the detector '
                     'only, it hands them down.'
                 )
-        if len(targets) != len(predictions[-1].mask_logits):
-            raise UserError(
-                f'PanopticCriterion got {len(targets)} targets for '
-                f'{len(predictions[-1].mask_logits)} images: give one for each image.'
-            )

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cmt_deeplab.errors import UserError
 from cmt_deeplab.structures import MaskPrediction, MatchResult, PanopticTarget
 
 from .targets import Generators, SegmentPlanes, StagePlane
@@ -67,12 +66,7 @@ class PanopticLoss(nn.Module):
         """
         planes = SegmentPlanes.of(targets)
         tensor = prediction if self.reads_semantic_logits else prediction.mask_logits
-        if len(planes.index) != len(tensor):
-            raise UserError(
-                f'{type(self).__name__} got {len(planes.index)} targets for {len(tensor)} images: '
-                'give one for each image.'
-            )
-        stage = planes.at(tensor.shape[-2:])
+        stage = planes.at(tensor)
         with torch.autocast(tensor.device.type, enabled=False):
             terms = self.terms(LossInput(prediction, planes, stage, match, generator))
         return {name: self.loss_weight * value for name, value in terms.items()}

@@ -90,7 +90,7 @@ class PanopticSemanticLoss(PanopticLoss):
         label = planes.labels.gather(1, segment) + int(self.void_first)
         entropy = F.cross_entropy(at_least_fp32(logits), label, reduction='none')  # (B, n)
         if self.small_instance_weight != 1:
-            area = planes.at(planes.index.shape[-2:]).area
+            area = planes.at(planes.index).area
             small = planes.of_things & (area < self.small_instance_area)  # (B, K+1)
             entropy = entropy * torch.where(small, self.small_instance_weight, 1.0).gather(
                 1, segment

@@ -130,12 +130,20 @@ class SegmentPlanes:
             row[:number] = segment_reference_points(index, number)
         return points
 
-    def at(self, size: Sequence[int]) -> StagePlane:
-        """The ground truth at the pixels of a prediction of ``size`` (h, w).
+    def at(self, prediction: Tensor) -> StagePlane:
+        """The ground truth at the pixels of a prediction (B, ..., h, w).
 
         See :func:`cmt_deeplab.geometry.plane_at_stride` for the pixels that it keeps.
+
+        Raises:
+            UserError: the prediction has another number of images.
         """
-        size = tuple(size)
+        if len(prediction) != len(self.index):
+            raise UserError(
+                f'The criterion got {len(self.index)} targets for {len(prediction)} images: give '
+                'one for each image.'
+            )
+        size = tuple(prediction.shape[-2:])
         if size not in self._stages:
             index = plane_at_stride(self.index, size).flatten(1).long()  # (B, P)
             absent = max(self.num_segments)

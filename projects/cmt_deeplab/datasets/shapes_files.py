@@ -34,7 +34,7 @@ def write_shapes(
     num_val: int = 100,
     seed: int = 0,
     size: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Write ``{train,val}2017/*.png`` and ``annotations/panoptic_{train,val}2017{.json,/*.png}``.
 
@@ -56,8 +56,7 @@ def write_shapes(
         content = dict(info=recipe, images=[], annotations=[], categories=CATEGORIES)
         if _made_by(annotation_file) == recipe:
             done += number
-            if progress:
-                progress(done, total)
+            progress(done, total)
             continue
         for folder in (images, planes):
             folder.mkdir(parents=True, exist_ok=True)
@@ -70,8 +69,7 @@ def write_shapes(
                 dict(image_id=i, file_name=file_name, segments_info=scene.segments_info)
             )
             done += 1
-            if progress:
-                progress(done, total)
+            progress(done, total)
         # The annotation file comes last: it says that the images are complete.
         annotation_file.write_text(json.dumps(content))
 

@@ -5,7 +5,7 @@ This module imports neither torch nor mmdet.
 
 import os
 import os.path as osp
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -75,12 +75,12 @@ def evaluate_folders(
     pred_json: str,
     pred_folder: str,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    track: Callable[[Iterator, int], Iterable] = lambda images, total: images,
 ) -> dict[str, dict]:
     """PQ, SQ and RQ as panopticapi's ``pq_compute`` returns them; ``per_class`` is by category id.
 
     Every image of the ground truth needs a prediction; further predictions are ignored.
-    ``progress(done, total)`` is called after each image.
+    ``track(images, total)`` may show the progress of an iterator over the images; it hands them on.
 
     Raises:
         UserError: a file is missing, damaged or does not suit the others; the message names it.
@@ -132,12 +132,8 @@ def evaluate_folders(
         histogram = joint_histogram(gt_plane, pred_plane)
         return match_segments(gt, pred, gt_void=VOID_ID, histogram=histogram).counts()
 
-    images: list[ImageCounts] = []
     # Threads suffice, since OpenCV and numpy release the interpreter while they decode and compare.
     # The first error cancels what has not begun.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for counts in pool.map(count, truth['annotations']):
-            images.append(counts)
-            if progress is not None:
-                progress(len(images), len(truth['annotations']))
-    return aggregate(images, categories)
+        images = track(pool.map(count, truth['annotations']), len(truth['annotations']))
+        return aggregate(images, categories)

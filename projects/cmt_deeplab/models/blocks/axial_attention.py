@@ -41,9 +41,6 @@ class RelativePositions(nn.Module):
             rows = torch.cat([rows[:1].expand(beyond, -1), rows, rows[-1:].expand(beyond, -1)])
         return rows.unfold(0, length, 1)
 
-    def extra_repr(self) -> str:
-        return f'span={self.span}, depth={self.weight.shape[1]}'
-
 
 class AxialAttention(nn.Module):
     """Multi-head self-attention of sequences (B, in_channels, L) -> (B, value_depth, L).

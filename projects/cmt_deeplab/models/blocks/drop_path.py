@@ -55,9 +55,6 @@ class DropPath(nn.Module):
             return x
         return x * _keep(x, self.drop_prob).view(-1, *[1] * (x.dim() - 1))
 
-    def extra_repr(self) -> str:
-        return f'drop_prob={self.drop_prob}'
-
 
 class Dropout(nn.Dropout):
     """``torch.nn.Dropout`` whose random numbers can be tied to the images."""

@@ -10,9 +10,10 @@ from torch import Tensor
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import resize
 from cmt_deeplab.precision import fp32_softmax
+from cmt_deeplab.structures import NUM_REFERENCE_POINTS
 
 from .layer_parts import LayerOutput, TransformerLayer, affinity, nearest_center, pool, retrieve
-from .location import NUM_POINTS, ReferenceMask, coordinate_planes
+from .location import ReferenceMask, coordinate_planes
 
 ASSIGNMENTS = dict(softmax=partial(fp32_softmax, dim=2), kmeans=nearest_center)
 
@@ -75,7 +76,7 @@ class CMTLayer(TransformerLayer):
         pixels, centers, values = self.pixel_channels, self.center_channels, self.value_channels
         self.reference_mask = ReferenceMask(centers, **self.common) if reference_mask else None
         self.pixel_project = self.build_input(pixels + 2 * coordinate_conv)
-        self.center_project = self.build_input(centers + 2 * NUM_POINTS * reference_mask)
+        self.center_project = self.build_input(centers + 2 * NUM_REFERENCE_POINTS * reference_mask)
         self.pixel_kv = self.build_projection(self.key_channels, values)
         self.center_qv = self.build_projection(self.key_channels, values * pixel_update)
         self.similarity_norm = self.build_similarity_norm(similarity_gamma)

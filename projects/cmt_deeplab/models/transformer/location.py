@@ -6,8 +6,7 @@ from torch import Tensor, nn
 from cmt_deeplab.geometry import pixel_positions
 from cmt_deeplab.models.blocks.conv_norm import ConvNorm
 from cmt_deeplab.precision import at_least_fp32
-
-NUM_POINTS = 5  # mass center; top, left, bottom and right extreme point
+from cmt_deeplab.structures import NUM_REFERENCE_POINTS
 
 
 def coordinate_planes(like: Tensor, *, align_corners: bool) -> Tensor:
@@ -32,10 +31,12 @@ class ReferenceMask(nn.Module):
         super().__init__()
         self.mlp = nn.Sequential(
             ConvNorm(center_channels, center_channels, norm_cfg=norm_cfg, act_cfg=act_cfg),
-            ConvNorm(center_channels, 2 * NUM_POINTS, norm_cfg=None, bias=True, weight_std=0.01),
+            ConvNorm(
+                center_channels, 2 * NUM_REFERENCE_POINTS, norm_cfg=None, bias=True, weight_std=0.01
+            ),
         )
 
     def forward(self, centers: Tensor) -> Tensor:
         """Centers (B, D, N) to points (B, N, R, 2), (x, y) in [0, 1] of the padded input."""
         points = at_least_fp32(self.mlp(centers)).sigmoid()  # (B, 2R, N)
-        return points.transpose(1, 2).unflatten(-1, (NUM_POINTS, 2))
+        return points.transpose(1, 2).unflatten(-1, (NUM_REFERENCE_POINTS, 2))
