@@ -160,7 +160,7 @@ def test_coordinates_reach_the_corners_where_corners_are_aligned(align_corners, 
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match='CMTLayer: key_channels 4 .* multiples of heads 3'):
         make_layer(heads=3)
-    with pytest.raises(ValueError, match='hear nothing'):
+    with pytest.raises(ValueError, match='not updated from the pixels'):
         make_layer(clustering_update=False, spatial_attention=False)
     with pytest.raises(ValueError, match="assignment must be 'softmax' or 'kmeans'"):
         make_layer(assignment='hard')

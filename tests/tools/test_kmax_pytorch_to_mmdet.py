@@ -196,7 +196,7 @@ def test_a_checkpoint_of_another_network_is_refused(r50, changes, words):
         (
             'configs/kmax_deeplab/kmax-deeplab_axial-r50_8xb8-150k_coco-panoptic-641.py',
             {},
-            'has no backbone as that of CONFIG',
+            'without the backbone of CONFIG',
         ),
     ],
 )

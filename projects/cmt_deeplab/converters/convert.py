@@ -123,8 +123,8 @@ def _is_there(
     required = part.name == 'backbone'
     if required and not needed:
         raise UserError(
-            f'{path} belongs to a code base that has no {part.name} as that of {config}; '
-            'use a config of one that it has.'
+            f'{path} comes from a code base without the {part.name} of {config}; use a config of '
+            'a network that it has.'
         )
     missing = [name for name in needed if name not in source]
     if len(missing) == len(needed) and not required:

@@ -191,7 +191,8 @@ class PanopticCheckpointCheckHook(Hook):
             raise UserError(
                 f'The optimizer in the checkpoint {path} has parameter groups of {sizes[0]} '
                 f'tensors, that of the config has {sizes[1]} (version 0.1.0 decayed relative '
-                'positions as well); train on from its weights with load_from.'
+                'positions as well); without --resume, train on from its weights with '
+                f'--cfg-options load_from={path}.'
             )
 
 

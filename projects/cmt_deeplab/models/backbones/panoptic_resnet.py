@@ -56,7 +56,7 @@ class PanopticResNet(PretrainedMixin, ResNet):
             raise UserError(f'depth of PanopticResNet is one of {depths}, not {depth}.')
         if pre_activation_outputs and kwargs.get('plugins') is not None:
             raise UserError(
-                'PanopticResNet has no plugins with pre_activation_outputs=True: drop one of both.'
+                'PanopticResNet has no plugins with pre_activation_outputs=True: use only one.'
             )
         if with_stem_output == 'pooled' and (not with_max_pool or pre_activation_outputs):
             raise UserError(

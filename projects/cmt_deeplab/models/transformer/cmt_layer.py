@@ -68,8 +68,8 @@ class CMTLayer(TransformerLayer):
             )
         if not (clustering_update or spatial_attention):
             raise UserError(
-                'CMTLayer: without clustering_update and spatial_attention the centers hear '
-                'nothing of the pixels: keep one of them.'
+                'CMTLayer: without clustering_update and spatial_attention the centers are not '
+                'updated from the pixels: keep one of them.'
             )
         self.assign = ASSIGNMENTS[assignment]
         self.residual_logits, self.coordinate_conv = residual_logits, coordinate_conv
