@@ -5,7 +5,9 @@ Checkpoints that hold them still load; a config that holds them raises an error 
 
 from collections.abc import Iterator, MutableMapping
 
-from cmt_deeplab.errors import UserError
+from mmengine.config import Config
+
+from cmt_deeplab.errors import UserError, require_file
 
 NEW_KEYS = {
     'num_centres': 'num_centers',
@@ -31,6 +33,26 @@ def rename_weights(state_dict: MutableMapping, *hook_arguments: object) -> None:
             new = new.replace(old_part, new_part)
         if new != name:
             state_dict[new] = state_dict.pop(name)
+
+
+def read_config(path: str) -> Config:
+    """The config file.
+
+    Raises:
+        MissingFileError: there is no such file.
+        UserError: it cannot be loaded, which is so where it needs what version 0.1.0 had.
+    """
+    require_file(
+        path, f'The config {path} does not exist; the configs of this project lie in configs/.'
+    )
+    try:
+        return Config.fromfile(path)
+    except (FileNotFoundError, KeyError, AttributeError) as error:
+        raise UserError(
+            f'The config {path} cannot be loaded ({type(error).__name__}: {error}): if it was '
+            'written for version 0.1.0, a base that is gone stands in the README of its folder, '
+            'losses are a dict by name now, and train_cfg.max_iters has the length of the training.'
+        ) from error
 
 
 def refuse_old_keys(config: object, path: str) -> None:

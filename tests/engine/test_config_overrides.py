@@ -3,6 +3,7 @@
 import argparse
 
 import pytest
+from cmt_deeplab.analysis.config_model import load_config as read
 from cmt_deeplab.engine.config_overrides import check_overrides
 from cmt_deeplab.engine.runner_setup import load_config
 from cmt_deeplab.errors import UserError, user_sentence
@@ -82,5 +83,8 @@ def test_a_config_of_version_0_1_0_that_does_not_load_is_told_why(tmp_path, line
     path = tmp_path / 'old.py'
     path.write_text(line.format(configs=ROOT / 'configs'))
     options = dict(config=str(path), launcher='none', cfg_options={}, work_dir=None)
-    with pytest.raises(UserError, match='cannot be loaded .*README of its folder.*dict by name'):
-        load_config(argparse.Namespace(**options))
+    for load in (lambda: load_config(argparse.Namespace(**options)), lambda: read(str(path))):
+        with pytest.raises(
+            UserError, match='cannot be loaded .*README of its folder.*dict by name'
+        ):
+            load()

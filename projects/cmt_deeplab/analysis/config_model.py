@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 from torch import nn
 
-from cmt_deeplab.errors import require_file
+from cmt_deeplab.renamed import read_config
 
 
 def add_config_options(parser: ArgumentParser) -> None:
@@ -23,11 +23,9 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
 
     Raises:
         MissingFileError: there is no such file.
+        UserError: the file cannot be loaded.
     """
-    require_file(
-        path, f'The config {path} does not exist; the configs of this project lie in configs/.'
-    )
-    config = Config.fromfile(path)
+    config = read_config(path)
     config.merge_from_dict(cfg_options or {})
     import_modules_from_strings(**config.get('custom_imports', dict(imports=[])))
     init_default_scope(config.get('default_scope', 'mmdet'))

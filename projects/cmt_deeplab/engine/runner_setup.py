@@ -8,6 +8,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from cmt_deeplab.errors import MissingPackageError, UserError, require_file
+from cmt_deeplab.renamed import read_config
 
 from .config_overrides import check_overrides
 
@@ -41,21 +42,9 @@ def load_config(args: argparse.Namespace) -> Config:
 
     Raises:
         MissingFileError: there is no such file.
-        UserError: an override does not suit the config.
+        UserError: the file cannot be loaded, or an override does not suit the config.
     """
-    require_file(
-        args.config,
-        f'The config {args.config} does not exist; the configs of this project lie in configs/.',
-    )
-    try:
-        cfg = Config.fromfile(args.config)
-    except (FileNotFoundError, KeyError, AttributeError) as error:
-        raise UserError(
-            f'The config {args.config} cannot be loaded ({type(error).__name__}: {error}): if it '
-            'was written for version 0.1.0, a base that is gone stands in the README of its '
-            'folder, losses are a dict by name now, and train_cfg.max_iters has the length of the '
-            'training.'
-        ) from error
+    cfg = read_config(args.config)
     cfg.launcher = args.launcher
     check_overrides(cfg, args.cfg_options)
     cfg.merge_from_dict(args.cfg_options)
