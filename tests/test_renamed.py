@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from cmt_deeplab.construction import config_entries
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.renamed import config_entries, refuse_old_keys, rename_weights
+from cmt_deeplab.renamed import refuse_old_keys, rename_weights
 from torch import nn
 
 

@@ -3,10 +3,11 @@
 Checkpoints that hold them still load; a config that holds them raises an error with the new name.
 """
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import MutableMapping
 
 from mmengine.config import Config
 
+from cmt_deeplab.construction import config_entries
 from cmt_deeplab.errors import UserError, require_file
 
 NEW_KEYS = {
@@ -61,14 +62,3 @@ def refuse_old_keys(config: object, path: str) -> None:
         key = place.rpartition('.')[2]
         if key in NEW_KEYS:
             raise UserError(f'The config key {place} is called {NEW_KEYS[key]} now: rename it.')
-
-
-def config_entries(value: object, path: str = '') -> Iterator[tuple[str, object]]:
-    """Every entry of nested dicts and lists, by its dotted key below ``path``."""
-    if isinstance(value, list | tuple):
-        value = dict(enumerate(value))
-    if hasattr(value, 'items'):
-        for key, inner in value.items():
-            place = f'{path}.{key}' if path else str(key)
-            yield place, inner
-            yield from config_entries(inner, place)

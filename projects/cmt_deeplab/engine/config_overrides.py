@@ -5,8 +5,8 @@ import inspect
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from cmt_deeplab.construction import config_entries
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.renamed import config_entries
 
 # the top-level keys that something reads; all others are variables of the config files
 READ = {
