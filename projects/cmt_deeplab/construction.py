@@ -3,12 +3,17 @@
 import inspect
 import linecache
 import re
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
+from types import FrameType
 
-# Their constructors are tested: what fails in them is due to what the config gives them.
-LIBRARIES = ('cmt_deeplab', 'mmdet', 'mmcv', 'mmengine', 'mmpretrain', 'mmseg', 'timm', 'torch')
+from mmengine.registry import Registry
+
+BUILDERS = 'mmengine.registry', 'mmengine.runner'
+LONGEST_QUOTE = 250  # characters of an error that a sentence repeats
 
 
 def config_entries(value: object, path: str = '') -> Iterator[tuple[str, object]]:
@@ -54,9 +59,14 @@ def keywords(part_type: Callable) -> tuple[dict[str, bool], bool]:
 
 def key_not_taken(place: str, name: str, key: str) -> str:
     """The sentence about a key of the dict at ``place`` that its type does not take."""
+    if key == '_delete_':
+        return (
+            f'{place} holds _delete_=True where no base config has a dict that it could replace: '
+            'remove it.'
+        )
     return (
         f"{place} gives {name} the key '{key}', which it does not take: correct or remove it; "
-        f'where a base config has left it over, _delete_=True in {place} replaces the dict of the '
+        'where a base config has left it over, _delete_=True in this dict replaces that of the '
         'base.'
     )
 
@@ -66,46 +76,107 @@ def keys_missing(place: str, name: str, keys: str) -> str:
     return f'{place} does not give {name} its {keys}: add it.'
 
 
+def type_missing(place: str) -> str:
+    """The sentence about a dict without a type."""
+    return f'{place} has no type: add the name of a class, or inherit a config that has it.'
+
+
+def type_unknown(place: str, name: str, registry: Registry) -> str:
+    """The sentence about a name that a registry does not have."""
+    known = set(registry.module_dict) | set(registry.root.module_dict)
+    near = get_close_matches(name, known, 1)
+    meant = f' (is {near[0]} meant?)' if near else ''
+    kind = registry.name.replace('_', ' ')
+    return (
+        f'{place} is {name!r}, which is not registered as a {kind}{meant}: correct it, or import '
+        'its module in custom_imports.'
+    )
+
+
 def explain(
-    error: Exception, place: str, part_type: Callable, config: Mapping[str, object]
+    error: Exception, place: str, part_type: Callable | None, config: Mapping[str, object]
 ) -> str | None:
     """The sentence about a constructor that failed, or None where this is a fault of the code.
 
     Args:
         place: the dotted key of ``config``.
-        part_type: the class that it names.
+        part_type: the class or function that it names, if any.
         config: the arguments that the user gave.
     """
-    name = name_of(part_type)
-    match = re.search(r"(\S+)\(\) got an unexpected keyword argument '(\w+)'", str(error))
-    if match and isinstance(error, TypeError):
-        function, key = match.groups()
+    name, text = name_of(part_type), str(error)
+    classes = part_type.__mro__ if inspect.isclass(part_type) else [part_type]
+    unexpected = re.search(r"(\S+)\(\) got an unexpected keyword argument '(\w+)'", text)
+    if unexpected and isinstance(error, TypeError):
+        function, key = unexpected.groups()
         if key in config:
             return key_not_taken(place, name, key)
-        deeper = [path for path, _ in config_entries(config, place) if path.endswith(f'.{key}')]
-        inner = function.removesuffix('.__init__').rpartition('.')[2]
-        return key_not_taken(deeper[0].removesuffix(f'.{key}'), inner, key) if deeper else None
-    match = re.search(r'(\S+)\.__init__\(\) missing \d+ required .*arguments?: (.+)', str(error))
-    if match and match[1] in {base.__qualname__ for base in inspect.getmro(part_type)}:
-        return keys_missing(place, name, match[2])
-    return _refusal(error, f'{place} ({name}) cannot be built', part_type)
-
-
-def _refusal(error: Exception, start: str, part_type: Callable) -> str | None:
-    """What a constructor says to its arguments.
-
-    In a class of the user, only what that class itself raises counts.
-    """
-    frame, line_number = list(traceback.walk_tb(error.__traceback__))[-1]
-    file = Path(frame.f_code.co_filename)
-    line = linecache.getline(str(file), line_number).strip()
-    explicit = line.startswith(('raise', 'assert'))
-    own = frame.f_globals.get('__name__') == part_type.__module__
-    if part_type.__module__.partition('.')[0] not in LIBRARIES and not (explicit and own):
+        for path, _ in config_entries(config, place):
+            if path.endswith(f'.{key}'):
+                inner = function.removesuffix('.__init__').rpartition('.')[2]
+                return key_not_taken(path.removesuffix(f'.{key}'), inner, key)
         return None
-    text = error.args[0] if isinstance(error, KeyError) and error.args else error
-    text = ' '.join(str(text).split()).rstrip('.')
+    missing = re.search(r'(\S+)\(\) missing \d+ required .*arguments?: (.+)', text)
+    if missing:
+        owner = missing[1].removesuffix('.__init__')
+        if owner in {getattr(kind, '__qualname__', None) for kind in classes}:
+            return keys_missing(place, name, missing[2])
+    return refusal(error, place if part_type is None else f'{place} ({name})', place, config)
+
+
+def is_explicit(error: Exception) -> bool:
+    """Whether a line of Python raised the error in so many words."""
+    word = 'assert ' if isinstance(error, AssertionError) else 'raise '
+    return _line(error).startswith(word)
+
+
+def refusal(error: Exception, what: str, place: str, config: Mapping[str, object]) -> str | None:
+    """What a constructor says to its arguments, or None where that is a fault of the code.
+
+    The constructors of installed libraries and of this package are tested: what fails in them is
+    due to what the config gives them. Of a class of the user, only what it raises itself counts.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    explicit = is_explicit(error)
+    foreign: list[bool] = []
+    for frame in frames:  # those of the constructor follow the last one of mmengine
+        by_mmengine = frame.f_globals.get('__name__', '').startswith(BUILDERS)
+        foreign = [] if by_mmengine else [*foreign, not _installed(frame)]
+    if any(foreign) and not (explicit and foreign[-1]):
+        return None
+    words = set(re.findall(r'\w+', f'{error} {_line(error)}'))
+    mentioned = [
+        path
+        for path, value in config_entries(config, place)
+        if path.rpartition('.')[2] in words or (isinstance(value, str) and value in words)
+    ]
+    remedy = f'correct {mentioned[0] if mentioned else "its values"}'
+    return f'{what} cannot be built: {_quote(error)}; {remedy}.'
+
+
+def _quote(error: Exception) -> str:
+    """The message of an error in one line; where a line of code says more, that too."""
+    key = error.args[0] if isinstance(error, KeyError) and error.args else None
+    text = str(error) if key is None else str(key)
     if not text:
-        text = f'`{line}` fails' if explicit else type(error).__name__
-    where = '' if explicit else f' ({type(error).__name__} in {file.name}, line {line_number})'
-    return f'{start}: {text}{where}.'
+        return f'`{_line(error)}` fails'
+    text = ' '.join(text.split()).rstrip('.')
+    if len(text) > LONGEST_QUOTE:
+        text = f'{text[:LONGEST_QUOTE]}...'
+    if is_explicit(error):
+        return text
+    frame, line = list(traceback.walk_tb(error.__traceback__))[-1]
+    where = f'{Path(frame.f_code.co_filename).name}, line {line}'
+    return f'{text} ({type(error).__name__} in {where})'
+
+
+def _line(error: Exception) -> str:
+    """The line of code that raised the error."""
+    frame, number = list(traceback.walk_tb(error.__traceback__))[-1]
+    return linecache.getline(frame.f_code.co_filename, number).strip()
+
+
+def _installed(frame: FrameType) -> bool:
+    """Whether a frame runs code of this package, of an installed one or of Python."""
+    top = frame.f_globals.get('__name__', '').partition('.')[0]
+    own = top == 'cmt_deeplab' or top in sys.stdlib_module_names
+    return own or 'site-packages' in Path(frame.f_code.co_filename).parts

@@ -4,7 +4,6 @@ Every error that this package raises because of a wrong config, file or argument
 :class:`UserError`. All other errors are faults of the code and keep their stack trace.
 """
 
-import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -43,35 +42,11 @@ def _sentence(error: UserError) -> str:
     return text
 
 
-# what building an object says, whether only mmengine's registry itself may say it, the sentence
-_CONSTRUCTION = (
-    (
-        r'(\w+) is not in the ([\w:]+) registry',
-        True,
-        'The config names the type {0}, which the registry {1} does not have: correct it, or '
-        'import its module in custom_imports.',
-    ),
-    (
-        r"(\w+)\.\w+\(\) got an unexpected keyword argument '(\w+)'",
-        False,  # a class may pass its arguments on to its parent
-        "The config gives {0} the key '{1}', which it does not take: correct or remove it.",
-    ),
-    (
-        r'(\w+)\.__init__\(\) missing \d+ required .*arguments?: (.+)',
-        True,
-        'The config does not give {0} its {1}: add it.',
-    ),
-)
+def _of_building(error: BaseException) -> str | None:
+    # mmengine needs the workarounds of compat.py, which imports this module
+    from cmt_deeplab.mmengine_building import failed_building
 
-
-def _from_construction(error: BaseException) -> str | None:
-    """A sentence where the registry of mmengine could not build what the config describes."""
-    in_registry = [file.parent.name == 'registry' for file in files_on_the_way(error)]
-    for pattern, directly, sentence in _CONSTRUCTION:
-        match = re.search(pattern, str(error)) if any(in_registry) else None
-        if match and (in_registry[-1] or not directly):
-            return sentence.format(*match.groups())
-    return None
+    return failed_building(error) if isinstance(error, Exception) else None
 
 
 def user_sentence(error: BaseException | None) -> str | None:
@@ -81,7 +56,7 @@ def user_sentence(error: BaseException | None) -> str | None:
     mmengine makes of any error in a module of ``custom_imports``.
     """
     while error is not None:
-        sentence = _sentence(error) if isinstance(error, UserError) else _from_construction(error)
+        sentence = _sentence(error) if isinstance(error, UserError) else _of_building(error)
         if sentence:
             return sentence
         imported = isinstance(error, ImportError)

@@ -84,12 +84,29 @@ SLOTS = {
         "PanopticHungarianAssigner and mmdet's HungarianAssigner",
         registry=TASK_UTILS,
     ),
+    'model.criterion.assigner.match_costs': Slot(
+        'a matching cost',
+        ('__call__(pred_instances, gt_instances)',),
+        "mmdet's ClassificationCost, FocalLossCost, DiceCost and CrossEntropyLossCost",
+        registry=TASK_UTILS,
+    ),
     'model.criterion.losses': Slot(
         'a loss',
         ('forward(prediction, targets, match, generator)', 'reads_semantic_logits'),
-        'the subclasses of PanopticLoss: PanopticPQLoss, PanopticMaskIDLoss, '
-        'PanopticInstanceDiscriminationLoss, PanopticMaskDiscriminationLoss, '
-        'PanopticSemanticLoss and PanopticReferencePointLoss',
+        'PanopticPQLoss, PanopticMaskIDLoss, PanopticInstanceDiscriminationLoss, '
+        'PanopticMaskDiscriminationLoss, PanopticSemanticLoss, PanopticReferencePointLoss, other '
+        'subclasses of PanopticLoss, and through PanopticMaskLoss and PanopticClassLoss '
+        "mmdet's DiceLoss, CrossEntropyLoss and FocalLoss",
+    ),
+    'PanopticMaskLoss.loss': Slot(
+        'a loss of masks',
+        ('forward(pred, target)',),
+        "mmdet's DiceLoss, FocalLoss and, with use_sigmoid=True, CrossEntropyLoss",
+    ),
+    'PanopticClassLoss.loss': Slot(
+        'a loss of classes',
+        ('forward(pred, label, *, weight, avg_factor)',),
+        "mmdet's CrossEntropyLoss and FocalLoss",
     ),
     'model.postprocess': Slot(
         'a merge',

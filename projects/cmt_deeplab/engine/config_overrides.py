@@ -1,25 +1,11 @@
 """Compare what follows ``--cfg-options`` with the config, before the two are merged."""
 
-import inspect
-
 from mmengine.config import Config
-from mmengine.runner import Runner
 
 from cmt_deeplab.construction import config_entries
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.mmengine_building import READ
 
-# the top-level keys that something reads; all others are variables of the config files
-READ = {
-    'runner_type',
-    'model_wrapper_cfg',
-    'compile',
-    'sync_bn',
-    'find_unused_parameters',
-    'activation_checkpointing',
-    'efficient_conv_bn_eval',
-    'custom_imports',
-    *inspect.signature(Runner.__init__).parameters,
-}
 KINDS = {
     'dict': dict,
     'truth value': bool,  # before the numbers, of which Python counts it
