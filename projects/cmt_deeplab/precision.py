@@ -8,6 +8,8 @@ code also switches autocast off or converts its inputs here.
 import torch
 from torch import Tensor
 
+LOWEST_LOGIT = -1e5  # below all of fp16; stands for the other entries where there are none
+
 
 def at_least_fp32(tensor: Tensor) -> Tensor:
     """Convert bf16 and fp16 to fp32; fp32 and fp64 stay as they are."""
@@ -20,3 +22,18 @@ def fp32_softmax(logits: Tensor, dim: int) -> Tensor:
     The result takes part in matrix products, which may run in the lower precision.
     """
     return at_least_fp32(logits).softmax(dim).to(logits.dtype)
+
+
+def softmax_log_odds(logits: Tensor) -> Tensor:
+    """The log-odds ``log(p / (1 - p))`` of a softmax p over the first axis, for logits (N, P).
+
+    This is each logit minus the logsumexp of all others. It is exact for any logits, and so is its
+    gradient: for the best entry of a column, where 1 - p can round to 0, that sum is written out.
+    """
+    logits = at_least_fp32(logits)
+    best, top = logits.max(0, keepdim=True)
+    others = logits.scatter(0, top, LOWEST_LOGIT).logsumexp(0, keepdim=True)
+    whole = torch.logaddexp(best, others)  # (1, P)
+    share = (logits - whole).exp().clamp(max=0.5)  # only the best entry exceeds 0.5
+    is_best = torch.zeros_like(logits, dtype=torch.bool).scatter(0, top, True)
+    return logits - torch.where(is_best, others, whole + torch.log1p(-share))

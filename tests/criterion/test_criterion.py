@@ -210,7 +210,7 @@ def test_perfect_masks_cost_nothing():
             lambda c, p, t: PanopticCriterion(num_classes=7)([p], t),
             'class_logits of stage 0 have 7 channels, but num_classes=7',
         ),
-        (lambda c, p, t: PanopticCriterion(num_classes=6, losses=dict(pq=None)), 'got no losses'),
+        (lambda c, p, t: PanopticCriterion(num_classes=6, losses=dict(pq=None)), 'has no losses'),
         (
             lambda c, p, t: PanopticCriterion(
                 num_classes=6, losses=dict(only=dict(type='PanopticSemanticLoss'))

@@ -1,19 +1,24 @@
 """Hungarian matching of cluster centers with segments."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
+from mmdet.models.task_modules import assigners
 from mmdet.registry import TASK_UTILS
+from mmengine.structures import InstanceData
 from torch import Tensor
 
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.parts import build_part
 from cmt_deeplab.precision import at_least_fp32
 from cmt_deeplab.structures import MaskPrediction, MatchResult, PanopticTarget
 
+from .loss_base import check_mask_probability, is_weight, mask_log_odds
 from .targets import SegmentPlanes, segment_sum
 
 EPSILON = 1e-5
+COSTS = 'model.criterion.assigner.match_costs'
 
 # What each check of an image says when it fails.
 CHECKS = (
@@ -25,6 +30,8 @@ CHECKS = (
     'learning rate or look for inf and nan in the network',
     'the Dice of the masks (mask_logits) is not finite, so nothing can be matched; lower the '
     'learning rate or look for inf and nan in the network',
+    'the costs of the matching are not finite, so nothing can be matched; look for inf and nan in '
+    'model.criterion.assigner and in the network',
 )
 
 
@@ -32,14 +39,30 @@ CHECKS = (
 class PanopticHungarianAssigner:
     """One-to-one matching that maximizes the similarity of centers and segments in each image.
 
-    The similarity is ``p_n(class of k) * Dice(mask n, segment k)``, where the masks are a softmax
-    over the N centers without void and padding, and
+    The similarity is ``p_n(class of k)^a * Dice(mask n, segment k)^b``, where the masks are a
+    softmax over the N centers without void and padding, and
     ``Dice = 2 * intersection / (mask + segment + 1e-5)``. Segments without a pixel at the size of
     the prediction are not matched. With more segments than centers some stay unmatched. Everything
     is computed in fp32 and without a gradient, and the whole batch crosses to the host once.
 
-    Source: MaX-DeepLab, equation 9; deeplab2.
+    A subclass that matches by something else writes :meth:`score`.
+
+    Source: MaX-DeepLab, equation 9, where both exponents are 1; deeplab2.
+
+    Args:
+        class_exponent: a. The larger it is, the more the class counts; 0 leaves it out.
+        dice_exponent: b, the same for the masks.
     """
+
+    def __init__(self, *, class_exponent: float = 1.0, dice_exponent: float = 1.0) -> None:
+        exponents = (class_exponent, dice_exponent)
+        if not (all(is_weight(value) for value in exponents) and any(exponents)):
+            raise UserError(
+                f'PanopticHungarianAssigner: class_exponent={class_exponent!r} and '
+                f'dice_exponent={dice_exponent!r} must be finite numbers of at least 0, and not '
+                'both 0.'
+            )
+        self.class_exponent, self.dice_exponent = class_exponent, dice_exponent
 
     @torch.no_grad()
     def __call__(
@@ -54,15 +77,17 @@ class PanopticHungarianAssigner:
         planes = SegmentPlanes.of(targets)
         with torch.autocast(prediction.mask_logits.device.type, enabled=False):
             probability, dice, void_share = self.similarity(prediction, planes)
+            score = self.score(prediction, planes, probability, dice)
         num_classes = prediction.class_logits.shape[-1] - 1
         checks = (
             planes.index.flatten(1).amax(1) < planes.counts,
             ((planes.labels >= 0) & (planes.labels < num_classes)).all(1),
             torch.isfinite(probability).flatten(1).all(1),
             torch.isfinite(dice).flatten(1).all(1),
+            torch.isfinite(score).flatten(1).all(1),
         )
         present = planes.at(prediction.mask_logits).present
-        table = torch.cat([probability * dice, present[:, None].float()], 1)  # (B, N+1, K+1)
+        table = torch.cat([score, present[:, None].float()], 1)  # (B, N+1, K+1)
         packed = torch.cat([table.flatten(1), torch.stack(checks, 1).float()], 1).cpu().numpy()
         centers = self._solve(packed, table.shape).to(dice.device)
         known = centers.clamp(min=0)[:, None]
@@ -72,6 +97,16 @@ class PanopticHungarianAssigner:
             dice=dice.gather(1, known)[:, 0],
             void_share=void_share,
         )
+
+    def score(
+        self, prediction: MaskPrediction, planes: SegmentPlanes, probability: Tensor, dice: Tensor
+    ) -> Tensor:
+        """How well each pair fits, (B, N, K+1), of which the matching maximizes the sum.
+
+        ``probability`` and ``dice`` are those of :meth:`similarity`. Column K and the columns of
+        absent segments mean nothing, but must be finite.
+        """
+        return probability**self.class_exponent * dice**self.dice_exponent
 
     def similarity(
         self, prediction: MaskPrediction, planes: SegmentPlanes
@@ -112,3 +147,95 @@ class PanopticHungarianAssigner:
             chosen, columns = linear_sum_assignment(table[:-1, present], maximize=True)
             centers[image, present[columns]] = chosen
         return torch.from_numpy(centers)
+
+
+@TASK_UTILS.register_module()
+class PanopticMatchCostAssigner(PanopticHungarianAssigner):
+    """Hungarian matching by the sum of mmdet's matching costs.
+
+    mmdet's ``HungarianAssigner`` in ``model.criterion.assigner`` becomes one of these. Costs of
+    classes read the class logits (N, C+1), void last. Costs of masks read, at the labeled pixels of
+    the prediction's size, the log-odds of the mask probability, to which they apply a sigmoid, or
+    with ``DiceCost(pred_act=False)`` the mask probability itself. What stays unmatched is as in
+    :class:`PanopticHungarianAssigner`. Beside the mask logits of one image, memory holds about five
+    tensors of their size.
+
+    Args:
+        match_costs: one or more configs: ClassificationCost, FocalLossCost (of classes, or of masks
+            with ``binary_input=True``), DiceCost, CrossEntropyLossCost, or costs of your own, which
+            are called as those of mmdet.
+        mask_probability: ``'softmax'`` over the centers, or ``'sigmoid'`` of each logit.
+    """
+
+    def __init__(
+        self, *, match_costs: Mapping | Sequence[Mapping], mask_probability: str = 'softmax'
+    ) -> None:
+        super().__init__()
+        costs = [match_costs] if isinstance(match_costs, Mapping) else match_costs
+        if not costs:
+            raise UserError(
+                f"{COSTS} is empty: give at least one cost, such as dict(type='DiceCost')."
+            )
+        self.match_costs = [
+            build_part(f'{COSTS}.{i}', cost) if isinstance(cost, Mapping) else cost
+            for i, cost in enumerate(costs)
+        ]
+        check_mask_probability('PanopticMatchCostAssigner', mask_probability)
+        self.mask_probability = mask_probability
+        for i, cost in enumerate(self.match_costs):
+            self._try_out(f'{COSTS}.{i}', cost)
+
+    def score(
+        self, prediction: MaskPrediction, planes: SegmentPlanes, probability: Tensor, dice: Tensor
+    ) -> Tensor:
+        stage = planes.at(prediction.mask_logits)
+        scores = torch.zeros_like(dice)  # (B, N, K+1)
+        for image, number in enumerate(planes.num_segments):
+            labeled = stage.labeled[image]
+            if not labeled.any():
+                continue
+            segment = stage.segment[image, labeled]
+            masks = segment == torch.arange(number, device=segment.device)[:, None]
+            # A label that is no class is reported with the one copy; until then any class serves.
+            labels = planes.labels[image, :number].clamp(0, prediction.class_logits.shape[-1] - 2)
+            truth = InstanceData(labels=labels, masks=masks.float())
+            logits = at_least_fp32(prediction.mask_logits[image]).flatten(1)[:, labeled]
+            classes = at_least_fp32(prediction.class_logits[image])
+            odds = mask_log_odds(logits, self.mask_probability)
+            for cost in self.match_costs:
+                found = odds if getattr(cost, 'pred_act', True) else odds.sigmoid()
+                scores[image, :, :number] -= cost(
+                    pred_instances=InstanceData(scores=classes, masks=found), gt_instances=truth
+                )
+        return scores
+
+    @staticmethod
+    def _try_out(place: str, cost: Callable) -> None:
+        """Refuse a cost that cannot compare three centers with two segments."""
+        name = type(cost).__name__
+        if not is_weight(getattr(cost, 'weight', 0)):
+            raise UserError(
+                f'{place}: the weight {cost.weight!r} of {name} must be a finite number of at '
+                'least 0.'
+            )
+        centers = InstanceData(scores=torch.zeros(3, 4), masks=torch.zeros(3, 5))
+        segments = InstanceData(labels=torch.tensor([0, 2]), masks=torch.eye(2, 5))
+        try:
+            found = cost(pred_instances=centers, gt_instances=segments)
+            reason = None if found.shape == (3, 2) else f'it gives the shape {tuple(found.shape)}'
+        except Exception as error:
+            reason = f'{type(error).__name__}: {error}'
+        if reason:
+            raise UserError(
+                f'{place}: {name} cannot compare cluster centers with segments ({reason}): a cost '
+                'gets pred_instances with scores (N, C+1) and masks (N, P), gt_instances with '
+                'labels (K,) and masks (K, P), and gives (N, K); ClassificationCost, '
+                'FocalLossCost, DiceCost and CrossEntropyLossCost fit.'
+            )
+
+
+def adapted_assigner(assigner: object) -> object:
+    """mmdet's HungarianAssigner on cluster centers; any other assigner as it is."""
+    if getattr(type(assigner), 'assign', None) is not assigners.HungarianAssigner.assign:
+        return assigner
+    return PanopticMatchCostAssigner(match_costs=assigner.match_costs)

@@ -1,15 +1,21 @@
 """The criterion: match centers with segments, then sum the losses of every prediction stage."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 
-from mmdet.registry import MODELS, TASK_UTILS
+import torch
+from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import corners_aligned, resize
-from cmt_deeplab.structures import MaskPrediction, PanopticTarget
+from cmt_deeplab.parts import build_part
+from cmt_deeplab.structures import NUM_REFERENCE_POINTS, MaskPrediction, MatchResult, PanopticTarget
 
+from .assigner import adapted_assigner
+from .loss_base import is_weight, named_terms
+from .mmdet_losses import adapted_loss
 from .targets import Generators, SegmentPlanes
 
 DEFAULT_LOSSES = dict(
@@ -19,6 +25,42 @@ DEFAULT_LOSSES = dict(
     semantic=dict(type='PanopticSemanticLoss'),
     reference_points=dict(type='PanopticReferencePointLoss'),
 )
+
+
+def build_losses(configs: Mapping[str, Mapping | None]) -> nn.ModuleDict:
+    """The losses by name, without those that are None.
+
+    Raises:
+        UserError: there is no loss, or one of them is not described as a loss.
+    """
+    if not isinstance(configs, Mapping):
+        raise UserError(
+            "model.criterion.losses is a dict by name: losses=dict(pq=dict(type='PanopticPQLoss'), "
+            'mask_id=dict(...), ...), in which None switches a loss off; where a base config has '
+            'the losses already, losses=dict(pq=dict(loss_weight=5.0)) changes one of them.'
+        )
+    losses = nn.ModuleDict()
+    for name, config in configs.items():
+        if config is None:
+            continue
+        place = f'model.criterion.losses.{name}'
+        if isinstance(config, Mapping) and 'type' not in config:
+            raise UserError(
+                f'{place} has no type, and there is no loss {name!r} in the base config that it '
+                'changes: correct the name, or add the type.'
+            )
+        try:
+            losses[name] = build_part(place, config, adapt=adapted_loss)
+        except UserError as error:
+            if place in str(error):
+                raise
+            raise UserError(f'{place}: {error}') from error
+    if not losses:
+        raise UserError(
+            'model.criterion.losses has no losses: give at least one, or leave the key out for '
+            'the default ones.'
+        )
+    return losses
 
 
 @MODELS.register_module()
@@ -54,25 +96,19 @@ class PanopticCriterion(nn.Module):
         deep_supervision_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        if not isinstance(losses, Mapping):
+        if not is_weight(deep_supervision_weight):
             raise UserError(
-                'model.criterion.losses is a dict by name now: losses=dict(pq=dict(type='
-                "'PanopticPQLoss'), mask_id=dict(...), discrimination=dict(...), semantic="
-                'dict(...), reference_points=dict(...)), and None switches a loss off.'
+                f'model.criterion.deep_supervision_weight={deep_supervision_weight!r} must be a '
+                'finite number of at least 0.'
             )
-        losses = {name: MODELS.build(loss) for name, loss in losses.items() if loss is not None}
-        if not losses:
-            raise UserError(
-                'PanopticCriterion got no losses: give at least one, or leave the key out for the '
-                'default ones.'
-            )
-        self.losses = nn.ModuleDict(losses)
+        self.losses = build_losses(losses)
         self.num_classes = num_classes
         self.num_things_classes = num_things_classes
-        self.assigner = TASK_UTILS.build(assigner)
+        self.assigner = build_part('model.criterion.assigner', assigner, adapt=adapted_assigner)
         self.share_final_match = share_final_match
         self.resize_to_final = resize_to_final
         self.deep_supervision_weight = deep_supervision_weight
+        self._rehearse()
 
     def forward(
         self,
@@ -96,20 +132,26 @@ class PanopticCriterion(nn.Module):
         self._check(predictions, semantic_logits)
         planes = SegmentPlanes.of(targets, self.num_things_classes)
         stages = self._at_final_size(predictions, planes) if self.resize_to_final else predictions
-        final_match = self.assigner(stages[-1], planes)
+        final_match = self._match(stages[-1], planes)
         result: dict[str, Tensor] = {}
         for number, stage in enumerate(stages):
             final = number == len(stages) - 1
             prefix, weight = ('', 1) if final else (f's{number}.', self.deep_supervision_weight)
             shared = final or self.share_final_match
-            match = final_match if shared else self.assigner(stage, planes)
-            for loss in self.losses.values():
+            match = final_match if shared else self._match(stage, planes)
+            for key, loss in self.losses.items():
                 source = stage
                 if loss.reads_semantic_logits:
                     if not final or semantic_logits is None:
                         continue
                     source = semantic_logits
-                for name, value in loss(source, planes, match, generator).items():
+                for name, value in named_terms(key, loss(source, planes, match, generator)):
+                    if prefix + name in result:
+                        raise UserError(
+                            f'model.criterion.losses.{key} has the term {name}, as a loss before '
+                            'it has: give a loss once, or let the terms of the second have other '
+                            'names.'
+                        )
                     result[prefix + name] = weight * value
         if not result:
             raise UserError(
@@ -122,6 +164,39 @@ class PanopticCriterion(nn.Module):
         first = next(iter(result))
         result[first] = result[first] + sum(t[:0].float().sum() for t in tensors if t is not None)
         return result
+
+    def _match(self, prediction: MaskPrediction, planes: SegmentPlanes) -> MatchResult:
+        match = self.assigner(prediction, planes)
+        if not isinstance(match, MatchResult):
+            raise UserError(
+                f'model.criterion.assigner: {type(self.assigner).__name__} gives a '
+                f'{type(match).__name__} in place of a MatchResult of cmt_deeplab.structures.'
+            )
+        return match
+
+    def _rehearse(self) -> None:
+        """Compute everything once for a made-up batch, so that a misfit is told before training.
+
+        Other errors than a :class:`UserError` mean nothing here: a part of the user may need the
+        sizes of the real network.
+        """
+        draw = torch.Generator().manual_seed(0)
+        prediction = MaskPrediction(
+            mask_logits=torch.rand(2, 4, 8, 8, generator=draw),
+            class_logits=torch.rand(2, 4, self.num_classes + 1, generator=draw),
+            pixel_features=torch.rand(2, 128, 8, 8, generator=draw),
+            reference_points=torch.rand(2, 4, NUM_REFERENCE_POINTS, 2, generator=draw),
+        )
+        index = torch.randint(-1, 2, (8, 8), generator=draw, dtype=torch.int16)
+        targets = [PanopticTarget(index, torch.tensor([0, self.num_classes - 1]))] * 2
+        semantic_logits = torch.rand(2, self.num_classes + 1, 8, 8, generator=draw)
+        try:
+            with torch.random.fork_rng(devices=[]), torch.no_grad():
+                deepcopy(self)([prediction], targets, draw, semantic_logits=semantic_logits)
+        except UserError:
+            raise
+        except Exception:  # see above
+            pass
 
     def _at_final_size(
         self, predictions: list[MaskPrediction], planes: SegmentPlanes

@@ -3,13 +3,12 @@
 import torch
 from mmdet.registry import MODELS
 from torch import Tensor
-from torch.nn import functional as F
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.precision import at_least_fp32
 
 from .loss_base import LossInput, PanopticLoss
-from .targets import segment_sum
+from .targets import segment_sum, to_centers
 
 ALPHA = 0.75  # weight of matched centers in the class term, of unmatched ones it is 1 - ALPHA
 WEIGHT_FLOOR = 1e-5  # a weight of zero would drop its center from the mean of the class term
@@ -79,12 +78,13 @@ class PanopticPQLoss(PanopticLoss):
         share = match.void_share
         if self.unmatched_weight == 'one':
             share = torch.ones_like(share)
-        # Column N takes what the unmatched segments write.
-        goal = torch.where(matched, centers, num_centers)
         void = torch.full_like(share, num_classes, dtype=torch.int64)
-        label = F.pad(void, (0, 1)).scatter(1, goal, given.planes.labels)[:, :-1]  # (B, N)
-        weight = F.pad((1 - ALPHA) * share.clamp(min=WEIGHT_FLOOR), (0, 1))
-        weight = weight.scatter(1, goal, ALPHA * match.dice.clamp(min=WEIGHT_FLOOR))[:, :-1]
+        label = to_centers(given.planes.labels, centers, void)  # (B, N)
+        weight = to_centers(
+            ALPHA * match.dice.clamp(min=WEIGHT_FLOOR),
+            centers,
+            (1 - ALPHA) * share.clamp(min=WEIGHT_FLOOR),
+        )
         class_terms = -weight * log_probability.gather(2, label[..., None])[..., 0]  # (B, N)
         class_term = class_terms.sum(1) / (class_terms != 0).sum(1).clamp(min=1)
         return dict(loss_pq_mask=mask_term.mean(), loss_pq_class=class_term.mean())

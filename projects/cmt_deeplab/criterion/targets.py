@@ -6,6 +6,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import plane_at_stride
@@ -39,6 +40,22 @@ def segment_sum(values: Tensor, segment: Tensor, num_buckets: int) -> Tensor:
     bucket = (segment * PARTS + part)[:, None].expand(batch, channels, pixels)
     sums = values.new_zeros(batch, channels, num_buckets * PARTS).scatter_add(2, bucket, values)
     return sums.view(batch, channels, num_buckets, PARTS).sum(-1)
+
+
+def to_centers(values: Tensor, centers: Tensor, fill: Tensor) -> Tensor:
+    """Give each matched center the value of its segment.
+
+    Args:
+        values: (B, K+1), one for each segment.
+        centers: (B, K+1) int64, the center of each segment, or -1.
+        fill: (B, N), the values of the centers that are matched with nothing.
+
+    Returns:
+        (B, N).
+    """
+    number = fill.shape[1]
+    goal = torch.where(centers >= 0, centers, number)  # column N takes what nobody wants
+    return F.pad(fill, (0, 1)).scatter(1, goal, values)[:, :number]
 
 
 @dataclass(frozen=True)
