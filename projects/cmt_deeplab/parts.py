@@ -135,7 +135,11 @@ def _require_methods(slot: str, offering: type, part_type: Callable) -> None:
         if not bracket:  # an attribute, which an object may have and its class not
             continue
         by_position, _, by_keyword = arguments.partition('*')
-        method = getattr(offering, name, nn.Module.forward)
+        # Every class has a __call__, that of its metaclass, and a module calls its forward.
+        if name == '__call__' and issubclass(offering, nn.Module):
+            name = 'forward'
+        known = {key: vars(base)[key] for base in offering.__mro__[::-1] for key in vars(base)}
+        method = known.get(name, nn.Module.forward)
         try:
             if method is nn.Module.forward:  # it raises NotImplementedError
                 raise TypeError

@@ -10,8 +10,9 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.parts import build_part
+from cmt_deeplab.parts import build_part, part_class
 from cmt_deeplab.precision import at_least_fp32
+from cmt_deeplab.slots import SLOTS
 from cmt_deeplab.structures import MaskPrediction, MatchResult, PanopticTarget
 
 from .loss_base import check_mask_probability, is_weight, mask_log_odds
@@ -212,30 +213,37 @@ class PanopticMatchCostAssigner(PanopticHungarianAssigner):
     @staticmethod
     def _try_out(place: str, cost: Callable) -> None:
         """Refuse a cost that cannot compare three centers with two segments."""
-        name = type(cost).__name__
-        if not is_weight(getattr(cost, 'weight', 0)):
-            raise UserError(
-                f'{place}: the weight {cost.weight!r} of {name} must be a finite number of at '
-                'least 0.'
-            )
+        name, weight = type(cost).__name__, getattr(cost, 'weight', 0)
+        if not is_weight(weight):
+            raise UserError(f'{place}.weight is {weight!r}, but must be finite and not negative.')
         centers = InstanceData(scores=torch.zeros(3, 4), masks=torch.zeros(3, 5))
         segments = InstanceData(labels=torch.tensor([0, 2]), masks=torch.eye(2, 5))
         try:
-            found = cost(pred_instances=centers, gt_instances=segments)
-            reason = None if found.shape == (3, 2) else f'it gives the shape {tuple(found.shape)}'
+            shape = tuple(cost(pred_instances=centers, gt_instances=segments).shape)
+            reason = None if shape == (3, 2) else f'it gives {shape} in place of (N, K)'
         except Exception as error:
-            reason = f'{type(error).__name__}: {error}'
+            reason = f'{type(error).__name__}: {error}' if str(error) else type(error).__name__
         if reason:
             raise UserError(
-                f'{place}: {name} cannot compare cluster centers with segments ({reason}): a cost '
-                'gets pred_instances with scores (N, C+1) and masks (N, P), gt_instances with '
-                'labels (K,) and masks (K, P), and gives (N, K); ClassificationCost, '
-                'FocalLossCost, DiceCost and CrossEntropyLossCost fit.'
+                f'{place}: {name} cannot compare cluster centers, which have scores (N, C+1) and '
+                f'masks (N, P), with segments, which have labels (K,) and masks (K, P) ({reason}); '
+                f'{SLOTS[COSTS].fits} fit.'
             )
 
 
-def adapted_assigner(assigner: object) -> object:
-    """mmdet's HungarianAssigner on cluster centers; any other assigner as it is."""
-    if getattr(type(assigner), 'assign', None) is not assigners.HungarianAssigner.assign:
-        return assigner
-    return PanopticMatchCostAssigner(match_costs=assigner.match_costs)
+def build_assigner(config: Mapping) -> Callable:
+    """The assigner of a config; mmdet's HungarianAssigner becomes one for cluster centers.
+
+    Raises:
+        UserError: the config describes no assigner, or one of its costs does not fit.
+    """
+    costs = config.get('match_costs') if isinstance(config, Mapping) else None
+    for i, cost in enumerate([costs] if isinstance(costs, Mapping | str) else costs or ()):
+        part_class(f'{COSTS}.{i}', cost)
+
+    def adapted(assigner: object) -> object:
+        if getattr(type(assigner), 'assign', None) is not assigners.HungarianAssigner.assign:
+            return assigner
+        return PanopticMatchCostAssigner(match_costs=assigner.match_costs)
+
+    return build_part('model.criterion.assigner', config, adapt=adapted)

@@ -13,8 +13,8 @@ from cmt_deeplab.geometry import corners_aligned, resize
 from cmt_deeplab.parts import build_part
 from cmt_deeplab.structures import NUM_REFERENCE_POINTS, MaskPrediction, MatchResult, PanopticTarget
 
-from .assigner import adapted_assigner
-from .loss_base import is_weight, named_terms
+from .assigner import build_assigner
+from .loss_base import is_weight, named_terms, place_named, tried
 from .mmdet_losses import adapted_loss
 from .targets import Generators, SegmentPlanes
 
@@ -44,17 +44,15 @@ def build_losses(configs: Mapping[str, Mapping | None]) -> nn.ModuleDict:
         if config is None:
             continue
         place = f'model.criterion.losses.{name}'
+        if not isinstance(name, str) or '.' in name or hasattr(losses, name):
+            raise UserError(f'{place}: a loss cannot have the name {name!r}, choose another one.')
         if isinstance(config, Mapping) and 'type' not in config:
             raise UserError(
                 f'{place} has no type, and there is no loss {name!r} in the base config that it '
                 'changes: correct the name, or add the type.'
             )
-        try:
+        with place_named(place):
             losses[name] = build_part(place, config, adapt=adapted_loss)
-        except UserError as error:
-            if place in str(error):
-                raise
-            raise UserError(f'{place}: {error}') from error
     if not losses:
         raise UserError(
             'model.criterion.losses has no losses: give at least one, or leave the key out for '
@@ -104,11 +102,11 @@ class PanopticCriterion(nn.Module):
         self.losses = build_losses(losses)
         self.num_classes = num_classes
         self.num_things_classes = num_things_classes
-        self.assigner = build_part('model.criterion.assigner', assigner, adapt=adapted_assigner)
+        self.assigner = build_assigner(assigner)
         self.share_final_match = share_final_match
         self.resize_to_final = resize_to_final
         self.deep_supervision_weight = deep_supervision_weight
-        self._rehearse()
+        self._try_out()
 
     def forward(
         self,
@@ -146,12 +144,6 @@ class PanopticCriterion(nn.Module):
                         continue
                     source = semantic_logits
                 for name, value in named_terms(key, loss(source, planes, match, generator)):
-                    if prefix + name in result:
-                        raise UserError(
-                            f'model.criterion.losses.{key} has the term {name}, as a loss before '
-                            'it has: give a loss once, or let the terms of the second have other '
-                            'names.'
-                        )
                     result[prefix + name] = weight * value
         if not result:
             raise UserError(
@@ -174,11 +166,10 @@ class PanopticCriterion(nn.Module):
             )
         return match
 
-    def _rehearse(self) -> None:
-        """Compute everything once for a made-up batch, so that a misfit is told before training.
+    def _try_out(self) -> None:
+        """Match and compute each loss for a made-up batch, so that a misfit is told at once.
 
-        Other errors than a :class:`UserError` mean nothing here: a part of the user may need the
-        sizes of the real network.
+        Parts of the user that fail here are left alone: they may need the sizes of the network.
         """
         draw = torch.Generator().manual_seed(0)
         prediction = MaskPrediction(
@@ -187,16 +178,25 @@ class PanopticCriterion(nn.Module):
             pixel_features=torch.rand(2, 128, 8, 8, generator=draw),
             reference_points=torch.rand(2, 4, NUM_REFERENCE_POINTS, 2, generator=draw),
         )
-        index = torch.randint(-1, 2, (8, 8), generator=draw, dtype=torch.int16)
-        targets = [PanopticTarget(index, torch.tensor([0, self.num_classes - 1]))] * 2
         semantic_logits = torch.rand(2, self.num_classes + 1, 8, 8, generator=draw)
-        try:
-            with torch.random.fork_rng(devices=[]), torch.no_grad():
-                deepcopy(self)([prediction], targets, draw, semantic_logits=semantic_logits)
-        except UserError:
-            raise
-        except Exception:  # see above
-            pass
+        index = torch.randint(-1, 2, (8, 8), generator=draw, dtype=torch.int16)
+        target = PanopticTarget(index, torch.tensor([0, self.num_classes - 1]))
+        planes = SegmentPlanes.of([target] * 2, self.num_things_classes)
+        own = deepcopy(self)
+        place = 'model.criterion.assigner'
+        match = tried(place, own.assigner, own._match, prediction, planes)
+        found = {}
+        for key, loss in own.losses.items() if match else ():
+            source = semantic_logits if loss.reads_semantic_logits else prediction
+            place = f'model.criterion.losses.{key}'
+            terms = tried(place, loss, loss, source, planes, match, draw)
+            for name, _ in named_terms(key, terms or {}):
+                if name in found:
+                    raise UserError(
+                        f'{place} has the term {name}, and so has {found[name]}: remove one of '
+                        'the two.'
+                    )
+                found[name] = place
 
     def _at_final_size(
         self, predictions: list[MaskPrediction], planes: SegmentPlanes

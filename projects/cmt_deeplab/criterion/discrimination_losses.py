@@ -8,7 +8,13 @@ from torch.nn import functional as F
 
 from cmt_deeplab.precision import at_least_fp32
 
-from .loss_base import LossInput, PanopticLoss, image_mean
+from .loss_base import (
+    LossInput,
+    PanopticLoss,
+    check_number_of_samples,
+    check_temperature,
+    image_mean,
+)
 from .targets import sample_pixels, segment_sum
 
 EXCLUDED = -1e30  # finite, so that a row without any valid column stays free of NaN
@@ -86,6 +92,8 @@ class PanopticInstanceDiscriminationLoss(PanopticLoss):
         temperature: float = 0.3,
     ) -> None:
         super().__init__(loss_weight=loss_weight)
+        check_number_of_samples('PanopticInstanceDiscriminationLoss', 'num_samples', num_samples)
+        check_temperature('PanopticInstanceDiscriminationLoss', temperature)
         self.num_samples = num_samples
         self.sample_temperature = sample_temperature
         self.temperature = temperature
@@ -126,6 +134,7 @@ class PanopticMaskDiscriminationLoss(PanopticLoss):
 
     def __init__(self, *, loss_weight: float = 1.0, temperature: float = 0.3) -> None:
         super().__init__(loss_weight=loss_weight)
+        check_temperature('PanopticMaskDiscriminationLoss', temperature)
         self.temperature = temperature
 
     def terms(self, given: LossInput) -> dict[str, Tensor]:

@@ -1,9 +1,11 @@
 """What every loss of the criterion has in common, and what the assigners share with them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +31,20 @@ def mask_log_odds(logits: Tensor, mask_probability: str) -> Tensor:
     if mask_probability == 'softmax':
         return softmax_log_odds(logits)
     return at_least_fp32(logits)
+
+
+def check_number_of_samples(name: str, key: str, value: object) -> None:
+    """Raise a :class:`UserError` unless ``value`` is a positive number of pixels, or None."""
+    if value is not None and not (isinstance(value, int) and value > 0):
+        raise UserError(
+            f'{name}: {key}={value!r} must be a positive whole number of pixels, or None for all.'
+        )
+
+
+def check_temperature(name: str, value: object) -> None:
+    """Raise a :class:`UserError` unless a temperature is a finite positive number."""
+    if not (is_weight(value) and value > 0):
+        raise UserError(f'{name}: temperature={value!r} must be a finite number above 0.')
 
 
 def check_mask_probability(name: str, value: object) -> None:
@@ -95,13 +111,18 @@ class PanopticLoss(nn.Module):
             generator: Draws the pixels of losses that sample: one, or one per image.
 
         Raises:
-            UserError: the batch sizes disagree.
+            UserError: the batch sizes disagree, or :meth:`terms` gives no dict.
         """
         planes = SegmentPlanes.of(targets)
         tensor = prediction if self.reads_semantic_logits else prediction.mask_logits
         stage = planes.at(tensor)
         with torch.autocast(tensor.device.type, enabled=False):
             terms = self.terms(LossInput(prediction, planes, stage, match, generator))
+        if not isinstance(terms, Mapping):
+            raise UserError(
+                f'The terms of {type(self).__name__} are a {type(terms).__name__} in place of a '
+                'dict by name.'
+            )
         return {name: self.loss_weight * value for name, value in terms.items()}
 
     def terms(self, given: LossInput) -> dict[str, Tensor]:
@@ -115,13 +136,8 @@ def named_terms(key: str, terms: Mapping[str, Tensor]) -> list[tuple[str, Tensor
     A term called 'loss' gets the name of its loss, so that one class can stand there twice.
 
     Raises:
-        UserError: the terms are no dict, or none of their names contains 'loss'.
+        UserError: none of their names contains 'loss'.
     """
-    if not isinstance(terms, Mapping):
-        raise UserError(
-            f'model.criterion.losses.{key} gives a {type(terms).__name__} in place of a dict of '
-            'terms by name.'
-        )
     own_name = key if key.startswith('loss') else f'loss_{key}'
     named = [(own_name if name == 'loss' else name, value) for name, value in terms.items()]
     if named and not any('loss' in name for name, _ in named):
@@ -130,3 +146,38 @@ def named_terms(key: str, terms: Mapping[str, Tensor]) -> list[tuple[str, Tensor
             'in their name are trained: name one of them so.'
         )
     return named
+
+
+@contextmanager
+def place_named(place: str) -> Iterator[None]:
+    """Errors of the user that are raised inside name the key ``place`` of the config."""
+    try:
+        yield
+    except UserError as error:
+        if place in str(error):
+            raise
+        raise UserError(f'{place}: {error}') from error
+
+
+def tried(place: str, part: object, call: Callable, *arguments: object) -> Any:
+    """What ``call`` gives for the arguments, which tries out a part of the criterion.
+
+    What fails in a part of this package or of mmdet is due to the arguments in the config. Where a
+    part of the user fails, the result is None.
+
+    Raises:
+        UserError: the part does not work with its arguments.
+    """
+    try:
+        with place_named(place), torch.random.fork_rng(devices=[]), torch.no_grad():
+            return call(*arguments)
+    except UserError:
+        raise
+    except Exception as error:
+        kind = type(getattr(part, 'loss', part))  # of an adapted loss
+        if kind.__module__.partition('.')[0] not in ('cmt_deeplab', 'mmdet'):
+            return None
+        reason = f'{type(error).__name__}: {error}' if str(error) else type(error).__name__
+        raise UserError(
+            f'{place}: {kind.__name__} does not work with its arguments ({reason}): correct them.'
+        ) from error

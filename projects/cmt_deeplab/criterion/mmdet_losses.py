@@ -21,7 +21,14 @@ from cmt_deeplab.parts import build_part
 from cmt_deeplab.precision import at_least_fp32
 from cmt_deeplab.slots import SLOTS
 
-from .loss_base import LossInput, PanopticLoss, check_mask_probability, is_weight, mask_log_odds
+from .loss_base import (
+    LossInput,
+    PanopticLoss,
+    check_mask_probability,
+    check_number_of_samples,
+    is_weight,
+    mask_log_odds,
+)
 from .targets import sample_pixels, to_centers
 
 
@@ -38,7 +45,7 @@ class _AdaptedLoss(PanopticLoss):
     def __init__(self, *, loss: Mapping | nn.Module, loss_weight: float = 1.0) -> None:
         super().__init__(loss_weight=loss_weight)
         slot = f'{type(self).__name__}.loss'
-        self.loss = build_part(slot, loss) if isinstance(loss, Mapping) else loss
+        self.loss = loss if isinstance(loss, nn.Module) else build_part(slot, loss)
         self.kind = type(self.loss).__name__
         in_library = type(self.loss).__module__.partition('.')[0] in ('mmdet', 'torch')
         if in_library and not isinstance(self.loss, self.meaningful):
@@ -92,11 +99,7 @@ class PanopticMaskLoss(_AdaptedLoss):
             )
         check_mask_probability('PanopticMaskLoss', mask_probability)
         self.mask_probability = mask_probability
-        if not (num_points is None or is_weight(num_points) and num_points >= 1):
-            raise UserError(
-                f'PanopticMaskLoss: num_points={num_points!r} must be a positive number, or None '
-                'for all pixels.'
-            )
+        check_number_of_samples('PanopticMaskLoss', 'num_points', num_points)
         self.num_points = num_points
 
     def terms(self, given: LossInput) -> dict[str, Tensor]:
@@ -209,5 +212,10 @@ def adapted_loss(loss: nn.Module) -> nn.Module:
             'FocalLoss can compare masks or classes: write '
             "dict(type='PanopticMaskLoss', loss=dict(type='FocalLoss', ...)) or "
             "dict(type='PanopticClassLoss', loss=dict(type='FocalLoss', ...))."
+        )
+    if type(loss).__module__.startswith(losses.__name__):
+        raise UserError(
+            f"{type(loss).__name__} has no meaning on cluster centers; mmdet's DiceLoss, "
+            'CrossEntropyLoss and FocalLoss have, and every subclass of PanopticLoss fits.'
         )
     return loss

@@ -9,7 +9,7 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.precision import at_least_fp32
 from cmt_deeplab.structures import NUM_REFERENCE_POINTS
 
-from .loss_base import LossInput, PanopticLoss, image_mean
+from .loss_base import LossInput, PanopticLoss, check_number_of_samples, image_mean, is_weight
 from .targets import sample_pixels
 
 
@@ -72,6 +72,12 @@ class PanopticSemanticLoss(PanopticLoss):
             raise UserError(
                 f'PanopticSemanticLoss: hardest_share={hardest_share} must lie in (0, 1]; 1 takes '
                 'every pixel.'
+            )
+        check_number_of_samples('PanopticSemanticLoss', 'num_samples', num_samples)
+        if not is_weight(small_instance_weight):
+            raise UserError(
+                f'PanopticSemanticLoss: small_instance_weight={small_instance_weight!r} must be a '
+                'finite number of at least 0.'
             )
         self.num_samples = num_samples
         self.sample_temperature = sample_temperature
