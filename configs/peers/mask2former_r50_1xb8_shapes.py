@@ -10,19 +10,13 @@ _base_ = [
     '../_base_/schedules/mmdet.py',
     '../_base_/default_runtime.py',
 ]
-from mmengine.hub import get_config  # noqa: E402  (behind _base_: this is a config in text form)
+from cmt_deeplab.mmdet_config import mmdet_config  # noqa: E402  (behind _base_: in text form)
 
-source = get_config('mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco-panoptic.py')
-model, optim_wrapper = source.model, source.optim_wrapper
-model.data_preprocessor.pop('batch_augments')  # the scenes have one size already
-model.test_cfg.instance_on = False
-counts = dict(
-    num_things_classes=_base_.num_things_classes, num_stuff_classes=_base_.num_stuff_classes
+source = mmdet_config(
+    'mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco-panoptic.py', _base_, max_iters=20000
 )
-model.panoptic_head.update(counts)
-model.panoptic_fusion_head.update(counts)
-model.panoptic_head.loss_cls.class_weight = [1.0] * sum(counts.values()) + [0.1]
-param_scheduler = [dict(source.param_scheduler, end=20000, milestones=[17778, 19259])]
-train_cfg = dict(max_iters=20000, val_interval=2000)
+model, optim_wrapper = source.model, source.optim_wrapper
+param_scheduler, train_cfg = source.param_scheduler, source.train_cfg
+train_cfg.val_interval = 2000
 auto_scale_lr = dict(base_batch_size=8)
 del source

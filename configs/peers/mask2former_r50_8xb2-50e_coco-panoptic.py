@@ -11,12 +11,11 @@ _base_ = [
     '../_base_/schedules/mmdet.py',
     '../_base_/default_runtime.py',
 ]
-from mmengine.hub import get_config  # noqa: E402  (behind _base_: this is a config in text form)
+from cmt_deeplab.mmdet_config import mmdet_config  # noqa: E402  (behind _base_: in text form)
 
-source = get_config('mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco-panoptic.py')
+source = mmdet_config(
+    'mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco-panoptic.py', _base_, max_iters=368750
+)
 model, optim_wrapper = source.model, source.optim_wrapper
-model.data_preprocessor.pop('batch_augments')  # our crops have one size already
-model.test_cfg.instance_on = False
-param_scheduler = [source.param_scheduler]
-train_cfg = dict(max_iters=368750)
+param_scheduler, train_cfg = source.param_scheduler, source.train_cfg
 del source

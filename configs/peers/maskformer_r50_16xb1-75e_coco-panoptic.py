@@ -12,11 +12,12 @@ _base_ = [
     '../_base_/schedules/mmdet.py',
     '../_base_/default_runtime.py',
 ]
-from mmengine.hub import get_config  # noqa: E402  (behind _base_: this is a config in text form)
+from cmt_deeplab.mmdet_config import mmdet_config  # noqa: E402  (behind _base_: in text form)
 
-source = get_config('mmdet::maskformer/maskformer_r50_ms-16xb1-75e_coco.py')
+source = mmdet_config(
+    'mmdet::maskformer/maskformer_r50_ms-16xb1-75e_coco.py', _base_, max_iters=554475
+)
 model, optim_wrapper = source.model, source.optim_wrapper
-param_scheduler = [dict(type='MultiStepLR', by_epoch=False, milestones=[369650], gamma=0.1)]
-train_cfg = dict(max_iters=554475)
+param_scheduler, train_cfg = source.param_scheduler, source.train_cfg
 train_dataloader = dict(batch_size=1)
 del source

@@ -13,13 +13,11 @@ _base_ = [
     '../_base_/schedules/mmdet.py',
     '../_base_/default_runtime.py',
 ]
-from mmengine.hub import get_config  # noqa: E402  (behind _base_: this is a config in text form)
+from cmt_deeplab.mmdet_config import mmdet_config  # noqa: E402  (behind _base_: in text form)
 
-source = get_config('mmdet::panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py')
+source = mmdet_config(
+    'mmdet::panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py', _base_, max_iters=88715
+)
 model, optim_wrapper = source.model, source.optim_wrapper
-param_scheduler = [
-    source.param_scheduler[0],
-    dict(type='MultiStepLR', by_epoch=False, milestones=[59143, 81322], gamma=0.1),
-]
-train_cfg = dict(max_iters=88715)
+param_scheduler, train_cfg = source.param_scheduler, source.train_cfg
 del source

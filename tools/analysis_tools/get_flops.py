@@ -2,9 +2,11 @@
 
     python tools/analysis_tools/get_flops.py CONFIG --shape H W [--json OUT]
 
-CONFIG is a config of this project or any of mmdet's. No data set, no weights and no GPU are needed.
-Heads that serve training alone do not count.
-OUT gets {"params": int, "macs": int, "parts": {name: {"params": int, "macs": int}}}.
+CONFIG is a config of this project or any of mmdet's, by its path or as mmdet::FOLDER/FILE.py. No
+data set, no weights, no compiled operators and no GPU are needed. What serves training alone does
+not count; it is listed below the table, up to the number that mmdet's tool of this name prints.
+OUT gets {"params": int, "macs": int, "parts": {name: {"params": int, "macs": int}},
+"training_only": {module: int}, "frozen": int}.
 """
 
 import argparse
@@ -43,7 +45,15 @@ def table(cost: NetworkCost, shape: list[int]) -> str:
     lines = [f'{"part":<16}{"params":>14}{"MACs (G)":>12}']
     for name, row in (*cost.parts.items(), ('total', cost)):
         lines.append(f'{name:<16}{row.params:>14,}{row.macs / 1e9:>12.2f}')
-    return '\n'.join(lines) + f'   at {shape[0]}x{shape[1]}'
+    lines[-1] += f'   at {shape[0]}x{shape[1]}'
+    if cost.all_params > cost.params:
+        lines.append(
+            f"mmdet's get_flops.py counts all {cost.all_params:,} parameters of the model. The "
+            'others are not read at inference or are not trained:'
+        )
+        others = {**cost.training_only, 'frozen, not trained': cost.frozen}
+        lines += [f'  {size:>14,}  {name}' for name, size in others.items() if size]
+    return '\n'.join(lines)
 
 
 def main() -> None:

@@ -43,7 +43,9 @@ class Subject:
 
 
 def measure(subject: Subject, *, runs: int, device: str = 'cpu') -> dict:
-    """Rows of median milliseconds, ratio to the last form and peak MiB; the difference of values.
+    """Rows of milliseconds, ratio to the last form and peak MiB; the difference of values.
+
+    The milliseconds are the median and the 95th percentile over the runs.
 
     On a CPU a row also has the processor's time, which other work disturbs less.
     """
@@ -60,10 +62,11 @@ def measure(subject: Subject, *, runs: int, device: str = 'cpu') -> dict:
     taken = taken[:, subject.warm_up :]
     ratios = np.median(taken[-1, :, 0] / taken[..., 0], axis=1).tolist()
     rows = []
-    for (name, form), medians, ratio in zip(
-        subject.forms.items(), np.median(taken, axis=1).tolist(), ratios
+    slow = np.percentile(taken[..., 0], 95, axis=1).tolist()
+    for (name, form), medians, p95, ratio in zip(
+        subject.forms.items(), np.median(taken, axis=1).tolist(), slow, ratios
     ):
-        row = dict(form=name, median_ms=medians[0], ratio=ratio)
+        row = dict(form=name, median_ms=medians[0], p95_ms=p95, ratio=ratio)
         if not on_gpu:
             row['processor_ms'] = medians[1]
         if subject.with_memory:

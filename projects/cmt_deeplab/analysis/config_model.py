@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 from torch import nn
 
-from cmt_deeplab.renamed import read_config
+from cmt_deeplab.mmdet_config import read_config_of
 
 
 def add_config_options(parser: ArgumentParser) -> None:
@@ -19,13 +19,15 @@ def add_config_options(parser: ArgumentParser) -> None:
 
 
 def load_config(path: str, cfg_options: dict | None = None) -> Config:
-    """The config file with its overrides, its modules imported and its scope set.
+    """The config with its overrides, its modules imported and its scope set.
+
+    ``path`` is that of a file, or a name such as ``mmdet::solo/solo_r50_fpn_1x_coco.py``.
 
     Raises:
         MissingFileError: there is no such file.
-        UserError: the file cannot be loaded.
+        UserError: the config cannot be loaded.
     """
-    config = read_config(path)
+    config = read_config_of(path)
     config.merge_from_dict(cfg_options or {})
     import_modules_from_strings(**config.get('custom_imports', dict(imports=[])))
     init_default_scope(config.get('default_scope', 'mmdet'))

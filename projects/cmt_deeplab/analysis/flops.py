@@ -1,8 +1,9 @@
 """Size and cost of a network at inference: parameters and multiply-accumulates, by part."""
 
+import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,11 +31,22 @@ class PartCost:
 
 @dataclass(frozen=True)
 class NetworkCost:
-    """``params`` and ``macs`` are the sums over ``parts``."""
+    """``params`` and ``macs`` are the sums over ``parts``.
+
+    ``training_only`` has the trainable parameters that inference does not read, by the modules that
+    hold them, and ``frozen`` counts those that are not trainable. ``params`` and these two make the
+    number that mmdet's ``get_flops.py`` prints, which counts every parameter of the model.
+    """
 
     params: int
     macs: int
     parts: dict[str, PartCost]
+    training_only: dict[str, int]
+    frozen: int
+
+    @property
+    def all_params(self) -> int:
+        return self.params + sum(self.training_only.values()) + self.frozen
 
 
 def part_of(path: str) -> str:
@@ -87,6 +99,59 @@ def _macs_by_part(counter: FlopCounterMode) -> Counter[str]:
     return +macs  # without the parts that have none
 
 
+@contextmanager
+def _without_proposals(model: nn.Module) -> Iterator[None]:
+    """Within it, mmdet's 'tensor' mode of a two-stage model runs each of its networks once.
+
+    mmdet's own selects boxes by compiled operators, counts as many as random weights happen to
+    give, and leaves semantic and mask heads out. Here the box heads get as many empty regions as
+    ``test_cfg.rpn.max_per_img`` allows and the mask heads ``test_cfg.rcnn.max_per_img``, the most
+    that an image can have.
+    """
+    roi_head = getattr(model, 'roi_head', None)
+    if roi_head is None or not getattr(model, 'with_rpn', False):
+        yield
+        return
+
+    def several(modules: nn.Module) -> Sequence[nn.Module]:
+        return modules if isinstance(modules, nn.ModuleList) else (modules,)
+
+    def forward(inputs: Tensor, data_samples: Any = None) -> None:
+        features = model.extract_feat(inputs)
+        model.rpn_head(features)
+        if getattr(model, 'semantic_head', None) is not None:
+            model.semantic_head(features)
+        for kind, limit in (('bbox', model.test_cfg.rpn), ('mask', model.test_cfg.rcnn)):
+            if not getattr(roi_head, f'with_{kind}'):
+                continue
+            heads = several(getattr(roi_head, f'{kind}_head'))
+            for extractor, head in zip(several(getattr(roi_head, f'{kind}_roi_extractor')), heads):
+                size = extractor.roi_layers[0].output_size
+                head(features[0].new_zeros(limit.max_per_img, extractor.out_channels, *size))
+
+    model._forward = forward
+    try:
+        yield
+    finally:
+        del model._forward
+
+
+def _training_only(model: nn.Module, read: set[str]) -> dict[str, int]:
+    """Sizes of the trainable parameters that are not in ``read``, by the largest module of them.
+
+    The numbers in a path are written ``*``, so that equal parts of several layers are one entry.
+    """
+    found: Counter[str] = Counter()
+    for path, parameter in model.named_parameters():
+        if path in read or not parameter.requires_grad:
+            continue
+        names = path.split('.')
+        modules = ('.'.join(names[:end]) for end in range(1, len(names)))
+        whole = (m for m in modules if not any(name.startswith(f'{m}.') for name in read))
+        found[re.sub(r'\b\d+\b', '*', next(whole, path))] += parameter.numel()
+    return dict(found)
+
+
 def _run(model: nn.Module, shape: Sequence[int], *, fake: bool) -> tuple[Counter[str], set[str]]:
     """Multiply-accumulates by part and the names of the parameters read; ``fake`` runs on stand-ins
     that have shapes and no values.
@@ -99,7 +164,7 @@ def _run(model: nn.Module, shape: Sequence[int], *, fake: bool) -> tuple[Counter
     tensors = {name: tensor.detach() for name, tensor in named}
     mode = FakeTensorMode(allow_non_fake_inputs=True) if fake else nullcontext()
     # Attention as matrix products, which the counter knows, not as one fused kernel.
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), mode:
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), _without_proposals(model), mode:
         device = 'cpu' if fake else next(model.parameters()).device
         if fake:
             tensors = {n: torch.empty_like(t, device=device) for n, t in tensors.items()}
@@ -111,6 +176,8 @@ def _run(model: nn.Module, shape: Sequence[int], *, fake: bool) -> tuple[Counter
 
 def network_cost(model: nn.Module, shape: Sequence[int]) -> NetworkCost:
     """Cost of one image of ``shape`` (H, W) through mmdet's 'tensor' mode: without the merge.
+
+    Two-stage models count each head once, for the largest number of regions.
 
     ``params`` are the trainable parameters that this forward pass reads, so heads and predictors
     that serve training alone do not count. ``macs`` are those of convolutions and matrix products,
@@ -135,8 +202,13 @@ def network_cost(model: nn.Module, shape: Sequence[int]) -> NetworkCost:
             params[part_of(path)] += parameter.numel()
     found = params | macs
     names = [*PARTS, *sorted(found)]
-    parts = {name: PartCost(params[name], macs[name]) for name in names if name in found}
-    return NetworkCost(params.total(), macs.total(), parts)
+    return NetworkCost(
+        params=params.total(),
+        macs=macs.total(),
+        parts={name: PartCost(params[name], macs[name]) for name in names if name in found},
+        training_only=_training_only(model, read),
+        frozen=sum(p.numel() for p in model.parameters() if not p.requires_grad),
+    )
 
 
 def config_cost(model_config: dict, shape: Sequence[int]) -> NetworkCost:

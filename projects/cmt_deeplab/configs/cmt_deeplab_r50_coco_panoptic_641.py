@@ -1,0 +1,26 @@
+"""CMT-DeepLab R50 on COCO at crop 641, to be inherited in mmengine's new style.
+
+A config of your own, in any folder::
+
+    from mmengine.config import read_base
+
+    with read_base():
+        from cmt_deeplab.configs.cmt_deeplab_r50_coco_panoptic_641 import *
+
+    from cmt_deeplab.models import KMaXLayer
+
+    model.panoptic_head.transformer_decoder.num_centers = 64
+    model.merge(dict(criterion=dict(losses=dict(pq=dict(loss_weight=5.0)))))
+    train_cfg.update(max_iters=1000)
+
+Everything is that of the text config
+``cmt_deeplab/cmt-deeplab_r50_8xb8-150k_coco-panoptic-641.py``.
+"""
+
+from importlib import import_module
+
+globals().update(
+    import_module('cmt_deeplab.new_style').new_style(
+        'cmt_deeplab/cmt-deeplab_r50_8xb8-150k_coco-panoptic-641.py'
+    )
+)

@@ -1,0 +1,23 @@
+"""The tiny CMT-DeepLab on generated scenes, to be inherited in mmengine's new style.
+
+A config of your own, in any folder::
+
+    from mmengine.config import read_base
+
+    with read_base():
+        from cmt_deeplab.configs.cmt_deeplab_tiny_shapes import *
+
+    from cmt_deeplab.models import KMaXLayer
+
+    model.panoptic_head.transformer_decoder.num_centers = 64
+    model.merge(dict(criterion=dict(losses=dict(pq=dict(loss_weight=5.0)))))
+    train_cfg.update(max_iters=1000)
+
+Everything is that of the text config ``cmt_deeplab/cmt-deeplab_tiny_shapes.py``.
+"""
+
+from importlib import import_module
+
+globals().update(
+    import_module('cmt_deeplab.new_style').new_style('cmt_deeplab/cmt-deeplab_tiny_shapes.py')
+)

@@ -1,0 +1,123 @@
+"""One table of several models: size, cost, time, memory and PQ, on the same images and machine.
+
+    python tools/analysis_tools/compare_models.py CONFIG[:CHECKPOINT]... [--train N] [options]
+
+CONFIG is a file of this project, of yours, of mmdet or of any toolbox that registers in mmdet, or a
+name such as mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco-panoptic.py. The images and the
+metric are those of the first config (--data names another), and each model gets the images through
+its own pipelines. The models run in turn, one image each, so that other work on the machine slows
+all of them. A model without CHECKPOINT has random weights: it gets the class counts of the data and
+no PQ, unless --train N trains it. A model that fails gets one sentence below the table, the others
+go on, and the exit code is 1.
+
+--train N trains the models one after the other for N iterations, from equal seeds, on the same
+images in the same order and with the batch of the data's config. Optimizer, learning rate, losses
+and pipelines are those of each config, its schedule is brought to N iterations, and nothing is
+scaled to the batch. PQ is measured ten times on the way, and a picture shows it over iterations and
+over the time of the training steps.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+# A clone that is not installed, and the harness of the benchmarks.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'benchmarks'))
+
+import torch
+from cmt_deeplab.analysis.compared_model import (
+    ComparedModel,
+    SharedData,
+    build_network,
+    evaluate,
+    read_model,
+)
+from cmt_deeplab.analysis.comparison_table import as_markdown, as_text, machine
+from cmt_deeplab.analysis.config_model import load_config
+from cmt_deeplab.analysis.learning_curve import draw_curves, train
+from cmt_deeplab.errors import UserError, report_user_errors
+from models import measure_models
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('models', nargs='+', metavar='CONFIG[:CHECKPOINT]')
+    parser.add_argument('--data', metavar='CONFIG', help='config whose images and metric are used')
+    parser.add_argument('--images', type=int, metavar='N', help='PQ on the first N images only')
+    parser.add_argument('--runs', type=int, default=30, help='timed runs of each model')
+    parser.add_argument('--batch', type=int, help="images of a training step (the data's config)")
+    parser.add_argument('--train', type=int, metavar='N', help='train each model N iterations')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the trainings')
+    parser.add_argument('--device', default='cpu', help='cpu or cuda')
+    parser.add_argument('--threads', type=int, default=1, help="torch's threads on the CPU")
+    parser.add_argument(
+        '--work-dir', default='work_dirs/compare', help='logs and checkpoints of the trainings'
+    )
+    parser.add_argument('--json', metavar='OUT', help='file for all figures and curves')
+    parser.add_argument('--markdown', metavar='OUT', help='file for the table as Markdown')
+    parser.add_argument('--plot', metavar='OUT', help='picture of the trainings (in the work dir)')
+    return parser.parse_args()
+
+
+def compare(args: argparse.Namespace) -> list[ComparedModel]:
+    """The models with all their figures.
+
+    Raises:
+        UserError: an argument is wrong, so that there is nothing to compare.
+    """
+    for name in ('images', 'runs', 'batch', 'train', 'threads'):
+        if (value := getattr(args, name)) is not None and value < 1:
+            raise UserError(f'--{name} must be at least 1, not {value}.')
+    if args.device.startswith('cuda') and not torch.cuda.is_available():
+        raise UserError('--device cuda: torch finds no GPU here; leave --device out for the CPU.')
+    models = name_apart([read_model(argument) for argument in args.models])
+    data = SharedData(load_config(args.data) if args.data else models[0].config)
+    batch = args.batch or data.config.train_dataloader.batch_size
+    data.config.train_dataloader.batch_size = batch
+    for model in models:
+        model.attempt(data.fit_classes)
+        if args.train:
+            folder = Path(args.work_dir) / model.name
+            model.attempt(train, data, iterations=args.train, seed=args.seed, work_dir=folder)
+        model.attempt(build_network, data, args.device)
+        if model.network is not None:
+            model.attempt(evaluate, data, args.images)
+    measure_models(models, data, runs=args.runs, batch=batch, device=args.device)
+    return models
+
+
+def name_apart(models: list[ComparedModel]) -> list[ComparedModel]:
+    """Number the models that have equal names."""
+    for model in models:
+        same = [other for other in models if other.name == model.name]
+        for i, other in enumerate(same[1:], 2):
+            other.name = f'{other.name} ({i})'
+    return models
+
+
+def main() -> int:
+    args = parse_args()
+    torch.set_num_threads(args.threads)
+    with report_user_errors():
+        models = compare(args)
+    print(as_text(models), machine(args.device), sep='\n')
+    if args.json:
+        rows = [vars(model) | dict(config=None, network=None) for model in models]
+        result = dict(setting=vars(args), machine=machine(args.device), models=rows)
+        Path(args.json).write_text(json.dumps(result, indent=1) + '\n')
+    if args.markdown:
+        Path(args.markdown).write_text(as_markdown(models))
+    if args.train:
+        path = args.plot or str(Path(args.work_dir) / 'pq.png')
+        clock = 'wall_s' if args.device.startswith('cuda') else 'processor_s'
+        draw_curves(models, path, clock=clock)
+        print(path)
+    return any(model.failed for model in models)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
