@@ -3,12 +3,15 @@
 import json
 import os
 import socket
+from pathlib import Path
 
 import pytest
 import torch
 import torch.multiprocessing
 from cmt_deeplab.engine import distributed
+from cmt_deeplab.errors import UserError
 from command_line import CONFIG, ROOT, environment, run
+from mmengine.model import MMDistributedDataParallel
 from torch import nn
 from toy_run import toy_runner
 
@@ -79,18 +82,76 @@ def test_two_processes_train_and_count_no_sample_twice(tmp_path, monkeypatch):
     assert abs(results['toy/mean'] - trained['toy/mean']) < 1e-6
 
 
-@pytest.mark.parametrize('options', [{}, dict(find_unused_parameters=True)])
-def test_the_runner_wraps_the_model_as_the_config_asks(tmp_path, monkeypatch, options):
+OURS = 'PanopticDistributedDataParallel'
+
+
+@pytest.mark.parametrize(
+    'options, expected',
+    [
+        ({}, dict(type=OURS)),
+        (dict(find_unused_parameters=True), dict(type=OURS, find_unused_parameters=True)),
+        (
+            dict(find_unused_parameters=True, model_wrapper_cfg=dict(static_graph=True)),
+            dict(type=OURS, find_unused_parameters=True, static_graph=True),
+        ),
+        (
+            dict(
+                model_wrapper_cfg=dict(
+                    type='MMDistributedDataParallel', find_unused_parameters=True
+                )
+            ),
+            dict(type=OURS, find_unused_parameters=True),
+        ),
+        (dict(model_wrapper_cfg=dict(type=MMDistributedDataParallel)), dict(type=OURS)),
+        (dict(model_wrapper_cfg=dict(type='Other')), dict(type='Other')),
+    ],
+)
+def test_the_runner_wraps_the_model_as_the_config_asks(tmp_path, monkeypatch, options, expected):
     found = []
     monkeypatch.setattr(
         'mmengine.runner.Runner.wrap_model', lambda self, cfg, model: found.append(cfg) or model
     )
-    runner = toy_runner(tmp_path, **options)
-    runner.wrap_model(None, runner.model)
-    wanted = options.get('find_unused_parameters', False)
-    default = dict(type='PanopticDistributedDataParallel', find_unused_parameters=wanted)
-    runner.wrap_model(dict(type='Other'), runner.model)
-    assert found[-2:] == [default, dict(type='Other')]
+    toy_runner(tmp_path, **options)
+    assert found == [expected]
+
+
+def test_two_values_of_find_unused_parameters_are_refused(tmp_path):
+    wrapper = dict(find_unused_parameters=False)
+    with pytest.raises(UserError, match='model_wrapper_cfg.find_unused_parameters=False'):
+        toy_runner(tmp_path, find_unused_parameters=True, model_wrapper_cfg=wrapper)
+
+
+def _train_with_an_unused_parameter(rank: int, port: int, folder: str) -> None:
+    os.environ.update(
+        environment(), RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_PORT=str(port)
+    )
+    results = []
+    wrapper = dict(type='MMDistributedDataParallel', find_unused_parameters=True)
+    for options in ({}, dict(find_unused_parameters=True), dict(model_wrapper_cfg=wrapper)):
+        runner = toy_runner(
+            Path(folder, str(len(results))),
+            launcher='pytorch',
+            model__norm='LayerNorm',
+            model__unused=True,
+            train_cfg__max_iters=2,
+            **options,
+        )
+        try:
+            runner.train()
+            results.append('trained')
+        except UserError as error:
+            results.append(str(error))
+    Path(folder, f'{rank}.json').write_text(json.dumps(results))
+    distributed.leave_process_group()
+
+
+def test_a_parameter_without_a_gradient_in_two_processes(tmp_path):
+    torch.multiprocessing.spawn(
+        _train_with_an_unused_parameter, args=(free_port(), str(tmp_path)), nprocs=2
+    )
+    refused, *trained = json.loads((tmp_path / '1.json').read_text())
+    assert '(spare.weight, spare.bias): set find_unused_parameters=True' in refused
+    assert trained == ['trained', 'trained']
 
 
 def summary(finished) -> str:

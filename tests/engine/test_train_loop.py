@@ -29,7 +29,7 @@ def weights(runner) -> dict:
     ],
     ids=['plain', 'bf16', 'accumulation', 'ema'],
 )
-def test_resumed_run_gives_the_same_parameters_bit_by_bit(tmp_path, options):
+def test_a_resumed_run_gives_the_same_parameters_bit_by_bit(tmp_path, options):
     whole = toy_runner(tmp_path / 'whole', **options)
     whole.train()
     checkpoint = str(tmp_path / 'whole' / 'iter_4.pth')
@@ -88,19 +88,6 @@ def test_resuming_reads_no_image_of_the_past(tmp_path, monkeypatch):
     assert len(read) == 2 * 2  # two iterations of two images
 
 
-def test_a_sampler_that_cannot_be_moved_is_named(tmp_path):
-    toy_runner(tmp_path).train()
-    sampler = dict(type='DefaultSampler')
-    runner = toy_runner(
-        tmp_path,
-        resume=True,
-        load_from=str(tmp_path / 'iter_2.pth'),
-        train_dataloader__sampler=sampler,
-    )
-    with pytest.raises(ValueError, match='InfiniteSampler'):
-        runner.train()
-
-
 def test_a_resumed_run_does_not_look_for_pretrained_weights(tmp_path, monkeypatch):
     import toy
 
@@ -112,19 +99,6 @@ def test_a_resumed_run_does_not_look_for_pretrained_weights(tmp_path, monkeypatc
         tmp_path / 'fresh', resume=True, train_cfg__max_iters=2
     ).train()  # nothing to resume from
     assert len(calls) == 2
-
-
-def test_loading_processes_continue_with_the_next_images(tmp_path):
-    toy_runner(tmp_path).train()
-    runner = toy_runner(
-        tmp_path,
-        resume=True,
-        load_from=str(tmp_path / 'iter_4.pth'),
-        train_dataloader__num_workers=1,
-    )
-    runner.train()
-    assert runner.iter == 8
-    assert runner.train_loop.dataloader.worker_init_fn.keywords['seed'] == 1 + 4
 
 
 def test_the_images_of_a_resumed_run_are_those_of_the_whole_run(tmp_path, monkeypatch):

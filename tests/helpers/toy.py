@@ -12,7 +12,7 @@ from mmdet.registry import DATASETS, METRICS, MODELS
 from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import ConcatDataset, Dataset
 
 
 @DATASETS.register_module()
@@ -38,6 +38,12 @@ class ToyDataset(Dataset):
     def __len__(self) -> int:
         return self.length
 
+    def get_data_info(self, index: int) -> dict:
+        return dict(width=3 + index % 3, height=4)  # two of three are taller than wide
+
+    def get_cat_ids(self, index: int) -> list[int]:
+        return [index % 2]
+
     def __getitem__(self, index: int) -> dict:
         self.read += 1
         if self.read == self.killed_at:
@@ -50,6 +56,22 @@ class ToyDataset(Dataset):
         )
 
 
+@DATASETS.register_module()
+class ToyConcatDataset(ConcatDataset):
+    """Two toy data sets, the second twice as large, with the methods that mmdet's samplers ask."""
+
+    metainfo = ToyDataset.metainfo
+
+    def __init__(self, length: int = 6) -> None:
+        super().__init__([ToyDataset(length), ToyDataset(2 * length)])
+
+    def get_data_info(self, index: int) -> dict:
+        return self.datasets[0].get_data_info(index)
+
+    def get_dataset_source(self, index: int) -> int:
+        return int(index >= self.cumulative_sizes[0])
+
+
 @MODELS.register_module()
 class ToyModel(BaseModel):
     """Learns the mean of its input, with dropout (global random generator) and batch statistics."""
@@ -60,6 +82,7 @@ class ToyModel(BaseModel):
         norm: str = 'BatchNorm1d',
         num_things_classes: int = 1,
         num_stuff_classes: int = 1,
+        unused: bool = False,
     ) -> None:
         super().__init__()
         self.num_things_classes, self.num_stuff_classes = num_things_classes, num_stuff_classes
@@ -67,6 +90,8 @@ class ToyModel(BaseModel):
         self.norm = getattr(nn, norm)(width)
         self.dropout = nn.Dropout(0.2)
         self.head = nn.Linear(width, 1)
+        if unused:
+            self.spare = nn.Linear(width, 1)  # gets no gradient
 
     def forward(self, inputs: list, index: list, mode: str = 'tensor'):
         x = torch.stack(list(inputs))

@@ -1,6 +1,7 @@
 """Builds runners of the toy config inside the test process."""
 
 import itertools
+from copy import deepcopy
 from pathlib import Path
 
 from mmengine.config import Config
@@ -17,6 +18,7 @@ def toy_config(work_dir: Path | None, **options) -> Config:
         f'toy_{next(_count)}'  # mmengine shares loggers and message hubs by this name
     )
     cfg.visualizer.name = cfg.experiment_name
+    options = deepcopy(options)  # merging takes _delete_ out
     cfg.merge_from_dict({key.replace('__', '.'): value for key, value in options.items()})
     return cfg
 

@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -141,3 +142,25 @@ class PanopticDistributedDataParallel(MMDistributedDataParallel):
             **{_BUFFERS: broadcast_buffers},
             **kwargs,
         )
+
+    def _run_forward(self, *args: Any, **kwargs: Any) -> Any:
+        """As in mmengine.
+
+        Raises:
+            UserError: a parameter got no gradient in the iteration before.
+        """
+        try:
+            return super()._run_forward(*args, **kwargs)
+        except RuntimeError as error:
+            found = re.search(r'did not receive grad for rank \d+:([ \d]+)', str(error))
+            if not found:
+                raise
+            trained = [
+                name for name, value in self.module.named_parameters() if value.requires_grad
+            ]
+            unused = [trained[int(index)] for index in found[1].split()[:3]]
+            raise UserError(
+                'Some parameters of the model got no gradient, which processes that train together '
+                f'have to know of ({", ".join(unused)}): set '
+                'find_unused_parameters=True in the config, or take these parts out of the model.'
+            ) from error

@@ -15,6 +15,8 @@ from torch import nn
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.renamed import rename_weights
 
+from .batch_stream import images_per_batch
+
 
 def unwrapped(model: nn.Module) -> nn.Module:
     """The model itself where a wrapper for distributed training holds it."""
@@ -205,7 +207,10 @@ class PanopticBatchSizeHook(Hook):
     """
 
     def before_train(self, runner: Any) -> None:
-        per_process = runner.train_dataloader.batch_size
+        per_process = images_per_batch(runner.train_dataloader)
+        if per_process is None:
+            runner.logger.info('The batch sampler gives batches of different sizes.')
+            return
         accumulated = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
         effective = per_process * runner.world_size * accumulated
         runner.logger.info(

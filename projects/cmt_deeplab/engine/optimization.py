@@ -1,5 +1,6 @@
 """What the optimizer decays, how fast each part learns, the schedule, and mixed precision."""
 
+import logging
 from typing import Any
 
 import torch
@@ -136,6 +137,13 @@ class PanopticWarmupPolyLR(_ParamScheduler):
             raise UserError(
                 f'param_scheduler has warmup={warmup} and by_epoch={by_epoch}: set by_epoch=False '
                 'and a warm-up of 0 or more iterations.'
+            )
+        if warmup >= end:
+            print_log(
+                f'param_scheduler.warmup={warmup} lasts to the end of training ({end} iterations); '
+                'that is right for a trial run only.',
+                logger='current',
+                level=logging.WARNING,
             )
         self.warmup, self.start_factor, self.power = warmup, start_factor, power
         super().__init__(optimizer, 'lr', end=end, by_epoch=False)

@@ -6,10 +6,15 @@ from typing import Any
 import torch.distributed
 from mmdet.registry import RUNNERS
 from mmengine.dist import is_distributed
+from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
+from cmt_deeplab.errors import UserError
+
+from .batch_stream import images_per_batch
 from .distributed import init_process_group
+from .schedule_check import check_loop, checked_schedulers
 from .train_loop import PanopticIterBasedTrainLoop
 
 
@@ -22,6 +27,8 @@ class PanopticRunner(Runner):
     state of the training loop through checkpoints.
     """
 
+    _loop_state: dict | None = None  # of the training loop, for the checkpoint that is being saved
+
     def setup_env(self, env_cfg: dict) -> None:
         """As in mmengine, after joining the process group, so that mmengine selects no GPU."""
         if self.distributed and not is_distributed():
@@ -31,12 +38,21 @@ class PanopticRunner(Runner):
         super().setup_env(env_cfg)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: torch.nn.Module) -> torch.nn.Module:
-        """As in mmengine; by default with the wrapper that also works on the CPU."""
-        default = dict(
-            type='PanopticDistributedDataParallel',
-            find_unused_parameters=self.cfg.get('find_unused_parameters', False),
-        )
-        return super().wrap_model(model_wrapper_cfg or default, model)
+        """As in mmengine, with a wrapper that also works on the CPU.
+
+        The key ``find_unused_parameters`` counts beside ``model_wrapper_cfg`` too.
+        """
+        wrapper = dict(model_wrapper_cfg or {})
+        kind = wrapper.get('type', 'MMDistributedDataParallel')
+        if kind in ('MMDistributedDataParallel', MMDistributedDataParallel):
+            wrapper['type'] = 'PanopticDistributedDataParallel'
+        unused = self.cfg.get('find_unused_parameters')
+        if unused is not None and wrapper.setdefault('find_unused_parameters', unused) != unused:
+            raise UserError(
+                f'The config has find_unused_parameters={unused} and '
+                f'model_wrapper_cfg.find_unused_parameters={not unused}; remove one of the two.'
+            )
+        return super().wrap_model(wrapper, model)
 
     def _init_model_weights(self) -> None:
         """As in mmengine, but a run that resumes does not look for pretrained weights.
@@ -47,12 +63,42 @@ class PanopticRunner(Runner):
         if not (self._resume and newest):
             super()._init_model_weights()
 
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """As in mmengine, then the loop is compared with the hooks and the sampler."""
+        loop = super().build_train_loop(loop)
+        check_loop(loop, self)
+        return loop
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        """As in mmengine, after the schedules are compared with the training loop."""
+        checked = checked_schedulers(scheduler, self.train_loop, self.logger)
+        return super().build_param_scheduler(checked)
+
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """As in mmengine, but the batch of an optimizer step counts, accumulated iterations too."""
         scale = dict(auto_scale_lr or {})
+        if scale.get('enable'):
+            if not scale.get('base_batch_size'):
+                raise UserError(
+                    'auto_scale_lr.enable needs auto_scale_lr.base_batch_size: the batch that the '
+                    'learning rate is set for.'
+                )
+            if images_per_batch(self.train_dataloader) is None:
+                raise UserError(
+                    'auto_scale_lr.enable needs one number of images per batch, but '
+                    'train_dataloader.batch_size is '
+                    f'{self.train_dataloader.batch_sampler.batch_size}; set '
+                    'auto_scale_lr.enable=False and the learning rate yourself.'
+                )
         if scale.get('enable') and isinstance(optim_wrapper, OptimWrapper):
             scale['base_batch_size'] /= optim_wrapper._accumulative_counts
         super().scale_lr(optim_wrapper, scale)
+
+    def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """As in mmengine, with the state of the training loop; all processes call it together."""
+        if isinstance(self._train_loop, PanopticIterBasedTrainLoop):
+            self._loop_state = self._train_loop.state_dict()
+        super().save_checkpoint(*args, **kwargs)
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """As in mmengine; checkpoints carry the state of the training loop.
@@ -61,11 +107,27 @@ class PanopticRunner(Runner):
         compare numbers of GPUs; it is dropped, so that a checkpoint cannot run code.
         """
         checkpoint = kwargs.get('checkpoint')
-        exact = isinstance(self._train_loop, PanopticIterBasedTrainLoop)
-        if exact and fn_name == 'before_save_checkpoint':
-            checkpoint['train_loop'] = self._train_loop.state_dict()
+        if fn_name == 'before_save_checkpoint' and self._loop_state:
+            checkpoint['train_loop'] = self._loop_state
         super().call_hook(fn_name, **kwargs)
         if fn_name == 'after_load_checkpoint':
             checkpoint.get('meta', {}).pop('config', None)
-            if exact and self._resume and 'train_loop' in checkpoint:
-                self._train_loop.load_state_dict(checkpoint['train_loop'])
+            if self._resume and isinstance(self._train_loop, BaseLoop):
+                self._resume_loop(checkpoint)
+
+    def _resume_loop(self, checkpoint: dict) -> None:
+        """Give the training loop its state, or warn that the run does not continue exactly."""
+        exact = isinstance(self._train_loop, PanopticIterBasedTrainLoop)
+        if exact and 'train_loop' in checkpoint:
+            self._train_loop.load_state_dict(checkpoint['train_loop'])
+            return
+        reason = 'the checkpoint does not hold them'
+        if not exact:
+            reason = f'{type(self._train_loop).__name__} does not restore them'
+            seen = checkpoint['meta']['iter'] % len(self.train_dataloader)
+            if isinstance(self._train_loop, EpochBasedTrainLoop) and seen:
+                reason += f', and repeats the {seen} iterations since the last epoch ended'
+        self.logger.warning(
+            'The resumed run draws other random numbers than an unbroken run, because '
+            f"{reason}; train_cfg=dict(type='PanopticIterBasedTrainLoop') resumes exactly."
+        )

@@ -1,74 +1,49 @@
 """A training loop whose resumed runs continue exactly."""
 
-import random
-from functools import partial
-from itertools import islice
 from typing import Any
 
-import numpy as np
 import torch
 from mmdet.registry import LOOPS
-from mmengine.dataset import InfiniteSampler
-from mmengine.runner import IterBasedTrainLoop
+from mmengine.dist import all_gather_object, get_rank
+from mmengine.runner import BaseLoop, IterBasedTrainLoop
+from torch.utils.data import DataLoader
 
-from cmt_deeplab.errors import UserError
-
-
-def random_state() -> dict:
-    """The states of the random generators of this process: Python, numpy, torch, current GPU.
-
-    They are of types that a checkpoint read as weights only may hold.
-    """
-    kind, keys, *rest = np.random.get_state()
-    state = dict(
-        python=random.getstate(), numpy=(kind, keys.tolist(), *rest), torch=torch.get_rng_state()
-    )
-    if torch.cuda.is_available():
-        state['cuda'] = torch.cuda.get_rng_state()
-    return state
-
-
-def set_random_state(state: dict) -> None:
-    """Set what :func:`random_state` returned, also after a checkpoint moved it to a GPU."""
-    version, internal, gauss = state['python']
-    random.setstate((version, tuple(internal), gauss))
-    kind, keys, *rest = state['numpy']
-    np.random.set_state((kind, [int(key) for key in keys], *rest))  # version 0.1.0 kept a tensor
-    torch.set_rng_state(state['torch'].cpu())
-    if 'cuda' in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state['cuda'].cpu())
+from .batch_stream import BatchStream
+from .random_state import random_state, set_random_state
 
 
 @LOOPS.register_module()
 class PanopticIterBasedTrainLoop(IterBasedTrainLoop):
     """mmengine's iteration-based loop, resumed exactly and without reading the data of the past.
 
-    The sampler is moved to the iteration of the checkpoint by counting indices, and the random
-    generators continue from the states that ``PanopticRunner`` put into the checkpoint. So with
-    ``num_workers=0`` and one process, a killed and resumed run gives the same parameters as an
-    uninterrupted one, bit by bit.
-
-    Data-loading processes are seeded anew by seed and iteration, and the generators of a
-    distributed run by the seed. There the images are those of the uninterrupted run, but their
-    augmentation is another draw. Validation leaves the generators as it found them.
-
-    Raises:
-        UserError: the run was resumed with a sampler other than InfiniteSampler.
+    The order of the images is replayed to the iteration of the checkpoint by counting indices, see
+    :class:`.batch_stream.BatchStream`, and the random generators of every process continue from
+    the states that ``PanopticRunner`` put into the checkpoint. So a killed and resumed run gives
+    the same parameters as an uninterrupted one, bit by bit, with any sampler, batch sampler and
+    number of loading processes. Where the order cannot be replayed, or the number of processes is
+    another, a warning says so. Validation leaves the generators as it found them.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, runner: Any, dataloader: DataLoader | dict, **kwargs: Any) -> None:
+        BaseLoop.__init__(self, runner, dataloader)  # builds the data loader
+        self.stream = BatchStream(self.dataloader)
+        super().__init__(runner, self.dataloader, **kwargs)
         # made when the first iteration is known, because loading processes read ahead at once
         self.dataloader_iterator = None
         self._resumed: dict | None = None
+        self._before_validation: dict | None = None
 
     def state_dict(self) -> dict:
         """What a resumed run needs in addition to the iteration, the weights and the optimizer.
 
-        It is the seed of the sampler, and the generators of the first process.
+        It is the seed of the sampler, the checksum of the order of the images in the first process,
+        and the random generators of all processes, which call this together.
         """
-        seed = getattr(self.dataloader.sampler, 'seed', None)
-        return dict(sampler_seed=seed, random=random_state())
+        return dict(
+            sampler_seed=getattr(self.stream.sampler, 'seed', None),
+            digest=self.stream.digest,
+            random=all_gather_object(self._before_validation or random_state()),
+        )
 
     def load_state_dict(self, state: dict) -> None:
         """Keep what :meth:`state_dict` returned until the loop runs."""
@@ -76,36 +51,34 @@ class PanopticIterBasedTrainLoop(IterBasedTrainLoop):
 
     def _start_data(self) -> None:
         """Make the iterator of the data loader, at the iteration at which this run starts."""
-        sampler = self.dataloader.sampler
-        endless = isinstance(sampler, InfiniteSampler)
-        if self._iter and not endless:
-            raise UserError(
-                f'train_dataloader.sampler is {type(sampler).__name__}, which cannot be moved to '
-                f"iteration {self._iter}; use dict(type='InfiniteSampler') to resume."
-            )
         resumed = self._resumed if self._iter else None
-        if resumed:
-            sampler.seed = resumed['sampler_seed']  # the first run may have drawn it
-        if endless:
-            # also without resuming: mmengine's constructor reads ahead and so ends the sampler
-            seen = self._iter * self.dataloader.batch_size  # images of this process
-            sampler.indices = islice(sampler._indices_of_rank(), seen, None)
-        if self._iter and self.dataloader.worker_init_fn is not None:
-            seed = (self.runner.seed + self._iter) % 2**31
-            self.dataloader.worker_init_fn = partial(self.dataloader.worker_init_fn, seed=seed)
+        if resumed and hasattr(self.stream.sampler, 'seed'):
+            self.stream.sampler.seed = resumed['sampler_seed']  # the first run may have drawn it
+        self.stream.begin(at=self._iter, seeds=(self.runner.seed, get_rank()))
         self.dataloader_iterator = iter(self.dataloader)  # draws a seed for the loading processes
-        if resumed and self.runner.world_size == 1:
-            set_random_state(resumed['random'])
+        if resumed:
+            self._compare_order(resumed.get('digest'))
+            states = resumed['random']
+            states = [states] if isinstance(states, dict) else states  # version 0.2.0 kept one
+            if len(states) == self.runner.world_size:
+                set_random_state(states[get_rank()])
+            else:
+                self.runner.logger.warning(
+                    f'The checkpoint holds the random generators of {len(states)} processes, and '
+                    f'this run has {self.runner.world_size}: it draws other random numbers than an '
+                    'unbroken run.'
+                )
 
-    def _next_batch(self) -> Any:
-        try:
-            return next(self.dataloader_iterator)
-        except StopIteration:  # the sampler makes one pass over the data
-            self._epoch += 1
-            if hasattr(self.dataloader.sampler, 'set_epoch'):
-                self.dataloader.sampler.set_epoch(self._epoch)
-            self.dataloader_iterator = iter(self.dataloader)
-            return next(self.dataloader_iterator)
+    def _compare_order(self, digest: int | None) -> None:
+        """Warn where the images up to the checkpoint had another order, of which ``digest`` is."""
+        if get_rank() == 0 and digest not in (None, self.stream.digest):
+            names = type(self.stream.batch_sampler).__name__, type(self.stream.sampler).__name__
+            self.runner.logger.warning(
+                'The resumed run does not see the images that an unbroken run would see next: '
+                f'{names[0]} over {names[1]} now gives another order up to iteration {self._iter}. '
+                'Batch size, data set, number of processes and randomness.seed have to be the '
+                "same, and the sampler's order has to follow from its seed and its epoch."
+            )
 
     def run(self) -> torch.nn.Module:
         """Train to ``max_iters``, validating every ``val_interval`` iterations and at the end."""
@@ -115,13 +88,17 @@ class PanopticIterBasedTrainLoop(IterBasedTrainLoop):
         self._start_data()
         while self._iter < self._max_iters and not self.stop_training:
             runner.model.train()
-            self.run_iter(self._next_batch())
+            batch = next(self.dataloader_iterator)
+            self.stream.take()
+            self.run_iter(batch)
             self._decide_current_val_interval()
             due = self._iter % self.val_interval == 0 or self._iter == self._max_iters
             if runner.val_loop is not None and self._iter >= self.val_begin and due:
-                state = random_state()
+                self._before_validation = random_state()
                 runner.val_loop.run()
-                set_random_state(state)
+                set_random_state(self._before_validation)
+                self._before_validation = None
+        self.dataloader_iterator = self.dataloader._iterator = None  # ends the loading processes
         runner.call_hook('after_train_epoch')
         runner.call_hook('after_train')
         return runner.model

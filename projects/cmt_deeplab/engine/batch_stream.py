@@ -1,0 +1,134 @@
+"""The order in which training sees the images: replayed to any iteration, whatever the sampler."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import count
+from statistics import mean
+from typing import Any
+from zlib import crc32
+
+from mmengine.dataset import InfiniteSampler
+from mmengine.dist import get_world_size
+from torch.utils.data import DataLoader, get_worker_info
+
+from cmt_deeplab.errors import UserError
+
+from .random_state import OwnGenerators, seed_cpu
+
+
+def images_per_batch(dataloader: DataLoader) -> int | None:
+    """The images of a batch of one process; None where the batch sampler does not have one number.
+
+    An example is mmdet's MultiDataAspectRatioBatchSampler, with another number for each data set.
+    """
+    size = dataloader.batch_size or getattr(dataloader.batch_sampler, 'batch_size', None)
+    return size if isinstance(size, int) else None
+
+
+class NumberedBatch(list):
+    """The indices of one batch, and the seeds of the random numbers that its images take."""
+
+    def __init__(self, indices: Sequence, *, seeds: tuple[int, ...]) -> None:
+        super().__init__(indices)
+        self.seeds = seeds
+
+    def __reduce__(self) -> tuple:
+        return partial(type(self), seeds=self.seeds), (list(self),)
+
+
+class ReadBatch:
+    """Reads the samples of a batch; a loading process draws random numbers for this batch alone.
+
+    So the augmentation of a batch does not depend on the number of loading processes, nor on what
+    they read before. Without loading processes the generators of the training process count.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        self.several = getattr(dataset, '__getitems__', None)  # as torch's data loader asks for it
+
+    def __call__(self, batch: Sequence) -> list:
+        if isinstance(batch, NumberedBatch) and get_worker_info() is not None:
+            seed_cpu(*batch.seeds)
+        return self.several(batch) if self.several else [self.dataset[index] for index in batch]
+
+
+class BatchStream:
+    """The batches of a data loader's batch sampler without an end, from any iteration on.
+
+    A batch sampler that ends begins anew, with the next number as the epoch of its sampler. The
+    stream is moved by counting batches of indices, so no image is read, and works with every
+    sampler whose order follows from its seed, its epoch and the random generators of the process.
+    These it has for itself, so that its order does not depend on what the rest of training draws.
+
+    Whether the order was the same is seen from :attr:`digest`, a checksum of the indices of all
+    batches that were taken.
+
+    Args:
+        dataloader: Its batch sampler is replaced by the stream; no iterator of it is in use.
+
+    Raises:
+        UserError: the data loader has no batches, or a pass over its data gives none.
+    """
+
+    def __init__(self, dataloader: DataLoader) -> None:
+        if dataloader.batch_sampler is None:
+            raise UserError('train_dataloader.batch_size is None; give it a number of images.')
+        self.batch_sampler = dataloader.batch_sampler
+        self.sampler = getattr(self.batch_sampler, 'sampler', None)  # where mmengine's hooks look
+        self.batch_size = getattr(self.batch_sampler, 'batch_size', None)
+        self.images = len(dataloader.dataset)
+        self.digest = 0
+        self._read_ahead: deque[int] = deque()  # digests of batches that are not taken yet
+        self._batches: Iterator[NumberedBatch] = iter(())  # mmengine 0.10 asks before it begins
+        # torch refuses an assignment, which would come too late for iterators that are in use
+        vars(dataloader)['batch_sampler'] = self
+        dataloader.dataset.__getitems__ = ReadBatch(dataloader.dataset)
+
+    def begin(self, *, at: int, seeds: tuple[int, ...]) -> None:
+        """Go to batch number ``at``; ``seeds`` are of the generators of sampler and images."""
+        self._batches = self._passes(seeds)
+        for _ in range(at):
+            next(self._batches)
+            self.take()
+
+    def take(self) -> None:
+        """Count the oldest batch that was read and not yet taken."""
+        self.digest = self._read_ahead.popleft()
+
+    def __len__(self) -> int:
+        """Batches in which all processes together see the data set once."""
+        if not isinstance(self.sampler, InfiniteSampler) and hasattr(self.sampler, '__len__'):
+            return len(self.batch_sampler)
+        sizes = self.batch_size if isinstance(self.batch_size, Sequence) else [self.batch_size]
+        return -(-self.images // int(get_world_size() * mean(sizes)))
+
+    def __iter__(self) -> Iterator[NumberedBatch]:
+        return self._batches
+
+    def _passes(self, seeds: tuple[int, ...]) -> Iterator[NumberedBatch]:
+        """Pass after pass, with the checksum of each batch in ``_read_ahead``."""
+        generators = OwnGenerators(*seeds)
+        digest = number = 0
+        for epoch in count():
+            for part in (self.sampler, self.batch_sampler):
+                if epoch and hasattr(part, 'set_epoch'):
+                    part.set_epoch(epoch)
+            first = number
+            batches = iter(self.batch_sampler)
+            while True:
+                with generators.borrowed():
+                    indices = next(batches, None)
+                if indices is None:
+                    break
+                digest = crc32(repr(list(indices)).encode(), digest)
+                self._read_ahead.append(digest)
+                yield NumberedBatch(indices, seeds=(*seeds, number))
+                number += 1
+            if number == first:
+                raise UserError(
+                    f'train_dataloader gives no batch: {type(self.batch_sampler).__name__} with '
+                    f'batches of {self.batch_size} leaves nothing of the {self.images} '
+                    'images; use a smaller batch_size or drop_last=False.'
+                )

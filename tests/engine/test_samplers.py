@@ -1,0 +1,182 @@
+"""Whatever the sampler and batch sampler: a resumed run is the unbroken one, or it says why not."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing
+from cmt_deeplab.engine.distributed import leave_process_group
+from cmt_deeplab.errors import UserError
+from command_line import environment
+from mmdet.registry import DATA_SAMPLERS
+from mmengine.hooks import Hook
+from test_distributed import free_port
+from torch.utils.data import BatchSampler, RandomSampler, Sampler
+from toy_run import toy_runner
+
+BY_RATIO = dict(type='AspectRatioBatchSampler')
+FINITE = dict(type='DefaultSampler', shuffle=True)
+TWO_SETS = dict(dataset=dict(_delete_=True, type='ToyConcatDataset'))
+
+
+class Losses(Hook):
+    def __init__(self):
+        self.values = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.values.append((data_batch['index'], outputs['loss'].item()))
+
+
+@DATA_SAMPLERS.register_module()
+class GlobalSampler(Sampler):
+    """A user's own, which draws from the random generators of the process; it has no length."""
+
+    def __init__(self, dataset, seed):
+        self.dataset = dataset
+
+    def __iter__(self):
+        return iter(RandomSampler(self.dataset))
+
+
+@DATA_SAMPLERS.register_module()
+class ForgetfulSampler(GlobalSampler):
+    """One whose order follows from nothing that a run could repeat."""
+
+    starts = 0
+
+    def __iter__(self):
+        type(self).starts += 1
+        return iter([self.starts % 7, *range(9)])
+
+
+def loader(**options) -> dict:
+    return {f'train_dataloader__{key}': value for key, value in options.items()}
+
+
+def train(folder, **options):
+    """Images and losses of each iteration; resumed where ``folder`` holds a run of before."""
+    hook = Losses()
+    settings = dict(options, val_dataloader=None, val_cfg=None, val_evaluator=None)
+    if (folder / 'iter_6.pth').is_file():
+        settings |= dict(resume=True, load_from=str(folder / 'iter_6.pth'), randomness__seed=None)
+        folder = folder / 'resumed'
+        torch.manual_seed(99)
+    runner = toy_runner(folder, train_cfg__max_iters=10, **settings)
+    runner.register_hook(hook)
+    runner.train()
+    return runner, hook.values
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(batch_sampler=BY_RATIO),
+        dict(batch_sampler=dict(type=BY_RATIO['type'], drop_last=True), sampler=FINITE),
+        dict(batch_sampler=BY_RATIO, sampler=FINITE, num_workers=1, persistent_workers=True),
+        dict(batch_sampler=dict(type=BatchSampler, drop_last=False), num_workers=1),
+        dict(sampler=FINITE, drop_last=True, batch_size=5),
+        dict(sampler=dict(type='ClassAwareSampler', _delete_=True)),
+        dict(sampler=dict(type=GlobalSampler, _delete_=True), num_workers=1),
+        dict(
+            sampler=dict(
+                type='MultiSourceSampler', batch_size=2, source_ratio=[1, 1], _delete_=True
+            ),
+            **TWO_SETS,
+        ),
+        dict(
+            sampler=dict(
+                type='GroupMultiSourceSampler', batch_size=2, source_ratio=[1, 1], _delete_=True
+            ),
+            **TWO_SETS,
+        ),
+        dict(
+            sampler=dict(type='MultiDataSampler', dataset_ratio=[1, 2], _delete_=True),
+            batch_sampler=dict(type='MultiDataAspectRatioBatchSampler', num_datasets=2),
+            batch_size=[2, 3],
+            **TWO_SETS,
+        ),
+    ],
+    ids=lambda options: '-'.join(
+        str(value.get('type', '')) if isinstance(value, dict) else f'{key}{value}'
+        for key, value in options.items()
+    ),
+)
+def test_a_resumed_run_has_the_images_and_losses_of_the_unbroken_one(tmp_path, options):
+    unbroken, resumed = (train(tmp_path, **loader(**options))[1] for _ in range(2))
+    assert len(unbroken) == 10 and resumed == unbroken[6:]
+    assert len({str(images) for images, _ in unbroken}) > 2
+
+
+def test_the_order_does_not_depend_on_what_training_draws(tmp_path):
+    sampler = dict(type=GlobalSampler, _delete_=True)
+    orders = []
+    for rate in (0.0, 0.5):
+        runner = toy_runner(tmp_path, train_dataloader__sampler=sampler)
+        runner.model.dropout.p = rate
+        hook = Losses()
+        runner.register_hook(hook)
+        runner.train()
+        orders.append([images for images, _ in hook.values])
+    assert orders[0] == orders[1]
+
+
+@pytest.mark.parametrize(
+    'changed',
+    [dict(batch_size=3), dict(sampler=dict(type=ForgetfulSampler, _delete_=True))],
+    ids=['batch', 'sampler'],
+)
+def test_an_order_that_is_not_repeated_is_told(tmp_path, changed):
+    options = changed if 'sampler' in changed else {}
+    train(tmp_path, **loader(**options))
+    _, values = train(tmp_path, **loader(**changed))
+    log = next((tmp_path / 'resumed').glob('*/*.log')).read_text()
+    assert 'does not see the images that an unbroken run would see next' in log
+    assert len(values) == 4
+
+
+def test_a_pass_without_a_batch_is_refused(tmp_path):
+    batch = dict(type=BY_RATIO['type'], drop_last=True)
+    with pytest.raises(UserError, match='leaves nothing of the 3 images'):
+        train(
+            tmp_path, **loader(sampler=FINITE, batch_sampler=batch, batch_size=4, dataset__length=3)
+        )
+    with pytest.raises(UserError, match='train_dataloader.batch_size is None'):
+        train(tmp_path, **loader(batch_size=None))
+
+
+def test_the_learning_rate_is_scaled_by_the_batch_of_a_batch_sampler(tmp_path):
+    scale = dict(auto_scale_lr=dict(enable=True, base_batch_size=8))
+    runner = toy_runner(tmp_path, train_dataloader__batch_sampler=BY_RATIO, **scale)
+    runner.train()
+    assert runner.optim_wrapper.param_groups[0]['initial_lr'] == pytest.approx(1e-2 * 2 / 8)
+    assert 'Effective batch size 2' in next(tmp_path.glob('*/*.log')).read_text()
+    two_sizes = loader(
+        sampler=dict(type='MultiDataSampler', dataset_ratio=[1, 2], _delete_=True),
+        batch_sampler=dict(type='MultiDataAspectRatioBatchSampler', num_datasets=2),
+        batch_size=[2, 3],
+        **TWO_SETS,
+    )
+    with pytest.raises(UserError, match=r'train_dataloader.batch_size is \[2, 3\]'):
+        toy_runner(tmp_path, **two_sizes, **scale).train()
+
+
+def _train_twice(rank: int, port: int, folder: str) -> None:
+    os.environ.update(
+        environment(), RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_PORT=str(port)
+    )
+    common = dict(launcher='pytorch', model__norm='LayerNorm', randomness__diff_rank_seed=True)
+    values = [
+        train(Path(folder), **common, train_dataloader__batch_sampler=BY_RATIO)[1] for _ in range(2)
+    ]
+    Path(folder, f'{rank}.json').write_text(json.dumps(values))
+    leave_process_group()
+
+
+def test_two_processes_resume_exactly(tmp_path):
+    """With a batch sampler, and noise and dropout that each process draws for itself."""
+    torch.multiprocessing.spawn(_train_twice, args=(free_port(), str(tmp_path)), nprocs=2)
+    runs = [json.loads((tmp_path / f'{rank}.json').read_text()) for rank in range(2)]
+    assert all(len(unbroken) == 10 and resumed == unbroken[6:] for unbroken, resumed in runs)
+    assert runs[0] != runs[1]

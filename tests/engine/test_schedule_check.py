@@ -1,0 +1,146 @@
+"""Schedulers and hooks that would not act in the training loop are refused, or warned of."""
+
+import pytest
+from cmt_deeplab.errors import UserError
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+from toy_run import toy_runner
+
+WITHOUT_VALIDATION = dict(val_dataloader=None, val_cfg=None, val_evaluator=None)
+BY_EPOCH = dict(
+    train_cfg=dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=2),
+    train_dataloader__sampler=dict(type='DefaultSampler', shuffle=True),
+    default_hooks__checkpoint=dict(by_epoch=True, interval=1),
+    log_processor__by_epoch=True,
+)
+
+
+@HOOKS.register_module()
+class FreezeHook(Hook):
+    """A user's own, which counts epochs under a name of its own."""
+
+    def __init__(self, freeze_epochs: int) -> None:
+        self.freeze_epochs = freeze_epochs
+
+
+def log_of(folder, **options) -> str:
+    toy_runner(folder, **WITHOUT_VALIDATION, **options).train()
+    return next(folder.glob('*/*.log')).read_text()
+
+
+@pytest.mark.parametrize(
+    'scheduler, words',
+    [
+        (dict(type='MultiStepLR', milestones=[8, 11]), 'MultiStepLR.* counts epochs'),
+        (dict(type='CosineAnnealingLR', T_max=12, by_epoch=True), 'set by_epoch=False'),
+        (
+            dict(type='CosineAnnealingLR', T_max=1, convert_to_iter_based=True),
+            'needs its end, in epochs',
+        ),
+        (dict(type='LinearLR', by_epoch=False, begin=4, end=4), 'ends at 4, before it begins'),
+        (dict(type='ConstantLR', by_epoch=False), 'PanopticWarmupPolyLR with ConstantLR'),
+    ],
+)
+def test_schedulers_that_never_step(tmp_path, scheduler, words):
+    schedulers = [dict(type='LinearLR', by_epoch=False, end=2), scheduler]
+    if 'Warmup' in words:
+        schedulers[0] = dict(type='PanopticWarmupPolyLR', warmup=2, by_epoch=False)
+    runner = toy_runner(tmp_path, param_scheduler=schedulers, **WITHOUT_VALIDATION)
+    with pytest.raises(UserError, match=words):
+        runner.train()
+
+
+def test_a_scheduler_by_epoch_is_converted(tmp_path):
+    """The data set of 12 images has 6 batches; one epoch of a sampler without an end is those."""
+    scheduler = dict(
+        type='MultiStepLR', milestones=[1], gamma=0.1, end=2, convert_to_iter_based=True
+    )
+    runner = toy_runner(tmp_path, param_scheduler=[scheduler], **WITHOUT_VALIDATION)
+    rates = []
+    after = type('After', (Hook,), {})()
+    after.after_train_iter = lambda runner, **_: rates.append(
+        runner.optim_wrapper.get_lr()['lr'][0]
+    )
+    runner.register_hook(after)
+    runner.train()
+    assert rates == pytest.approx([1e-2] * 6 + [1e-3] * 2)
+
+
+@pytest.mark.parametrize(
+    'hook, words',
+    [
+        (dict(type='CheckpointHook', by_epoch=True), r'by_epoch=True\).*set by_epoch=False'),
+        (dict(type='EMAHook', begin_epoch=3), r'begin_epoch=3\).*give begin_iter instead'),
+        (dict(type='PipelineSwitchHook', switch_epoch=2, switch_pipeline=[]), 'switch_epoch=2'),
+        (dict(type='YOLOXModeSwitchHook'), 'num_last_epochs=15'),
+        (dict(type='SetEpochInfoHook'), 'EpochBasedTrainLoop'),
+        (dict(type='SyncBuffersHook'), 'SyncBuffersHook counts epochs'),
+        (dict(type='FreezeHook', freeze_epochs=1), 'freeze_epochs=1'),
+    ],
+)
+def test_hooks_that_count_epochs(tmp_path, hook, words):
+    runner = toy_runner(tmp_path, custom_hooks=[hook])
+    with pytest.raises(UserError, match=words):
+        runner.train()
+
+
+def test_what_lies_beyond_the_end_is_told_and_runs(tmp_path):
+    schedulers = [
+        dict(type='MultiStepLR', milestones=[3, 80], by_epoch=False),
+        dict(type='LinearLR', end=500, by_epoch=False),
+        dict(type='CosineAnnealingLR', T_max=9, begin=8, by_epoch=False),
+        dict(type='LinearMomentum', end=8, by_epoch=False),
+    ]
+    log = log_of(
+        tmp_path / 'a',
+        param_scheduler=schedulers,
+        default_hooks__logger=dict(log_metric_by_epoch=True),
+        log_processor__by_epoch=True,
+    )
+    for words in (
+        'has the milestones [80], beyond the end of training (8 iterations)',
+        'ends at 500, beyond',
+        'begins at 8, beyond',
+        'log_metric_by_epoch=False',
+        'set log_processor.by_epoch=False',
+    ):
+        assert words in log
+    log = log_of(
+        tmp_path / 'b', param_scheduler=[dict(type='PanopticWarmupPolyLR', by_epoch=False)]
+    )
+    assert 'warmup=5000 lasts to the end' in log
+    runner = toy_runner(tmp_path / 'c', train_cfg__val_begin=9)
+    runner.train()
+    assert 'no validation runs' in next((tmp_path / 'c').glob('*/*.log')).read_text()
+
+
+def test_a_loop_by_epoch(tmp_path):
+    step = dict(type='MultiStepLR', milestones=[1, 5])
+    log = log_of(tmp_path / 'a', **BY_EPOCH, param_scheduler=[step])
+    assert 'has the milestones [5], beyond the end of training (2 epochs)' in log
+    log = log_of(
+        tmp_path / 'b',
+        **BY_EPOCH,
+        param_scheduler=[step],
+        resume=True,
+        load_from=str(tmp_path / 'a' / 'epoch_1.pth'),
+    )
+    assert 'EpochBasedTrainLoop does not restore them; train_cfg=' in log
+    endless = dict(BY_EPOCH, train_dataloader__sampler=dict(type='InfiniteSampler'))
+    for batch_sampler in (None, dict(type='AspectRatioBatchSampler')):
+        options = dict(endless, train_dataloader__batch_sampler=batch_sampler)
+        with pytest.raises(UserError, match='InfiniteSampler never ends the first epoch'):
+            toy_runner(tmp_path, **options).train()
+
+
+def test_a_checkpoint_within_an_epoch_repeats_iterations_and_says_so(tmp_path):
+    options = dict(BY_EPOCH, default_hooks__checkpoint=dict(by_epoch=False, interval=4))
+    log_of(tmp_path / 'a', **options, param_scheduler=None)
+    log = log_of(
+        tmp_path / 'b',
+        **options,
+        param_scheduler=None,
+        resume=True,
+        load_from=str(tmp_path / 'a' / 'iter_4.pth'),
+    )
+    assert 'repeats the 4 iterations since the last epoch ended' in log
