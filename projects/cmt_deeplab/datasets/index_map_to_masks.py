@@ -7,7 +7,7 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
 
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.structures import VOID_INDEX
+from cmt_deeplab.structures import MMDET_VOID, VOID_INDEX
 
 from .base_transform import PanopticTransform
 
@@ -25,7 +25,7 @@ class IndexMapToMasks(PanopticTransform):
         UserError: there is no plane, or a label equals ``ignore_index``.
     """
 
-    def __init__(self, *, ignore_index: int = 255) -> None:
+    def __init__(self, *, ignore_index: int = MMDET_VOID) -> None:
         self.ignore_index = ignore_index
 
     def transform(self, results: dict) -> dict:

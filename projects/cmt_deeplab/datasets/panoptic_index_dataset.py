@@ -15,6 +15,7 @@ from cmt_deeplab.image_file import check_image_file, png_size
 
 from .categories import category_labels, complete_metainfo, metainfo_of, segments_of
 from .load_panoptic_index_map import LoadPanopticIndexMap, check_png_size
+from .pipeline_check import check_pipelines
 from .shape_forms import STUFF_CLASSES, THING_CLASSES
 
 MOST_CHECKED = 20000  # images; one takes about 0.1 ms
@@ -38,7 +39,8 @@ class PanopticIndexDataset(CocoPanopticDataset):
     Raises:
         MissingFileError: the annotation file, or a folder or a file in it, does not exist.
         UserError: the annotation file is not panoptic or has categories that the data set does not
-            know, a file is damaged or does not suit it, or no image is left.
+            know, a file is damaged or does not suit it, no image is left, or a transform of the
+            pipeline does not treat the truth as it treats the image.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class PanopticIndexDataset(CocoPanopticDataset):
             data_prefix=data_prefix or dict(img='', seg=''),
             **kwargs,
         )
+        check_pipelines(self)
 
     @property
     def metainfo(self) -> dict:

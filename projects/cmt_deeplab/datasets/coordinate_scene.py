@@ -1,0 +1,77 @@
+"""A made-up scene that shows whether a transform moves its index plane with its image.
+
+Two images stand for one. They differ on the segments of the plane and nowhere else: one half of
+the segments' pixels is dark and the other half bright, and the two images have them the other way
+round, so both have the same colors, equally often. A transform that is run on both with the same
+random numbers leaves a difference where it has moved the segments to. The plane must have its
+segments there. What changes colors only, blurs, or paints over a part of the image does not move
+the difference.
+"""
+
+from dataclasses import dataclass
+from functools import reduce
+
+import cv2
+import numpy as np
+
+from cmt_deeplab.structures import VOID_INDEX
+
+NUM_SEGMENTS = 8
+COLORS = np.array(  # of the two halves of the segments, then of what is void; BGR
+    [(40, 90, 210), (200, 180, 60), (110, 30, 130), (150, 220, 170), (20, 140, 90), (90, 60, 20)],
+    np.uint8,
+)
+FAINT = 0.02  # of the range of the values: a difference that says nothing
+BLURRED_SHARE = 0.04  # of the segments' pixels that may lie elsewhere where edges are not sharp
+SHARP_SHARE = 0.01
+FEWEST_PIXELS = 8  # of a side that still shows the cells
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Two images (H, W, 3) uint8 and the plane (H, W) int16 of the segments they differ on."""
+
+    images: tuple[np.ndarray, np.ndarray]
+    plane: np.ndarray
+
+
+def make_scene(rows: int, columns: int, cell: tuple[int, int], seed: int = 0) -> Scene:
+    """A scene of ``rows`` x ``columns`` cells, each of ``cell`` (height, width) pixels.
+
+    A quarter of the cells is dark, a quarter is bright, and the rest is void; the order is random,
+    so that the scene looks like no other part of itself, nor like its mirror image.
+    """
+    rng = np.random.default_rng(seed)
+    number, quarter = rows * columns, rows * columns // 4
+    color = rng.integers(2, len(COLORS), number)
+    segment = np.full(number, VOID_INDEX, np.int16)
+    color[:quarter], color[quarter : 2 * quarter] = 0, 1
+    segment[: 2 * quarter] = np.arange(2 * quarter) % NUM_SEGMENTS
+    order = rng.permutation(number)
+    exchanged = np.array([1, 0, *range(2, len(COLORS))])
+    color, other, plane = (
+        np.kron(values[order].reshape(rows, columns), np.ones(cell, np.int16))
+        for values in (color, exchanged[color], segment)
+    )
+    return Scene((COLORS[color], COLORS[other]), plane.astype(np.int16))
+
+
+def lies_elsewhere(images: tuple[np.ndarray, np.ndarray], region: np.ndarray) -> bool:
+    """Whether the two images, as a transform left them, differ elsewhere than in ``region``.
+
+    ``region`` (H, W) bool are the segments of the transformed plane. Pixels count where the images
+    differ outside of the region, if as many of the region's are without a difference: one of them
+    alone is a blur or a part that was painted over.
+    """
+    difference = np.atleast_3d(cv2.absdiff(*images))
+    difference = reduce(np.maximum, difference.transpose(2, 0, 1)).astype(np.float32)
+    peak = difference.max()
+    if min(region.shape) < FEWEST_PIXELS or peak <= FAINT * max(map(np.ptp, images)):
+        return False
+    found = difference > peak / 2
+    share, grow = SHARP_SHARE, np.ones((1, 1), np.uint8)
+    if ((difference > FAINT * peak) & (difference < 0.9 * peak)).any():  # something interpolated
+        share, grow = BLURRED_SHARE, np.ones((3, 3), np.uint8)
+    outside = found & (cv2.dilate(region.view(np.uint8), grow) == 0)
+    without = region & (cv2.dilate(found.view(np.uint8), grow) == 0)
+    return min(outside.sum(), without.sum()) > share * region.sum()
