@@ -20,6 +20,7 @@ from torch import Tensor
 
 VOID_INDEX = -1  # unlabeled pixels and crowds: they belong to no segment
 NUM_REFERENCE_POINTS = 5  # R: mass center; top, left, bottom and right extreme point
+MMDET_VOID = 255  # what mmdet writes into a class map (gt_seg_map) where there is no class
 PADDING_INDEX = -2  # pixels outside of the image: they belong to no segment either
 
 

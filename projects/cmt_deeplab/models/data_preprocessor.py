@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import Size, fitted_size, image_tensor, padded_side, resize_image
+from cmt_deeplab.models.mmdet_truth import add_index_map, pad_masks
 from cmt_deeplab.structures import PADDING_INDEX
 
 
@@ -19,8 +20,9 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
     """Normalizes images, pads them with 0 at the right and the bottom and stacks them.
 
     While training, index planes are padded with ``PADDING_INDEX``; at test they keep the original
-    size for the metric. Images that ``PanopticResize`` left to this place (``fit_to_input``) are
-    resized here, to the same values. All other fields are left alone.
+    size for the metric. A training sample of mmdet's own pipelines (``PackDetInputs``) gets its
+    plane here, from its masks and its class map. Images that ``PanopticResize`` left to this place
+    (``fit_to_input``) are resized here, to the same values. All other fields are left alone.
 
     Args:
         align_corners: whether the input has 32k+1 pixels per side, or 32k.
@@ -29,9 +31,13 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
             of the batch.
         mean, std: of the channels in the order of the input; by default x / 127.5 - 1.
         bgr_to_rgb: whether images come in the order BGR, as OpenCV reads them, and are turned.
+        num_things_classes, num_stuff_classes: what the labels of mmdet's ground truth mean; the
+            detector gives them. Without them, as in mmdet's own models, masks and class maps are
+            padded instead.
 
     Raises:
-        UserError: an image is larger than ``size``, or ``size`` does not fit ``align_corners``.
+        UserError: an image is larger than ``size``, ``size`` does not fit ``align_corners``, or a
+            training sample has no ground truth.
     """
 
     def __init__(
@@ -42,9 +48,12 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
         mean: Sequence[float] = (127.5, 127.5, 127.5),
         std: Sequence[float] = (127.5, 127.5, 127.5),
         bgr_to_rgb: bool = True,
+        num_things_classes: int | None = None,
+        num_stuff_classes: int | None = None,
     ) -> None:
         super().__init__(mean=mean, std=std, bgr_to_rgb=bgr_to_rgb, non_blocking=True)
         self.align_corners = align_corners
+        self.class_counts = (num_things_classes, num_stuff_classes)
         self.size = None if size is None else tuple(size)
         if self.size is not None and self.size != self.padded(self.size):
             raise UserError(
@@ -55,7 +64,11 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
 
     def forward(self, data: dict, training: bool = False) -> dict[str, object]:
         """``inputs`` (B, 3, H, W) and ``data_samples``, which learn the size of their image."""
-        data = self.cast_data(self.fit_plain_images(data))
+        data = self.fit_plain_images(data)
+        if training and None not in self.class_counts:
+            for image, sample in zip(data['inputs'], data.get('data_samples') or ()):
+                add_index_map(sample, tuple(image.shape[-2:]), *self.class_counts)
+        data = self.cast_data(data)
         images, samples = data['inputs'], data.get('data_samples')
         size = self.input_size(images)
         batch = torch.stack([pad(self.normalize(image), size, 0) for image in images])
@@ -66,6 +79,8 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
             )
             if training and 'gt_panoptic_seg' in sample:
                 pad_index_map(sample, size)
+            elif training:
+                pad_masks(sample, size)
         return dict(inputs=batch, data_samples=samples)
 
     def padded(self, size: Size) -> Size:
