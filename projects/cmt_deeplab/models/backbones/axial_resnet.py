@@ -12,10 +12,11 @@ from cmt_deeplab.models.blocks.norm import DEFAULT_NORM
 from cmt_deeplab.models.blocks.residual_blocks import build_block_group
 
 from .pretrained import PretrainedMixin
+from .stages import NOTHING_FROZEN, StagesMixin
 
 
 @MODELS.register_module()
-class AxialResNet(PretrainedMixin, BaseModule):
+class AxialResNet(StagesMixin, PretrainedMixin, BaseModule):
     """Features C2 to C5, (B, 4f, H / stride, W / stride), of images (B, 3, H, W) of any size.
 
     The filters f are 64, 128, 256 and 512 times ``width``. The Inception stem has three 3x3
@@ -34,6 +35,7 @@ class AxialResNet(PretrainedMixin, BaseModule):
         out_indices: which of C2 to C5 (0 to 3) are given; stages beyond the last are left out.
         with_stem_output: whether the stem's feature, of stride 2, comes in front of them.
         pre_activation_outputs: whether features come before their last activation.
+        frozen_stages, norm_eval, with_cp: see :class:`StagesMixin`.
 
     Source: Axial-DeepLab (ECCV 2020), MaX-DeepLab (CVPR 2021), deeplab2
     (``encoder/axial_resnet.py``, ``layers/axial_block_groups.py``).
@@ -52,6 +54,9 @@ class AxialResNet(PretrainedMixin, BaseModule):
         pre_activation_outputs: bool = False,
         norm_cfg: dict | None = DEFAULT_NORM,
         act_cfg: dict = dict(type='ReLU'),
+        frozen_stages: int = NOTHING_FROZEN,
+        norm_eval: bool = False,
+        with_cp: bool = False,
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -101,13 +106,25 @@ class AxialResNet(PretrainedMixin, BaseModule):
             channels = group[-1].out_channels
             if index in self.out_indices:
                 self.out_channels += (channels,)
+        self.set_stages(
+            [[self.stem], *([stage] for stage in self.stages)],
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+            with_cp=with_cp,
+        )
+
+    @property
+    def stages(self) -> list[nn.Sequential]:
+        """The stages 2 to 5, as far as they are there."""
+        return [getattr(self, f'stage{index + 2}') for index in range(max(self.out_indices) + 1)]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         x = self.stem(x)
         outputs = [x] if self.with_stem_output else []
-        for stage in range(max(self.out_indices) + 1):
-            x = getattr(self, f'stage{stage + 2}')(x)
-            if stage in self.out_indices:
+        for index, stage in enumerate(self.stages):
+            for block in stage:
+                x = self.run(block, x)
+            if index in self.out_indices:
                 outputs.append(x)
         if self.pre_activation_outputs:
             return tuple(outputs)

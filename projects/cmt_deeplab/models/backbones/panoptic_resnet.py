@@ -1,19 +1,20 @@
 """mmdet's ResNet in the forms that kMaX-DeepLab and CMT-DeepLab need."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch.nn.functional as F
 from mmdet.models.backbones import ResNet
-from mmdet.models.backbones.resnet import Bottleneck
+from mmdet.models.backbones.resnet import BasicBlock, Bottleneck
 from mmdet.registry import MODELS
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.models.blocks.norm import DEFAULT_NORM
 
 from .pretrained import PretrainedMixin
+from .recompute import recomputed
+from .stages import NOTHING_FROZEN, check_frozen_stages
 
 TIMM_DEEP_STEM = ((r'^conv1\.(\d)\.', r'stem.\1.'), (r'^bn1\.', 'stem.7.'))  # of resnet50d
 
@@ -54,6 +55,11 @@ class PanopticResNet(PretrainedMixin, ResNet):
         if depth not in self.arch_settings:
             depths = ', '.join(map(str, self.arch_settings))
             raise UserError(f'depth of PanopticResNet is one of {depths}, not {depth}.')
+        check_frozen_stages(
+            kwargs.get('frozen_stages', NOTHING_FROZEN),
+            kwargs.get('num_stages', 4),
+            'PanopticResNet',
+        )
         if pre_activation_outputs and kwargs.get('plugins') is not None:
             raise UserError(
                 'PanopticResNet has no plugins with pre_activation_outputs=True: use only one.'
@@ -71,6 +77,9 @@ class PanopticResNet(PretrainedMixin, ResNet):
         self.with_max_pool = with_max_pool
         self.with_stem_output = with_stem_output
         self.pre_activation_outputs = pre_activation_outputs
+        for block in self.modules():
+            if isinstance(block, BasicBlock | Bottleneck):
+                block.with_cp = False  # this class recomputes; statistics then count once
 
     @property
     def renamings(self) -> Sequence[tuple[str, str]]:
@@ -101,10 +110,14 @@ class PanopticResNet(PretrainedMixin, ResNet):
         outputs = []
         for index, name in enumerate(self.res_layers):
             blocks = getattr(self, name)
+            *inner, last = blocks
+            for block in inner:
+                x = self._run(block, x)
             if self.pre_activation_outputs:
-                x, output = self._with_sum(blocks, x)
+                output = self._run(last, x, _residual_sum)
+                x = F.relu(output)
             else:
-                x = output = blocks(x)
+                x = output = self._run(last, x)
             if index in self.out_indices:
                 outputs.append(output)
         return self._with_stem(outputs, stem)
@@ -115,16 +128,11 @@ class PanopticResNet(PretrainedMixin, ResNet):
             stages.insert(int(self.with_stem_output == 'pooled'), stem)
         return tuple(stages)
 
-    def _with_sum(self, blocks: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The output of a stage after and before its last ReLU."""
-        *inner, last = blocks
-        for block in inner:
-            x = block(x)
+    def _run(self, block: nn.Module, x: Tensor, forward: Callable = nn.Module.__call__) -> Tensor:
+        """``forward(block, x)``, computed again in the backward pass with ``with_cp``."""
         if self.with_cp and x.requires_grad:
-            before = checkpoint(_residual_sum, last, x, use_reentrant=False)
-        else:
-            before = _residual_sum(last, x)
-        return F.relu(before), before
+            return recomputed(block, x, forward=forward)
+        return forward(block, x)
 
 
 def _residual_sum(block: nn.Module, x: Tensor) -> Tensor:

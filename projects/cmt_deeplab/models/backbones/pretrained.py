@@ -1,7 +1,8 @@
 """Backbone weights from files of several code bases: fetched, unwrapped, renamed and checked."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, PretrainedInit
@@ -10,8 +11,8 @@ from torch import Tensor, nn
 
 from cmt_deeplab.errors import MissingFileError, UserError
 
-CHECKPOINT_KEY = 'model.backbone.init_cfg.checkpoint'
-FROM_SCRATCH = 'or train from scratch with --cfg-options model.backbone.init_cfg=None'
+PRETRAINED = ('Pretrained', PretrainedInit)  # types of init_cfg
+KEY = 'model.backbone'
 # Keys of a file under which its tensors may lie.
 WRAPPERS = ('state_dict', 'model', 'model_state')
 # Of names: of DDP, of OpenMMLab's classifiers and detectors, of TimmBackbone.
@@ -45,9 +46,8 @@ class PretrainedMixin:
         return weights
 
     def init_weights(self) -> None:
-        given = [self.init_cfg] if isinstance(self.init_cfg, dict) else list(self.init_cfg or ())
-        kinds = ('Pretrained', PretrainedInit)
-        pretrained = next((cfg for cfg in given if cfg.get('type') in kinds), None)
+        given = init_configs(self.init_cfg)
+        pretrained = pretrained_config(self)
         if pretrained is None or self.is_init:
             super().init_weights()
             return
@@ -61,11 +61,39 @@ class PretrainedMixin:
         fill(self, self.rename(weights), source=source)
 
 
+def init_configs(init_cfg: dict | Sequence[dict] | None) -> list[dict]:
+    """The entries of an ``init_cfg``, which may be one dict, several or none."""
+    return [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or ())
+
+
+def pretrained_config(module: nn.Module) -> dict | None:
+    """The entry of the module's ``init_cfg`` that names a file of weights, or None."""
+    entries = init_configs(getattr(module, 'init_cfg', None))
+    return next((entry for entry in entries if entry.get('type') in PRETRAINED), None)
+
+
+def remedy(key: str) -> str:
+    """What to do about a file that does not serve the part of the model at ``key``."""
+    return (
+        f'{key}.init_cfg.checkpoint, or train from scratch with --cfg-options {key}.init_cfg=None'
+    )
+
+
 def read_weights(source: str, *, prefix: str | None, owner: str) -> dict[str, Tensor]:
     """The tensors of a file, URL or ``torchvision://`` name, without prefixes of their names.
 
     ``owner`` is the network, for the message.
     """
+    weights = read_tensors(source, owner=owner, key=KEY)
+    if prefix:
+        return _below(f'{prefix.rstrip(".")}.', weights)
+    while inner := next(filter(None, (_below(known, weights) for known in PREFIXES)), None):
+        weights = inner
+    return weights
+
+
+def read_tensors(source: str, *, owner: str, key: str) -> dict[str, Tensor]:
+    """The tensors of a file by their names in it; ``key`` is the place of ``owner``."""
     try:
         checkpoint = CheckpointLoader.load_checkpoint(source, map_location='cpu')
     except Exception as error:  # whatever networks, file systems and absent packages raise
@@ -73,18 +101,13 @@ def read_weights(source: str, *, prefix: str | None, owner: str) -> dict[str, Te
             raise  # already one sentence: the file is damaged, or not safe to read
         raise MissingFileError(
             f'The weights {source} of {owner} cannot be read ({_reason(error)}): download them on '
-            f'a machine with a connection and give the path as {CHECKPOINT_KEY}, {FROM_SCRATCH}.'
+            f'a machine with a connection and give the path as {remedy(key)}.'
         ) from error
     for wrapper in WRAPPERS:
         if isinstance(checkpoint, dict) and isinstance(checkpoint.get(wrapper), dict):
             checkpoint = checkpoint[wrapper]
     items = checkpoint.items() if isinstance(checkpoint, dict) else ()
-    weights = {name: value for name, value in items if isinstance(value, Tensor)}
-    if prefix:
-        return _below(f'{prefix.rstrip(".")}.', weights)
-    while inner := next(filter(None, (_below(known, weights) for known in PREFIXES)), None):
-        weights = inner
-    return weights
+    return {name: value for name, value in items if isinstance(value, Tensor)}
 
 
 def _below(prefix: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -116,8 +139,7 @@ def fill(network: nn.Module, weights: dict[str, Tensor], *, source: str) -> None
     if len(fitting) < LEAST_SHARE * len(wanted):
         raise UserError(
             f'The weights {source} are of another model than this {kind}: {share} fit '
-            f"('{missing[0]}' does not); name the file of the same architecture as "
-            f'{CHECKPOINT_KEY}, {FROM_SCRATCH}.'
+            f"('{missing[0]}' does not); name the file of the same architecture as {remedy(KEY)}."
         )
     network.load_state_dict(fitting, strict=False)
     unused = [name for name in weights if name not in fitting and not name.endswith(COMPUTED)]
@@ -131,3 +153,53 @@ def fill(network: nn.Module, weights: dict[str, Tensor], *, source: str) -> None
 def _listed(names: Sequence[str]) -> str:
     more = f' and {len(names) - 6} more' if len(names) > 6 else ''
     return (', '.join(names[:6]) or 'none') + more
+
+
+@contextmanager
+def checked_weights(model: nn.Module) -> Iterator[None]:
+    """Around ``model.init_weights()``: files named by the ``init_cfg`` of any part must serve it.
+
+    mmengine and the backbones of mmdet, some of which rename and rearrange what they read, take a
+    file of another model with a warning. Here the kernels of the part, its tensors of two and
+    more axes, are looked up among those of the file once they are initialized. Parts with the
+    :class:`PretrainedMixin` check for themselves.
+
+    Raises:
+        MissingFileError: a file does not exist or cannot be fetched.
+        UserError: a file is damaged, or less than half of the kernels of the part come from it.
+    """
+    parts = []
+    for name, part in model.named_modules():
+        entry = pretrained_config(part)
+        if entry is None or isinstance(part, PretrainedMixin) or getattr(part, 'is_init', False):
+            continue
+        key, prefix = f'model.{name}'.rstrip('.'), entry.get('prefix', '')
+        tensors = read_tensors(entry['checkpoint'], owner=type(part).__name__, key=key)
+        if not any(name.startswith(prefix) for name in tensors):
+            raise UserError(
+                f'The weights {entry["checkpoint"]} have no tensors with names that begin with '
+                f"'{prefix}': correct or remove {key}.init_cfg.prefix, or name another file."
+            )
+        begin = '' if prefix else next(iter(tensors)).partition('.')[0]
+        parts.append((part, key, {_print(value) for value in tensors.values()}, entry, begin))
+    yield
+    for part, key, known, entry, begin in parts:
+        kernels = [_print(value) for value in part.state_dict().values() if value.dim() > 1]
+        found = sum(kernel in known for kernel in kernels)
+        if 2 * found < len(kernels):
+            hint = ''
+            if getattr(part, 'convert_weights', True) is False:
+                hint = f'set {key}.convert_weights=True for a file of its authors, or '
+            elif f'{begin}.' in PREFIXES:
+                hint = f"set {key}.init_cfg.prefix='{begin}.' to read that part of the file, or "
+            raise UserError(
+                f'The weights {entry["checkpoint"]} are of another model than this '
+                f'{type(part).__name__}, or have other names: {found} of its {len(kernels)} '
+                f'kernels come from them; {hint}name the file of the same architecture as '
+                f'{remedy(key)}.'
+            )
+
+
+def _print(value: Tensor) -> tuple:
+    """Size and first values of a tensor, by which it is known again in another shape."""
+    return value.numel(), tuple(value.flatten()[:8].float().tolist())

@@ -1,5 +1,6 @@
 """Any backbone of timm; above all ConvNeXt, which mmdet does not have."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch.nn.functional as F
@@ -9,11 +10,15 @@ from torch import Tensor, nn
 
 from cmt_deeplab.errors import MissingPackageError, UserError
 
-from .pretrained import PretrainedMixin
+from .pretrained import PRETRAINED, PretrainedMixin, init_configs
+from .recompute import recompute_always
+from .stages import NOTHING_FROZEN, StagesMixin
+
+FINEST_STRIDE = 4  # of the features that are given by default
 
 
 @MODELS.register_module()
-class TimmBackbone(PretrainedMixin, BaseModule):
+class TimmBackbone(StagesMixin, PretrainedMixin, BaseModule):
     """Features (B, C, H / stride, W / stride) of a model of timm, e.g. ``convnext_tiny``.
 
     A ConvNeXt takes ceil(n / stride) positions of n, 161 of 641 at stride 4: zeros surround the
@@ -27,13 +32,18 @@ class TimmBackbone(PretrainedMixin, BaseModule):
         model_name: timm's name of the model.
         with_stem_output: ConvNeXt only: the feature of its stem, of stride 4, comes first, as
             deeplab2 and kmax-deeplab use it on Cityscapes.
-        kwargs: further arguments of timm, e.g. ``drop_path_rate``, or ``out_indices``: which of
-            its feature levels are given, all by default. ConvNeXt has 0 to 3 at strides 4 to 32;
-            a model with a level of stride 2 has 0 to 4.
+        frozen_stages, norm_eval, with_cp: see :class:`StagesMixin`. The stages are timm's feature
+            levels of stride 4 and more; of a plain vision transformer these are its blocks. All
+            that comes before the first one is the stem.
+        kwargs: further arguments of timm, e.g. ``drop_path_rate``, ``img_size``, or
+            ``out_indices``: which of its feature levels are given. By default these are all of
+            stride 4 and more. ConvNeXt has the levels 0 to 3 at strides 4 to 32; a model with a
+            level of stride 2 has 0 to 4.
 
     Raises:
         MissingPackageError: timm, an optional package, is not installed.
-        UserError: timm has no such model, or the checkpoint is that of another model.
+        UserError: timm has no such model or does not take the arguments, or the checkpoint is
+            that of another model.
         MissingFileError: the checkpoint cannot be read.
     """
 
@@ -51,7 +61,10 @@ class TimmBackbone(PretrainedMixin, BaseModule):
         *,
         model_name: str,
         with_stem_output: bool = False,
-        init_cfg: dict | None = None,
+        frozen_stages: int = NOTHING_FROZEN,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(init_cfg)
@@ -62,11 +75,12 @@ class TimmBackbone(PretrainedMixin, BaseModule):
                 'TimmBackbone needs the optional package timm: pip install "cmt-deeplab[timm]", '
                 'or timm alone.'
             ) from error
+        self.model_name = model_name
         is_convnext = model_name.startswith('convnext')
-        if init_cfg is not None and init_cfg.get('type') != 'Pretrained':
+        if any(cfg['type'] not in PRETRAINED for cfg in init_configs(init_cfg)):
             raise UserError(
-                "init_cfg of TimmBackbone is dict(type='Pretrained', checkpoint=...), not of type "
-                f'{init_cfg.get("type")!r}: timm initializes its own models.'
+                "init_cfg of TimmBackbone is dict(type='Pretrained', checkpoint=...), and not "
+                f'{init_cfg}: timm initializes its own models.'
             )
         if not timm.is_model(model_name):
             raise UserError(
@@ -76,9 +90,27 @@ class TimmBackbone(PretrainedMixin, BaseModule):
             raise UserError(
                 f'with_stem_output of TimmBackbone is for ConvNeXt: remove it for {model_name}.'
             )
-        self.model = timm.create_model(model_name, pretrained=False, features_only=True, **kwargs)
-        self.out_channels = tuple(self.model.feature_info.channels())
-        self.strides = tuple(self.model.feature_info.reduction())
+        for key in {'pretrained', 'features_only'} & set(kwargs):
+            raise UserError(
+                f'TimmBackbone sets {key} of timm itself: remove the key; weights are those of '
+                "init_cfg=dict(type='Pretrained', checkpoint=...)."
+            )
+        try:
+            self.model = timm.create_model(model_name, features_only=True, **kwargs)
+        except Exception as error:  # whatever the constructors of timm raise
+            text = str(error).partition('\n')[0].rstrip('.') or type(error).__name__
+            raise UserError(
+                f'timm does not build {model_name} with the arguments {kwargs} of TimmBackbone '
+                f'({text}): correct or remove them.'
+            ) from error
+        levels = self.model.feature_info
+        strides = levels.reduction()
+        self.first = 0  # the first level that is given
+        if 'out_indices' not in kwargs and max(strides) >= FINEST_STRIDE:
+            self.first = next(i for i, stride in enumerate(strides) if stride >= FINEST_STRIDE)
+        self.channels_last = getattr(self.model, 'output_fmt', None) == 'NHWC'
+        self.out_channels = tuple(levels.channels()[self.first :])
+        self.strides = tuple(strides[self.first :])
         if is_convnext:
             stem = self.model['stem_0']
             _pad_corners(stem, stem.kernel_size[0])
@@ -90,9 +122,51 @@ class TimmBackbone(PretrainedMixin, BaseModule):
             self.model.return_layers['stem_1'] = 'stem'  # the norm that ends the stem
             self.out_channels = (stem.out_channels, *self.out_channels)
             self.strides = (stem.stride[0], *self.strides)
+        self.set_stages(
+            self.find_stages(model_name) if frozen_stages != NOTHING_FROZEN else [],
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+            with_cp=with_cp,
+        )
+        if with_cp:
+            for child in getattr(self.model, 'model', self.model).children():
+                for block in _blocks(child):
+                    recompute_always(block)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.model(x))
+        features = self.model(x)[self.first :]
+        if self.channels_last:
+            features = [feature.permute(0, 3, 1, 2).contiguous() for feature in features]
+        return tuple(features)
+
+    def find_stages(self, model_name: str) -> list[list[nn.Module | nn.Parameter]]:
+        """What the stem and each stage consist of; modules between two stages belong to the next.
+
+        timm registers modules in the order in which they run.
+        """
+        modules = dict(self.model.named_modules())
+        names = {name.removeprefix('model.').replace('.', '_'): name for name in modules}
+        info = self.model.feature_info
+        levels = info.info[: max(info.out_indices) + 1]
+        ends = [
+            names.get(level['module'].replace('.', '_'))
+            for level in levels
+            if level['reduction'] >= FINEST_STRIDE
+        ]
+        if None in ends:
+            raise UserError(
+                f'TimmBackbone does not know the stages of {model_name}: remove frozen_stages.'
+            )
+        stages: list[list] = [[] for _ in range(len(ends) + 2)]
+        begun = 0
+        for name, module in modules.items():
+            inside = [i for i, end in enumerate(ends) if f'{name}.'.startswith(f'{end}.')]
+            if not inside and any(end.startswith(f'{name}.' if name else '') for end in ends):
+                stages[0] += module.parameters(recurse=False)  # it contains stages
+                continue
+            begun = max([begun, *(i + 1 for i in inside)])
+            stages[begun if inside or not begun else begun + 1].append(module)
+        return stages[:-1]  # without what follows the last stage
 
     def rename(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         # timm's feature networks flatten two levels: 'stages.0.blocks' becomes 'stages_0.blocks'.
@@ -107,6 +181,16 @@ class TimmBackbone(PretrainedMixin, BaseModule):
                 value = value.reshape(known.shape)
             renamed[f'model.{name}'] = value
         return renamed
+
+
+def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+    """The blocks of a network: what its sequences consist of, less the single layers."""
+    inner = getattr(module, 'blocks', module)
+    if isinstance(inner, nn.Sequential | nn.ModuleList | nn.ModuleDict):
+        for child in inner.children():
+            yield from _blocks(child)
+    elif next(module.children(), None) is not None:
+        yield module
 
 
 def _pad_corners(module: nn.Module, kernel_size: int) -> None:

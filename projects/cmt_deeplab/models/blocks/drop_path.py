@@ -26,6 +26,16 @@ def draws_per_image(generators: Sequence[torch.Generator] | None) -> Iterator[No
         _generators = outer
 
 
+def copied_generators(
+    generators: Sequence[torch.Generator] | None = None,
+) -> Sequence[torch.Generator] | None:
+    """Generators in the same state as those given, by default those of the images; or None."""
+    generators = _generators if generators is None else generators
+    if generators is None:
+        return None
+    return [torch.Generator(one.device).set_state(one.get_state()) for one in generators]
+
+
 def _keep(x: Tensor, drop_prob: float, *shape: int) -> Tensor:
     """(B, *shape): 0 where something is dropped, otherwise the factor that keeps the mean."""
     if _generators is None:
