@@ -13,6 +13,7 @@ from types import FrameType
 from mmengine.registry import Registry
 
 BUILDERS = 'mmengine.registry', 'mmengine.runner'
+DIGITS = {str(position) for position in range(100)}  # positions in lists, which errors name too
 LONGEST_QUOTE = 250  # characters of an error that a sentence repeats
 
 
@@ -65,19 +66,20 @@ def key_not_taken(place: str, name: str, key: str) -> str:
             'remove it.'
         )
     return (
-        f"{place} gives {name} the key '{key}', which it does not take: correct or remove it; "
-        'where a base config has left it over, _delete_=True in this dict replaces that of the '
-        'base.'
+        f"{place or 'The config'} gives {name} the key '{key}', which it does not take: correct or "
+        'remove it; where a base config has left it over, _delete_=True in this dict replaces '
+        'that of the base.'
     )
 
 
 def keys_missing(place: str, name: str, keys: str) -> str:
     """The sentence about required arguments that the dict at ``place`` does not give."""
-    return f'{place} does not give {name} its {keys}: add it.'
+    return f'{place or "The config"} does not give {name} its {keys}: add it.'
 
 
 def type_missing(place: str) -> str:
     """The sentence about a dict without a type."""
+    place = place or 'A dict of the config'
     return f'{place} has no type: add the name of a class, or inherit a config that has it.'
 
 
@@ -86,10 +88,10 @@ def type_unknown(place: str, name: str, registry: Registry) -> str:
     known = set(registry.module_dict) | set(registry.root.module_dict)
     near = get_close_matches(name, known, 1)
     meant = f' (is {near[0]} meant?)' if near else ''
-    kind = registry.name.replace('_', ' ')
+    kinds = registry.name.replace('_', ' ').removesuffix('s') + 's'
     return (
-        f'{place} is {name!r}, which is not registered as a {kind}{meant}: correct it, or import '
-        'its module in custom_imports.'
+        f'{place} is {name!r}, which is not among the registered {kinds}{meant}: correct it, or '
+        'import its module in custom_imports.'
     )
 
 
@@ -120,7 +122,8 @@ def explain(
         owner = missing[1].removesuffix('.__init__')
         if owner in {getattr(kind, '__qualname__', None) for kind in classes}:
             return keys_missing(place, name, missing[2])
-    return refusal(error, place if part_type is None else f'{place} ({name})', place, config)
+    what = ' '.join(filter(None, [place, f'({name})' if part_type and place else '']))
+    return refusal(error, what or name, place, config)
 
 
 def is_explicit(error: Exception) -> bool:
@@ -143,25 +146,26 @@ def refusal(error: Exception, what: str, place: str, config: Mapping[str, object
         foreign = [] if by_mmengine else [*foreign, not _installed(frame)]
     if any(foreign) and not (explicit and foreign[-1]):
         return None
-    words = set(re.findall(r'\w+', f'{error} {_line(error)}'))
+    line_words, words = (set(re.findall(r'\w+', text)) for text in (_line(error), str(error)))
     mentioned = [
         path
         for path, value in config_entries(config, place)
-        if path.rpartition('.')[2] in words or (isinstance(value, str) and value in words)
+        if path.rpartition('.')[2] in (line_words | words) - {'type'} - DIGITS
+        or (isinstance(value, str) and value in words)
     ]
     remedy = f'correct {mentioned[0] if mentioned else "its values"}'
-    return f'{what} cannot be built: {_quote(error)}; {remedy}.'
+    return f'{what} cannot be built: {quote(error)}; {remedy}.'
 
 
-def _quote(error: Exception) -> str:
+def quote(error: Exception) -> str:
     """The message of an error in one line; where a line of code says more, that too."""
     key = error.args[0] if isinstance(error, KeyError) and error.args else None
-    text = str(error) if key is None else str(key)
+    text = str(error) if key is None else str(key) if is_explicit(error) else f'no {key!r}'
     if not text:
         return f'`{_line(error)}` fails'
     text = ' '.join(text.split()).rstrip('.')
-    if len(text) > LONGEST_QUOTE:
-        text = f'{text[:LONGEST_QUOTE]}...'
+    if len(text) > LONGEST_QUOTE:  # it repeats values of the config
+        text = f'{text.partition(", but got")[0][:LONGEST_QUOTE]}...'
     if is_explicit(error):
         return text
     frame, line = list(traceback.walk_tb(error.__traceback__))[-1]

@@ -45,8 +45,10 @@ def build_part(
     arguments = _arguments(slot, part_type, config, given)
     try:
         part = _slot(slot).registry.build(ConfigDict(arguments, type=part_type))
-    except UserError:
-        raise
+    except UserError as error:
+        if slot in str(error):
+            raise
+        raise type(error)(f'{slot}: {error}') from error
     except Exception as error:
         sentence = explain(error, slot, part_type, _own(config))
         if sentence is None:

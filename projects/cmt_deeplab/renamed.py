@@ -7,6 +7,7 @@ from collections.abc import MutableMapping
 
 from mmengine.config import Config
 
+from cmt_deeplab.config_loading import why_not_loaded
 from cmt_deeplab.construction import config_entries
 from cmt_deeplab.errors import UserError, require_file
 
@@ -20,6 +21,7 @@ NEW_PARTS_OF_NAMES = {
     'centre': 'center',
     'memory_similarity_norm': 'center_similarity_norm',  # of MaXLayer
     'memory_update': 'center_update',
+    'pixel_decoder.decoder.': 'pixel_decoder.necks.0.',  # of AllStridesPixelDecoder
 }
 
 
@@ -41,19 +43,18 @@ def read_config(path: str) -> Config:
 
     Raises:
         MissingFileError: there is no such file.
-        UserError: it cannot be loaded, which is so where it needs what version 0.1.0 had.
+        UserError: it cannot be loaded, for example because it needs what version 0.1.0 had.
     """
     require_file(
         path, f'The config {path} does not exist; the configs of this project lie in configs/.'
     )
     try:
         return Config.fromfile(path)
-    except (FileNotFoundError, KeyError, AttributeError) as error:
-        raise UserError(
-            f'The config {path} cannot be loaded ({type(error).__name__}: {error}): if it was '
-            'written for version 0.1.0, a base that is gone stands in the README of its folder, '
-            'losses are a dict by name now, and train_cfg.max_iters has the length of the training.'
-        ) from error
+    except Exception as error:
+        sentence = why_not_loaded(path, error)
+        if sentence is None:
+            raise
+        raise UserError(sentence) from error
 
 
 def refuse_old_keys(config: object, path: str) -> None:

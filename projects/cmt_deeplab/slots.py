@@ -40,10 +40,16 @@ SLOTS = {
         "the backbones of mmdet, such as 'mmdet.ResNet'",
     ),
     'model.neck': Slot(
-        'a neck', ('forward(features)',), "the necks of mmdet, such as 'FPN'", STYLE
+        'a neck',
+        ('forward(maps)',),
+        'the necks of mmdet, such as FPN, and its pixel decoders',
+        STYLE,
     ),
     'model.data_preprocessor': Slot(
-        'a data preprocessor', ('forward(data, training)',), 'PanopticDataPreprocessor'
+        'a data preprocessor',
+        ('forward(data, training)',),
+        'PanopticDataPreprocessor',
+        frozenset({'num_things_classes', 'num_stuff_classes'}),
     ),
     HEAD: Slot(
         'a panoptic head',
@@ -54,21 +60,25 @@ SLOTS = {
     f'{HEAD}.pixel_decoder': Slot(
         'a pixel decoder',
         ('out_channels', 'skips(features)', 'stage(i, previous, skip)'),
-        'AxialPixelDecoder, MaXPixelDecoder, AllStridesPixelDecoder and the pixel decoders of '
-        'mmdet, such as MSDeformAttnPixelDecoder',
+        'AxialPixelDecoder, MaXPixelDecoder, and the pixel decoders and necks of mmdet, such as '
+        'MSDeformAttnPixelDecoder and FPN,',
         STYLE,
     ),
     DECODER: Slot(
         'a transformer decoder',
         ('forward(features, pixel_decoder, *, features_only)',),
         'CMTTransformerDecoder',
+        STYLE,
     ),
     f'{DECODER}.layer': Slot(
         'a layer of the transformer decoder',
-        ('forward(pixels, centers, logits, *, predict)', 'consumes_prediction'),
-        'CMTLayer, MaXLayer and KMaXLayer',
+        ('forward(pixels, centers, logits, *, predict)',),
+        'CMTLayer, MaXLayer, KMaXLayer and subclasses of TransformerLayer',
+        STYLE,
     ),
-    f'{HEAD}.predictor': Slot('a predictor', ('forward(pixels, centers)',), 'CMTPredictor', STYLE),
+    f'{HEAD}.predictor': Slot(
+        'a predictor', ('forward(pixels, centers, reference_points)',), 'CMTPredictor', STYLE
+    ),
     f'{HEAD}.semantic_head': Slot(
         'a semantic head', ('forward(features)',), 'PanopticSemanticHead', STYLE
     ),

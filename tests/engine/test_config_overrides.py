@@ -33,7 +33,7 @@ CONFIG = Config(
         ({'train_dataloader.batch_size': 'two'}, 'gives a word where the config has the number 2'),
         ({'train_dataloader.batch_size': True}, 'truth value'),
         ({'resume': 'yes'}, 'give a truth value'),
-        ({'train_dataloader.dataset.image_size': 96}, 'sequence (96, 96)'),
+        ({'train_dataloader.dataset.image_size': 96}, 'list (96, 96)'),
         ({'model.backbone': 5}, 'where the config has the dict'),
         ({'train_dataloader.pipeline.0.size': 'big'}, 'pipeline.0.size=big'),
         ({'optim_wrapper.lr': 'fast'}, 'number 0.1'),

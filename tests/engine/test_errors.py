@@ -99,7 +99,7 @@ def test_an_error_in_a_data_loading_process(collate, sentence):
 @pytest.mark.parametrize(
     'cfg, words',
     [
-        (dict(type='NoSuchNetwork'), "'NoSuchNetwork', which is not registered"),
+        (dict(type='NoSuchNetwork'), "'NoSuchNetwork', which is not among the registered models"),
         (dict(type='PanopticResNet', depth=18, dept=3), "ResNet the key 'dept'"),
         (dict(type='PanopticResNet'), 'does not give PanopticResNet its'),
         (dict(type='PanopticResNet', depth=19), 'one of 18'),

@@ -5,16 +5,10 @@ from mmengine.config import Config
 from cmt_deeplab.construction import config_entries
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.mmengine_building import READ
+from cmt_deeplab.value_kinds import kind_of
 
-KINDS = {
-    'dict': dict,
-    'truth value': bool,  # before the numbers, of which Python counts it
-    'number': (int, float),
-    'sequence': (list, tuple),
-    'word': str,
-}
 # a number may become a list of numbers; a list may be changed by position, and one dict become many
-ALSO_ALLOWED = {('dict', 'sequence'), ('number', 'sequence'), ('sequence', 'dict')}
+ALSO_ALLOWED = {('dict', 'list'), ('number', 'list'), ('list', 'dict')}
 
 
 def check_overrides(cfg: Config, options: dict) -> None:
@@ -40,7 +34,7 @@ def check_overrides(cfg: Config, options: dict) -> None:
                 f'{", ".join(places) or "the keys that use it"}.'
             )
         old = entries.get(key)
-        kinds = _kind(old), _kind(value)
+        kinds = kind_of(old), kind_of(value)
         # None and words may be replaced by anything, and anything by None
         anything = old is None or value is None or isinstance(old, str)
         if not (anything or kinds[0] == kinds[1] or kinds in ALSO_ALLOWED):
@@ -49,10 +43,3 @@ def check_overrides(cfg: Config, options: dict) -> None:
                 f'--cfg-options {key}={value} gives a {kinds[1]} where the config has the '
                 f'{kinds[0]} {shown}; give a {kinds[0]}.'
             )
-
-
-def _kind(value: object) -> str:
-    for kind, types in KINDS.items():
-        if isinstance(value, types):
-            return kind
-    return type(value).__name__

@@ -7,6 +7,7 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner, find_latest_checkpoint
 
+from cmt_deeplab.config_check import check_config
 from cmt_deeplab.errors import MissingPackageError, UserError, require_file
 from cmt_deeplab.renamed import read_config
 
@@ -133,11 +134,13 @@ def build_runner(cfg: Config) -> Runner:
     Raises:
         MissingFileError: ``load_from`` names a file that does not exist.
         MissingPackageError: the config logs to TensorBoard, which is not installed.
+        UserError: the config holds what mmengine would ignore, or find out too late.
     """
     from mmdet.registry import RUNNERS
     from mmdet.utils import setup_cache_size_limit_of_dynamo
 
     setup_cache_size_limit_of_dynamo()
+    check_config(cfg)
     if cfg.get('load_from'):
         require_checkpoint(cfg.load_from)
     backends = (cfg.get('visualizer') or {}).get('vis_backends') or ()

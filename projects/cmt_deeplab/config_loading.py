@@ -1,0 +1,86 @@
+"""Why a config file cannot be loaded, in one sentence."""
+
+import re
+import traceback
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+
+from mmengine.config.utils import ConfigParsingError
+
+from cmt_deeplab.errors import UserError
+
+OF_VERSION_0_1 = (
+    'if it was written for version 0.1.0, a base that is gone stands in the README of its folder, '
+    'losses are a dict by name now, and train_cfg.max_iters has the length of the training'
+)
+
+
+def why_not_loaded(path: str, error: Exception) -> str | None:
+    """The sentence about an error of ``Config.fromfile``, or None where a module that the config
+    imports is at fault, whose author needs the trace.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    importing = any(frame.f_code.co_name == 'import_modules_from_strings' for frame in frames)
+    text = ' '.join(str(error.args[0] if isinstance(error, KeyError) else error).split())
+    if importing or isinstance(error, ImportError):
+        return _of_imports(path, error)
+    if 'import_modules_from_strings() argument' in text:
+        return f"{path}: custom_imports must be a dict, such as dict(imports=['my_module'])."
+    read = [frame.f_locals.get('filename') for frame in frames]
+    read = [file for file in read if isinstance(file, str) and Path(file).suffix == '.py']
+    if isinstance(error, FileNotFoundError) and read:
+        base = Path(error.filename or read[-1])
+        near = get_close_matches(base.name, [file.name for file in base.parent.glob('*.py')], 1)
+        meant = f' (is {near[0]} meant?)' if near else ''
+        return (
+            f'The config {path} cannot be loaded because its base {base} does not exist{meant}; '
+            f'{OF_VERSION_0_1}.'
+        )
+    path = read[-1] if read else path  # the config itself or one of its bases
+    start = f'The config {path} cannot be loaded'
+    duplicate = re.search(r'Duplicate keys: (.+)', text)
+    if duplicate:
+        return (
+            f'{start}: two of its bases set {duplicate[1]}, and mmengine does not merge bases; let '
+            'one of them inherit the other, or take a config of mmdet in by mmdet_config, as '
+            'docs/parts.md shows.'
+        )
+    kinds = re.match(r"(\w+)=.* in child config cannot .* type <class '(\w+)'>", text)
+    if kinds:
+        return (
+            f'{start}: it gives a dict for {kinds[1]}, for which its base has a {kinds[2]}; write '
+            f'a {kinds[2]}, or add _delete_=True to the dict.'
+        )
+    if isinstance(error, ConfigParsingError):
+        text = text.partition('. You got')[0]
+    old = isinstance(error, KeyError | AttributeError | TypeError)
+    lines = [
+        number
+        for frame, number in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_filename in ('', path)
+    ]
+    where = f' in line {lines[-1]}' if lines else ''
+    return f'{start} ({type(error).__name__}{where}: {text})' + (
+        f': {OF_VERSION_0_1}.' if old else '; correct it.'
+    )
+
+
+def _of_imports(path: str, error: Exception) -> str | None:
+    """The sentence about modules that custom_imports names and Python does not find."""
+    for reason in _chain(error):
+        if isinstance(reason, UserError):
+            return str(reason)
+        if isinstance(reason, ModuleNotFoundError):
+            return (
+                f"The config {path} imports the module '{reason.name}', itself or through another "
+                'one, which Python does not find: correct custom_imports, install the package, or '
+                'put the folder that holds the module on PYTHONPATH.'
+            )
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
