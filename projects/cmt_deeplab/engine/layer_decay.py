@@ -25,7 +25,7 @@ BETWEEN_STAGES = re.compile(r'(?:stages|layers)\.(\d+)\.downsample\.')
 
 
 def layer_lr_factors(
-    model: nn.Module, decay_rate: float, decay_type: str = 'layer_wise'
+    model: nn.Module, *, decay_rate: float | None = None, decay_type: str = 'layer_wise'
 ) -> dict[str, float]:
     """The factor of the learning rate of each parameter of the backbone, by its name in the model.
 

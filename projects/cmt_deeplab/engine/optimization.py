@@ -14,6 +14,8 @@ from torch import nn
 
 from cmt_deeplab.errors import UserError
 
+from .layer_decay import layer_lr_factors
+
 MODULES_WITH_KERNELS = (
     nn.modules.conv._ConvNd,
     nn.Linear,
@@ -22,6 +24,7 @@ MODULES_WITH_KERNELS = (
     DeformConv2d,
     ModulatedDeformConv2d,
 )
+LAYER_DECAY = {'decay_rate', 'decay_type'}
 
 
 def is_kernel(module: nn.Module, name: str) -> bool:
@@ -45,8 +48,13 @@ class PanopticOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     the longest matching key counts; ``decay_mult`` acts on kernels. Parameters with the same
     factors share one group, so the optimizer steps over a handful of groups.
 
+    ``decay_rate=0.8`` in ``paramwise_cfg`` lets the learning rate decay by this factor from layer
+    to layer of the backbone, and with ``decay_type='stage_wise'`` from stage to stage: see
+    :func:`layer_lr_factors`. Both keys are those of mmdet; the number of layers is counted.
+
     Raises:
-        UserError: ``paramwise_cfg`` has another key, or a custom key matches no parameter.
+        UserError: ``paramwise_cfg`` has another key, a custom key matches no parameter, or the
+            layers of the backbone are not known.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
@@ -55,7 +63,7 @@ class PanopticOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         custom_keys = self.paramwise_cfg.setdefault('custom_keys', {})
         for key, factors in {'': self.paramwise_cfg, **custom_keys}.items():
             place = f".custom_keys['{key}']" if key else ''
-            allowed = ('lr_mult', 'decay_mult') if key else ('custom_keys',)
+            allowed = ('lr_mult', 'decay_mult') if key else ('custom_keys', *sorted(LAYER_DECAY))
             for unknown in sorted(set(factors) - set(allowed)):
                 raise UserError(
                     f"optim_wrapper.paramwise_cfg{place} has the key '{unknown}', which "
@@ -66,13 +74,17 @@ class PanopticOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         """Append one group per pair of learning rate and weight decay, the fastest first."""
         custom_keys = self.paramwise_cfg['custom_keys']
         unmatched = set(custom_keys)
+        layer_decay = {
+            key: self.paramwise_cfg[key] for key in LAYER_DECAY & self.paramwise_cfg.keys()
+        }
+        layer_factors = layer_lr_factors(module, **layer_decay) if layer_decay else {}
         groups = {}
         for name, parameter in module.named_parameters():
             key = max((key for key in custom_keys if key in name), key=len, default=None)
             unmatched.discard(key)
             if parameter.requires_grad:
                 factors = custom_keys.get(key, {})
-                lr = self.base_lr * factors.get('lr_mult', 1.0)
+                lr = self.base_lr * factors.get('lr_mult', 1.0) * layer_factors.get(name, 1.0)
                 decay = (self.base_wd or 0.0) * factors.get('decay_mult', 1.0)
                 owner, _, own_name = name.rpartition('.')
                 decay *= is_kernel(module.get_submodule(owner), own_name)

@@ -6,16 +6,17 @@ from typing import Any
 import torch.distributed
 from mmdet.registry import RUNNERS
 from mmengine.dist import is_distributed
-from mmengine.model import MMDistributedDataParallel
+from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.models.backbones.pretrained import checked_weights
 
-from .batch_stream import images_per_batch
+from cmt_deeplab.engine.loop.batch_stream import images_per_batch
 from .distributed import init_process_group
 from .schedule_check import check_loop, checked_schedulers
-from .train_loop import PanopticIterBasedTrainLoop
+from cmt_deeplab.engine.loop.train_loop import PanopticIterBasedTrainLoop
 
 
 @RUNNERS.register_module()
@@ -55,13 +56,15 @@ class PanopticRunner(Runner):
         return super().wrap_model(wrapper, model)
 
     def _init_model_weights(self) -> None:
-        """As in mmengine, but a run that resumes does not look for pretrained weights.
+        """As in mmengine, but a file of another model is refused.
 
-        Its checkpoint holds every tensor.
+        A run that resumes looks for no pretrained weights, as its checkpoint holds every tensor.
         """
         newest = self._load_from or Path(self.work_dir, 'last_checkpoint').is_file()
         if not (self._resume and newest):
-            super()._init_model_weights()
+            model = self.model.module if is_model_wrapper(self.model) else self.model
+            with checked_weights(model):
+                super()._init_model_weights()
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """As in mmengine, then the loop is compared with the hooks and the sampler."""

@@ -1,6 +1,7 @@
 """Backbone weights from files of several code bases: fetched, unwrapped, renamed and checked."""
 
 import re
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -68,8 +69,15 @@ def init_configs(init_cfg: dict | Sequence[dict] | None) -> list[dict]:
 
 def pretrained_config(module: nn.Module) -> dict | None:
     """The entry of the module's ``init_cfg`` that names a file of weights, or None."""
-    entries = init_configs(getattr(module, 'init_cfg', None))
-    return next((entry for entry in entries if entry.get('type') in PRETRAINED), None)
+    for entry in init_configs(getattr(module, 'init_cfg', None)):
+        if entry.get('type') in PRETRAINED:
+            if not isinstance(entry.get('checkpoint'), str):
+                raise UserError(
+                    f"init_cfg of {type(module).__name__} is of type 'Pretrained', but its "
+                    'checkpoint is no path or URL: add it, or set init_cfg=None.'
+                )
+            return entry
+    return None
 
 
 def remedy(key: str) -> str:
@@ -182,22 +190,34 @@ def checked_weights(model: nn.Module) -> Iterator[None]:
             )
         begin = '' if prefix else next(iter(tensors)).partition('.')[0]
         parts.append((part, key, {_print(value) for value in tensors.values()}, entry, begin))
-    yield
+    try:
+        yield
+    except Exception as error:  # mmdet's Swin, for one, looks at the first name that it knows
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        for part, *about in parts:
+            if any(frame.f_locals.get('self') is part for frame in frames):
+                raise _foreign(part, *about) from error
+        raise
     for part, key, known, entry, begin in parts:
-        kernels = [_print(value) for value in part.state_dict().values() if value.dim() > 1]
-        found = sum(kernel in known for kernel in kernels)
-        if 2 * found < len(kernels):
-            hint = ''
-            if getattr(part, 'convert_weights', True) is False:
-                hint = f'set {key}.convert_weights=True for a file of its authors, or '
-            elif f'{begin}.' in PREFIXES:
-                hint = f"set {key}.init_cfg.prefix='{begin}.' to read that part of the file, or "
-            raise UserError(
-                f'The weights {entry["checkpoint"]} are of another model than this '
-                f'{type(part).__name__}, or have other names: {found} of its {len(kernels)} '
-                f'kernels come from them; {hint}name the file of the same architecture as '
-                f'{remedy(key)}.'
-            )
+        kernels = [value for value in part.state_dict().values() if value.dim() > 1]
+        if 2 * sum(_print(kernel) in known for kernel in kernels) < len(kernels):
+            raise _foreign(part, key, known, entry, begin)
+
+
+def _foreign(part: nn.Module, key: str, known: set, entry: dict, begin: str) -> UserError:
+    """The error about a file that does not serve a part; ``begin`` is where its names begin."""
+    hint = ''
+    if getattr(part, 'convert_weights', True) is False:
+        hint = f'set {key}.convert_weights=True for a file of its authors, or '
+    elif f'{begin}.' in PREFIXES:
+        hint = f"set {key}.init_cfg.prefix='{begin}.' to read that part of the file, or "
+    kernels = [value for value in part.state_dict().values() if value.dim() > 1]
+    found = sum(_print(kernel) in known for kernel in kernels)
+    return UserError(
+        f'The weights {entry["checkpoint"]} are of another model than this {type(part).__name__}, '
+        f'or have other names: {found} of its {len(kernels)} kernels come from them; {hint}name '
+        f'the file of the same architecture as {remedy(key)}.'
+    )
 
 
 def _print(value: Tensor) -> tuple:

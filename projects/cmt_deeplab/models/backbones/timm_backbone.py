@@ -77,7 +77,7 @@ class TimmBackbone(StagesMixin, PretrainedMixin, BaseModule):
             ) from error
         self.model_name = model_name
         is_convnext = model_name.startswith('convnext')
-        if any(cfg['type'] not in PRETRAINED for cfg in init_configs(init_cfg)):
+        if any(cfg.get('type') not in PRETRAINED for cfg in init_configs(init_cfg)):
             raise UserError(
                 "init_cfg of TimmBackbone is dict(type='Pretrained', checkpoint=...), and not "
                 f'{init_cfg}: timm initializes its own models.'
