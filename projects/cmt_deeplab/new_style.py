@@ -6,6 +6,7 @@ number of their own, but what a text config has, with classes in place of the na
 """
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import mmdet.registry
@@ -54,6 +55,7 @@ def _with_classes(value: object) -> object:
     return value
 
 
+@cache  # a registry that lacks a name tries to import where it could be
 def _class_of(name: str) -> LazyObject | str:
     found = {entry for entry in _registered(name) if isinstance(entry, type)}
     if len(found) != 1:

@@ -14,12 +14,13 @@ go on, and the exit code is 1.
 images in the same order and with the batch of the data's config. Optimizer, learning rate, losses
 and pipelines are those of each config, its schedule is brought to N iterations, and nothing is
 scaled to the batch. PQ is measured ten times on the way, and a picture shows it over iterations and
-over the time of the training steps.
+over the time of the training steps: that of the processor, and on a GPU that of the wall.
 """
 
 import argparse
 import json
 import sys
+import warnings
 from pathlib import Path
 
 # A clone that is not installed, and the harness of the benchmarks.
@@ -38,7 +39,8 @@ from cmt_deeplab.analysis.comparison_table import as_markdown, as_text, machine
 from cmt_deeplab.analysis.config_model import load_config
 from cmt_deeplab.analysis.learning_curve import draw_curves, train
 from cmt_deeplab.errors import UserError, report_user_errors
-from models import measure_models
+from mmengine.logging import MMLogger
+from whole_models import measure_models
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,7 +54,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch', type=int, help="images of a training step (the data's config)")
     parser.add_argument('--train', type=int, metavar='N', help='train each model N iterations')
     parser.add_argument('--seed', type=int, default=0, help='seed of the trainings')
-    parser.add_argument('--device', default='cpu', help='cpu or cuda')
+    parser.add_argument(
+        '--device', default='cpu', help='cpu or cuda; --train takes a GPU where there is one'
+    )
     parser.add_argument('--threads', type=int, default=1, help="torch's threads on the CPU")
     parser.add_argument(
         '--work-dir', default='work_dirs/compare', help='logs and checkpoints of the trainings'
@@ -102,6 +106,8 @@ def name_apart(models: list[ComparedModel]) -> list[ComparedModel]:
 def main() -> int:
     args = parse_args()
     torch.set_num_threads(args.threads)
+    warnings.filterwarnings('ignore')  # notes of other packages to their developers
+    MMLogger.get_instance('compare_models', log_level='ERROR')
     with report_user_errors():
         models = compare(args)
     print(as_text(models), machine(args.device), sep='\n')
@@ -110,11 +116,10 @@ def main() -> int:
         result = dict(setting=vars(args), machine=machine(args.device), models=rows)
         Path(args.json).write_text(json.dumps(result, indent=1) + '\n')
     if args.markdown:
-        Path(args.markdown).write_text(as_markdown(models))
+        Path(args.markdown).write_text(f'{as_markdown(models)}\n{machine(args.device)}\n')
     if args.train:
         path = args.plot or str(Path(args.work_dir) / 'pq.png')
-        clock = 'wall_s' if args.device.startswith('cuda') else 'processor_s'
-        draw_curves(models, path, clock=clock)
+        draw_curves(models, path)
         print(path)
     return any(model.failed for model in models)
 

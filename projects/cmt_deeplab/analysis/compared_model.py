@@ -77,7 +77,8 @@ class SharedData:
     """The images and the metric of one config, for all models alike.
 
     Raises:
-        UserError: the config has no train_dataloader, val_dataloader or val_evaluator.
+        UserError: the config has no train_dataloader, val_dataloader or val_evaluator, or its data
+            are not panoptic.
     """
 
     def __init__(self, config: Config) -> None:
@@ -85,12 +86,21 @@ class SharedData:
             if not config.get(key):
                 raise UserError(f'The config of the data has no {key}: name another one by --data.')
         self.config = config
-        self.metainfo = DATASETS.build(config.val_dataloader.dataset).metainfo
-        self.counts = tuple(len(self.metainfo[f'{kind}_classes']) for kind in ('thing', 'stuff'))
+        metainfo = DATASETS.build(config.val_dataloader.dataset).metainfo
+        kinds = ('thing_classes', 'stuff_classes')
+        if any(kind not in metainfo for kind in kinds):
+            raise UserError('The data are not panoptic (no stuff_classes): name others by --data.')
+        self.counts = tuple(len(metainfo[kind]) for kind in kinds)
 
     def dataset_config(self, model: ComparedModel, split: str) -> dict:
-        """The data set of a split ('train' or 'val'), with a model's pipeline and image size."""
+        """The data set of a split ('train' or 'val'), with a model's pipeline and image size.
+
+        Raises:
+            UserError: the config of the model has no such data loader.
+        """
         config = deepcopy(self.config[f'{split}_dataloader'].dataset)
+        if not model.config.get(f'{split}_dataloader'):
+            raise UserError(f'{model.name} has no {split}_dataloader, which names its pipeline.')
         own = model.config[f'{split}_dataloader'].dataset
         while 'pipeline' not in own:  # inside of a wrapper such as RepeatDataset
             own = own.get('dataset') or own['datasets'][0]

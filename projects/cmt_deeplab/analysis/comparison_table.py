@@ -16,7 +16,7 @@ ROWS = (
     ('multiply-accumulates, G', 'macs', 1e-9, 3),
     ('training step, ms', 'step.median_ms', 1, 1),
     ('  relative to the first model', 'step.ratio', None, 2),
-    ('weights, gradients, optimizer, MiB', 'held_mib', 1, 1),
+    ('weights and optimizer, MiB', 'held_mib', 1, 1),
     ('  more at the peak of a step, MiB', 'step.peak_mib', 1, 1),
     ('network, p50, ms', 'network.median_ms', 1, 1),
     ('network, p95, ms', 'network.p95_ms', 1, 1),

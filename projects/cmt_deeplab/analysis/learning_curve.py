@@ -108,11 +108,15 @@ def train(model: ComparedModel, data: SharedData, **options: Any) -> None:
     model.network, model.trained = runner.model, True
 
 
-def draw_curves(models: Sequence[ComparedModel], path: str, *, clock: str) -> None:
-    """PQ over iterations, and over the minutes of training steps by ``clock``, as a picture."""
+def draw_curves(models: Sequence[ComparedModel], path: str) -> None:
+    """PQ over iterations, and over the minutes in training steps, as a picture.
+
+    The minutes are those of the processor, and of the wall where a GPU has trained.
+    """
     figure = Figure((9.6, 3.9), layout='constrained', dpi=110)
     panels = figure.subplots(1, 2, sharey=True)
-    name = {'processor_s': 'minutes of processor', 'wall_s': 'minutes'}[clock]
+    on_gpu = torch.cuda.is_available()
+    clock, name = ('wall_s', 'minutes') if on_gpu else ('processor_s', 'minutes of the processor')
     for axes, key, scale, label in (
         (panels[0], 'iteration', 1, 'iterations'),
         (panels[1], clock, 60, f'{name} in training steps'),

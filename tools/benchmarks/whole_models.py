@@ -53,9 +53,8 @@ def training_form(model: ComparedModel, data: SharedData, batch: int) -> Form:
 
 
 def mebibytes_held(network: torch.nn.Module, optimizer: OptimWrapper) -> float:
-    """Weights, buffers, gradients and the state of the optimizer."""
+    """Weights, buffers and the state of the optimizer: the gradients are gone after a step."""
     tensors = [*network.parameters(), *network.buffers()]
-    tensors += [p.grad for p in network.parameters() if p.grad is not None]
     states = optimizer.optimizer.state.values()
     tensors += [value for state in states for value in state.values() if torch.is_tensor(value)]
     return sum(tensor.nbytes for tensor in tensors) / 2**20
