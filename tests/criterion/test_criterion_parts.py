@@ -201,3 +201,42 @@ def test_a_loss_with_signature_of_mmdet_but_of_the_user():
     found = PanopticCriterion(num_classes=6, losses=losses)([prediction], targets)
     assert found['loss_own'] > 0
     MODELS.module_dict.pop('Brier')
+
+
+def head(semantic=None, points=False):
+    part, layer = nn.Module(), nn.Module()
+    layer.reference_mask = nn.Identity() if points else None
+    part.semantic_head, part.layer = semantic, layer
+    return part
+
+
+def test_losses_that_the_head_gives_nothing_for():
+    semantic, points = (
+        dict(type=name) for name in ('PanopticSemanticLoss', 'PanopticReferencePointLoss')
+    )
+    for losses, reason in (
+        (dict(a=semantic), r'losses\.a computes nothing.*semantic_head is None'),
+        (dict(b=points), r'losses\.b computes nothing.*reference_mask=True'),
+        (dict(a=semantic, b=points), r'losses\.a computes nothing'),
+    ):
+        with pytest.raises(UserError, match=reason):
+            PanopticCriterion(num_classes=6, losses=losses).compare_with_head(head())
+
+
+@pytest.mark.parametrize(
+    ('given', 'losses', 'sentence'),
+    [
+        (head(nn.Identity(), True), dict(a='PanopticSemanticLoss', b='PanopticPQLoss'), None),
+        (head(), dict(a='PanopticSemanticLoss', b='PanopticPQLoss'), 'losses.a computes nothing'),
+        (head(), dict(a='PanopticReferencePointLoss', b='PanopticPQLoss'), 'reference_mask=True'),
+        (head(nn.Identity()), dict(b='PanopticPQLoss'), 'semantic_head is trained by no loss'),
+    ],
+)
+def test_what_is_idle_is_logged(given, losses, sentence, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        'cmt_deeplab.criterion.loss_base.print_log', lambda text, *rest: said.append(text)
+    )
+    losses = {key: dict(type=name) for key, name in losses.items()}
+    PanopticCriterion(num_classes=6, losses=losses).compare_with_head(given)
+    assert [sentence in text for text in said] == ([True] if sentence else [])

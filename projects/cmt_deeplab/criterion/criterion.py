@@ -14,7 +14,7 @@ from cmt_deeplab.parts import build_part
 from cmt_deeplab.structures import NUM_REFERENCE_POINTS, MaskPrediction, MatchResult, PanopticTarget
 
 from .assigner import build_assigner
-from .loss_base import is_weight, named_terms, place_named, tried
+from .loss_base import compare_with_head, is_weight, named_terms, place_named, tried
 from .mmdet_losses import adapted_loss
 from .targets import Generators, SegmentPlanes
 
@@ -156,6 +156,10 @@ class PanopticCriterion(nn.Module):
         first = next(iter(result))
         result[first] = result[first] + sum(t[:0].float().sum() for t in tensors if t is not None)
         return result
+
+    def compare_with_head(self, head: nn.Module) -> None:
+        """See :func:`compare_with_head`; the detector calls it when both are built."""
+        compare_with_head(self.losses, head)
 
     def _match(self, prediction: MaskPrediction, planes: SegmentPlanes) -> MatchResult:
         match = self.assigner(prediction, planes)

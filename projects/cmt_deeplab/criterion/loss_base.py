@@ -1,5 +1,6 @@
 """What every loss of the criterion has in common, and what the assigners share with them."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from numbers import Real
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from cmt_deeplab.errors import UserError
@@ -85,6 +87,8 @@ class PanopticLoss(nn.Module):
     # Such a loss takes the semantic logits (B, C+1, h, w) in place of the prediction, and is
     # computed once per call.
     reads_semantic_logits = False
+    # Such a loss has no term where the layers predict no reference points.
+    reads_reference_points = False
 
     def __init__(self, *, loss_weight: float = 1.0) -> None:
         super().__init__()
@@ -181,3 +185,36 @@ def tried(place: str, part: object, call: Callable, *arguments: object) -> Any:
         raise UserError(
             f'{place}: {kind.__name__} does not work with its arguments ({reason}): correct them.'
         ) from error
+
+
+def compare_with_head(losses: Mapping[str, nn.Module], head: nn.Module) -> None:
+    """Warn about losses that the panoptic head gives nothing for, and the other way round.
+
+    Raises:
+        UserError: the head gives nothing for any of the losses.
+    """
+    reads_semantic = {key for key, loss in losses.items() if loss.reads_semantic_logits}
+    reads_points = {
+        key for key, loss in losses.items() if getattr(loss, 'reads_reference_points', False)
+    }
+    has_semantic = getattr(head, 'semantic_head', None) is not None
+    has_points = any(getattr(part, 'reference_mask', None) is not None for part in head.modules())
+    idle = {}
+    if not has_semantic:
+        idle |= dict.fromkeys(reads_semantic, 'model.panoptic_head.semantic_head is None')
+    if not has_points:
+        idle |= dict.fromkeys(reads_points, 'no layer has reference_mask=True')
+    sentences = [
+        f'model.criterion.losses.{key} computes nothing, because {reason}; set one of the two '
+        'otherwise.'
+        for key, reason in sorted(idle.items())
+    ]
+    if len(idle) == len(losses):
+        raise UserError(sentences[0])
+    if has_semantic and not reads_semantic:
+        sentences.append(
+            'model.panoptic_head.semantic_head is trained by no loss: set it to None, or add a '
+            'PanopticSemanticLoss to model.criterion.losses.'
+        )
+    for sentence in sentences:
+        print_log(sentence, 'current', logging.WARNING)

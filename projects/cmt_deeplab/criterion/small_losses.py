@@ -119,6 +119,8 @@ class PanopticReferencePointLoss(PanopticLoss):
     choice of this project.
     """
 
+    reads_reference_points = True
+
     def __init__(self, *, loss_weight: float = 1.0) -> None:
         super().__init__(loss_weight=loss_weight)
 

@@ -7,9 +7,11 @@ import json
 import os
 import os.path as osp
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
+import torch
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
@@ -46,8 +48,7 @@ class PanopticQualityMetric(BaseMetric):
     ``pred_panoptic_seg.sem_seg`` (1, H, W), label + ``INSTANCE_OFFSET`` x instance, so that mmdet's
     own models are scored too. The ground truth is the index plane of the sample
     (``gt_panoptic_seg.index_map`` (1, H, W) and ``gt_segments``) or, where a sample has none, the
-    PNG of its ``img_id`` according to ``ann_file`` and ``seg_prefix``. :meth:`process` keeps one
-    row of counts per image; an image seen twice counts once.
+    PNG of its ``img_id`` according to ``ann_file`` and ``seg_prefix``. An image counts once.
 
     With ``outfile_prefix`` the predictions are also written in COCO's format, to
     ``PREFIX.panoptic.json`` and to PNGs in ``PREFIX.panoptic/``. With ``format_only`` they are
@@ -55,8 +56,7 @@ class PanopticQualityMetric(BaseMetric):
 
     Raises:
         MissingFileError: ``ann_file`` or ``seg_prefix`` does not exist when the metric is built.
-        UserError: a prediction and its ground truth differ in size, a label is outside the list of
-            classes, or there is no ground truth.
+        UserError: prediction and ground truth differ in size or classes, or one is missing.
     """
 
     default_prefix = 'coco_panoptic'
@@ -93,6 +93,20 @@ class PanopticQualityMetric(BaseMetric):
             needs = ('categories',) if seg_prefix is None else ('categories', 'annotations')
             self._truth = read_panoptic_json(ann_file, needs=needs)
             self._annotations = {a['image_id']: a for a in self._truth.get('annotations') or ()}
+
+    @BaseMetric.dataset_meta.setter
+    def dataset_meta(self, meta: dict | None) -> None:
+        """A loop sets the names of the classes when it is built, and they are checked there."""
+        self._dataset_meta = meta
+        if meta is not None:
+            self._category_ids()
+
+    def check_sample(self, sample: dict) -> None:
+        """Raise a :class:`UserError` unless a prediction for the sample could be scored."""
+        void = torch.full((1, *sample['ori_shape'][:2]), len(self._classes()[0]))
+        trial = copy(self)
+        trial.outfile_prefix, trial.results = None, []
+        trial.process(None, [sample | dict(pred_panoptic_seg=dict(sem_seg=void))])
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:

@@ -46,6 +46,11 @@ class PanopticMaskWiseMerge(PanopticMerge):
         **settings,
     ) -> None:
         super().__init__(**settings)
+        self.check_shares(
+            thing_threshold=thing_threshold,
+            stuff_threshold=stuff_threshold,
+            overlap_threshold=overlap_threshold,
+        )
         self.thing_threshold = thing_threshold
         self.stuff_threshold = stuff_threshold
         self.overlap_threshold = overlap_threshold

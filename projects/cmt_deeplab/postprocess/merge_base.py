@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from numbers import Real
 
 import numpy as np
 import torch
@@ -53,17 +54,25 @@ class PanopticMerge(nn.Module):
         two_step_resize: bool = False,
     ) -> None:
         super().__init__()
-        if not 0 <= pixel_threshold <= 1:
-            raise UserError(
-                f'{type(self).__name__}: pixel_threshold={pixel_threshold} is a probability and '
-                'must lie between 0 and 1.'
-            )
+        self.check_shares(pixel_threshold=pixel_threshold)
+        for key, area in dict(thing_area=thing_area, stuff_area=stuff_area).items():
+            if not (isinstance(area, Real) and area >= 0):
+                raise UserError(
+                    f'{type(self).__name__}: {key}={area!r} must be a number of pixels that is not '
+                    'negative.'
+                )
         self.num_things_classes = num_things_classes
         self.num_classes = num_things_classes + num_stuff_classes
         self.pixel_threshold = pixel_threshold
         self.smallest_area = (stuff_area, thing_area)  # by whether a segment is a thing
         self.area_reference = area_reference
         self.two_step_resize = two_step_resize
+
+    def check_shares(self, **shares: float) -> None:
+        """Raise a :class:`UserError` unless probabilities and shares lie between 0 and 1."""
+        for key, value in shares.items():
+            if not (isinstance(value, Real) and 0 <= value <= 1):
+                raise UserError(f'{type(self).__name__}: {key}={value!r} must lie between 0 and 1.')
 
     @torch.no_grad()
     def forward(
@@ -166,3 +175,27 @@ class PanopticMerge(nn.Module):
             best = float(score[centers[0]])
             info.append(dict(id=value, category_id=category, isthing=thing, score=best, area=area))
         return PanopticResult(occupancy.paint(value_of_set, geometry.output), info)
+
+
+def tried_merge(merge: nn.Module, num_classes: int) -> nn.Module:
+    """The merge, after it has merged two made-up centers; one that fails is left alone.
+
+    Raises:
+        UserError: the merge gives something else than a :class:`PanopticResult`.
+    """
+    draw = torch.Generator().manual_seed(0)
+    masks, classes = (torch.rand(2, *rest, generator=draw) for rest in ((4, 4), (num_classes + 1,)))
+    sizes = dict.fromkeys(('input_size', 'image_size', 'output_size'), (16, 16))
+    try:
+        result = merge(masks, classes, align_corners=False, **sizes)
+    except UserError:
+        raise
+    except Exception:  # the slot's own check comes next
+        return merge
+    segment_map = getattr(result, 'segment_map', None)
+    if getattr(segment_map, 'shape', None) != (16, 16) or not hasattr(result, 'segments_info'):
+        raise UserError(
+            f'model.postprocess: {type(merge).__name__} gives a {type(result).__name__} in place '
+            'of a PanopticResult of cmt_deeplab.postprocess whose segment_map has output_size.'
+        )
+    return merge

@@ -25,6 +25,7 @@ class PanopticPixelWiseMerge(PanopticMerge):
 
     def __init__(self, *, class_threshold: float = 0.7, **settings) -> None:
         super().__init__(**settings)
+        self.check_shares(class_threshold=class_threshold)
         self.class_threshold = class_threshold
 
     def is_candidate(self, confidence: Tensor, label: Tensor) -> Tensor:

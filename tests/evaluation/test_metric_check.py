@@ -1,0 +1,77 @@
+"""Metrics that could not score the model, and ground truth that is absent, are told early."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from cmt_deeplab.errors import UserError
+from cmt_deeplab.evaluation import PanopticQualityMetric, check_metrics
+from mmdet.evaluation import CocoMetric, CocoPanopticMetric, DumpDetResults, SemSegMetric, VOCMetric
+from mmdet.structures import DetDataSample
+from mmengine.evaluator import BaseMetric
+from mmengine.structures import InstanceData, PixelData
+from small_model import build_small
+
+META = dict(classes=('a', 'b'), thing_classes=('a',), stuff_classes=('b',))
+
+
+class Own(BaseMetric):
+    def process(self, data_batch, data_samples):
+        pass
+
+    def compute_metrics(self, results):
+        return {}
+
+
+def loop(*metrics, samples=()):
+    evaluator = SimpleNamespace(metrics=list(metrics))
+    dataset = [dict(data_samples=sample) for sample in samples]
+    return SimpleNamespace(evaluator=evaluator, dataloader=SimpleNamespace(dataset=dataset))
+
+
+def sample(size=(8, 12), truth=(8, 12), **meta):
+    result = DetDataSample(metainfo=dict(ori_shape=size, **meta))
+    if truth:
+        result.gt_panoptic_seg = PixelData(index_map=torch.zeros(1, *truth, dtype=torch.int16))
+        result.gt_segments = InstanceData(
+            labels=torch.tensor([1]), is_crowd=torch.tensor([False]), ids=torch.tensor([7])
+        )
+    return result
+
+
+def test_metrics_of_boxes_masks_and_planes_do_not_fit(tmp_path):
+    model = build_small()
+    for metric in (CocoMetric(), SemSegMetric(), VOCMetric()):
+        name = type(metric).__name__
+        with pytest.raises(UserError, match=f'{name} in val_evaluator.*PanopticQualityMetric'):
+            check_metrics(loop(PanopticQualityMetric(), metric), model)
+        check_metrics(loop(metric), torch.nn.Identity())  # another model may serve it
+    check_metrics(
+        loop(Own(), CocoPanopticMetric(), DumpDetResults(out_file_path=str(tmp_path / 'o.pkl'))),
+        model,
+    )
+    with pytest.raises(UserError, match='Identity .* is no metric'):
+        check_metrics(loop(torch.nn.Identity()), model)
+
+
+@pytest.mark.parametrize(
+    ('first', 'sentence'),
+    [
+        (sample(truth=None, img_id=3), "Image 3 comes without 'gt_panoptic_seg.index_map'"),
+        (sample(), "no 'img_id'"),
+        (sample(truth=(16, 24), img_id=3), 'prediction of image 3.*its ground truth'),
+    ],
+)
+def test_the_first_sample_is_looked_at(first, sentence):
+    metric = PanopticQualityMetric()
+    metric.dataset_meta = META
+    with pytest.raises(UserError, match=sentence):
+        check_metrics(loop(metric, samples=[first]), torch.nn.Identity())
+
+
+def test_a_sample_that_can_be_scored_leaves_no_trace(tmp_path):
+    metric = PanopticQualityMetric(outfile_prefix=str(tmp_path / 'out'))
+    metric.dataset_meta = META
+    check_metrics(loop(metric, samples=[sample(img_id=3)]), torch.nn.Identity())
+    check_metrics(loop(metric), torch.nn.Identity())
+    assert metric.results == [] and not list(tmp_path.iterdir())
