@@ -235,7 +235,7 @@ def test_compiled_gradients():
 
 
 def test_depths_must_divide_by_the_heads():
-    with pytest.raises(ValueError, match='multiples of num_heads'):
+    with pytest.raises(ValueError, match='multiples of its . heads'):
         AxialAttention(8, key_depth=6, value_depth=8, num_heads=4)
 
 

@@ -1,7 +1,10 @@
 """The CMT layer against the loops of its definition, and its switches."""
 
+from functools import partial
+
 import pytest
 import torch
+from cmt_deeplab.models.heads.predictor import CMTPredictor
 from cmt_deeplab.models.transformer import CMTLayer
 from cmt_deeplab.models.transformer.layer_parts import nearest_center
 from cmt_deeplab.models.transformer.location import coordinate_planes
@@ -16,8 +19,8 @@ def make_layer(**kwargs) -> CMTLayer:
         pixel_channels=6,
         center_channels=8,
         align_corners=True,
-        predictor=dict(
-            type='CMTPredictor', num_classes=3, hidden_channels=8, feature_channels=4, **COMMON
+        predictor=partial(
+            CMTPredictor, num_classes=3, hidden_channels=8, feature_channels=4, **COMMON
         ),
         **COMMON,
         hidden_channels=8,

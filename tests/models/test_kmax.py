@@ -1,9 +1,11 @@
 """kMaX-DeepLab: the k-means layer against explicit loops, and the two forms of its network."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from cmt_deeplab.models.heads.predictor import CMTPredictor
 from cmt_deeplab.models.heads.semantic_head import PanopticSemanticHead
 from cmt_deeplab.models.pixel_decoders import AxialPixelDecoder
 from cmt_deeplab.models.transformer import KMaXLayer, kmax_layer
@@ -24,8 +26,8 @@ def build_layer(seed: int = 0, **changes) -> KMaXLayer:
         pixel_channels=12,
         center_channels=10,
         align_corners=True,
-        predictor=dict(
-            type='CMTPredictor', num_classes=3, hidden_channels=16, feature_channels=8, **COMMON
+        predictor=partial(
+            CMTPredictor, num_classes=3, hidden_channels=16, feature_channels=8, **COMMON
         ),
         **COMMON,
         hidden_channels=16,

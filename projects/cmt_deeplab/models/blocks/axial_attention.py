@@ -10,7 +10,7 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.precision import at_least_fp32
 
 from .conv_norm import ConvNorm
-from .norm import DEFAULT_NORM, build_norm
+from .norm import DEFAULT_NORM, build_norm, normalize
 
 MAX_SPAN = 255  # as in deeplab2: 509 relative positions, whatever the size of the feature map
 
@@ -69,8 +69,9 @@ class AxialAttention(nn.Module):
         super().__init__()
         if key_depth % num_heads or value_depth % num_heads:
             raise UserError(
-                f'AxialAttention: key_depth {key_depth} and value_depth {value_depth} must be '
-                f'multiples of num_heads {num_heads}.'
+                f'Axial attention has keys of {key_depth} and values of {value_depth} channels, '
+                f'which must be multiples of its {num_heads} heads: make the filters of axial '
+                f'blocks multiples of {num_heads}.'
             )
         self.key_depth, self.value_depth, self.num_heads = key_depth, value_depth, num_heads
         self.qkv = ConvNorm(
@@ -88,7 +89,7 @@ class AxialAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         queries, keys, values = self._project(x)
         weights = self._weights(self._normalize(self._similarities(queries, keys)), values.dtype)
-        retrieved = self.retrieved_norm(self._retrieve(weights, values))
+        retrieved = normalize(self.retrieved_norm, self._retrieve(weights, values))
         retrieved = retrieved.squeeze(2).transpose(1, 2)  # (B, L, 2 value_depth)
         return retrieved.unflatten(2, (2, self.value_depth)).sum(2).transpose(1, 2)
 
@@ -127,9 +128,9 @@ class AxialAttention(nn.Module):
         by_channel = similarities.unflatten(1, (self.num_heads, -1)).flatten(0, 1)  # (3h, B, L, L)
         if isinstance(self.similarity_norm, _BatchNorm):
             # The batch shares its statistics, so it may count as positions: that saves a copy.
-            normed = self.similarity_norm(by_channel.flatten(1, 2).unsqueeze(0))
+            normed = normalize(self.similarity_norm, by_channel.flatten(1, 2).unsqueeze(0))
         else:
-            normed = self.similarity_norm(by_channel.transpose(0, 1)).transpose(0, 1)
+            normed = normalize(self.similarity_norm, by_channel.transpose(0, 1)).transpose(0, 1)
         return normed.reshape(similarities.shape)
 
     def _weights(self, similarities: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,19 +1,30 @@
 """Convolution, norm, activation: the block that every part is made of."""
 
-from mmcv.cnn import build_activation_layer
+from functools import partial
+
 from torch import Tensor, nn
 
+from .module_config import registered_class, tried_out
 from .norm import build_norm, contiguous_grad, normalize
+
+ACTIVATIONS = "one of mmcv's activations, such as ReLU, GELU and SiLU, or a class of torch.nn"
 
 
 def build_activation(act_cfg: dict | None) -> nn.Module:
-    """The activation of ``act_cfg``; None gives the identity.
+    """The activation of ``act_cfg``, whose type is a registered name or a class.
 
-    It never works in place: residual inputs are activated too, and their sum needs them intact.
+    None gives the identity. It never works in place: residual inputs are activated too, and their
+    sum needs them intact.
+
+    Raises:
+        UserError: the type is not known, or it does not keep the shape of maps.
     """
     if act_cfg is None:
         return nn.Identity()
-    activation = build_activation_layer(act_cfg)
+    activation_class = registered_class('act_cfg', act_cfg, ACTIVATIONS)
+    arguments = {key: value for key, value in act_cfg.items() if key != 'type'}
+    build = partial(activation_class, **arguments)
+    activation = tried_out('act_cfg', act_cfg, build, 2, ACTIVATIONS)
     if hasattr(activation, 'inplace'):
         activation.inplace = False
     return activation

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from mmdet.registry import MODELS
 from mmengine.dist import get_world_size
 from mmengine.registry import MODELS as ROOT_MODELS
 from torch import Tensor, nn
@@ -16,6 +15,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.precision import at_least_fp32
 
+from .module_config import registered_class, tried_out
+
+NORMS = 'PanopticSyncBN, BN, SyncBN, GN, IN, or PanopticLayerNorm for the layer norm of each pixel'
 DEFAULT_NORM = dict(type='PanopticSyncBN', eps=1e-3, momentum=0.01)  # as deeplab2, kmax-deeplab
 
 
@@ -111,7 +113,7 @@ class PanopticLayerNorm(nn.LayerNorm):
 
 
 def normalize(norm: nn.Module, x: Tensor) -> Tensor:
-    """``norm(x)``, also where a batch norm of torch would refuse one value per channel.
+    """``norm(x)``, also where a norm of torch would refuse one value per statistic.
 
     The output is then the bias, as in :class:`PanopticSyncBN`.
     """
@@ -119,6 +121,13 @@ def normalize(norm: nn.Module, x: Tensor) -> Tensor:
         synchronized = isinstance(norm, nn.SyncBatchNorm) and get_world_size() > 1
         if not synchronized and not isinstance(norm, PanopticSyncBN):
             return _of_one_value(norm, x)
+    groups = 0
+    if isinstance(norm, nn.GroupNorm) and x.numel() == norm.num_groups:
+        groups = norm.num_groups
+    if isinstance(norm, nn.InstanceNorm2d) and x.shape[2:].numel() == 1:
+        groups = x.shape[1]
+    if groups:
+        return torch.group_norm(x, groups, norm.weight, norm.bias, norm.eps)
     return norm(x)
 
 
@@ -131,22 +140,37 @@ def _of_one_value(norm: _BatchNorm, x: Tensor) -> Tensor:
 def build_norm(norm_cfg: dict | None, channels: int, *, gamma: float | None = None) -> nn.Module:
     """A norm of ``channels`` from ``norm_cfg``, whose initial scale is ``gamma``; None: identity.
 
-    One ``norm_cfg`` serves parts of 1, 8 and 2048 channels: a group norm takes the largest number
-    of groups that divides both. ``requires_grad=False`` freezes scale and shift, as in mmcv.
+    Its type is a registered name or a class. One ``norm_cfg`` serves parts of 1, 8 and 2048
+    channels: a group norm takes the largest number of groups that divides both, and the layer
+    norm of a single channel, the mask logits for example, covers the whole map. An instance norm
+    has scale and shift, unlike torch's, unless ``affine=False`` is given. ``requires_grad=False``
+    freezes scale and shift, as in mmcv.
+
+    Raises:
+        UserError: the type is not known or does not normalize maps (B, C, H, W).
     """
     if norm_cfg is None:
         return nn.Identity()
-    cfg = dict(norm_cfg)
-    kind = cfg.pop('type')
+    norm_class = registered_class('norm_cfg', norm_cfg, NORMS)
+    cfg = {key: value for key, value in norm_cfg.items() if key != 'type'}
     requires_grad = cfg.pop('requires_grad', True)
-    norm_class = MODELS.get(kind)
-    if norm_class is None:
-        raise UserError(
-            f'norm_cfg type {kind!r} is not in the registry: use PanopticSyncBN, BN, SyncBN or GN.'
-        )
     if norm_class is nn.GroupNorm:
-        norm_class = partial(nn.GroupNorm, gcd(cfg.pop('num_groups', 32), channels))
-    norm = norm_class(channels, **cfg)
+        groups = cfg.pop('num_groups', 32)
+        if not isinstance(groups, int) or groups < 1:
+            raise UserError(
+                f'norm_cfg.num_groups is {groups!r}: give a number of groups from 1 on.'
+            )
+        norm_class = partial(nn.GroupNorm, gcd(groups, channels))
+    elif norm_class is nn.InstanceNorm2d:
+        cfg.setdefault('affine', True)
+    elif norm_class in (nn.LayerNorm, nn.InstanceNorm3d):
+        raise UserError(
+            f'norm_cfg.type is {norm_class.__name__}, which takes another axis than that of maps '
+            f'(B, C, H, W) for the channels: use {NORMS}.'
+        )
+    elif norm_class is PanopticLayerNorm and channels == 1:
+        norm_class = partial(nn.GroupNorm, 1)  # each pixel by itself would become a constant
+    norm = tried_out('norm_cfg', norm_cfg, partial(norm_class, channels, **cfg), channels, NORMS)
     if gamma is not None and getattr(norm, 'weight', None) is not None:
         nn.init.constant_(norm.weight, gamma)
     if not requires_grad:

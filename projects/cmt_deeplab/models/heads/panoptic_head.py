@@ -6,8 +6,14 @@ from typing import NamedTuple
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+from cmt_deeplab.errors import UserError
 from cmt_deeplab.models.blocks.norm import DEFAULT_NORM
+from cmt_deeplab.models.pixel_decoders import AllStridesPixelDecoder, build_pixel_decoder
 from cmt_deeplab.models.transformer.transformer_decoder import DecoderOutput
+from cmt_deeplab.parts import build_part
+from cmt_deeplab.slots import DECODER, HEAD
+
+from .trial import try_out_foreign_parts
 
 
 class HeadOutput(NamedTuple):
@@ -22,7 +28,10 @@ class CMTPanopticHead(nn.Module):
     """Pixel decoder, transformer decoder and, while training, the auxiliary semantic head.
 
     Args:
-        in_channels: widths of the backbone's features, fine to coarse.
+        in_channels, in_strides: widths and strides of the features of the backbone, or of the neck
+            behind it, fine to coarse; strides are 4, 8, 16 ... unless given.
+        pixel_decoder: config of a pixel decoder of this package, or of a pixel decoder or neck of
+            mmdet, or a list of several of those in a row.
         predictor: config of all predictors.
         semantic_head: config of the semantic head, or None for none.
         norm_cfg, act_cfg: of every part.
@@ -34,6 +43,7 @@ class CMTPanopticHead(nn.Module):
         self,
         *,
         in_channels: Sequence[int],
+        in_strides: Sequence[int] | None = None,
         num_classes: int,
         align_corners: bool,
         pixel_decoder: dict,
@@ -47,18 +57,46 @@ class CMTPanopticHead(nn.Module):
         super().__init__()
         self.norm_cfg, self.act_cfg, self.semantic_stage = norm_cfg, act_cfg, semantic_stage
         common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg, align_corners=align_corners)
-        self.pixel_decoder = MODELS.build(dict(pixel_decoder, in_channels=in_channels, **common))
-        widths = self.pixel_decoder.out_channels
+        if in_strides is None:
+            in_strides = [4 * 2**i for i in range(len(in_channels))]
+        self.pixel_decoder = build_pixel_decoder(
+            pixel_decoder, in_channels=in_channels, in_strides=in_strides, **common
+        )
+        widths = list(self.pixel_decoder.out_channels)
         common.update(num_classes=num_classes)
-        self.transformer_decoder = MODELS.build(
-            dict(transformer_decoder, pixel_channels=widths, predictor=predictor, **common)
+        self.transformer_decoder = build_part(
+            DECODER, transformer_decoder, pixel_channels=widths, predictor=predictor, **common
         )
         self.semantic_head = None
+        if semantic_stage is not None and semantic_stage not in range(len(widths)):
+            raise UserError(
+                f'{HEAD}.semantic_stage is {semantic_stage!r}, but the stages of the pixel decoder '
+                f'are 0 to {len(widths) - 1}: name one of them, or None.'
+            )
         if semantic_head is not None:
             extra = [] if semantic_stage is None else [widths[semantic_stage]]
-            self.semantic_head = MODELS.build(
-                dict(semantic_head, in_channels=[*in_channels, *extra], **common)
+            self.semantic_head = build_part(
+                f'{HEAD}.semantic_head', semantic_head, in_channels=[*in_channels, *extra], **common
             )
+        if isinstance(self.pixel_decoder, AllStridesPixelDecoder):
+            self._freeze_unread_updates()
+        try_out_foreign_parts(
+            self,
+            list(zip(in_channels, in_strides)),
+            align_corners=align_corners,
+            num_classes=num_classes,
+        )
+
+    def _freeze_unread_updates(self) -> None:
+        """Freeze what the last layer of a stage does to the pixels, which no later stage reads.
+
+        Without a gradient it would stop the training of several processes.
+        """
+        stages = getattr(self.transformer_decoder, 'stages', ())
+        for layers in stages[: self.pixel_decoder.num_stages - 1]:
+            update = getattr(layers[-1], 'pixel_update', None) if len(layers) else None
+            if isinstance(update, nn.Module):
+                update.requires_grad_(False)
 
     def forward(self, features: Sequence[Tensor], *, features_only: bool = False) -> HeadOutput:
         """``features`` of the backbone, fine to coarse; ``features_only`` as in the decoder."""

@@ -8,7 +8,8 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from cmt_deeplab.models.blocks.conv_norm import ConvNorm
-from cmt_deeplab.models.blocks.norm import build_norm
+from cmt_deeplab.models.blocks.module_config import require_sizes
+from cmt_deeplab.models.blocks.norm import build_norm, normalize
 from cmt_deeplab.precision import at_least_fp32
 from cmt_deeplab.structures import MaskPrediction
 
@@ -49,6 +50,9 @@ class CMTPredictor(nn.Module):
         center_hidden_channels: int | None = None,
     ) -> None:
         super().__init__()
+        require_sizes(
+            'CMTPredictor', hidden_channels=hidden_channels, feature_channels=feature_channels
+        )
         norm, common = dict(norm_cfg=norm_cfg), dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         self.pixel_head = nn.Sequential(
             ConvNorm(pixel_channels, pixel_channels, 5, groups=pixel_channels, **common),
@@ -78,7 +82,7 @@ class CMTPredictor(nn.Module):
         kernels = self.mask_head(self.mask_projection(centers))  # (B, 128, N)
         class_logits = self.class_head(self.class_projection(centers))  # (B, C+1, N)
         products = kernels.transpose(1, 2) @ features.flatten(2)  # (B, N, HW)
-        mask_logits = self.mask_norm(products.unsqueeze(1)).squeeze(1)
+        mask_logits = normalize(self.mask_norm, products.unsqueeze(1)).squeeze(1)
         return MaskPrediction(
             mask_logits=mask_logits.unflatten(-1, features.shape[-2:]),
             class_logits=class_logits.transpose(1, 2) + self.void_bias,

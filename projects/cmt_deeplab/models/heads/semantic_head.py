@@ -7,9 +7,11 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import resize
 from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
 from cmt_deeplab.models.blocks.drop_path import Dropout
+from cmt_deeplab.models.blocks.module_config import require_sizes
 
 
 class ASPP(nn.Module):
@@ -85,6 +87,18 @@ class PanopticSemanticHead(nn.Module):
         skip_act_cfg: dict | None = None,
     ) -> None:
         super().__init__()
+        if len(fuse) != len(fuse_channels):
+            raise UserError(
+                f'PanopticSemanticHead: fuse {tuple(fuse)} and fuse_channels '
+                f'{tuple(fuse_channels)} need one entry per feature that is fused.'
+            )
+        if any(back not in range(1, len(in_channels)) for back in fuse):
+            raise UserError(
+                f'PanopticSemanticHead: fuse is {tuple(fuse)}, but with {len(in_channels)} '
+                f'features it names some of 1 to {len(in_channels) - 1}, counted back from the '
+                'coarsest: change fuse and fuse_channels, or the features (backbone.out_indices).'
+            )
+        require_sizes('PanopticSemanticHead', channels=channels)
         self.align_corners, self.fuse = align_corners, fuse
         common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         self.coarsest_act = build_activation(coarsest_act_cfg)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import doubled, resize
 from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
+from cmt_deeplab.models.blocks.module_config import require_sequences
 from cmt_deeplab.models.blocks.norm import PanopticLayerNorm
 from cmt_deeplab.models.blocks.residual_blocks import build_block_group
 
@@ -91,12 +92,20 @@ class AxialPixelDecoder(nn.Module):
     ) -> None:
         super().__init__()
         skips = list(reversed(in_channels))
+        require_sequences(
+            'AxialPixelDecoder',
+            kinds=kinds,
+            filters=filters,
+            num_blocks=num_blocks,
+            dilations=dilations,
+        )
         lengths = {len(kinds), len(filters), len(num_blocks), len(dilations)}
         if len(lengths) > 1 or len(kinds) - len(skips) not in (0, 1):
             raise UserError(
                 'AxialPixelDecoder: kinds, filters, num_blocks and dilations need one entry for '
                 f'each of the {len(skips)} features of the backbone, or one more; their lengths '
-                f'are {len(kinds)}, {len(filters)}, {len(num_blocks)} and {len(dilations)}.'
+                f'are {len(kinds)}, {len(filters)}, {len(num_blocks)} and {len(dilations)}. Change '
+                'them, or the features (backbone.out_indices).'
             )
         self.num_stages = len(kinds)
         self.out_channels = [4 * base for base in filters]

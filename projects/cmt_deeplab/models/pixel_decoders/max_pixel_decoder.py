@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import resize
 from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
+from cmt_deeplab.models.blocks.module_config import require_sequences
 from cmt_deeplab.models.blocks.residual_blocks import build_block_group
 
 KeptFeatures = dict[int, list[Tensor]]  # from a stride to its features, oldest first
@@ -100,6 +101,9 @@ class MaXPixelDecoder(nn.Module):
         axial: dict = dict(),
     ) -> None:
         super().__init__()
+        require_sequences(
+            'MaXPixelDecoder', kinds=kinds, filters=filters, num_blocks=num_blocks, strides=strides
+        )
         if not isinstance(drop_path, Sequence):
             drop_path = [drop_path] * len(kinds)
         lengths = [len(kinds), len(filters), len(num_blocks), len(strides), len(drop_path)]

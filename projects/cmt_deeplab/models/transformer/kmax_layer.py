@@ -29,7 +29,7 @@ class KMaXLayer(TransformerLayer):
 
     def __init__(self, **shared: Any) -> None:
         super().__init__(**shared)
-        if self.predictor_cfg is None:
+        if self.predictor_type is None:
             raise UserError('KMaXLayer assigns pixels by its own mask logits: give it a predictor.')
         self.pixel_project = self.build_input(self.pixel_channels)
         self.center_project = self.build_input(self.center_channels)

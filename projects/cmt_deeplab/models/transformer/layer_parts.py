@@ -1,17 +1,17 @@
 """What the layers of CMT-DeepLab, MaX-DeepLab and kMaX-DeepLab have in common."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
 from cmt_deeplab.models.blocks.drop_path import DropPath
-from cmt_deeplab.models.blocks.norm import build_norm
+from cmt_deeplab.models.blocks.module_config import require_sizes
+from cmt_deeplab.models.blocks.norm import build_norm, normalize
 from cmt_deeplab.precision import at_least_fp32, fp32_softmax
 from cmt_deeplab.structures import MaskPrediction
 
@@ -52,7 +52,7 @@ def affinity(norm: nn.Module, query: Tensor, key: Tensor) -> Tensor:
 
     The norm has one channel per head and takes the place of the factor 1 / sqrt(d).
     """
-    return norm(query.transpose(2, 3) @ key)
+    return normalize(norm, query.transpose(2, 3) @ key)
 
 
 def retrieve(value: Tensor, weights: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class RetrievedUpdate(nn.Module):
     def forward(self, value: Tensor) -> Tensor:
         if value.dim() == 3:
             return self.forward(value.unsqueeze(-1)).squeeze(-1)
-        return self.drop_path(self.project(self.act(self.norm(value))))
+        return self.drop_path(self.project(self.act(normalize(self.norm, value))))
 
 
 class CenterSelfAttention(nn.Module):
@@ -125,7 +125,8 @@ class TransformerLayer(nn.Module):
     Args:
         pixel_channels, center_channels: widths Dp and D of what comes in and goes out.
         align_corners: whether resizing aligns the corners.
-        predictor: config of the layer's own prediction, for deep supervision; None for none.
+        predictor: builds the layer's own predictor, for deep supervision, from its
+            ``pixel_channels``, ``center_channels`` and ``project_centers``; None for none.
         drop_path: probability with which a residual term is dropped for one image.
         hidden_channels: width to which pixels and centers are projected.
         heads: of every attention.
@@ -143,7 +144,7 @@ class TransformerLayer(nn.Module):
         norm_cfg: dict | None,
         act_cfg: dict,
         align_corners: bool,
-        predictor: dict | None,
+        predictor: Callable[..., nn.Module] | None,
         drop_path: float = 0.0,
         hidden_channels: int = 256,
         heads: int = 8,
@@ -152,6 +153,14 @@ class TransformerLayer(nn.Module):
         ffn_channels: int = 2048,
     ) -> None:
         super().__init__()
+        sizes = dict(
+            heads=heads,
+            hidden_channels=hidden_channels,
+            key_channels=key_channels,
+            value_channels=value_channels,
+            ffn_channels=ffn_channels,
+        )
+        require_sizes(type(self).__name__, **sizes)
         if key_channels % heads or value_channels % heads:
             raise UserError(
                 f'{type(self).__name__}: key_channels {key_channels} and value_channels '
@@ -160,7 +169,7 @@ class TransformerLayer(nn.Module):
         self.pixel_channels, self.center_channels = pixel_channels, center_channels
         self.hidden_channels, self.ffn_channels = hidden_channels, ffn_channels
         self.heads, self.key_channels, self.value_channels = heads, key_channels, value_channels
-        self.align_corners, self.predictor_cfg = align_corners, predictor
+        self.align_corners, self.predictor_type = align_corners, predictor
         self.common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         self.update = dict(self.common, drop_path=drop_path)
         self.act = build_activation(act_cfg)
@@ -203,8 +212,9 @@ class TransformerLayer(nn.Module):
 
     def build_predictor(self) -> nn.Module | None:
         """The layer's own predictor, which reads its projected pixels and centers."""
-        if self.predictor_cfg is None:
+        if self.predictor_type is None:
             return None
         width = self.hidden_channels
-        widths = dict(pixel_channels=width, center_channels=width)
-        return MODELS.build(dict(self.predictor_cfg, project_centers=False, **widths))
+        return self.predictor_type(
+            pixel_channels=width, center_channels=width, project_centers=False
+        )

@@ -1,6 +1,7 @@
 """The pixel decoder and the transformer layers, interleaved."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -8,7 +9,13 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.models.blocks.module_config import require_sizes
+from cmt_deeplab.parts import build_part, part_class
+from cmt_deeplab.slots import DECODER as SLOT
+from cmt_deeplab.slots import HEAD
 from cmt_deeplab.structures import MaskPrediction
+
+PREDICTOR_SLOT = f'{HEAD}.predictor'
 
 
 class DecoderOutput(NamedTuple):
@@ -59,43 +66,64 @@ class CMTTransformerDecoder(nn.Module):
         deep_supervision: bool = True,
     ) -> None:
         super().__init__()
-        num_stages = len(layers_per_stage)
-        if num_stages > len(pixel_channels):
-            raise UserError(
-                f'CMTTransformerDecoder: layers_per_stage names {num_stages} stages, but the '
-                f'pixel decoder has {len(pixel_channels)}.'
-            )
-        layers = [layer] * num_stages if isinstance(layer, dict) else layer
-        if len(layers) != num_stages:
-            raise UserError(
-                f'CMTTransformerDecoder: layer has {len(layers)} configs for the {num_stages} '
-                'stages of layers_per_stage: give one for each, or one for all.'
-            )
+        layers = self._layer_configs(layer, layers_per_stage, pixel_channels)
+        require_sizes(SLOT, num_centers=num_centers, center_channels=center_channels)
         self.deep_supervision = deep_supervision
         self.centers = nn.Parameter(torch.empty(1, center_channels, num_centers))
         nn.init.trunc_normal_(self.centers, std=1.0)
-        common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg, center_channels=center_channels)
-        predictor = dict(predictor, num_classes=num_classes, **common)
+        common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
+        build_predictor = partial(
+            build_part, PREDICTOR_SLOT, predictor, num_classes=num_classes, **common
+        )
+        common.update(center_channels=center_channels, align_corners=align_corners)
 
-        def build_layer(config: dict, channels: int) -> nn.Module:
-            predicts = deep_supervision or MODELS.get(config['type']).consumes_prediction
-            return MODELS.build(
-                dict(
-                    config,
-                    pixel_channels=channels,
-                    predictor=predictor if predicts else None,
-                    align_corners=align_corners,
-                    **common,
+        def build_layer(key: str, config: dict, channels: int) -> nn.Module:
+            consumes = getattr(part_class(key, config), 'consumes_prediction', False)
+            if 'predictor' in config:
+                raise UserError(
+                    f'{key}.predictor is set once, in {PREDICTOR_SLOT}: remove the key.'
                 )
-            )
+            if consumes and not deep_supervision:
+                raise UserError(
+                    f'{SLOT}.deep_supervision is False, but {key} works with its own prediction, '
+                    'which nothing else trains: set it to True, or take a layer such as CMTLayer.'
+                )
+            predicts = build_predictor if deep_supervision else None
+            return build_part(key, config, pixel_channels=channels, predictor=predicts, **common)
 
         self.stages = nn.ModuleList(
-            nn.ModuleList(build_layer(config, channels) for _ in range(count))
-            for config, channels, count in zip(layers, pixel_channels, layers_per_stage)
+            nn.ModuleList(build_layer(key, config, channels) for _ in range(count))
+            for (key, config), channels, count in zip(layers, pixel_channels, layers_per_stage)
         )
-        self.predictor = MODELS.build(
-            dict(predictor, pixel_channels=pixel_channels[-1], project_centers=True)
+        self.predictor = build_predictor(
+            pixel_channels=pixel_channels[-1], center_channels=center_channels, project_centers=True
         )
+
+    @staticmethod
+    def _layer_configs(
+        layer: dict | Sequence[dict], counts: Sequence[int], pixel_channels: Sequence[int]
+    ) -> list[tuple[str, dict]]:
+        """The config of the layers of each stage that has some, and its key."""
+        key = f'{SLOT}.layers_per_stage'
+        whole = isinstance(counts, list | tuple) and all(isinstance(one, int) for one in counts)
+        if not whole or not counts or min(counts) < 0 or sum(counts) == 0:
+            raise UserError(
+                f'{key} is {counts!r}, but it is a list with the number of layers of each stage, '
+                'coarse to fine, such as (2, 2, 2), and one layer is the least.'
+            )
+        if len(counts) > len(pixel_channels):
+            raise UserError(
+                f'{key} names {len(counts)} stages, but the pixel decoder has '
+                f'{len(pixel_channels)}: give it {len(pixel_channels)} numbers at most.'
+            )
+        if not isinstance(layer, list | tuple):
+            return [(f'{SLOT}.layer', layer)] * len(counts)
+        if len(layer) != len(counts):
+            raise UserError(
+                f'{SLOT}.layer has {len(layer)} configs for the {len(counts)} stages of '
+                'layers_per_stage: give one for each, or one for all.'
+            )
+        return [(f'{SLOT}.layer.{i}', one) for i, one in enumerate(layer)]
 
     def forward(
         self, features: Sequence[Tensor], pixel_decoder: nn.Module, *, features_only: bool = False
