@@ -22,7 +22,8 @@ MOST_TRIES = 400  # so that a transform is seen that acts on one image in a hund
 FEW_TRIES = 8  # of a transform of this package, and on the strips
 MOST_PIXELS = 4_000_000  # of all images that one transform makes from one scene
 ENOUGH = 40  # tries that have changed the size of the image
-PLANE = ('gt_index_map', 'gt_segments_info')
+SEGMENTS = ('gt_segments_info',)
+PLANE = ('gt_index_map', *SEGMENTS)
 MASKS = ('gt_masks', 'gt_seg_map', 'gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags')
 
 CHANGED_PLANE = 'changes the index plane'
@@ -50,7 +51,8 @@ class Sample:
             results['img'] = scene.images[which].astype(self.dtype)
         if self.truth:
             truth = scene_truth(scene, self.things)
-            results.update({key: copy.deepcopy(truth[key]) for key in self.truth})
+            for key in self.truth:  # the list of segments need not be copied as a whole
+                results[key] = (copy.copy if key in SEGMENTS else copy.deepcopy)(truth[key])
         return results
 
     def after(self, results: dict) -> 'Sample':
