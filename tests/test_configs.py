@@ -256,7 +256,7 @@ def test_types_are_registered_and_paths_relative(path, registered):
 
 @pytest.mark.parametrize('path', LEAVES, ids=name_of)
 def test_model_fits_its_data(path, monkeypatch):
-    from cmt_deeplab.engine.hooks import model_class_counts
+    from cmt_deeplab.engine.class_check import model_class_counts
     from mmdet.registry import DATASETS
 
     config = Config.fromfile(str(path))
@@ -265,7 +265,9 @@ def test_model_fits_its_data(path, monkeypatch):
         dataset = config[f'{split}_dataloader'].dataset
         metainfo = dataset.get('metainfo') or DATASETS.get(dataset.type).METAINFO
         counts = len(metainfo['thing_classes']), len(metainfo['stuff_classes'])
-        assert model_class_counts(model) == counts
+        expected = dict(zip(('thing', 'stuff', 'class weights'), (*counts, sum(counts) + 1)))
+        stated = model_class_counts(model)
+        assert stated and all(count == expected[kind] for count, kind in stated.values())
         for where, module in model.named_modules():
             for key, count in zip(('num_things_classes', 'num_stuff_classes'), counts):
                 assert getattr(module, key, count) == count, f'{where}.{key}'

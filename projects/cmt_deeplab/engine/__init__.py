@@ -1,10 +1,12 @@
 """Training machinery: the runner and its loop, optimization, hooks, and the command lines' part."""
 
+from cmt_deeplab.engine.loop.train_loop import PanopticIterBasedTrainLoop
+
+from .class_check import PanopticClassCheckHook
 from .distributed import PanopticDistributedDataParallel
 from .hooks import (
     PanopticBatchSizeHook,
     PanopticCheckpointCheckHook,
-    PanopticClassCheckHook,
     PanopticLoggerHook,
     PanopticSizeCheckHook,
 )
@@ -14,4 +16,3 @@ from .optimization import (
     PanopticWarmupPolyLR,
 )
 from .runner import PanopticRunner
-from .train_loop import PanopticIterBasedTrainLoop

@@ -1,94 +1,19 @@
-"""Hooks that compare model, data sets and checkpoint before a run starts, and hooks that log."""
+"""Hooks that compare sizes and checkpoint with the model before a run starts, and that log."""
 
-from collections.abc import Iterator
-from itertools import zip_longest
 from typing import Any
 
 from mmdet.registry import HOOKS
 from mmengine.dist import master_only
 from mmengine.hooks import Hook, LoggerHook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop
 from torch import nn
 
+from cmt_deeplab.engine.loop.batch_stream import images_per_batch
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.renamed import rename_weights
 
-from .batch_stream import images_per_batch
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model itself where a wrapper for distributed training holds it."""
-    return model.module if is_model_wrapper(model) else model
-
-
-def built_datasets(runner: Any) -> Iterator[tuple[str, Any]]:
-    """The data sets that this run uses, each after the config key of its data loader."""
-    for split in ('train', 'val', 'test'):
-        loop = getattr(runner, f'_{split}_loop', None)
-        if isinstance(loop, BaseLoop):  # otherwise the config of a loop that this run does not use
-            yield f'{split}_dataloader', loop.dataloader.dataset
-
-
-def model_class_counts(model: nn.Module) -> tuple[int, int] | None:
-    """The numbers of thing and stuff classes of the model; None if it does not state them.
-
-    In mmdet's own models one of the heads states them.
-    """
-    heads = ('panoptic_head', 'semantic_head', 'panoptic_fusion_head')
-    model = unwrapped(model)
-    for part in (model, *(getattr(model, name, None) for name in heads)):
-        if hasattr(part, 'num_things_classes') and hasattr(part, 'num_stuff_classes'):
-            return part.num_things_classes, part.num_stuff_classes
-    return None
-
-
-@HOOKS.register_module()
-class PanopticClassCheckHook(Hook):
-    """Compare the classes of the model with those of every data set of the run, before it starts.
-
-    The data sets must also have the same classes, in the same order, as each other.
-
-    Raises:
-        UserError: they disagree; the message names the config keys to set.
-    """
-
-    priority = 'VERY_HIGH'
-
-    def before_run(self, runner: Any) -> None:
-        counts = model_class_counts(runner.model)
-        if counts is None:
-            runner.logger.info('The model states no class counts, so they are not checked.')
-        first = None
-        for name, dataset in built_datasets(runner):
-            if counts is not None:
-                self._compare_counts(counts, dataset, name)
-            classes = dataset.metainfo.get('classes')
-            if not classes:
-                continue
-            first = first or (name, classes)
-            for one, other in zip_longest(first[1], classes):
-                if one != other:
-                    raise UserError(
-                        f'{first[0]}.dataset and {name}.dataset have different classes (first '
-                        f'difference: {one!r} and {other!r}): give both the same metainfo.'
-                    )
-
-    @staticmethod
-    def _compare_counts(counts: tuple[int, int], dataset: Any, name: str) -> None:
-        metainfo = dataset.metainfo
-        if 'thing_classes' not in metainfo or 'stuff_classes' not in metainfo:
-            return
-        things, stuff = len(metainfo['thing_classes']), len(metainfo['stuff_classes'])
-        if (things, stuff) != tuple(counts):
-            source = getattr(dataset, 'ann_file', type(dataset).__name__)
-            raise UserError(
-                f'The model has num_things_classes={counts[0]} and num_stuff_classes={counts[1]}, '
-                f'but {name}.dataset ({source}) has {things} thing and {stuff} stuff classes: set '
-                f'the config variables num_things_classes={things} and num_stuff_classes={stuff}, '
-                f'or correct {name}.dataset.metainfo.'
-            )
+from .class_check import built_datasets, unwrapped
 
 
 @HOOKS.register_module()

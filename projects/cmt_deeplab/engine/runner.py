@@ -10,13 +10,13 @@ from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
+from cmt_deeplab.engine.loop.batch_stream import images_per_batch
+from cmt_deeplab.engine.loop.train_loop import PanopticIterBasedTrainLoop
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.models.backbones.pretrained import checked_weights
 
-from cmt_deeplab.engine.loop.batch_stream import images_per_batch
 from .distributed import init_process_group
 from .schedule_check import check_loop, checked_schedulers
-from cmt_deeplab.engine.loop.train_loop import PanopticIterBasedTrainLoop
 
 
 @RUNNERS.register_module()
