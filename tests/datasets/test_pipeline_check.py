@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from cmt_deeplab.datasets import check_pipelines, pipeline_check
+from cmt_deeplab.datasets import check_pipelines, dataset_check, pipeline_check
 from cmt_deeplab.datasets.shape_forms import STUFF_CLASSES, THING_CLASSES
 from cmt_deeplab.errors import UserError
 from mmcv.transforms import BaseTransform
@@ -28,7 +28,7 @@ WRAPPED = "write dict(type='PanopticGeometricTransforms', transforms="
 
 @pytest.fixture(autouse=True)
 def short_check_of_every_pipeline(monkeypatch):
-    monkeypatch.setattr(pipeline_check, '_passed', set())
+    monkeypatch.setattr(dataset_check, '_passed', set())
     monkeypatch.setattr(pipeline_check, 'MOST_TRIES', 60)
 
 

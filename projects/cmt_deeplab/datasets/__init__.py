@@ -3,12 +3,12 @@
 from .cityscapes_panoptic_index_dataset import CityscapesPanopticIndexDataset
 from .color_jitter import PanopticColorJitter
 from .copy_paste import PanopticCopyPaste
+from .dataset_check import check_pipelines, check_samples
 from .geometric import PanopticGeometricTransforms
 from .index_map_to_masks import IndexMapToMasks
 from .load_panoptic_index_map import LoadPanopticIndexMap
 from .packing import PackPanopticInputs, PanopticIndexData
 from .panoptic_index_dataset import PanopticIndexDataset, ShapesPanopticDataset
-from .pipeline_check import check_pipelines
 from .shapes_files import write_shapes
 from .spatial import (
     PanopticLargeScaleJitter,

@@ -14,8 +14,8 @@ from cmt_deeplab.errors import MissingFileError, UserError
 from cmt_deeplab.image_file import check_image_file, png_size
 
 from .categories import category_labels, complete_metainfo, metainfo_of, segments_of
+from .dataset_check import check_pipelines
 from .load_panoptic_index_map import LoadPanopticIndexMap, check_png_size
-from .pipeline_check import check_pipelines
 from .shape_forms import STUFF_CLASSES, THING_CLASSES
 
 MOST_CHECKED = 20000  # images; one takes about 0.1 ms

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from mmcv.transforms import Compose, LoadAnnotations, LoadImageFromFile
-from mmdet.datasets import CocoPanopticDataset
 from mmdet.datasets.transforms import LoadPanopticAnnotations, PackDetInputs, SegRescale
 from mmdet.structures import DetDataSample
 from mmengine.dataset import Compose as EngineCompose
@@ -34,39 +33,11 @@ from .transform_trial import (
     Sample,
     judge_test_image,
     judge_truth,
-    kept_random_states,
     try_transform,
 )
 
 LACKING = (KeyError, AttributeError, TypeError, AssertionError, NotImplementedError)
 COMPOSITIONS = (Compose, EngineCompose)
-_passed: set[str] = set()  # what has been checked in this process
-
-
-def check_pipelines(dataset: Any) -> None:
-    """Check the pipelines of a panoptic data set, of those inside a wrapper, and of the wrapper.
-
-    Raises:
-        UserError: a transform does not treat the truth as it treats the image.
-    """
-    inner = [*getattr(dataset, 'datasets', []), *filter(None, [getattr(dataset, 'dataset', None)])]
-    for part in inner:
-        check_pipelines(part)
-    own = getattr(dataset, 'pipeline', None)
-    leaf = dataset
-    while hasattr(leaf, 'dataset') or hasattr(leaf, 'datasets'):
-        leaf = leaf.dataset if hasattr(leaf, 'dataset') else leaf.datasets[0]
-    if own is None or not isinstance(leaf, CocoPanopticDataset):
-        return
-    transforms = list(getattr(own, 'transforms', own))
-    if leaf is not dataset:  # the wrapper goes on where the pipeline of the data set ends
-        transforms = [*leaf.pipeline.transforms, *transforms]
-    key = str((transforms, leaf.test_mode, getattr(leaf, 'image_size', None)))
-    if key not in _passed:
-        with kept_random_states():
-            PipelineCheck(transforms, leaf, type(dataset).__name__).run()
-    if '<' not in key:  # every object says what it is
-        _passed.add(key)
 
 
 class PipelineCheck:

@@ -1,0 +1,61 @@
+"""Checks of a data set before a run: its pipelines, and whether its images go into the model."""
+
+from collections.abc import Callable
+from typing import Any
+
+from mmdet.datasets import CocoPanopticDataset
+from mmengine.dataset import pseudo_collate
+
+from .pipeline_check import PipelineCheck
+from .transform_trial import kept_random_states
+
+NUMBER_OF_SAMPLES = 3  # since the sizes of random crops and resizes differ
+_passed: set[str] = set()  # the pipelines that have been checked in this process
+
+
+def check_pipelines(dataset: Any) -> None:
+    """Check the pipelines of a panoptic data set, of those inside a wrapper, and of the wrapper.
+
+    Raises:
+        UserError: a transform does not treat the truth as it treats the image.
+    """
+    inner = [*getattr(dataset, 'datasets', []), *filter(None, [getattr(dataset, 'dataset', None)])]
+    for part in inner:
+        check_pipelines(part)
+    own, leaf = getattr(dataset, 'pipeline', None), innermost(dataset)
+    if own is None or not isinstance(leaf, CocoPanopticDataset):
+        return
+    transforms = list(getattr(own, 'transforms', own))
+    if leaf is not dataset:  # the wrapper goes on where the pipeline of the data set ends
+        transforms = [*leaf.pipeline.transforms, *transforms]
+    key = str((transforms, leaf.test_mode, getattr(leaf, 'image_size', None)))
+    if key not in _passed:
+        with kept_random_states():
+            PipelineCheck(transforms, leaf, type(dataset).__name__).run()
+    if '<' not in key:  # every object says what it is
+        _passed.add(key)
+
+
+def check_samples(dataset: Any, preprocessor: Callable) -> None:
+    """Send some images of a panoptic data set through its pipeline and the data preprocessor.
+
+    So an image that is larger than the input of the model is told before the training, and a
+    sample without ground truth as well. The random generators stay as they are.
+
+    Raises:
+        UserError: the samples do not fit the model, or a pipeline does not pass its check.
+    """
+    check_pipelines(dataset)
+    leaf = innermost(dataset)
+    if not isinstance(leaf, CocoPanopticDataset):
+        return
+    with kept_random_states():
+        for index in range(min(NUMBER_OF_SAMPLES, len(dataset))):
+            preprocessor(pseudo_collate([dataset[index]]), training=not leaf.test_mode)
+
+
+def innermost(dataset: Any) -> Any:
+    """The data set inside all wrappers, of several the first."""
+    while hasattr(dataset, 'dataset') or hasattr(dataset, 'datasets'):
+        dataset = dataset.dataset if hasattr(dataset, 'dataset') else dataset.datasets[0]
+    return dataset

@@ -1,0 +1,92 @@
+"""The first images of every data set go through the data preprocessor before a run starts."""
+
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from cmt_deeplab.datasets import check_samples
+from cmt_deeplab.engine import PanopticSizeCheckHook
+from cmt_deeplab.errors import UserError
+from mmdet.registry import DATASETS, MODELS
+from mmengine.runner import BaseLoop
+from torch import nn
+
+LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadPanopticIndexMap')]
+PACK = dict(type='PackPanopticInputs')
+
+
+def scenes(root, *transforms, load=LOAD, pack=PACK):
+    return DATASETS.build(
+        dict(
+            type='ShapesPanopticDataset',
+            data_root=str(root),
+            ann_file='annotations/panoptic_train2017.json',
+            data_prefix=dict(img='train2017/', seg='annotations/panoptic_train2017/'),
+            pipeline=[*load, *transforms, pack],
+            image_size=(96, 96),
+        )
+    )
+
+
+def enlarged(width, height):
+    resize = dict(type='Resize', scale=(width, height))
+    return dict(type='PanopticGeometricTransforms', transforms=[resize])
+
+
+@pytest.fixture
+def preprocessor():
+    return MODELS.build(
+        dict(
+            type='PanopticDataPreprocessor',
+            align_corners=True,
+            size=(97, 97),
+            num_things_classes=6,
+            num_stuff_classes=5,
+        )
+    )
+
+
+class Loop(BaseLoop):
+    def __init__(self, dataset):
+        self.dataloader = SimpleNamespace(dataset=dataset)
+
+    def run(self):
+        pass
+
+
+def test_an_image_larger_than_the_input(shapes_root, preprocessor):
+    check_samples(scenes(shapes_root), preprocessor)
+    model = nn.Module()
+    model.data_preprocessor = preprocessor
+    runner = SimpleNamespace(model=model, _train_loop=Loop(scenes(shapes_root, enlarged(130, 90))))
+    with pytest.raises(UserError, match='An image of 90x130 pixels does not fit data_preprocessor'):
+        PanopticSizeCheckHook().before_run(runner)
+
+
+def test_wrappers_and_their_pipelines(shapes_root, preprocessor):
+    inner = dict(
+        type='ShapesPanopticDataset',
+        data_root=str(shapes_root),
+        ann_file='annotations/panoptic_train2017.json',
+        data_prefix=dict(img='train2017/', seg='annotations/panoptic_train2017/'),
+        pipeline=LOAD,
+    )
+    mosaic = dict(type='MultiImageMixDataset', dataset=inner, pipeline=[dict(type='Mosaic'), PACK])
+    model = nn.Module()
+    for model.data_preprocessor in (preprocessor, nn.Identity()):
+        runner = SimpleNamespace(model=model, _train_loop=Loop(DATASETS.build(mosaic)))
+        with pytest.raises(UserError, match='Mosaic'):
+            PanopticSizeCheckHook().before_run(runner)
+    repeated = dict(type='RepeatDataset', dataset=dict(inner, pipeline=[*LOAD, PACK]), times=2)
+    check_samples(DATASETS.build(repeated), preprocessor)
+
+
+def test_random_generators_stay_as_they_are(shapes_root, preprocessor):
+    def states():
+        return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+
+    dataset, before = scenes(shapes_root, dict(type='PanopticRandomFlip')), states()
+    check_samples(dataset, preprocessor)
+    assert states() == before
