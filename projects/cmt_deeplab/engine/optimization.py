@@ -5,13 +5,14 @@ from typing import Any
 
 import torch
 from mmcv.ops import DeformConv2d, ModulatedDeformConv2d
-from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, PARAM_SCHEDULERS
+from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, PARAM_SCHEDULERS
 from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.optim import AmpOptimWrapper, DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 from torch import nn
 
+from cmt_deeplab.construction import name_of
 from cmt_deeplab.errors import UserError
 
 from .layer_decay import layer_lr_factors
@@ -34,6 +35,39 @@ def is_kernel(module: nn.Module, name: str) -> bool:
     embeddings, cluster centers, gains of norms, layer scales and all biases are not kernels.
     """
     return isinstance(module, MODULES_WITH_KERNELS) and name.endswith('weight')
+
+
+def check_optim_wrapper(config: dict, model: nn.Module, logger: Any) -> None:
+    """Compare ``optim_wrapper`` of the config with the model and the device.
+
+    Raises:
+        UserError: the optimizer is unknown, the mixed precision needs a GPU, or mmdet's layer-wise
+            decay does not know the backbone.
+    """
+    kind = config.get('optimizer', {}).get('type')
+    if isinstance(kind, str) and OPTIMIZERS.get(kind) is None:
+        raise UserError(
+            f"optim_wrapper.optimizer.type is '{kind}', which is no known optimizer: use one such "
+            "as 'AdamW', or import its module in custom_imports."
+        )
+    if name_of(config.get('type')) == 'AmpOptimWrapper' and get_device() == 'cpu':
+        raise UserError(
+            "optim_wrapper.type='AmpOptimWrapper' needs a GPU; use 'PanopticAmpOptimWrapper' "
+            '(--amp), which takes bfloat16 on the CPU.'
+        )
+    constructor = name_of(config.get('constructor'))
+    if constructor == 'LearningRateDecayOptimizerConstructor' and 'ConvNeXt' not in str(
+        type(getattr(model, 'backbone', None))
+    ):
+        raise UserError(
+            f'optim_wrapper.constructor={constructor!r} of mmdet knows ConvNeXt alone; use '
+            "'PanopticOptimWrapperConstructor' with paramwise_cfg=dict(decay_rate=...)."
+        )
+    for key in (config.get('paramwise_cfg') or {}).get('custom_keys', ()):
+        if not any(key in name for name, _ in model.named_parameters()):
+            logger.warning(
+                f"optim_wrapper.paramwise_cfg.custom_keys['{key}'] matches no parameter."
+            )
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()

@@ -6,17 +6,32 @@ from typing import Any
 import torch.distributed
 from mmdet.registry import RUNNERS
 from mmengine.dist import is_distributed
-from mmengine.model import MMDistributedDataParallel, is_model_wrapper
+from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
+from cmt_deeplab.construction import config_entries, name_of
 from cmt_deeplab.engine.loop.batch_stream import images_per_batch
 from cmt_deeplab.engine.loop.train_loop import PanopticIterBasedTrainLoop
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.evaluation import check_metrics
 from cmt_deeplab.models.backbones.pretrained import checked_weights
 
+from .class_check import unwrapped
 from .distributed import init_process_group
+from .optimization import check_optim_wrapper
 from .schedule_check import check_loop, checked_schedulers
+
+SYNCHRONIZED = ('MMSyncBN', 'SyncBN', 'SyncBatchNorm')  # the first needs several processes as well
+# which mmengine leaves out where the config gives None
+HOOKS_OF_MMENGINE = {
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+}
 
 
 @RUNNERS.register_module()
@@ -55,6 +70,31 @@ class PanopticRunner(Runner):
             )
         return super().wrap_model(wrapper, model)
 
+    def build_model(self, model: torch.nn.Module | dict) -> torch.nn.Module:
+        """As in mmengine.
+
+        Raises:
+            UserError: a synchronized norm of torch or mmcv needs a GPU. Those of torch work on one
+                process without one, as mmengine replaces them.
+        """
+        for place, norm in config_entries(model) if not torch.cuda.is_available() else ():
+            several = SYNCHRONIZED if self.distributed else SYNCHRONIZED[:1]
+            if place.endswith('.type') and name_of(norm) in several:
+                raise UserError(
+                    f"model.{place} is {name_of(norm)}, which needs a GPU: use 'PanopticSyncBN', "
+                    "or 'BN'."
+                )
+        return super().build_model(model)
+
+    def register_default_hooks(self, hooks: dict | None = None) -> None:
+        """As in mmengine; None leaves out any hook, not only those that mmengine knows."""
+        kept = {
+            name: hook
+            for name, hook in (hooks or {}).items()
+            if hook is not None or name in HOOKS_OF_MMENGINE
+        }
+        super().register_default_hooks(kept)
+
     def _init_model_weights(self) -> None:
         """As in mmengine, but a file of another model is refused.
 
@@ -62,15 +102,42 @@ class PanopticRunner(Runner):
         """
         newest = self._load_from or Path(self.work_dir, 'last_checkpoint').is_file()
         if not (self._resume and newest):
-            model = self.model.module if is_model_wrapper(self.model) else self.model
-            with checked_weights(model):
+            with checked_weights(unwrapped(self.model)):
                 super()._init_model_weights()
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """As in mmengine, then the loop is compared with the hooks and the sampler."""
+        """As in mmengine, then the loop is compared with the hooks and the sampler.
+
+        Raises:
+            UserError: they do not go together, or a key of the config names no part of the model.
+        """
         loop = super().build_train_loop(loop)
+        parts = dict(unwrapped(self.model).named_modules())
+        for key in ('activation_checkpointing', 'efficient_conv_bn_eval'):
+            names = self.cfg.get(key) or []
+            for name in [names] if isinstance(names, str) else names:
+                if name not in parts:
+                    raise UserError(f"{key} names '{name}', which the model does not have.")
         check_loop(loop, self)
         return loop
+
+    def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """As in mmengine, then the metrics are compared with the model."""
+        loop = super().build_val_loop(loop)
+        check_metrics(loop, unwrapped(self.model))
+        return loop
+
+    def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """As in mmengine, then the metrics are compared with the model."""
+        loop = super().build_test_loop(loop)
+        check_metrics(loop, unwrapped(self.model))
+        return loop
+
+    def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
+        """As in mmengine, after the config is compared with the model."""
+        if isinstance(optim_wrapper, dict):
+            check_optim_wrapper(optim_wrapper, unwrapped(self.model), self.logger)
+        return super().build_optim_wrapper(optim_wrapper)
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
         """As in mmengine, after the schedules are compared with the training loop."""

@@ -1,0 +1,65 @@
+"""A documented key works, or the run is refused in a sentence that names it."""
+
+import pytest
+from cmt_deeplab.engine.schedule_check import check_loop
+from cmt_deeplab.errors import UserError
+from toy_run import toy_runner
+
+WITHOUT_VALIDATION = dict(val_dataloader=None, val_cfg=None, val_evaluator=None)
+LAYER_DECAY = dict(
+    optim_wrapper__constructor='LearningRateDecayOptimizerConstructor',
+    optim_wrapper__paramwise_cfg=dict(decay_rate=0.8, decay_type='layer_wise', num_layers=6),
+)
+
+
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        (dict(optim_wrapper__optimizer__type='AdamX'), "optimizer.type is 'AdamX'"),
+        (dict(optim_wrapper__type='AmpOptimWrapper'), "use 'PanopticAmpOptimWrapper'"),
+        (LAYER_DECAY, "use 'PanopticOptimWrapperConstructor' with"),
+        (dict(activation_checkpointing=['neck']), "activation_checkpointing names 'neck'"),
+        (dict(efficient_conv_bn_eval='neck'), "efficient_conv_bn_eval names 'neck'"),
+        (dict(auto_scale_lr=dict(_delete_=True, enable=True)), 'auto_scale_lr.base_batch_size'),
+        (dict(model__norm_cfg=dict(type='MMSyncBN')), "model.norm_cfg.type is MMSyncBN, .*'Panop"),
+    ],
+)
+def test_a_key_that_cannot_work_is_named(tmp_path, options, words):
+    with pytest.raises(UserError, match=words):
+        toy_runner(tmp_path, **WITHOUT_VALIDATION, **options).train()
+
+
+def test_a_key_that_matches_no_parameter_is_told(tmp_path):
+    options = dict(
+        optim_wrapper__constructor='DefaultOptimWrapperConstructor',
+        optim_wrapper__paramwise_cfg=dict(custom_keys=dict(neck=dict(lr_mult=0.1))),
+    )
+    toy_runner(tmp_path, **WITHOUT_VALIDATION, **options).train()
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert "custom_keys['neck'] matches no parameter" in log
+
+
+def test_any_default_hook_is_left_out_by_none(tmp_path):
+    runner = toy_runner(tmp_path, default_hooks__batch_size=None, default_hooks__timer=None)
+    names = {type(hook).__name__ for hook in runner._hooks}
+    assert not names & {'PanopticBatchSizeHook', 'IterTimerHook'} and 'CheckpointHook' in names
+
+
+def test_parts_of_the_model_are_recomputed_or_evaluated_as_asked(tmp_path):
+    runner = toy_runner(
+        tmp_path, activation_checkpointing='backbone', efficient_conv_bn_eval=['backbone']
+    )
+    check_loop(runner.build_train_loop(runner._train_loop), runner)
+    runner.train()
+    assert runner.iter == 8
+
+
+def test_the_best_checkpoint_is_that_of_the_highest_pq(tmp_path, monkeypatch):
+    import toy
+
+    values = iter([30.0, 20.0])
+    monkeypatch.setattr(
+        toy.ToyMetric, 'compute_metrics', lambda self, results: dict(PQ=next(values))
+    )
+    toy_runner(tmp_path, default_hooks__checkpoint__save_best='auto').train()
+    assert [path.name for path in tmp_path.glob('best_*')] == ['best_toy_PQ_iter_4.pth']
