@@ -33,7 +33,7 @@ class ResidualBlock(nn.Module):
         stride: int = 1,
         drop_path: float = 0.0,
         norm_cfg: dict | None = DEFAULT_NORM,
-        act_cfg: dict = dict(type='GELU'),
+        act_cfg: dict | None = dict(type='GELU'),
         **options: int,
     ) -> None:
         super().__init__()

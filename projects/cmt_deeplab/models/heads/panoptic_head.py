@@ -46,12 +46,12 @@ class CMTPanopticHead(nn.Module):
         in_strides: Sequence[int] | None = None,
         num_classes: int,
         align_corners: bool,
-        pixel_decoder: dict,
+        pixel_decoder: dict | list[dict],
         transformer_decoder: dict,
         predictor: dict = dict(type='CMTPredictor'),
         semantic_head: dict | None = dict(type='PanopticSemanticHead'),
-        norm_cfg: dict = DEFAULT_NORM,
-        act_cfg: dict = dict(type='GELU'),
+        norm_cfg: dict | None = DEFAULT_NORM,
+        act_cfg: dict | None = dict(type='GELU'),
         semantic_stage: int | None = None,
     ) -> None:
         super().__init__()

@@ -42,7 +42,7 @@ class CMTPredictor(nn.Module):
         center_channels: int,
         num_classes: int,
         norm_cfg: dict | None,
-        act_cfg: dict,
+        act_cfg: dict | None,
         project_centers: bool,
         hidden_channels: int = 256,
         feature_channels: int = 128,
@@ -50,8 +50,12 @@ class CMTPredictor(nn.Module):
         center_hidden_channels: int | None = None,
     ) -> None:
         super().__init__()
+        width = hidden_channels if center_hidden_channels is None else center_hidden_channels
         require_sizes(
-            'CMTPredictor', hidden_channels=hidden_channels, feature_channels=feature_channels
+            'CMTPredictor',
+            hidden_channels=hidden_channels,
+            feature_channels=feature_channels,
+            center_hidden_channels=width,
         )
         norm, common = dict(norm_cfg=norm_cfg), dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         self.pixel_head = nn.Sequential(
@@ -61,7 +65,6 @@ class CMTPredictor(nn.Module):
         )
         self.class_projection = self.mask_projection = nn.Identity()
         if project_centers:
-            width = center_hidden_channels or hidden_channels
             self.class_projection = ConvNorm(center_channels, width, **common)
             self.mask_projection = ConvNorm(center_channels, width, **common)
             center_channels = width

@@ -11,7 +11,7 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import resize
 from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
 from cmt_deeplab.models.blocks.drop_path import Dropout
-from cmt_deeplab.models.blocks.module_config import require_sizes
+from cmt_deeplab.models.blocks.module_config import require_sequences, require_sizes
 
 
 class ASPP(nn.Module):
@@ -77,7 +77,7 @@ class PanopticSemanticHead(nn.Module):
         in_channels: Sequence[int],
         num_classes: int,
         norm_cfg: dict | None,
-        act_cfg: dict,
+        act_cfg: dict | None,
         align_corners: bool,
         channels: int = 256,
         fuse: Sequence[int] = (2, 3),
@@ -99,6 +99,7 @@ class PanopticSemanticHead(nn.Module):
                 'coarsest: change fuse and fuse_channels, or the features (backbone.out_indices).'
             )
         require_sizes('PanopticSemanticHead', channels=channels)
+        require_sequences('PanopticSemanticHead', fuse_channels=fuse_channels, rates=rates or ())
         self.align_corners, self.fuse = align_corners, fuse
         common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         self.coarsest_act = build_activation(coarsest_act_cfg)

@@ -31,7 +31,7 @@ class SkipFuse(nn.Module):
         *,
         project_skip: bool,
         norm_cfg: dict | None,
-        act_cfg: dict,
+        act_cfg: dict | None,
         align_corners: bool,
     ) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class AxialPixelDecoder(nn.Module):
         *,
         in_channels: Sequence[int],
         norm_cfg: dict | None,
-        act_cfg: dict,
+        act_cfg: dict | None,
         align_corners: bool,
         kinds: Sequence[str] = ('axial', 'axial', 'bottleneck', 'bottleneck'),
         filters: Sequence[int] = (512, 256, 128, 64),
@@ -106,6 +106,11 @@ class AxialPixelDecoder(nn.Module):
                 f'each of the {len(skips)} features of the backbone, or one more; their lengths '
                 f'are {len(kinds)}, {len(filters)}, {len(num_blocks)} and {len(dilations)}. Change '
                 'them, or the features (backbone.out_indices).'
+            )
+        if any(kind == 'axial' and dilation > 1 for kind, dilation in zip(kinds, dilations)):
+            raise UserError(
+                f'AxialPixelDecoder: dilations {tuple(dilations)} must be 1 in axial stages, which '
+                'have no 3x3 convolution.'
             )
         self.num_stages = len(kinds)
         self.out_channels = [4 * base for base in filters]

@@ -31,7 +31,7 @@ class ResizedSum(nn.Module):
         *,
         downwards: bool,
         norm_cfg: dict | None,
-        act_cfg: dict,
+        act_cfg: dict | None,
         align_corners: bool,
     ) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class MaXPixelDecoder(nn.Module):
         *,
         in_channels: Sequence[int],
         norm_cfg: dict | None,
-        act_cfg: dict,
+        act_cfg: dict | None,
         align_corners: bool,
         in_strides: Sequence[int] = (4, 8, 16),
         kinds: Sequence[str] = ('axial',) * 4 + ('bottleneck',) * 2,

@@ -142,7 +142,7 @@ class TransformerLayer(nn.Module):
         pixel_channels: int,
         center_channels: int,
         norm_cfg: dict | None,
-        act_cfg: dict,
+        act_cfg: dict | None,
         align_corners: bool,
         predictor: Callable[..., nn.Module] | None,
         drop_path: float = 0.0,

@@ -56,7 +56,7 @@ class CMTTransformerDecoder(nn.Module):
         pixel_channels: Sequence[int],
         num_classes: int,
         norm_cfg: dict | None,
-        act_cfg: dict,
+        act_cfg: dict | None,
         align_corners: bool,
         layer: dict | Sequence[dict],
         predictor: dict,
