@@ -15,41 +15,9 @@ from cmt_deeplab.criterion import (
 )
 from cmt_deeplab.precision import softmax_log_odds
 from cmt_deeplab.structures import MatchResult
+from mask2former_criterion import MASK2FORMER
 from mmdet.models import DiceLoss
 from mmdet.models.task_modules import HungarianAssigner
-
-# Those of mmdet's Mask2Former, with 6 classes.
-MASK2FORMER = dict(
-    assigner=dict(
-        type='HungarianAssigner',
-        match_costs=[
-            dict(type='ClassificationCost', weight=2.0),
-            dict(type='CrossEntropyLossCost', weight=5.0, use_sigmoid=True),
-            dict(type='DiceCost', weight=5.0, pred_act=True, eps=1.0),
-        ],
-    ),
-    losses=dict(
-        loss_cls=dict(
-            type='CrossEntropyLoss',
-            use_sigmoid=False,
-            loss_weight=2.0,
-            reduction='mean',
-            class_weight=[1.0] * 6 + [0.1],
-        ),
-        loss_mask=dict(
-            type='CrossEntropyLoss', use_sigmoid=True, reduction='mean', loss_weight=5.0
-        ),
-        loss_dice=dict(
-            type='DiceLoss',
-            use_sigmoid=True,
-            activate=True,
-            reduction='mean',
-            naive_dice=True,
-            eps=1.0,
-            loss_weight=5.0,
-        ),
-    ),
-)
 
 
 def batch(num_centers=6, numbers=(4, 3)):

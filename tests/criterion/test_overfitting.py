@@ -7,7 +7,7 @@ from cmt_deeplab.criterion import PanopticCriterion
 from cmt_deeplab.evaluation import PanopticQualityMetric
 from cmt_deeplab.postprocess import PanopticMaskWiseMerge
 from cmt_deeplab.structures import MaskPrediction, PanopticTarget
-from test_mmdet_costs_and_losses import MASK2FORMER
+from mask2former_criterion import MASK2FORMER
 
 SIZE = (16, 16)
 THING_CLASSES, CLASSES = ('a', 'b', 'c'), ('a', 'b', 'c', 'd', 'e', 'f')
