@@ -5,6 +5,9 @@ import json
 import pytest
 import torch
 from cmt_deeplab.analysis.flops import config_cost, network_cost, part_of
+from cmt_deeplab.mmdet_config import read_config_of
+from cmt_deeplab.new_style import text_config
+from mmengine.analysis import parameter_count
 from mmengine.config import ConfigDict
 from run_tool import ROOT, run_tool
 from small_model import small_config
@@ -73,6 +76,35 @@ def test_counts_by_hand(kind):
         and not model.frozen.weight.requires_grad
     ), 'the model is left as it was'
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_what_only_trains_and_what_is_frozen_make_up_the_rest():
+    model = Toy()
+    cost = network_cost(model, (32, 48))
+    assert cost.training_only == {'semantic_head': 900} and cost.frozen == 64
+    assert cost.all_params == parameter_count(model)['']
+
+
+def test_the_tiny_model_counts_up_to_the_number_of_mmdets_tool():
+    config = text_config('cmt_deeplab/cmt-deeplab_tiny_shapes.py').model
+    cost = config_cost(config, (96, 96))
+    assert cost.params == 1_341_634 and cost.all_params == 1_591_018
+    assert cost.training_only == {
+        'panoptic_head.semantic_head': 208_204,
+        'panoptic_head.transformer_decoder.stages.*.*.predictor': 41_180,
+    }
+
+
+def test_panoptic_fpn_needs_no_compiled_operator():
+    """Its heads for regions count once for the most regions that an image can have."""
+    config = read_config_of('mmdet::panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py').model
+    config.backbone.init_cfg = None
+    cost = config_cost(config, (64, 96))
+    assert cost.all_params == 46_027_110 and cost.params + cost.frozen == cost.all_params
+    box_head = 1000 * (256 * 49 * 1024 + 1024 * 1024 + 1024 * (81 + 320))
+    mask_head = 100 * (4 * 256 * 256 * 9 * 14**2 + 256 * 256 * 28**2 + 256 * 80 * 28**2)
+    assert cost.parts['roi_head'].macs == box_head + mask_head
+    assert cost.parts['semantic_head'].macs > 0
 
 
 def test_the_same_without_memory():
@@ -167,7 +199,9 @@ def test_own_predictors_count_only_where_they_are_consumed(layer, at_inference):
         ),
         (65, 65),
     )
-    assert alone == cost, 'inference does not depend on the deep supervision'
+    assert alone.parts == cost.parts, 'inference does not depend on the deep supervision'
+    only = cost.training_only.get('panoptic_head.transformer_decoder.stages.*.*.predictor', 0)
+    assert only == (0 if at_inference else own)
 
 
 def test_command_line_writes_the_figures(tmp_path):
@@ -183,7 +217,7 @@ def test_command_line_writes_the_figures(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     written = json.loads(out.read_text())
-    assert set(written) == {'params', 'macs', 'parts'} and all(
+    assert set(written) == {'params', 'macs', 'parts', 'training_only', 'frozen'} and all(
         set(part) == {'params', 'macs'} for part in written['parts'].values()
     )
     assert (

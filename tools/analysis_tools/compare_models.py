@@ -59,7 +59,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--threads', type=int, default=1, help="torch's threads on the CPU")
     parser.add_argument(
-        '--work-dir', default='work_dirs/compare', help='logs and checkpoints of the trainings'
+        '--work-dir', default='work_dirs/compare', help='curves and checkpoints of the trainings'
     )
     parser.add_argument('--json', metavar='OUT', help='file for all figures and curves')
     parser.add_argument('--markdown', metavar='OUT', help='file for the table as Markdown')

@@ -4,12 +4,13 @@ Used by tools/analysis_tools/compare_models.py, which says what the figures are.
 """
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
-from cmt_deeplab.analysis.compared_model import ComparedModel, SharedData, batch_of, build_optimizer
+from cmt_deeplab.analysis.compared_model import ComparedModel, SharedData, batch_of
 from harness import Form, Subject, measure
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, build_optim_wrapper
 
 
 def inference_form(model: ComparedModel, data: SharedData, mode: str) -> Form:
@@ -36,7 +37,8 @@ def training_form(model: ComparedModel, data: SharedData, batch: int) -> Form:
 
     The first one also notes the memory that the model holds after it.
     """
-    dataset, optimizer = data.dataset(model, 'train'), build_optimizer(model)
+    dataset = data.dataset(model, 'train')
+    optimizer = build_optim_wrapper(model.network, deepcopy(model.config.optim_wrapper))
 
     def form(run: int) -> Callable[[], Any]:
         samples = batch_of(dataset, range(run * batch, (run + 1) * batch))
@@ -88,7 +90,7 @@ def measure_in_turn(
     by_name = {model.name: model for model in models}
     for row in measure(Subject(forms, with_memory=with_memory), runs=runs, device=device)['rows']:
         figures = by_name[row.pop('form')].figures
-        row['ratio'] = 1 / row['ratio']
+        row.update(ratio=1 / row['ratio'], per_second=1e3 / row['median_ms'])
         figures.update({f'{name}.{key}': value for key, value in row.items()})
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from mmdet.registry import DATASETS, METRICS, MODELS
+from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, pseudo_collate
-from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.evaluator import Evaluator
 from mmengine.runner import load_checkpoint
 from torch import nn
 
@@ -19,8 +19,6 @@ from cmt_deeplab.mmdet_config import set_class_counts
 
 from .config_model import load_config
 from .flops import network_cost
-
-COUNTS = ('num_things_classes', 'num_stuff_classes')
 
 
 @dataclass
@@ -70,6 +68,8 @@ def read_model(argument: str) -> ComparedModel:
     config = load_config(path)
     if 'model' not in config:
         raise UserError(f'The config {path} has no model: name one that trains a model.')
+    if 'data_preprocessor' in config:
+        config.model.setdefault('data_preprocessor', config.data_preprocessor)
     return ComparedModel(re.split(r'[/:]', path)[-1].removesuffix('.py'), config, checkpoint)
 
 
@@ -146,10 +146,6 @@ def build_network(model: ComparedModel, data: SharedData, device: str) -> None:
     model.figures.update(params=cost.params, macs=cost.macs)
 
 
-def build_optimizer(model: ComparedModel) -> OptimWrapper:
-    return build_optim_wrapper(model.network, deepcopy(model.config.optim_wrapper))
-
-
 def batch_of(dataset: BaseDataset, indices: Sequence[int]) -> dict:
     """The samples of some images, as a data loader gives them to the model."""
     return pseudo_collate([dataset[i % len(dataset)] for i in indices])
@@ -167,13 +163,12 @@ def evaluate(model: ComparedModel, data: SharedData, images: int | None = None) 
         model.notes.append('no PQ: random weights (give a checkpoint, or --train N)')
         return
     dataset = data.dataset(model, 'val')
-    metric = METRICS.build(data.config.val_evaluator)
-    metric.dataset_meta = dataset.metainfo
+    evaluator = Evaluator(data.config.val_evaluator)
+    evaluator.dataset_meta = dataset.metainfo
     count = min(images or len(dataset), len(dataset))
     for i in range(count):
-        samples = model.network.val_step(batch_of(dataset, [i]))
-        metric.process({}, [sample.to_dict() for sample in samples])
-    model.figures.update(quality(metric.evaluate(count)))
+        evaluator.process(model.network.val_step(batch_of(dataset, [i])))
+    model.figures.update(quality(evaluator.evaluate(count)))
 
 
 def quality(metrics: dict[str, float]) -> dict[str, float]:

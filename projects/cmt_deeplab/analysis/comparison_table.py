@@ -1,6 +1,8 @@
 """The figures of several models as a table: a row for each figure, a column for each model."""
 
+import os
 import platform
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,30 +10,31 @@ import torch
 
 from .compared_model import ComparedModel
 
-# the row's name, the figure's key, its factor and its decimals
-ROWS = (
-    ('parameters at inference, M', 'params', 1e-6, 3),
-    ('trainable parameters, M', 'trainable', 1e-6, 3),
-    ('input, pixels', 'input', None, None),
-    ('multiply-accumulates, G', 'macs', 1e-9, 3),
-    ('training step, ms', 'step.median_ms', 1, 1),
-    ('  relative to the first model', 'step.ratio', None, 2),
-    ('weights and optimizer, MiB', 'held_mib', 1, 1),
-    ('  more at the peak of a step, MiB', 'step.peak_mib', 1, 1),
-    ('network, p50, ms', 'network.median_ms', 1, 1),
-    ('network, p95, ms', 'network.p95_ms', 1, 1),
-    ('  relative to the first model', 'network.ratio', None, 2),
-    ('network, images per second', 'network.median_ms', None, 1),
-    ('network and merge, p50, ms', 'merged.median_ms', 1, 1),
-    ('network and merge, p95, ms', 'merged.p95_ms', 1, 1),
-    ('  relative to the first model', 'merged.ratio', None, 2),
-    ('network and merge, images per second', 'merged.median_ms', None, 1),
-    *(
-        (f'{figure} {group}, %', f'{figure}{suffix}', 1, 2)
-        for group, suffix in (('all', ''), ('things', '_th'), ('stuff', '_st'))
+ROWS = {  # the key of a figure: the row's name, the factor to its unit, the decimals
+    'params': ('parameters at inference, M', 1e-6, 3),
+    'trainable': ('trainable parameters, M', 1e-6, 3),
+    'input': ('input, pixels', None, None),
+    'macs': ('multiply-accumulates, G', 1e-9, 3),
+    'step.median_ms': ('training step, ms', 1, 1),
+    'step.ratio': ('  relative to the first model', 1, 2),
+    'held_mib': ('weights and optimizer, MiB', 1, 1),
+    'step.peak_mib': ('  more at the peak of a step, MiB', 1, 1),
+    **{
+        f'{key}.{figure}': (name.format(work), 1, decimals)
+        for key, work in (('network', 'network'), ('merged', 'network and merge'))
+        for figure, name, decimals in (
+            ('median_ms', '{}, p50, ms', 1),
+            ('p95_ms', '{}, p95, ms', 1),
+            ('ratio', '  relative to the first model', 2),
+            ('per_second', '{}, images per second', 1),
+        )
+    },
+    **{
+        f'{figure}{suffix}': (f'{figure} {group}, %', 1, 2)
+        for suffix, group in (('', 'all'), ('_th', 'things'), ('_st', 'stuff'))
         for figure in ('PQ', 'SQ', 'RQ')
-    ),
-)
+    },
+}
 MEANING = (
     'The network is one image through the forward pass up to logits, preprocessing not timed; the '
     'merge makes the panoptic map of the original size. p50 and p95 are percentiles of the wall '
@@ -43,17 +46,10 @@ MEANING = (
 def cells(models: Sequence[ComparedModel]) -> list[list[str]]:
     """The table, with the names of the models first; '-' where there is no figure."""
     table = [['', *(model.name for model in models)]]
-    for name, key, factor, decimals in ROWS:
-        row = [name]
-        for model in models:
-            value = model.figures.get(key)
-            if value is not None and name.endswith('per second'):
-                value = 1e3 / value
-            elif value is not None and factor is not None:
-                value *= factor
-            text = value if isinstance(value, str) else '-' if value is None else None
-            row.append(text or f'{value:.{decimals}f}')
-        table.append(row)
+    for key, (name, factor, decimals) in ROWS.items():
+        values = [model.figures.get(key, '-') for model in models]
+        texts = [v if isinstance(v, str) else f'{v * factor:.{decimals}f}' for v in values]
+        table.append([name, *texts])
     return table
 
 
@@ -83,18 +79,10 @@ def as_markdown(models: Sequence[ComparedModel]) -> str:
 
 def machine(device: str) -> str:
     """What the figures were measured on, in one line."""
+    version = f'torch {torch.__version__}'
     if device.startswith('cuda'):
-        return f'{torch.cuda.get_device_name(device)}, torch {torch.__version__}'
-    names = (
-        [
-            line.partition(':')[2].strip()
-            for line in Path('/proc/cpuinfo').read_text().splitlines()
-            if line.startswith('model name')
-        ]
-        if Path('/proc/cpuinfo').is_file()
-        else [platform.processor()]
-    )
-    return (
-        f'{len(names)} cores of {names[0]}, {torch.get_num_threads()} thread(s), '
-        f'torch {torch.__version__}'
-    )
+        return f'{torch.cuda.get_device_name(device)}, {version}'
+    info = Path('/proc/cpuinfo')
+    named = re.search(r'model name\s*: (.+)', info.read_text()) if info.is_file() else None
+    name = named[1] if named else platform.processor()
+    return f'{os.cpu_count()} cores of {name}, {torch.get_num_threads()} thread(s), {version}'

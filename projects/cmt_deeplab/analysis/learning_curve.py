@@ -48,15 +48,6 @@ class CurveHook(Hook):
         print(f'{self.model.name}: iteration {runner.iter}, PQ {figures["PQ"]:.2f}', flush=True)
 
 
-class QuietRunner(PanopticRunner):
-    """Logs to the file alone."""
-
-    def build_logger(self, *args: Any, **kwargs: Any):
-        logger = super().build_logger(*args, **kwargs)
-        logger.handlers[0].setLevel('ERROR')
-        return logger
-
-
 def training_config(
     model: ComparedModel, data: SharedData, *, iterations: int, seed: int, work_dir: Path
 ) -> Config:
@@ -86,7 +77,7 @@ def training_config(
     config.default_hooks.checkpoint = dict(
         type='CheckpointHook', by_epoch=False, interval=iterations, save_optimizer=False
     )
-    config.work_dir, config.launcher = str(work_dir), 'none'
+    config.work_dir, config.launcher, config.log_level = str(work_dir), 'none', 'ERROR'
     config.load_from, config.resume = model.checkpoint, False
     config.experiment_name = model.name
     return config
@@ -102,7 +93,7 @@ def train(model: ComparedModel, data: SharedData, **options: Any) -> None:
         raise UserError(
             f'{model.checkpoint} has other classes than the data: leave it out to train.'
         )
-    runner = QuietRunner.from_cfg(training_config(model, data, **options))
+    runner = PanopticRunner.from_cfg(training_config(model, data, **options))
     runner.register_hook(CurveHook(model))
     runner.train()
     model.network, model.trained = runner.model, True

@@ -7,9 +7,9 @@ A config of your own, in any folder::
     with read_base():
         from cmt_deeplab.configs.cmt_deeplab_r50_coco_panoptic_641 import *
 
-    from cmt_deeplab.models import KMaXLayer
+    from cmt_deeplab.models.transformer import KMaXLayer
 
-    model.panoptic_head.transformer_decoder.num_centers = 64
+    model.panoptic_head.transformer_decoder.layer.type = KMaXLayer
     model.merge(dict(criterion=dict(losses=dict(pq=dict(loss_weight=5.0)))))
     train_cfg.update(max_iters=1000)
 
