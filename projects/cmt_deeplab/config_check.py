@@ -17,7 +17,13 @@ from mmengine.registry import Registry
 from mmengine.runner import Runner
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
-from cmt_deeplab.construction import config_entries, key_not_taken, keywords, type_missing
+from cmt_deeplab.construction import (
+    config_entries,
+    key_not_taken,
+    keywords,
+    type_missing,
+    unknown_layer,
+)
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.mmengine_building import READ
 from cmt_deeplab.value_kinds import KINDS, kind_of, wrong_value
@@ -58,6 +64,9 @@ def check_config(cfg: Config) -> None:
                     _check_value(part_type, place, key, value)
             if inspect.isclass(part_type) and issubclass(part_type, CheckpointHook):
                 _check_late_keys(place, part_type.__name__, part, part_type, Runner.save_checkpoint)
+    unknown = unknown_layer('model', cfg.model) if isinstance(cfg.get('model'), Mapping) else None
+    if unknown:
+        raise UserError(unknown)
     for split in ('train', 'val', 'test'):
         _check_loader(f'{split}_dataloader', cfg.get(f'{split}_dataloader'))
     _check_optim_wrapper(cfg.get('optim_wrapper'))

@@ -71,6 +71,8 @@ def _of_imports(path: str, error: Exception) -> str | None:
     for reason in _chain(error):
         if isinstance(reason, UserError):
             return str(reason)
+        if isinstance(reason, ModuleNotFoundError) and reason.name is None:
+            return f'The config {path} cannot be loaded: {reason}.'
         if isinstance(reason, ModuleNotFoundError):
             return (
                 f"The config {path} imports the module '{reason.name}', itself or through another "

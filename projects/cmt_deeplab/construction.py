@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType
 
+from mmdet.registry import MODELS
 from mmengine.registry import Registry
 
 BUILDERS = 'mmengine.registry', 'mmengine.runner'
@@ -95,6 +96,17 @@ def type_unknown(place: str, name: str, registry: Registry) -> str:
     )
 
 
+def unknown_layer(place: str, config: Mapping[str, object]) -> str | None:
+    """The sentence about a norm, activation or convolution that mmcv does not know."""
+    for path, layer in config_entries(config, place):
+        named = layer.get('type') if isinstance(layer, Mapping) else None
+        is_layer = path.rpartition('.')[2] in ('norm_cfg', 'act_cfg', 'conv_cfg')
+        if is_layer and isinstance(named, str):
+            if MODELS.get(named) is None:
+                return type_unknown(f'{path}.type', named, MODELS)
+    return None
+
+
 def explain(
     error: Exception, place: str, part_type: Callable | None, config: Mapping[str, object]
 ) -> str | None:
@@ -117,9 +129,11 @@ def explain(
                 inner = function.removesuffix('.__init__').rpartition('.')[2]
                 return key_not_taken(path.removesuffix(f'.{key}'), inner, key)
         return None
+    if re.fullmatch(r'\w+\(\) takes no arguments', text) and config.keys() - {'type'}:
+        return key_not_taken(place, name, next(key for key in config if key != 'type'))
     missing = re.search(r'(\S+)\(\) missing \d+ required .*arguments?: (.+)', text)
     if missing:
-        owner = missing[1].removesuffix('.__init__')
+        owner = missing[1].rpartition('.')[0] or missing[1]
         if owner in {getattr(kind, '__qualname__', None) for kind in classes}:
             return keys_missing(place, name, missing[2])
     what = ' '.join(filter(None, [place, f'({name})' if part_type and place else '']))

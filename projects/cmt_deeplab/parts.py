@@ -16,9 +16,11 @@ from cmt_deeplab.construction import (
     name_of,
     type_missing,
     type_unknown,
+    unknown_layer,
 )
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.slots import OF_THE_PART, ORIGIN, SLOTS, Slot
+from cmt_deeplab.value_kinds import wrong_value
 
 
 def build_part(
@@ -116,8 +118,14 @@ def _arguments(slot: str, part_type: Callable, config: Mapping, given: dict) -> 
                 )
         elif key in takes or open_to_others:
             arguments[key] = value
+            wrong = wrong_value(part_type, key, value)
+            if wrong:
+                raise UserError(f'{slot}.{key} is {value!r}, but must be {wrong}.')
         else:
             raise UserError(key_not_taken(slot, name_of(part_type), key))
+    unknown = unknown_layer(slot, _own(config))
+    if unknown:
+        raise UserError(unknown)
     missing = [key for key, needed in takes.items() if needed and key not in arguments]
     if missing:
         names = ' and '.join(repr(key) for key in missing)
