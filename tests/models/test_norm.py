@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from cmt_deeplab.models.blocks.conv_norm import ConvNorm
+from cmt_deeplab.errors import UserError
+from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
 from cmt_deeplab.models.blocks.drop_path import Dropout, DropPath, draws_per_image
-from cmt_deeplab.models.blocks.norm import PanopticSyncBN, build_norm
+from cmt_deeplab.models.blocks.norm import PanopticLayerNorm, PanopticSyncBN, build_norm, normalize
 from torch import nn
 
 
@@ -63,9 +64,119 @@ def test_group_norm_takes_the_groups_that_divide(channels, groups):
     assert build_norm(dict(type='GN', num_groups=32), channels).num_groups == groups
 
 
-def test_unknown_norm_is_named():
-    with pytest.raises(ValueError, match='NoSuchNorm'):
-        build_norm(dict(type='NoSuchNorm'), 8)
+class ScaleOnly(nn.Module):
+    """A norm of a user: one scale per channel."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(channels, 1, 1))
+
+    def forward(self, x):
+        return x * self.scale
+
+
+NORM_TYPES = [
+    'BN',
+    'SyncBN',
+    'PanopticSyncBN',
+    'GN',
+    'IN',
+    'PanopticLayerNorm',
+    'mmengine.BN',
+    'mmdet.GN',
+    PanopticSyncBN,
+    PanopticLayerNorm,
+    nn.BatchNorm2d,
+    nn.SyncBatchNorm,
+    nn.GroupNorm,
+    nn.InstanceNorm2d,
+    ScaleOnly,
+]
+
+
+@pytest.mark.parametrize('kind', NORM_TYPES)
+@pytest.mark.parametrize('channels', [1, 12, 32])
+def test_every_norm_trains_on_maps_and_on_one_value_per_channel(channels, kind):
+    """By name and by class; 32 channels are as many as there are groups."""
+    torch.manual_seed(0)
+    norm = build_norm(dict(type=kind), channels)
+    for size in ((3, 5), (1, 1)):
+        x = torch.randn(1, channels, *size, requires_grad=True)
+        output = normalize(norm, x)
+        assert output.shape == x.shape and torch.isfinite(output).all()
+        output.square().sum().backward()
+        assert torch.isfinite(x.grad).all()
+        if size != (1, 1):
+            assert output.std() > 0.1 and all(p.grad.abs().sum() > 0 for p in norm.parameters())
+
+
+def test_mask_logits_are_no_constant_under_a_layer_norm():
+    """A layer norm of one channel would give its bias everywhere."""
+    norm = build_norm(dict(type='PanopticLayerNorm'), 1, gamma=0.5)
+    x = torch.randn(2, 1, 3, 4)
+    expected = 0.5 * nn.functional.layer_norm(x, (1, 3, 4))
+    torch.testing.assert_close(norm(x), expected)
+
+
+@pytest.mark.parametrize(
+    'kind, options',
+    [
+        ('NoSuchNorm', {}),
+        ('LN', {}),
+        (nn.LayerNorm, {}),
+        ('BN1d', {}),
+        ('BN3d', {}),
+        ('IN1d', {}),
+        ('IN3d', {}),
+        (nn.RMSNorm, {}),
+        ('GELU', {}),
+        ('Conv2d', {}),
+        ('BN', dict(momentun=0.1)),
+        (nn.Conv2d, {}),
+    ],
+)
+def test_what_is_no_norm_of_maps_is_refused_with_what_is(kind, options):
+    with pytest.raises(UserError, match='^norm_cfg.*GN.*PanopticLayerNorm'):
+        build_norm(dict(type=kind, **options), 8)
+
+
+@pytest.mark.parametrize('config', ['BN', dict(eps=1e-3), dict(type='GN', num_groups=0)])
+def test_a_norm_without_a_type_or_groups_is_refused(config):
+    with pytest.raises(UserError, match='^norm_cfg'):
+        build_norm(config, 8)
+
+
+@pytest.mark.parametrize(
+    'kind', ['ReLU', 'GELU', 'mmdet.SiLU', 'Clip', 'HSwish', nn.GELU, nn.Mish, nn.Softplus]
+)
+def test_activations_by_name_and_by_class_leave_their_input_alone(kind):
+    options = dict(inplace=True) if kind == 'ReLU' else {}
+    activation, x = build_activation(dict(type=kind, **options)), torch.randn(2, 3, 4, 5)
+    before = x.clone()
+    assert activation(x).shape == x.shape and torch.equal(x, before)
+    assert activation.training
+
+
+@pytest.mark.parametrize(
+    'config',
+    [
+        dict(type=nn.GLU),
+        dict(type='PReLU', num_parameters=8),
+        dict(type='BN'),
+        dict(type='NoSuchActivation'),
+        dict(type=nn.Threshold),
+        dict(type='ReLU', inplac=True),
+        'ReLU',
+    ],
+)
+def test_what_is_no_activation_of_maps_is_refused_with_what_is(config):
+    with pytest.raises(UserError, match='^act_cfg.*GELU'):
+        build_activation(config)
+
+
+def test_a_norm_may_be_built_without_memory():
+    with torch.device('meta'):
+        assert build_norm(dict(type='GN'), 8).weight.is_meta
 
 
 @pytest.mark.parametrize('module', [DropPath(0.5), Dropout(0.5)])
