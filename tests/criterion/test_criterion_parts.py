@@ -5,6 +5,7 @@ import pytest
 import torch
 from cmt_deeplab.criterion import PanopticCriterion, PanopticLoss, image_mean
 from cmt_deeplab.errors import UserError
+from mask2former_criterion import MASK2FORMER
 from mmdet.models import FocalLoss, ResNet
 from mmdet.registry import MODELS
 from torch import nn
@@ -76,7 +77,10 @@ LOSSES = [
     (dict(type='PanopticMaskLoss', loss=dict(type='CrossEntropyLoss')), 'use_sigmoid=True'),
     (dict(type='PanopticMaskLoss', loss='DiceLoss'), r'\.loss is .DiceLoss'),
     (dict(type='PanopticMaskLoss', loss=dict(type='DiceLoss'), num_points=-5), 'num_points=-5'),
-    (dict(type='PanopticMaskLoss', loss=dict(type='DiceLoss'), mask_probability=1), 'softmax'),
+    (
+        dict(type='PanopticMaskLoss', loss=dict(type='DiceLoss'), mask_probability='tanh'),
+        "'softmax' or 'sigmoid'",
+    ),
     (dict(type='PanopticMaskLoss', loss=dict(type='DiceLoss', smooth=1)), "DiceLoss.*'smooth'"),
     (dict(type='PanopticClassLoss', loss=dict(type='DiceLoss')), 'DiceLoss has no meaning'),
     (
@@ -188,6 +192,12 @@ def test_building_draws_no_random_number_and_leaves_no_trace():
     PanopticCriterion(num_classes=6)
     assert torch.equal(torch.rand(3), expected)
     assert criterion.losses.own.calls == 0
+
+
+def test_building_on_the_meta_device():
+    with torch.device('meta'):
+        PanopticCriterion(num_classes=6)
+        PanopticCriterion(num_classes=6, **MASK2FORMER)
 
 
 def test_a_loss_with_signature_of_mmdet_but_of_the_user():

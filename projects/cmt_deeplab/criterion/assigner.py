@@ -183,8 +183,9 @@ class PanopticMatchCostAssigner(PanopticHungarianAssigner):
         ]
         check_mask_probability('PanopticMatchCostAssigner', mask_probability)
         self.mask_probability = mask_probability
-        for i, cost in enumerate(self.match_costs):
-            self._try_out(f'{COSTS}.{i}', cost)
+        with torch.device('cpu'):  # also where the model is built on the meta device
+            for i, cost in enumerate(self.match_costs):
+                self._try_out(f'{COSTS}.{i}', cost)
 
     def score(
         self, prediction: MaskPrediction, planes: SegmentPlanes, probability: Tensor, dice: Tensor

@@ -106,7 +106,8 @@ class PanopticCriterion(nn.Module):
         self.share_final_match = share_final_match
         self.resize_to_final = resize_to_final
         self.deep_supervision_weight = deep_supervision_weight
-        self._try_out()
+        with torch.device('cpu'):  # also where the model is built on the meta device
+            self._try_out()
 
     def forward(
         self,

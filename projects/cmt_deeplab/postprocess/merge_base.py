@@ -184,10 +184,13 @@ def tried_merge(merge: nn.Module, num_classes: int) -> nn.Module:
         UserError: the merge gives something else than a :class:`PanopticResult`.
     """
     draw = torch.Generator().manual_seed(0)
-    masks, classes = (torch.rand(2, *rest, generator=draw) for rest in ((4, 4), (num_classes + 1,)))
+    masks, classes = (
+        torch.rand(2, *rest, generator=draw, device='cpu') for rest in ((4, 4), (num_classes + 1,))
+    )
     sizes = dict.fromkeys(('input_size', 'image_size', 'output_size'), (16, 16))
     try:
-        result = merge(masks, classes, align_corners=False, **sizes)
+        with torch.device('cpu'):  # also where the model is built on the meta device
+            result = merge(masks, classes, align_corners=False, **sizes)
     except UserError:
         raise
     except Exception:  # the slot's own check comes next
