@@ -37,7 +37,6 @@ def log_of(folder, **options) -> str:
             dict(type='CosineAnnealingLR', T_max=1, convert_to_iter_based=True),
             'needs its end, in epochs',
         ),
-        (dict(type='LinearLR', by_epoch=False, begin=4, end=4), 'ends at 4, before it begins'),
         (dict(type='ConstantLR', by_epoch=False), 'PanopticWarmupPolyLR with ConstantLR'),
     ],
 )
@@ -88,7 +87,7 @@ def test_what_lies_beyond_the_end_is_told_and_runs(tmp_path):
     schedulers = [
         dict(type='MultiStepLR', milestones=[3, 80], by_epoch=False),
         dict(type='LinearLR', end=500, by_epoch=False),
-        dict(type='CosineAnnealingLR', T_max=9, begin=8, by_epoch=False),
+        dict(type='CosineAnnealingLR', T_max=9, begin=9, end=18, by_epoch=False),
         dict(type='LinearMomentum', end=8, by_epoch=False),
     ]
     log = log_of(
@@ -98,9 +97,9 @@ def test_what_lies_beyond_the_end_is_told_and_runs(tmp_path):
         log_processor__by_epoch=True,
     )
     for words in (
-        'has the milestones [80], beyond the end of training (8 iterations)',
-        'ends at 500, beyond',
-        'begins at 8, beyond',
+        'has milestones=[3, 80], beyond the end of training (8 iterations)',
+        'has end=500, beyond',
+        'has begin=9, beyond',
         'log_metric_by_epoch=False',
         'set log_processor.by_epoch=False',
     ):
@@ -117,7 +116,7 @@ def test_what_lies_beyond_the_end_is_told_and_runs(tmp_path):
 def test_a_loop_by_epoch(tmp_path):
     step = dict(type='MultiStepLR', milestones=[1, 5])
     log = log_of(tmp_path / 'a', **BY_EPOCH, param_scheduler=[step])
-    assert 'has the milestones [5], beyond the end of training (2 epochs)' in log
+    assert 'has milestones=[1, 5], beyond the end of training (2 epochs)' in log
     log = log_of(
         tmp_path / 'b',
         **BY_EPOCH,

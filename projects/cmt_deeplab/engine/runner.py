@@ -20,7 +20,7 @@ from cmt_deeplab.models.backbones.pretrained import checked_weights
 from .class_check import unwrapped
 from .distributed import init_process_group
 from .optimization import check_optim_wrapper
-from .schedule_check import check_loop, checked_schedulers
+from .schedule_check import check_loop, check_schedulers
 
 SYNCHRONIZED = ('MMSyncBN', 'SyncBN', 'SyncBatchNorm')  # the first needs several processes as well
 # which mmengine leaves out where the config gives None
@@ -141,8 +141,8 @@ class PanopticRunner(Runner):
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
         """As in mmengine, after the schedules are compared with the training loop."""
-        checked = checked_schedulers(scheduler, self.train_loop, self.logger)
-        return super().build_param_scheduler(checked)
+        check_schedulers(scheduler, self.train_loop, self.logger)
+        return super().build_param_scheduler(scheduler)
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """As in mmengine, but the batch of an optimizer step counts, accumulated iterations too."""

@@ -6,12 +6,14 @@ refused. What lies beyond the end of the run is warned of, as a trial run may me
 
 from typing import Any
 
+import numpy as np
 from mmdet.datasets.samplers import MultiSourceSampler
 from mmdet.engine.hooks import SetEpochInfoHook
 from mmengine.dataset import InfiniteSampler
 from mmengine.hooks import LoggerHook, SyncBuffersHook
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 
+from cmt_deeplab.construction import name_of
 from cmt_deeplab.errors import UserError
 
 # hooks that act at the ends of epochs without an argument that says so
@@ -81,50 +83,28 @@ def _check_hook(hook: Any, loop: str, logger: Any) -> None:
         )
 
 
-def checked_schedulers(schedulers: Any, loop: BaseLoop, logger: Any, key: str = '') -> Any:
-    """The config of the schedulers, compared with the training loop.
-
-    A scheduler without an end whose begin lies beyond the run gets one, as mmengine cannot build it
-    otherwise.
-
-    Args:
-        schedulers: ``param_scheduler`` of the config: a dict, a list of them, or with several
-            optimizers a dict of lists by the name of the optimizer.
+def check_schedulers(schedulers: Any, loop: BaseLoop, logger: Any) -> None:
+    """Compare ``param_scheduler`` of the config, a dict or a list of them, with the training loop.
 
     Raises:
-        UserError: a scheduler counts epochs in a loop by iteration, or ends before it begins, or
-            PanopticWarmupPolyLR stands beside another scheduler of the learning rate.
+        UserError: a scheduler counts epochs in a loop by iteration, or PanopticWarmupPolyLR stands
+            beside another scheduler of the learning rate.
     """
-    key = key or 'param_scheduler'
-    if isinstance(schedulers, dict) and 'type' not in schedulers:
-        return {
-            name: checked_schedulers(part, loop, logger, f'{key}.{name}')
-            for name, part in schedulers.items()
-        }
-    if not isinstance(loop, (IterBasedTrainLoop, EpochBasedTrainLoop)):
-        return schedulers
-    several = isinstance(schedulers, (list, tuple))
-    entries = list(schedulers) if several else [schedulers]
-    kinds = [_name(entry) for entry in entries]
+    entries = schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]
+    entries = [entry for entry in entries if isinstance(entry, dict) and 'type' in entry]
+    kinds = [name_of(entry['type']) for entry in entries]
     others = [kind for kind in kinds if kind != 'PanopticWarmupPolyLR' and 'Momentum' not in kind]
-    if others and len(others) < len(kinds) and 'PanopticWarmupPolyLR' in kinds:
+    if others and 'PanopticWarmupPolyLR' in kinds:
         raise UserError(
-            f'{key} combines PanopticWarmupPolyLR with {others[0]}, whose learning rates it '
-            'overwrites: remove one of the two.'
+            f'param_scheduler combines PanopticWarmupPolyLR with {others[0]}, whose learning rates '
+            'it overwrites: remove one of the two.'
         )
-    for index, entry in enumerate(entries):
-        if isinstance(entry, dict):
-            place = f'{key}[{index}]' if several else key
-            entries[index] = _checked(dict(entry), f'{place} ({kinds[index]})', loop, logger)
-    return entries if several else entries[0]
+    if isinstance(loop, (IterBasedTrainLoop, EpochBasedTrainLoop)):
+        for kind, entry in zip(kinds, entries):
+            _check_scheduler(entry, f'param_scheduler ({kind})', loop, logger)
 
 
-def _name(entry: Any) -> str:
-    kind = entry['type'] if isinstance(entry, dict) else type(entry)
-    return kind if isinstance(kind, str) else kind.__name__
-
-
-def _checked(config: dict, place: str, loop: BaseLoop, logger: Any) -> dict:
+def _check_scheduler(config: dict, place: str, loop: BaseLoop, logger: Any) -> None:
     by_epoch = config.get('by_epoch', True)
     limit = loop.max_epochs if by_epoch else loop.max_iters
     if by_epoch and isinstance(loop, IterBasedTrainLoop):
@@ -137,18 +117,10 @@ def _checked(config: dict, place: str, loop: BaseLoop, logger: Any) -> dict:
         if 'end' not in config:
             raise UserError(f'{place} with convert_to_iter_based=True needs its end, in epochs.')
         limit = loop.max_iters / len(loop.dataloader)
-    begin, end = config.get('begin', 0), config.get('end')
-    if end is not None and end <= begin:
-        raise UserError(f'{place} ends at {end}, before it begins at {begin}; correct the two.')
-    unit = 'epochs' if by_epoch else 'iterations'
-    late = [step for step in config.get('milestones', ()) if step >= limit]
-    beyond = (begin >= limit and f'begins at {begin}') or (late and f'has the milestones {late}')
-    beyond = beyond or ((end or 0) > limit and f'ends at {end}')
-    if beyond:
+    times = {key: config[key] for key in ('begin', 'milestones', 'end') if config.get(key)}
+    late = [f'{key}={time}' for key, time in times.items() if np.max(time) > limit]
+    if late:
         logger.warning(
-            f'{place} {beyond}, beyond the end of training ({limit:g} {unit}); that is right for a '
-            'trial run only.'
+            f'{place} has {late[0]}, beyond the end of training ({limit:g} '
+            f'{"epochs" if by_epoch else "iterations"}); that is right for a trial run only.'
         )
-    if end is None and begin >= limit:
-        config['end'] = begin + 1
-    return config

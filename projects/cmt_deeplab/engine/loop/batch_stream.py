@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from functools import partial
 from itertools import count
 from statistics import mean
 from typing import Any
@@ -14,7 +13,7 @@ from torch.utils.data import DataLoader, get_worker_info
 
 from cmt_deeplab.errors import UserError
 
-from .random_state import OwnGenerators, seed_cpu
+from .random_state import own_random_state, seed_cpu
 
 
 def images_per_batch(dataloader: DataLoader) -> int | None:
@@ -29,12 +28,7 @@ def images_per_batch(dataloader: DataLoader) -> int | None:
 class NumberedBatch(list):
     """The indices of one batch, and the seeds of the random numbers that its images take."""
 
-    def __init__(self, indices: Sequence, *, seeds: tuple[int, ...]) -> None:
-        super().__init__(indices)
-        self.seeds = seeds
-
-    def __reduce__(self) -> tuple:
-        return partial(type(self), seeds=self.seeds), (list(self),)
+    seeds: tuple[int, ...]
 
 
 class ReadBatch:
@@ -109,7 +103,9 @@ class BatchStream:
 
     def _passes(self, seeds: tuple[int, ...]) -> Iterator[NumberedBatch]:
         """Pass after pass, with the checksum of each batch in ``_read_ahead``."""
-        generators = OwnGenerators(*seeds)
+        state = {}
+        with own_random_state(state):
+            seed_cpu(*seeds)
         digest = number = 0
         for epoch in count():
             for part in (self.sampler, self.batch_sampler):
@@ -118,13 +114,15 @@ class BatchStream:
             first = number
             batches = iter(self.batch_sampler)
             while True:
-                with generators.borrowed():
+                with own_random_state(state):
                     indices = next(batches, None)
                 if indices is None:
                     break
                 digest = crc32(repr(list(indices)).encode(), digest)
                 self._read_ahead.append(digest)
-                yield NumberedBatch(indices, seeds=(*seeds, number))
+                batch = NumberedBatch(indices)
+                batch.seeds = (*seeds, number)
+                yield batch
                 number += 1
             if number == first:
                 raise UserError(

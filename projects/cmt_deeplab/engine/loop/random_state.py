@@ -41,26 +41,18 @@ def seed_cpu(*numbers: int) -> None:
     torch.random.default_generator.manual_seed(seed)
 
 
-class OwnGenerators:
-    """Random generators apart from those of the process, which code borrows.
+@contextmanager
+def own_random_state(state: dict) -> Iterator[None]:
+    """Let what runs inside draw from generators of its own, whose state is kept in ``state``.
 
-    What runs within :meth:`borrowed` draws from the generators of Python, numpy and torch on the
-    CPU as it does anywhere, and finds them as the last borrower left them. The numbers that the
-    rest of the process draws do not depend on it.
+    It finds them as it left them the last time. The numbers that the rest of the process draws do
+    not depend on it. The generator of the GPU is shared.
     """
-
-    def __init__(self, *seeds: int) -> None:
-        outside = random_state(gpu=False)
-        seed_cpu(*seeds)
-        self._state = random_state(gpu=False)
+    outside = random_state(gpu=False)
+    if state:
+        set_random_state(state)
+    try:
+        yield
+    finally:
+        state.update(random_state(gpu=False))
         set_random_state(outside)
-
-    @contextmanager
-    def borrowed(self) -> Iterator[None]:
-        outside = random_state(gpu=False)
-        set_random_state(self._state)
-        try:
-            yield
-        finally:
-            self._state = random_state(gpu=False)
-            set_random_state(outside)
