@@ -48,7 +48,7 @@ def build_part(
     try:
         part = _slot(slot).registry.build(ConfigDict(arguments, type=part_type))
     except UserError as error:
-        if slot in str(error):
+        if slot in str(error) or str(error).startswith('model.'):
             raise
         raise type(error)(f'{slot}: {error}') from error
     except Exception as error:
@@ -70,7 +70,7 @@ def part_class(slot: str, config: Mapping) -> Callable:
         UserError: the config is no dict, has no type, or its type is not known.
     """
     needs = _slot(slot)
-    fitting = f' ({needs.fits} fit).'
+    fitting = f'; what fits: {needs.fits}.'
     if not isinstance(config, Mapping):
         raise UserError(
             f'{slot} is {config!r}, but {needs.what} is described by a dict with a type{fitting}'
@@ -166,5 +166,5 @@ def _misfit(slot: str, part_type: Callable) -> UserError:
     needs = _slot(slot)
     return UserError(
         f'{slot} is of the type {name_of(part_type)}, which does not fit: {needs.what} offers '
-        f'{" and ".join(needs.offers)} and takes what the model gives ({needs.fits} fit).'
+        f'{" and ".join(needs.offers)} and takes what the model gives; what fits: {needs.fits}.'
     )

@@ -61,7 +61,7 @@ SLOTS = {
         'a pixel decoder',
         ('out_channels', 'skips(features)', 'stage(i, previous, skip)'),
         'AxialPixelDecoder, MaXPixelDecoder, and the pixel decoders and necks of mmdet, such as '
-        'MSDeformAttnPixelDecoder and FPN,',
+        'MSDeformAttnPixelDecoder and FPN',
         STYLE,
     ),
     DECODER: Slot(

@@ -1,0 +1,138 @@
+"""Mistakes in a config that mmengine would ignore, or find out late, and files that do not load."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from cmt_deeplab.config_check import check_config
+from cmt_deeplab.errors import UserError, user_sentence
+from cmt_deeplab.renamed import read_config
+from command_line import CONFIG, ROOT
+from toy_run import toy_runner
+
+LEAVES = [
+    # top-level keys that nothing reads
+    ("work_dirr = 'x'", 'work_dirr, which nothing reads; set work_dir'),
+    ('train_dataloder = dict(batch_size=3)', 'set train_dataloader'),
+    ("optimizer = dict(type='SGD', lr=0.1)", 'set optim_wrapper.optimizer'),
+    ("lr_config = dict(policy='poly')", 'set param_scheduler'),
+    # values of another kind
+    ("resume = 'yes'", "resume is 'yes', but must be a truth value"),
+    ("custom_hooks = dict(type='EMAHook')", 'must be a list, not a dict'),
+    ("model = 'ToyModel'", "model is 'ToyModel', but must be a dict"),
+    ('train_cfg = 5', 'train_cfg is 5, but must be a dict'),
+    ("val_evaluator = 'PQ'", 'must be a dict or a list'),
+    ("default_hooks = dict(checkpoint=dict(interval='often'))", 'checkpoint.interval is'),
+    ("train_dataloader = dict(dataset='coco')", "train_dataloader.dataset is 'coco'"),
+    ('train_dataloader = dict(_delete_=True, batch_size=2)', 'train_dataloader.dataset is None'),
+    # arguments that are used late
+    ('default_hooks = dict(checkpoint=dict(intervall=1))', "CheckpointHook the key 'intervall'"),
+    ('optim_wrapper = dict(clip_grad=dict(max_nrm=1))', "optim_wrapper.clip_grad .*'max_nrm'"),
+    ("optim_wrapper = dict(clip_grad=dict(type='nrm'))", "must be 'norm' or 'value'"),
+    ('randomness = dict(sed=1)', "randomness gives the runner the key 'sed'"),
+    # what is missing
+    ('optim_wrapper = dict(_delete_=True)', 'optim_wrapper has no optimizer'),
+    ('optim_wrapper = dict(optimizer=dict(_delete_=True, lr=1))', 'optimizer has no type'),
+    ("default_scope = 'mmdett'", "default_scope is 'mmdett'.*use 'mmdet'"),
+    ("model = dict(norm_cfg=dict(type='BNN'))", "model.norm_cfg.type is 'BNN'"),
+]
+UNREADABLE = [
+    ("_base_ = '{configs}/cmt_deeplab/cmt-deeplab_tiny_shape.py'", 'tiny_shapes.py meant'),
+    (
+        "_base_ = ['{toy}', '{configs}/_base_/schedules/adamw_short.py']",
+        'two of its bases set .*train_cfg.*mmdet_config',
+    ),
+    ("_base_ = '{toy}'\nparam_scheduler = dict(type='PolyLR')", 'dict for param_scheduler.* list'),
+    ('model = dict(type=Unknown)', "NameError in line 1: name 'Unknown' is not defined"),
+    ('model = dict(', 'SyntaxError.* was never closed'),
+    ("custom_imports = dict(imports=['no_such_module'])", "imports the module 'no_such_module'"),
+    ("custom_imports = ['no_such_module']", 'custom_imports must be a dict'),
+]
+# refused by mmengine itself, whose words become a sentence with the key
+AT_BUILD = [
+    (
+        dict(param_scheduler=[dict(type='PolyLRR', by_epoch=False)]),
+        'param_scheduler.0.type.*is PolyLR meant',
+    ),
+    (
+        dict(param_scheduler=[dict(type='PolyLR', by_epoch=False, powr=1)]),
+        "param_scheduler.0 gives PolyLR.*'powr'",
+    ),
+    (dict(optim_wrapper__constructor='No'), "optim_wrapper.constructor is 'No'"),
+    (dict(optim_wrapper__optimizer__lr=-1), r'optim_wrapper.optimizer \(AdamW\).*Invalid learning'),
+    (dict(custom_hooks=[dict(type='EMAHok')]), 'custom_hooks.0.type.*is EMAHook meant'),
+    (dict(custom_hooks=[dict(type='EMAHook', foo=1)]), "custom_hooks.0 gives EMAHook .*'foo'"),
+    (dict(custom_hooks=[dict(momentum=1)]), 'custom_hooks.0 has no type'),
+    (dict(custom_hooks=['EMAHook']), 'hook should be an instance of Hook or dict'),
+    (dict(train_cfg=dict(type='EpochBasedTrainLop')), 'train_cfg.type.*EpochBasedTrainLoop meant'),
+    (dict(train_cfg__max_iter=3), "train_cfg gives PanopticIterBasedTrainLoop the key 'max_iter'"),
+    (dict(val_cfg=None), 'val_cfg, and val_evaluator should be either all None or not None'),
+    (dict(val_evaluator__type='ToyMetricc'), 'val_evaluator.type.*is ToyMetric meant'),
+    (dict(train_dataloader__sampler__type='No'), "train_dataloader.sampler.type is 'No'"),
+    (dict(train_dataloader__sampler__foo=1), "train_dataloader.sampler gives .* the key 'foo'"),
+    (dict(train_dataloader__foo=1), "train_dataloader gives DataLoader the key 'foo'"),
+    (dict(train_dataloader__num_workers=-1), r'train_dataloader \(DataLoader\).*non-negative'),
+    (dict(train_dataloader__dataset__foo=1), "train_dataloader.dataset gives ToyDataset.*'foo'"),
+    (dict(visualizer__vis_backends=[dict(type='No')]), 'visualizer.vis_backends.0.type'),
+    (dict(log_processor__foo=1), "log_processor gives LogProcessor the key 'foo'"),
+    (dict(env_cfg__mp_cfg__mp_start_method='no'), "cannot find context for 'no'"),
+    (dict(runner_type='Runnerr'), "runner_type is 'Runnerr'"),
+    (dict(model__foo=1), "model gives ToyModel the key 'foo'"),
+]
+
+
+def leaf(folder: Path, text: str) -> str:
+    path = folder / 'leaf.py'
+    path.write_text(text.format(configs=ROOT / 'configs', toy=CONFIG))
+    return str(path)
+
+
+@pytest.mark.parametrize('text, words', LEAVES)
+def test_a_mistake_is_named_before_anything_is_built(text, words, tmp_path):
+    config = read_config(leaf(tmp_path, f"_base_ = '{CONFIG}'\n{text}\n"))
+    with pytest.raises(UserError, match=words) as error:
+        check_config(config)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        "optimizer = dict(type='SGD', lr=0.1)\noptim_wrapper = dict(optimizer=optimizer)",
+        'train_pipeline = []\nbase_lr = 1e-3',
+        'optim_wrapper = dict(clip_grad=dict(max_norm=1, norm_type=2))',
+        'default_hooks = dict(checkpoint=dict(save_optimizer=False, save_best=None))',
+    ],
+)
+def test_variables_and_late_arguments_that_are_right(text, tmp_path):
+    check_config(read_config(leaf(tmp_path, f"_base_ = '{CONFIG}'\n{text}\n")))
+
+
+@pytest.mark.parametrize('path', sorted((ROOT / 'configs').glob('*/*tiny_shapes.py')), ids=str)
+def test_the_check_accepts_our_configs(path):
+    check_config(read_config(str(path)))
+
+
+@pytest.mark.parametrize('text, words', UNREADABLE)
+def test_why_a_file_does_not_load(text, words, tmp_path):
+    with pytest.raises(UserError, match=words) as error:
+        read_config(leaf(tmp_path, text))
+    assert '\n' not in str(error.value)
+
+
+def test_a_fault_in_a_module_that_is_imported_keeps_its_trace(tmp_path, monkeypatch):
+    (tmp_path / 'faulty_module.py').write_text('None + 1\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TypeError, match='unsupported operand'):
+        read_config(leaf(tmp_path, "custom_imports = dict(imports=['faulty_module'])"))
+    assert 'faulty_module' not in sys.modules
+
+
+@pytest.mark.parametrize('options, words', AT_BUILD, ids=lambda value: str(value)[:60])
+def test_what_mmengine_cannot_build_is_named_by_its_key(options, words, tmp_path):
+    with pytest.raises(Exception) as error:
+        toy_runner(tmp_path, **options).train()
+    sentence = user_sentence(error.value)
+    assert sentence and '\n' not in sentence
+    with pytest.raises(UserError, match=words):
+        raise UserError(sentence)
