@@ -1,6 +1,7 @@
 """Residual blocks of the axial backbones and the pixel decoders, in three kinds."""
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
@@ -37,6 +38,13 @@ class ResidualBlock(nn.Module):
         **options: int,
     ) -> None:
         super().__init__()
+        takes = list(signature(self.build_branch).parameters)[4:]
+        for name in options:
+            if name not in takes:
+                raise UserError(
+                    f"{type(self).__name__} does not take '{name}': it takes "
+                    f'{", ".join(takes) or "no such argument"}; correct or remove it.'
+                )
         self.out_channels, self.stride = EXPANSION * filters, stride
         self.act = build_activation(act_cfg)
         self.build_branch(
