@@ -38,7 +38,7 @@ def keywords(part_type: Callable) -> tuple[dict[str, bool], bool]:
     """What a class or function takes by keyword.
 
     A class with ``**kwargs`` is taken to pass them on to its parent, whose arguments then count
-    too.
+    too. A class that passes them on to something else says so: ``further_arguments = True``.
 
     Returns:
         Whether each argument is required, by name; and whether others may be accepted as well.
@@ -55,7 +55,7 @@ def keywords(part_type: Callable) -> tuple[dict[str, bool], bool]:
             if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD):
                 found.setdefault(parameter.name, parameter.default is parameter.empty)
         if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
-            return found, False
+            return found, getattr(part_type, 'further_arguments', False)
     return found, True
 
 

@@ -108,6 +108,7 @@ class AxialResNet(StagesMixin, PretrainedMixin, BaseModule):
                 self.out_channels += (channels,)
         self.set_stages(
             [[self.stem], *([stage] for stage in self.stages)],
+            [block for stage in self.stages for block in stage],
             frozen_stages=frozen_stages,
             norm_eval=norm_eval,
             with_cp=with_cp,
@@ -122,8 +123,7 @@ class AxialResNet(StagesMixin, PretrainedMixin, BaseModule):
         x = self.stem(x)
         outputs = [x] if self.with_stem_output else []
         for index, stage in enumerate(self.stages):
-            for block in stage:
-                x = self.run(block, x)
+            x = stage(x)
             if index in self.out_indices:
                 outputs.append(x)
         if self.pre_activation_outputs:

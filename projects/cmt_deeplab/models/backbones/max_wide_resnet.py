@@ -69,16 +69,13 @@ class MaXWideResNet(StagesMixin, PretrainedMixin, BaseModule):
         self.out_channels = (256, 512)
         self.set_stages(
             [[self.stem], *([stage] for stage in self.stages)],
+            [block for stage in self.stages for block in stage],
             frozen_stages=frozen_stages,
             norm_eval=norm_eval,
             with_cp=with_cp,
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        outputs = []
-        x = self.stem(x)
-        for stage in self.stages:
-            for block in stage:
-                x = self.run(block, x)
-            outputs.append(x)
-        return tuple(outputs[-2:])
+        first, second, third = self.stages
+        c2 = second(first(self.stem(x)))
+        return c2, third(c2)

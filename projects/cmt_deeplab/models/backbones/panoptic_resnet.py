@@ -1,6 +1,6 @@
 """mmdet's ResNet in the forms that kMaX-DeepLab and CMT-DeepLab need."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.models.blocks.norm import DEFAULT_NORM
 
 from .pretrained import PretrainedMixin
-from .recompute import recomputed
+from .recompute import recompute_always, recomputed
 from .stages import NOTHING_FROZEN, check_frozen_stages
 
 TIMM_DEEP_STEM = ((r'^conv1\.(\d)\.', r'stem.\1.'), (r'^bn1\.', 'stem.7.'))  # of resnet50d
@@ -79,7 +79,9 @@ class PanopticResNet(PretrainedMixin, ResNet):
         self.pre_activation_outputs = pre_activation_outputs
         for block in self.modules():
             if isinstance(block, BasicBlock | Bottleneck):
-                block.with_cp = False  # this class recomputes; statistics then count once
+                block.with_cp = False  # in mmdet's way, batch statistics would count twice
+                if self.with_cp:
+                    recompute_always(block)
 
     @property
     def renamings(self) -> Sequence[tuple[str, str]]:
@@ -110,14 +112,10 @@ class PanopticResNet(PretrainedMixin, ResNet):
         outputs = []
         for index, name in enumerate(self.res_layers):
             blocks = getattr(self, name)
-            *inner, last = blocks
-            for block in inner:
-                x = self._run(block, x)
             if self.pre_activation_outputs:
-                output = self._run(last, x, _residual_sum)
-                x = F.relu(output)
+                x, output = self._with_sum(blocks, x)
             else:
-                x = output = self._run(last, x)
+                x = output = blocks(x)
             if index in self.out_indices:
                 outputs.append(output)
         return self._with_stem(outputs, stem)
@@ -128,11 +126,16 @@ class PanopticResNet(PretrainedMixin, ResNet):
             stages.insert(int(self.with_stem_output == 'pooled'), stem)
         return tuple(stages)
 
-    def _run(self, block: nn.Module, x: Tensor, forward: Callable = nn.Module.__call__) -> Tensor:
-        """``forward(block, x)``, computed again in the backward pass with ``with_cp``."""
-        if self.with_cp and x.requires_grad:
-            return recomputed(block, x, forward=forward)
-        return forward(block, x)
+    def _with_sum(self, blocks: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The output of a stage after and before its last ReLU."""
+        *inner, last = blocks
+        for block in inner:
+            x = block(x)
+        if self.with_cp:
+            before = recomputed(last, x, forward=_residual_sum)
+        else:
+            before = _residual_sum(last, x)
+        return F.relu(before), before
 
 
 def _residual_sum(block: nn.Module, x: Tensor) -> Tensor:

@@ -1,14 +1,14 @@
 """What mmdet's ResNet does to its stages, for other backbones too."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Self
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cmt_deeplab.errors import UserError
 
-from .recompute import recomputed
+from .recompute import recompute_always
 
 NOTHING_FROZEN = -1
 
@@ -26,21 +26,23 @@ def check_frozen_stages(value: object, last: int, name: str) -> None:
 class StagesMixin:
     """``frozen_stages``, ``norm_eval`` and ``with_cp`` of a backbone, as mmdet's ResNet has them.
 
-    A class calls ``set_stages`` at the end of its constructor and runs its blocks by ``run``.
+    A class calls ``set_stages`` at the end of its constructor.
     """
 
     def set_stages(
         self,
         stages: Sequence[Sequence[nn.Module | nn.Parameter]],
+        blocks: Iterable[nn.Module],
         *,
         frozen_stages: int,
         norm_eval: bool,
         with_cp: bool,
     ) -> None:
-        """Freeze the first stages.
+        """Freeze the first stages, and let the blocks be recomputed.
 
         Args:
             stages: what the stem and then each stage consists of.
+            blocks: those that ``with_cp`` concerns.
             frozen_stages: -1 freezes nothing, 0 the stem, k also the first k stages. What is
                 frozen has no gradient and stays as in evaluation, drop path and batch statistics
                 included.
@@ -55,6 +57,8 @@ class StagesMixin:
         self._frozen = [part for stage in stages[: frozen_stages + 1] for part in stage]
         for part in self._frozen:
             part.requires_grad_(False)
+        for block in blocks if with_cp else ():
+            recompute_always(block)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
@@ -68,7 +72,3 @@ class StagesMixin:
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
-
-    def run(self, block: nn.Module, x: Tensor) -> Tensor:
-        """``block(x)``, computed again in the backward pass where ``with_cp`` says so."""
-        return recomputed(block, x) if self.with_cp and x.requires_grad else block(x)

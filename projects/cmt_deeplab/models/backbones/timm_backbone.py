@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from cmt_deeplab.errors import MissingPackageError, UserError
 
 from .pretrained import PRETRAINED, PretrainedMixin, init_configs
-from .recompute import recompute_always
 from .stages import NOTHING_FROZEN, StagesMixin
 
 FINEST_STRIDE = 4  # of the features that are given by default
@@ -47,6 +46,7 @@ class TimmBackbone(StagesMixin, PretrainedMixin, BaseModule):
         MissingFileError: the checkpoint cannot be read.
     """
 
+    further_arguments = True  # those of timm
     # Names of mmpretrain and of the ConvNeXt authors, and those of timm.
     renamings = (
         ('depthwise_conv|dwconv', 'conv_dw'),
@@ -122,16 +122,14 @@ class TimmBackbone(StagesMixin, PretrainedMixin, BaseModule):
             self.model.return_layers['stem_1'] = 'stem'  # the norm that ends the stem
             self.out_channels = (stem.out_channels, *self.out_channels)
             self.strides = (stem.stride[0], *self.strides)
+        children = getattr(self.model, 'model', self.model).children()
         self.set_stages(
             self.find_stages(model_name) if frozen_stages != NOTHING_FROZEN else [],
+            [block for child in children for block in _blocks(child)],
             frozen_stages=frozen_stages,
             norm_eval=norm_eval,
             with_cp=with_cp,
         )
-        if with_cp:
-            for child in getattr(self.model, 'model', self.model).children():
-                for block in _blocks(child):
-                    recompute_always(block)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         features = self.model(x)[self.first :]

@@ -1,6 +1,7 @@
 """The detector: mmdet's three modes around backbone, head, criterion and merge."""
 
 import zlib
+from functools import partial
 
 import torch
 from mmdet.models.detectors import BaseDetector
@@ -8,12 +9,17 @@ from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmengine.logging import MessageHub
 from mmengine.structures import PixelData
-from torch import Tensor
+from torch import Tensor, nn
 
 from cmt_deeplab.models.blocks.drop_path import draws_per_image
 from cmt_deeplab.models.heads.panoptic_head import HeadOutput
+from cmt_deeplab.models.pixel_decoders.neck import AdaptedNeck
+from cmt_deeplab.parts import build_part
+from cmt_deeplab.postprocess import tried_merge
 from cmt_deeplab.renamed import refuse_old_keys, rename_weights
 from cmt_deeplab.structures import PanopticTarget
+
+from .probe import Features, probe_backbone
 
 
 @MODELS.register_module()
@@ -21,9 +27,10 @@ class CMTDeepLab(BaseDetector):
     """CMT-DeepLab and, with other layers in its decoder, MaX-DeepLab and kMaX-DeepLab.
 
     The numbers of classes and ``align_corners`` are given here alone and passed to the parts;
-    the widths of the backbone's features are found by running it once on a small image.
+    the widths and strides of the backbone's features are found by running it without values.
 
     Args:
+        neck: config of a neck of mmdet between backbone and head, or a list of such configs.
         align_corners: whether bilinear resizing aligns the corners of the feature maps; inputs
             have 32k+1 pixels per side if so, and 32k if not.
         seed_per_image: None draws from torch's global generator. A number ties the sampling of
@@ -41,13 +48,20 @@ class CMTDeepLab(BaseDetector):
         panoptic_head: dict,
         criterion: dict,
         postprocess: dict,
+        neck: dict | list[dict] | None = None,
         align_corners: bool = True,
         data_preprocessor: dict = dict(type='PanopticDataPreprocessor'),
         seed_per_image: int | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(
-            data_preprocessor=dict(data_preprocessor, align_corners=align_corners),
+            data_preprocessor=build_part(
+                'model.data_preprocessor',
+                data_preprocessor,
+                align_corners=align_corners,
+                num_things_classes=num_things_classes,
+                num_stuff_classes=num_stuff_classes,
+            ),
             init_cfg=init_cfg,
         )
         refuse_old_keys(dict(panoptic_head=panoptic_head, criterion=criterion), 'model')
@@ -56,28 +70,52 @@ class CMTDeepLab(BaseDetector):
         self.num_classes = num_things_classes + num_stuff_classes
         self.align_corners, self.seed_per_image = align_corners, seed_per_image
         self._last_draw = (-1, 0)  # iteration, number of draws before it in this iteration
-        self.backbone = MODELS.build(backbone)
-        self.panoptic_head = self.build_head(panoptic_head, self.backbone)
+        path = self.build_path(backbone, neck, panoptic_head)
+        self.backbone, self.neck, self.panoptic_head = path
         classes = dict(num_things_classes=num_things_classes)
-        self.criterion = MODELS.build(dict(criterion, num_classes=self.num_classes, **classes))
-        self.postprocess = MODELS.build(
-            dict(postprocess, num_stuff_classes=num_stuff_classes, **classes)
+        self.criterion = build_part(
+            'model.criterion', criterion, num_classes=self.num_classes, **classes
         )
+        self.postprocess = build_part(
+            'model.postprocess',
+            postprocess,
+            adapt=partial(tried_merge, num_classes=self.num_classes),
+            num_stuff_classes=num_stuff_classes,
+            **classes,
+        )
+        if hasattr(self.criterion, 'compare_with_head'):
+            self.criterion.compare_with_head(self.panoptic_head)
 
-    def build_head(self, config: dict, backbone: torch.nn.Module) -> torch.nn.Module:
-        """A panoptic head for the features of ``backbone``."""
-        return MODELS.build(
-            dict(
-                config,
-                in_channels=feature_channels(backbone),
-                num_classes=self.num_classes,
-                align_corners=self.align_corners,
+    def build_path(
+        self, backbone: dict, neck: dict | list[dict] | None, panoptic_head: dict
+    ) -> tuple[nn.Module, nn.Module | None, nn.Module]:
+        """Backbone, neck and panoptic head from their configs, each for what the former gives."""
+        network, between = build_part('model.backbone', backbone), None
+        (widths, strides), aligned = self.probe(network, backbone), self.align_corners
+        if neck is not None:
+            between = AdaptedNeck(
+                neck, in_channels=widths, in_strides=strides, align_corners=aligned
             )
+            widths, strides = between.widths, between.strides
+        head = build_part(
+            'model.panoptic_head',
+            panoptic_head,
+            in_channels=widths,
+            in_strides=strides,
+            num_classes=self.num_classes,
+            align_corners=aligned,
         )
+        return network, between, head
+
+    def probe(self, backbone: nn.Module, config: dict) -> Features:
+        """Widths and strides of the features of ``backbone``, which was built from ``config``."""
+        size = getattr(self.data_preprocessor, 'size', None)
+        return probe_backbone(backbone, config, size=size, align_corners=self.align_corners)
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
-        """Features of the backbone, fine to coarse, of images (B, 3, H, W)."""
-        return self.backbone(batch_inputs)
+        """Features of the backbone and the neck, fine to coarse, of images (B, 3, H, W)."""
+        features = self.backbone(batch_inputs)
+        return self.neck(features) if self.with_neck else features
 
     def network(self, batch_inputs: Tensor) -> HeadOutput:
         """The whole network on images (B, 3, H, W)."""
@@ -143,13 +181,3 @@ class CMTDeepLab(BaseDetector):
         self._last_draw = (iteration, repeats + 1 if iteration == last else 0)
         keys = (f'{self.seed_per_image}/{sample.img_id}/{self._last_draw}' for sample in samples)
         return [torch.Generator().manual_seed(zlib.crc32(key.encode())) for key in keys]
-
-
-@torch.no_grad()
-def feature_channels(backbone: torch.nn.Module) -> list[int]:
-    """Widths of a backbone's features, fine to coarse, found with one small image."""
-    training = backbone.training
-    backbone.eval()
-    channels = [feature.shape[1] for feature in backbone(torch.zeros(1, 3, 64, 64))]
-    backbone.train(training)
-    return channels

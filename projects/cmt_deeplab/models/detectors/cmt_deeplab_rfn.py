@@ -13,7 +13,7 @@ from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
 from cmt_deeplab.models.heads.panoptic_head import HeadOutput
 from cmt_deeplab.models.transformer.transformer_decoder import DecoderOutput
 
-from .cmt_deeplab import CMTDeepLab, feature_channels
+from .cmt_deeplab import CMTDeepLab
 
 
 @MODELS.register_module()
@@ -34,13 +34,23 @@ class CMTDeepLabRFN(CMTDeepLab):
     """
 
     def __init__(
-        self, *, backbone: dict, panoptic_head: dict, feedback: dict[str, int], **kwargs
+        self,
+        *,
+        backbone: dict,
+        panoptic_head: dict,
+        feedback: dict[str, int],
+        neck: dict | list[dict] | None = None,
+        **kwargs,
     ) -> None:
-        super().__init__(backbone=backbone, panoptic_head=panoptic_head, **kwargs)
-        first = MODELS.build(backbone)
-        head = self.build_head(dict(panoptic_head, semantic_head=None), first)
+        super().__init__(backbone=backbone, panoptic_head=panoptic_head, neck=neck, **kwargs)
+        first, between, head = self.build_path(
+            backbone, neck, dict(panoptic_head, semantic_head=None)
+        )
         self.first_pass = nn.ModuleDict(dict(backbone=first, panoptic_head=head))
-        into, widths = self.feedback_channels(feedback), head.pixel_decoder.out_channels
+        if between is not None:
+            self.first_pass['neck'] = between
+        into = self.feedback_channels(feedback, backbone)
+        widths = head.pixel_decoder.out_channels
         if any(not 0 <= stage < len(widths) for stage in feedback.values()):
             raise UserError(
                 f'CMTDeepLabRFN: feedback {dict(feedback)} must name stages 0 to '
@@ -58,6 +68,8 @@ class CMTDeepLabRFN(CMTDeepLab):
     def network(self, batch_inputs: Tensor) -> HeadOutput:
         """Both passes on images (B, 3, H, W); what the first one gives precedes the second's."""
         features = self.first_pass['backbone'](batch_inputs)
+        if 'neck' in self.first_pass:
+            features = self.first_pass['neck'](features)
         first = self.first_pass['panoptic_head'](features, features_only=True).decoder
         hooks = {
             name: partial(self.add, project(first.stage_features[stage]))
@@ -86,8 +98,8 @@ class CMTDeepLabRFN(CMTDeepLab):
             stack.callback(self.backbone.get_submodule(name).register_forward_hook(hook).remove)
         return stack
 
-    def feedback_channels(self, feedback: dict[str, int]) -> dict[str, int]:
-        """Width of the output of each named module, found with one small image."""
+    def feedback_channels(self, feedback: dict[str, int], backbone: dict) -> dict[str, int]:
+        """Width of the output of each named module, found while the backbone is probed."""
         widths: dict[str, int] = {}
 
         def note(name: str, module: nn.Module, inputs: tuple, output: Tensor) -> None:
@@ -96,7 +108,7 @@ class CMTDeepLabRFN(CMTDeepLab):
 
         modules = dict(self.backbone.named_modules())
         with self.hooked({name: partial(note, name) for name in feedback if name in modules}):
-            feature_channels(self.backbone)
+            self.probe(self.backbone, backbone)
         missing = [name for name in feedback if name not in widths]
         if missing or not feedback:
             parts = [name for name, _ in self.backbone.named_children()]
