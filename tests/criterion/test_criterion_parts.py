@@ -8,6 +8,7 @@ from cmt_deeplab.errors import UserError
 from mask2former_criterion import MASK2FORMER
 from mmdet.models import FocalLoss, ResNet
 from mmdet.registry import MODELS
+from small_model import build_small
 from torch import nn
 
 ASSIGNERS = [
@@ -112,6 +113,11 @@ def test_assigners_and_costs_that_do_not_fit():
         with pytest.raises(UserError, match=r'^(model\.criterion\.assigner|Panoptic)') as error:
             PanopticCriterion(num_classes=6, assigner=assigner)
         error.match(sentence)
+
+
+def test_a_list_of_losses_in_a_config_is_told_how_to_write_it():
+    with pytest.raises(UserError, match=r'losses=dict\(pq=dict\(loss_weight=5.0\)\)'):
+        build_small(criterion=dict(type='PanopticCriterion', losses=[dict(loss_weight=5)]))
 
 
 def test_losses_that_do_not_fit():

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 import torch
 from mmdet.registry import MODELS
@@ -88,7 +89,7 @@ class PanopticCriterion(nn.Module):
         num_classes: int,
         num_things_classes: int | None = None,
         assigner: dict = dict(type='PanopticHungarianAssigner'),
-        losses: Mapping[str, dict | None] = DEFAULT_LOSSES,
+        losses: Any = DEFAULT_LOSSES,  # a dict; build_losses explains what else is given
         share_final_match: bool = True,
         resize_to_final: bool = False,
         deep_supervision_weight: float = 1.0,

@@ -205,8 +205,7 @@ def compare_with_head(losses: Mapping[str, nn.Module], head: nn.Module) -> None:
     if not has_points:
         idle |= dict.fromkeys(reads_points, 'no layer has reference_mask=True')
     sentences = [
-        f'model.criterion.losses.{key} computes nothing, because {reason}; set one of the two '
-        'otherwise.'
+        f'model.criterion.losses.{key} computes nothing, because {reason}: change one of the two.'
         for key, reason in sorted(idle.items())
     ]
     if len(idle) == len(losses):
