@@ -5,11 +5,12 @@ mmengine's two styles do not mix: a config that inherits by ``read_base`` cannot
 number of their own, but what a text config has, with classes in place of the names of types.
 """
 
-from collections.abc import Iterator
+from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
 import mmdet.registry
+import mmengine.registry
 from mmengine.config import Config, ConfigDict
 from mmengine.config.lazy import LazyObject
 from mmengine.registry import Registry
@@ -55,16 +56,20 @@ def _with_classes(value: object) -> object:
     return value
 
 
-@cache  # a registry that lacks a name tries to import where it could be
 def _class_of(name: str) -> LazyObject | str:
-    found = {entry for entry in _registered(name) if isinstance(entry, type)}
-    if len(found) != 1:
-        return name
-    (only,) = found
-    return LazyObject(only.__module__, only.__qualname__)
+    found = set(_registered().get(name, {}).values())
+    only = found.pop() if len(found) == 1 else None
+    return LazyObject(only.__module__, only.__qualname__) if isinstance(only, type) else name
 
 
-def _registered(name: str) -> Iterator[object]:
-    for registry in vars(mmdet.registry).values():
-        if isinstance(registry, Registry) and (entry := registry.get(name)) is not None:
-            yield entry
+@cache
+def _registered() -> dict[str, dict[str, object]]:
+    """What a name means, by the kind of the registry; mmdet's comes before mmengine's."""
+    found = defaultdict(dict)
+    for module in (mmengine.registry, mmdet.registry):
+        for kind, registry in vars(module).items():
+            if isinstance(registry, Registry):
+                registry.import_from_location()
+                for name, entry in registry.module_dict.items():
+                    found[name][kind] = entry
+    return found
