@@ -44,7 +44,7 @@ def why_not_loaded(path: str, error: Exception) -> str | None:
         return (
             f'{start}: two of its bases set {duplicate[1]}, and mmengine does not merge bases; let '
             'one of them inherit the other, or take a config of mmdet in by mmdet_config, as '
-            'docs/parts.md shows.'
+            'docs/data_and_training.md shows.'
         )
     kinds = re.match(r"(\w+)=.* in child config cannot .* type <class '(\w+)'>", text)
     if kinds:

@@ -83,8 +83,8 @@ def allowed_kinds(annotation: Any) -> set[str] | None:
         return {'dict'}
     if issubclass(origin, Iterable) and origin.__module__.startswith(('collections', 'builtins')):
         return {'list'}
-    in_torch = origin.__module__.startswith('torch') and origin.__name__ in ('Module', 'DataLoader')
-    return set() if in_torch or origin.__module__.startswith('mmengine') else None
+    built = origin.__name__ in ('Module', 'DataLoader', 'Tensor')  # no config holds their objects
+    return set() if built or origin.__module__.startswith('mmengine') else None
 
 
 def wrong_value(part_type: Callable, key: str, value: object) -> str | None:
