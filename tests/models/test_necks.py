@@ -6,6 +6,7 @@ from cmt_deeplab.compat import CompiledOpMissing
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import stride_between
 from cmt_deeplab.models.pixel_decoders import AdaptedNeck, build_pixel_decoder
+from cmt_deeplab.renamed import rename_weights
 from mmdet.models import FPN
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
@@ -157,7 +158,7 @@ KEY = r'model\.panoptic_head\.pixel_decoder'
         (dict(type='DilatedEncoder', in_channels=32, out_channels=16, block_mid_channels=8,
               num_residual_blocks=2, block_dilations=[2, 4]), 'finest map has stride 32'),
         (dict(type='SSDNeck', in_channels=WIDTHS, out_channels=[*WIDTHS, 16], level_strides=(2,),
-              level_paddings=(1,), l2_norm_scale=None), 'nothing of SSDNeck is trained'),
+              level_paddings=(1,), l2_norm_scale=None), 'nothing else of SSDNeck can be trained'),
         (dict(type='FPN', in_channels=[256, 512, 1024, 2048]), r'in_channels.*remove the key'),
         (dict(type='FPN', kinds=('axial',) * 4), "'kinds', which it does not take.*_delete_"),
         (dict(type='FPNN'), "'FPNN', which is not among the registered"),
@@ -197,3 +198,31 @@ def test_a_whole_model_with_a_neck_and_an_fpn_for_pixel_decoder():
     (sum(losses) + output.semantic_logits.square().mean()).backward()
     for part in (model.neck, model.panoptic_head.pixel_decoder, model.backbone.conv1):
         assert all(x.grad.abs().sum() > 0 for x in part.parameters() if x.requires_grad)
+
+
+def test_what_no_layer_reads_is_frozen():
+    """Each trained parameter has a gradient, without which several processes would stop."""
+    torch.manual_seed(0)
+    pixel_decoder = dict(type='FPN', out_channels=8)
+    counts = dict(panoptic_head__transformer_decoder__layers_per_stage=(1, 1))
+    config = small_config(panoptic_head__pixel_decoder=pixel_decoder, **counts)
+    model = MODELS.build(ConfigDict(config)).train()
+    output = model.network(torch.randn(2, 3, 65, 65))
+    losses = [output.semantic_logits.square().mean()]
+    for one in output.decoder.predictions:
+        losses += [one.mask_logits.square().mean(), one.class_logits.square().mean()]
+        losses += [one.reference_points.square().mean()] if one.reference_points is not None else []
+    sum(losses).backward()
+    head = dict(model.panoptic_head.named_parameters())
+    frozen = {name for name, parameter in head.items() if not parameter.requires_grad}
+    assert {name for name, parameter in head.items() if parameter.grad is None} == frozen
+    assert {name.split('.')[0] for name in frozen} == {'pixel_decoder', 'transformer_decoder'}
+    assert 'pixel_decoder.necks.0.fpn_convs.1.conv.weight' in frozen
+
+
+def test_a_checkpoint_of_the_former_adapter_fits():
+    old = 'panoptic_head.pixel_decoder.decoder.mask_feature.weight'
+    weights = {old: torch.zeros(1)}
+    rename_weights(weights)
+    (name,) = weights
+    assert name.removeprefix('panoptic_head.pixel_decoder.') in build(DEFORMABLE).state_dict()

@@ -79,7 +79,7 @@ class CMTPanopticHead(nn.Module):
                 f'{HEAD}.semantic_head', semantic_head, in_channels=[*in_channels, *extra], **common
             )
         if isinstance(self.pixel_decoder, AllStridesPixelDecoder):
-            self._freeze_unread_updates()
+            self._freeze_what_is_not_read(self.pixel_decoder)
         try_out_foreign_parts(
             self,
             list(zip(in_channels, in_strides)),
@@ -87,16 +87,23 @@ class CMTPanopticHead(nn.Module):
             num_classes=num_classes,
         )
 
-    def _freeze_unread_updates(self) -> None:
-        """Freeze what the last layer of a stage does to the pixels, which no later stage reads.
+    def _freeze_what_is_not_read(self, pixel_decoder: AllStridesPixelDecoder) -> None:
+        """Freeze what has no gradient, since it would stop the training of several processes.
 
-        Without a gradient it would stop the training of several processes.
+        That is what the last layer of a stage does to the pixels, as the stages do not follow
+        from each other here, and what makes maps of stages without layers.
         """
-        stages = getattr(self.transformer_decoder, 'stages', ())
-        for layers in stages[: self.pixel_decoder.num_stages - 1]:
-            update = getattr(layers[-1], 'pixel_update', None) if len(layers) else None
-            if isinstance(update, nn.Module):
-                update.requires_grad_(False)
+        last = len(pixel_decoder.stages) - 1
+        read = {last} if self.semantic_stage is None else {last, self.semantic_stage}
+        for i, layers in enumerate(getattr(self.transformer_decoder, 'stages', ())):
+            if len(layers):
+                read.add(i)
+                update = getattr(layers[-1], 'pixel_update', None)
+                if i not in (last, self.semantic_stage) and isinstance(update, nn.Module):
+                    update.requires_grad_(False)
+        maps = {pixel_decoder.stages[i][1] for i in read}
+        if len(maps) < len(pixel_decoder.strides):
+            pixel_decoder.train_for(maps, f'{HEAD}.pixel_decoder: maps of stages without layers')
 
     def forward(self, features: Sequence[Tensor], *, features_only: bool = False) -> HeadOutput:
         """``features`` of the backbone, fine to coarse; ``features_only`` as in the decoder."""

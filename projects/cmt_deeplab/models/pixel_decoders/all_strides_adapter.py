@@ -58,11 +58,6 @@ class AllStridesPixelDecoder(AdaptedNeck):
         return sorted(stages, key=lambda stage: (-stage[0], -stage[1]))
 
     @property
-    def num_stages(self) -> int:
-        """Number of stages."""
-        return len(self.stages)
-
-    @property
     def out_channels(self) -> list[int]:
         """Width of each stage."""
         return [self.widths[i] for _, i in self.stages]

@@ -1,7 +1,7 @@
 """Necks and pixel decoders of mmdet in one form: maps in, maps out, fine to coarse."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from itertools import product
@@ -70,11 +70,12 @@ class AdaptedNeck(nn.Module):
         for place, one in configs.items():
             self._append(one, place)
         kept = [i for i, stride in enumerate(self.strides) if stride]
-        if len(kept) < len(self.strides):
-            self.gives[-1] = [self.gives[-1][i] for i in kept]
-            self.widths = [self.widths[i] for i in kept]
-            self.strides = [self.strides[i] for i in kept]
-            self._freeze_what_is_left_out(key)
+        all_kept = len(kept) == len(self.strides)
+        self.gives[-1] = [self.gives[-1][i] for i in kept]
+        self.widths = [self.widths[i] for i in kept]
+        self.strides = [self.strides[i] for i in kept]
+        if not all_kept:
+            self.train_for(range(len(kept)), f'{key}: maps beyond stride {in_strides[-1]}')
         self.to(torch.get_default_device())
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
@@ -182,9 +183,20 @@ class AdaptedNeck(nn.Module):
         self.train()
         return maps
 
-    def _freeze_what_is_left_out(self, key: str) -> None:
-        """Freeze the parameters that lead to none of the maps, since nothing trains them."""
-        total = sum(x.sum() for x in self._trial())
+    def train_for(self, read: Iterable[int], unread: str) -> None:
+        """Freeze the parameters that lead to none of the maps that are read.
+
+        Without a gradient they would stop the training of several processes.
+
+        Args:
+            read: numbers of the maps.
+            unread: the other ones, for the message.
+        """
+        device = next(self.parameters(), torch.empty(0)).device
+        if device.type == 'meta':
+            return
+        maps = self._trial()
+        total = sum(maps[i].sum() for i in read)
         if total.requires_grad:
             total.backward()
         frozen = [x for x in self.parameters() if x.requires_grad and x.grad is None]
@@ -192,14 +204,15 @@ class AdaptedNeck(nn.Module):
             parameter.grad = None
         for parameter in frozen:
             parameter.requires_grad_(False)
+        self.to(device)
         if frozen and not any(x.requires_grad for x in self.parameters()):
             raise UserError(
-                f'{key}: nothing of {type(self.necks[-1]).__name__} is trained, as it leads to '
-                f'maps of more than stride {self.in_strides[-1]} alone: leave it out.'
+                f'{unread} are not read, and nothing else of {type(self.necks[-1]).__name__} can '
+                'be trained: leave it out.'
             )
         print_log(
-            f'{key}: maps of more than stride {self.in_strides[-1]} are left out, and '
-            f'{sum(x.numel() for x in frozen)} parameters that lead to those alone are frozen.',
+            f'{unread} are not read: {sum(x.numel() for x in frozen)} parameters that lead to '
+            'those alone are frozen.',
             'current',
         )
 
