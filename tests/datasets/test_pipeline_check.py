@@ -101,6 +101,18 @@ def noise(results):
     results['img'] = image.clip(0, 255).astype(np.uint8)
 
 
+def to_tensor(results):
+    results['img'] = torch.from_numpy(results['img']).permute(2, 0, 1)
+
+
+def to_integers(results):
+    results['img'] = results['img'].astype(np.int64)
+
+
+def needs_the_data_set(results):
+    assert len(results['dataset']) > 1 and results['segments_info'] and results['img_path']
+
+
 class OwnGenerator(BaseTransform):
     """Shifts by a number that a generator of its own draws."""
 
@@ -260,6 +272,9 @@ HARMLESS = [
     Own(blur),
     Own(noise),
     Own(mirror_both, prob=0.5),
+    Own(to_tensor),
+    Own(to_integers),
+    Own(needs_the_data_set),
     of('PanopticRandomFlip'),
     of('PanopticColorJitter'),
     of('PanopticCopyPaste', pipeline=[*LOAD, of('PanopticRandomFlip')]),
@@ -275,6 +290,8 @@ def test_what_is_right_passes(shapes_root):
     DATASETS.build(config(shapes_root, [LOAD_IMAGE, LOAD_MASKS, *jitter, PACK_DET]))
     DATASETS.build(config(shapes_root, [*LOAD, TO_MASKS, *jitter, PACK_DET]))
     DATASETS.build(config(shapes_root, LOAD))
+    smaller = of('SegRescale', scale_factor=0.25)  # for mmdet's Panoptic FPN
+    DATASETS.build(config(shapes_root, [*LOAD, TO_MASKS, smaller, PACK_DET]))
     resize = of('Resize', scale=(1333, 800), keep_ratio=True)
     DATASETS.build(config(shapes_root, [LOAD_IMAGE, resize, LOAD_PLANE, PACK_TEST], test=True))
     DATASETS.build(config(shapes_root, [LOAD_IMAGE, resize, LOAD_MASKS, PACK_DET], test=True))

@@ -63,6 +63,8 @@ def lies_elsewhere(images: tuple[np.ndarray, np.ndarray], region: np.ndarray) ->
     differ outside of the region, if as many of the region's are without a difference: one of them
     alone is a blur or a part that was painted over.
     """
+    if images[0].dtype != np.uint8:
+        images = tuple(image.astype(np.float32) for image in images)
     difference = np.atleast_3d(cv2.absdiff(*images))
     difference = reduce(np.maximum, difference.transpose(2, 0, 1)).astype(np.float32)
     peak = difference.max()

@@ -51,7 +51,7 @@ class PipelineCheck:
         self.complete = dataset._fully_initialized and len(dataset) > 0
         info = dict(image_size=getattr(dataset, 'image_size', None), sample_idx=0, num_classes=0)
         if self.complete:
-            info.update(dataset.get_data_info(0))
+            info.update(dataset.get_data_info(0), dataset=dataset)
         self.start = Sample(info, things=bool(dataset.metainfo.get('thing_classes')))
 
     def run(self) -> None:

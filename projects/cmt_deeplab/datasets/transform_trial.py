@@ -165,7 +165,7 @@ def try_transform(transform: Callable, sample: Sample, judge: Callable, tries: i
 
 
 def images_of(results: dict) -> list[np.ndarray]:
-    """The image of the results (H, W, C); where they are packed, all that they hold."""
+    """The image of the results, (H, W, C), or all of them where they are packed."""
     images = results.get('img', results.get('inputs', []))
     images = images if isinstance(images, list | tuple) else [images]
     return [
@@ -197,7 +197,7 @@ def judge_truth(
     """
     if 'img' not in made[0]:
         return None
-    images = made[0]['img'], made[1]['img']
+    images = tuple(images_of(results)[0] for results in made)
     if images[0].shape != images[1].shape:  # chance, other than by the generators of all
         return None
     known = {key: value for key, value in made[0].items() if key in truth}
