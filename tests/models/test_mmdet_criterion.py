@@ -25,4 +25,5 @@ def test_every_tensor_of_a_network_learns_from_mmdets_losses():
         totals.append(total.item())
     assert totals[-1] < 0.9 * totals[0]
     silent = {name for name, p in model.named_parameters() if not p.grad.abs().max() > 0}
-    assert not silent, silent
+    # A shift of all masks leaves their softmax, so its gradient is 0 or a rounding error.
+    assert not [name for name in silent if not name.endswith('mask_norm.bias')], silent
