@@ -66,6 +66,8 @@ class AdaptedNeck(nn.Module):
         configs = {key: config}
         if not isinstance(config, Mapping):
             configs = {f'{key}.{i}': one for i, one in enumerate(config)}
+        if not configs:
+            raise UserError(f'{key} is an empty list: name a neck, or leave the key out.')
         self.widths = list(in_channels)
         for place, one in configs.items():
             self._append(one, place)
