@@ -9,8 +9,10 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop
 from torch import nn
 
+from cmt_deeplab.datasets import check_pipelines, check_samples
 from cmt_deeplab.engine.loop.batch_stream import images_per_batch
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.models.data_preprocessor import PanopticDataPreprocessor
 from cmt_deeplab.renamed import rename_weights
 
 from .class_check import built_datasets, unwrapped
@@ -20,10 +22,12 @@ from .class_check import built_datasets, unwrapped
 class PanopticSizeCheckHook(Hook):
     """Compare ``image_size`` of every data set with ``model.data_preprocessor.size``.
 
-    Nothing is compared where one of the two is not given.
+    Nothing is compared where one of the two is not given. Pipelines are checked as well, and the
+    first images of each data set pass through the data preprocessor.
 
     Raises:
-        UserError: the images of a data set may be larger than the input of the model.
+        UserError: the images of a data set may be larger than the input of the model, or a pipeline
+            does not treat the truth as it treats the image.
     """
 
     priority = 'VERY_HIGH'
@@ -38,6 +42,10 @@ class PanopticSizeCheckHook(Hook):
                     f'{name}.dataset.image_size is {tuple(image_size)}, but '
                     f'model.data_preprocessor.size is {tuple(size)}: give both the same value.'
                 )
+            if isinstance(preprocessor, PanopticDataPreprocessor):
+                check_samples(dataset, preprocessor)
+            else:
+                check_pipelines(dataset)
 
 
 @HOOKS.register_module()
@@ -142,7 +150,7 @@ class PanopticBatchSizeHook(Hook):
             f'Effective batch size {effective} = {per_process} images x {runner.world_size} '
             f'processes x {accumulated} accumulated iterations'
         )
-        scale = runner.auto_scale_lr or {}
+        scale = getattr(runner, 'auto_scale_lr', None) or {}  # FlexibleRunner has none
         base = scale.get('base_batch_size')
         if base and base != effective and not scale.get('enable'):
             runner.logger.warning(
