@@ -73,6 +73,7 @@ def training_config(
         val_interval=max(1, iterations // 10),
     )
     config.val_cfg = dict(type='ValLoop')
+    config.log_processor = dict(type='LogProcessor', by_epoch=False)
     config.randomness = dict(seed=seed)
     config.default_hooks.checkpoint = dict(
         type='CheckpointHook', by_epoch=False, interval=iterations, save_optimizer=False
@@ -113,11 +114,10 @@ def draw_curves(models: Sequence[ComparedModel], path: str) -> None:
         (panels[1], clock, 60, f'{name} in training steps'),
     ):
         for model, color in zip(models, COLORS * len(models)):
-            points = [(point[key] / scale, point['PQ']) for point in model.curve]
-            if points:
-                axes.plot(
-                    *zip((0, 0), *points), 'o-', color=color, markersize=3.5, label=model.name
-                )
+            times = [point[key] / scale for point in model.curve]
+            values = [point['PQ'] for point in model.curve]
+            if times:
+                axes.plot(times, values, 'o-', color=color, markersize=3.5, label=model.name)
         axes.set(xlabel=label, xlim=(0, None), ylim=(0, None))
         axes.spines[['right', 'top']].set_visible(False)
         axes.grid(alpha=0.3)
