@@ -65,6 +65,19 @@ def test_an_image_larger_than_the_input(shapes_root, preprocessor):
         PanopticSizeCheckHook().before_run(runner)
 
 
+def test_samples_that_are_not_packed(shapes_root, preprocessor):
+    inner = scenes(shapes_root, pack=dict(type='PanopticRandomFlip'))
+    with pytest.raises(UserError, match='does not pack its samples: end it in PackPanopticInputs'):
+        check_samples(inner, preprocessor)
+
+
+def test_half_a_truth(shapes_root, preprocessor):
+    load = [LOAD[0], dict(type='LoadPanopticAnnotations', with_seg=False)]
+    inner = scenes(shapes_root, load=load, pack=dict(type='PackDetInputs'))
+    with pytest.raises(UserError, match='no class map of stuff'):
+        check_samples(inner, preprocessor)
+
+
 def test_wrappers_and_their_pipelines(shapes_root, preprocessor):
     inner = dict(
         type='ShapesPanopticDataset',

@@ -255,6 +255,18 @@ def test_the_plane_of_a_test_image_is_not_resized(shapes_root):
     assert 'put LoadPanopticIndexMap after it' in refusal(shapes_root, pipeline, test=True)
 
 
+SHORT_SIDES = dict(resize_type='Resize', keep_ratio=True)
+MASKFORMER = of(  # of mmdet's config for MaskFormer, with fewer sizes
+    'RandomChoice',
+    transforms=[
+        [of('RandomChoiceResize', scales=[(480, 1333), (800, 1333)], **SHORT_SIDES)],
+        [
+            of('RandomChoiceResize', scales=[(400, 1333), (600, 1333)], **SHORT_SIDES),
+            of('RandomCrop', crop_type='absolute_range', crop_size=(384, 600)),
+            of('RandomChoiceResize', scales=[(480, 1333), (800, 1333)], **SHORT_SIDES),
+        ],
+    ],
+)
 HARMLESS = [
     of('PhotoMetricDistortion'),
     of('ColorTransform'),
@@ -288,6 +300,7 @@ def test_what_is_right_passes(shapes_root):
     jitter = [of('RandomResize', scale=(96, 96), ratio_range=(0.1, 2.0), keep_ratio=True), FLIP]
     jitter.append(of('RandomCrop', crop_size=(64, 64), recompute_bbox=True))
     DATASETS.build(config(shapes_root, [LOAD_IMAGE, LOAD_MASKS, *jitter, PACK_DET]))
+    DATASETS.build(config(shapes_root, [LOAD_IMAGE, LOAD_MASKS, MASKFORMER, PACK_DET]))
     DATASETS.build(config(shapes_root, [*LOAD, TO_MASKS, *jitter, PACK_DET]))
     DATASETS.build(config(shapes_root, LOAD))
     smaller = of('SegRescale', scale_factor=0.25)  # for mmdet's Panoptic FPN

@@ -6,6 +6,8 @@ from typing import Any
 from mmdet.datasets import CocoPanopticDataset
 from mmengine.dataset import pseudo_collate
 
+from cmt_deeplab.errors import UserError
+
 from .pipeline_check import PipelineCheck
 from .transform_trial import kept_random_states
 
@@ -51,7 +53,13 @@ def check_samples(dataset: Any, preprocessor: Callable) -> None:
         return
     with kept_random_states():
         for index in range(min(NUMBER_OF_SAMPLES, len(dataset))):
-            preprocessor(pseudo_collate([dataset[index]]), training=not leaf.test_mode)
+            sample = dataset[index]
+            if 'inputs' not in sample:
+                raise UserError(
+                    f'The pipeline of {type(dataset).__name__} ({leaf.ann_file}) does not pack its '
+                    'samples: end it in PackPanopticInputs.'
+                )
+            preprocessor(pseudo_collate([sample]), training=not leaf.test_mode)
 
 
 def innermost(dataset: Any) -> Any:

@@ -48,7 +48,7 @@ class PanopticIndexDataset(CocoPanopticDataset):
         *,
         metainfo: dict | None = None,
         data_prefix: dict | None = None,
-        image_size: Sequence[int] | None = None,
+        image_size: tuple[int, int] | None = None,
         **kwargs,
     ) -> None:
         self.image_size = image_size and tuple(map(int, image_size))

@@ -70,8 +70,8 @@ def scenes() -> dict[str, Scene]:
     return dict(  # in the order of the trials
         small=make_scene(9, 11, (7, 7)),
         common=make_scene(9, 11, (49, 49)),
-        tall=make_scene(24, 4, (172, 8)),
-        wide=make_scene(4, 24, (8, 172)),
+        tall=make_scene(24, 4, (88, 16)),
+        wide=make_scene(4, 24, (16, 88)),
     )
 
 
