@@ -136,7 +136,7 @@ def test_an_order_that_is_not_repeated_is_told(tmp_path, changed):
     assert len(values) == 4
 
 
-def test_a_pass_without_a_batch_is_refused(tmp_path):
+def test_a_data_loader_without_batches_is_refused(tmp_path):
     batch = dict(type=BY_RATIO['type'], drop_last=True)
     with pytest.raises(UserError, match='leaves nothing of the 3 images'):
         train(
@@ -144,6 +144,9 @@ def test_a_pass_without_a_batch_is_refused(tmp_path):
         )
     with pytest.raises(UserError, match='train_dataloader.batch_size is None'):
         train(tmp_path, **loader(batch_size=None))
+    track = dict(type='TrackAspectRatioBatchSampler')
+    with pytest.raises(UserError, match="TrackAspectRatioBatchSampler asks for .*'images'"):
+        train(tmp_path, **loader(batch_sampler=track))
 
 
 def test_the_learning_rate_is_scaled_by_the_batch_of_a_batch_sampler(tmp_path):

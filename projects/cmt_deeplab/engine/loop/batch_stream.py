@@ -112,10 +112,19 @@ class BatchStream:
                 if epoch and hasattr(part, 'set_epoch'):
                     part.set_epoch(epoch)
             first = number
-            batches = iter(self.batch_sampler)
+            with own_random_state(state):
+                batches = iter(self.batch_sampler)
             while True:
-                with own_random_state(state):
-                    indices = next(batches, None)
+                try:
+                    with own_random_state(state):
+                        indices = next(batches, None)
+                except (AttributeError, KeyError) as error:
+                    if not type(self.batch_sampler).__module__.startswith('mmdet.'):
+                        raise
+                    raise UserError(
+                        f'train_dataloader.batch_sampler {type(self.batch_sampler).__name__} asks '
+                        f'for what the data set does not have ({error}): use another one.'
+                    ) from error
                 if indices is None:
                     break
                 digest = crc32(repr(list(indices)).encode(), digest)
