@@ -178,18 +178,21 @@ def test_the_probe_leaves_no_trace(on_meta):
         assert torch.equal(value, state[name])
 
 
-def test_an_absent_operator_is_named():
-    config = dict(
-        RESNET,
-        depth=50,
-        dcn=dict(type='DCNv2', deform_groups=1),
-        stage_with_dcn=(False, True, True, True),
-    )
-    backbone = MODELS.build(config)
-    try:
-        probe_backbone(backbone, config, size=(64, 64), align_corners=False)
-    except UserError as error:  # where mmcv came without compiled operators
-        assert 'compiled operator' in str(error)
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (
+            dict(norm_cfg=dict(type='LN')),
+            'model.backbone.norm_cfg.type is LayerNorm.*PanopticLayer',
+        ),
+        (dict(norm_cfg=dict(type='BatchNorm')), "model.backbone.norm_cfg.type is 'BatchNorm'"),
+        (dict(frozen_stages=7), 'model.backbone.frozen_stages is 7, which ResNet refuses'),
+        (dict(depth=19), 'correct model.backbone.depth'),
+    ],
+)
+def test_the_key_is_named_that_is_to_blame(changes, message):
+    with pytest.raises(UserError, match=message):
+        build_small(backbone=dict(RESNET, **changes))
 
 
 def test_a_neck_stands_between_backbone_and_head():

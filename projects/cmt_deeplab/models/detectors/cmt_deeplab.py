@@ -11,6 +11,7 @@ from mmengine.logging import MessageHub
 from mmengine.structures import PixelData
 from torch import Tensor, nn
 
+from cmt_deeplab.errors import UserError
 from cmt_deeplab.models.blocks.drop_path import draws_per_image
 from cmt_deeplab.models.heads.panoptic_head import HeadOutput
 from cmt_deeplab.models.pixel_decoders.neck import AdaptedNeck
@@ -19,7 +20,7 @@ from cmt_deeplab.postprocess import tried_merge
 from cmt_deeplab.renamed import refuse_old_keys, rename_weights
 from cmt_deeplab.structures import PanopticTarget
 
-from .probe import Features, probe_backbone
+from .probe import Features, blamed, probe_backbone
 
 
 @MODELS.register_module()
@@ -90,8 +91,11 @@ class CMTDeepLab(BaseDetector):
         self, backbone: dict, neck: dict | list[dict] | None, panoptic_head: dict
     ) -> tuple[nn.Module, nn.Module | None, nn.Module]:
         """Backbone, neck and panoptic head from their configs, each for what the former gives."""
-        network, between = build_part('model.backbone', backbone), None
-        (widths, strides), aligned = self.probe(network, backbone), self.align_corners
+        between, aligned = None, self.align_corners
+        try:
+            network, (widths, strides) = self.build_backbone(backbone)
+        except UserError as error:
+            raise blamed(error, backbone, self.backbone_works) from error
         if neck is not None:
             between = AdaptedNeck(
                 neck, in_channels=widths, in_strides=strides, align_corners=aligned
@@ -106,6 +110,19 @@ class CMTDeepLab(BaseDetector):
             align_corners=aligned,
         )
         return network, between, head
+
+    def build_backbone(self, config: dict) -> tuple[nn.Module, Features]:
+        """The backbone with widths and strides of its features."""
+        backbone = build_part('model.backbone', config)
+        return backbone, self.probe(backbone, config)
+
+    def backbone_works(self, config: dict) -> bool:
+        """Whether a backbone can be built and fits."""
+        try:
+            self.build_backbone(config)
+        except UserError:
+            return False
+        return True
 
     def probe(self, backbone: nn.Module, config: dict) -> Features:
         """Widths and strides of the features of ``backbone``, which was built from ``config``."""

@@ -1,7 +1,7 @@
 """What a backbone gives, found by running it once on images that have no values."""
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from cmt_deeplab.construction import name_of
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import Size, padded_side, stride_between
 from cmt_deeplab.models.backbones.timm_backbone import TimmBackbone
+from cmt_deeplab.models.blocks.norm import build_norm
 
 ANY_SIZE = (224, 256)  # of the input where batches may differ; a fixed size does not pass
 OTHER_SIDES = (64, 128, 224, 256, 384)  # what backbones with windows or a fixed size may want
@@ -115,9 +117,10 @@ def _run(backbone: nn.Module, size: Size, *, training: bool) -> object:
         raise
     except Exception as error:  # whatever the code of a backbone raises
         reason = str(error).strip().partition('\n')[0][:200].rstrip('.')
+        reason = f'{type(error).__name__}: {reason}'.removesuffix(': ')
         *_, (frame, line) = traceback.walk_tb(error.__traceback__)
         place = f'{Path(frame.f_code.co_filename).name}, line {line}'
-        raise Unfit(f'it fails with "{type(error).__name__}: {reason}" ({place})') from error
+        raise Unfit(f'it fails with "{reason}" ({place})') from error
 
 
 @torch.no_grad()
@@ -173,4 +176,28 @@ def _remedy(backbone: nn.Module, config: dict, size: Size | None, align_corners:
                     'sets too'
                 )
             return f'it fits with {" and ".join(keys)}'
-    return 'use another backbone, or other levels of it (out_indices)'
+    return 'correct its arguments (out_indices, for example), or use another backbone'
+
+
+def blamed(error: UserError, config: dict, works: Callable[[dict], bool]) -> UserError:
+    """The error about a backbone, with the key that is to blame where ``error`` names none.
+
+    What mmdet's backbones say of a wrong norm or number of frozen stages does not. A key is to
+    blame if the backbone ``works`` without it.
+    """
+    keys = ('norm_cfg', 'frozen_stages') if isinstance(config, Mapping) else ()
+    for key in keys:
+        if key not in config or not works(
+            {name: value for name, value in config.items() if name != key}
+        ):
+            continue
+        if key == 'frozen_stages':
+            return UserError(
+                f'model.backbone.frozen_stages is {config[key]!r}, which {name_of(config["type"])} '
+                'refuses: give -1 for none, 0 for the stem, or k for its first k stages too.'
+            )
+        try:
+            build_norm(config[key], 64)
+        except UserError as sentence:
+            return UserError(f'model.backbone.{sentence}')
+    return error
