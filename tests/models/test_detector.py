@@ -119,7 +119,7 @@ def test_final_stride_2(with_skip, align_corners, side):
     expected = (1, 16, side // 2 + align_corners, side // 2 + align_corners)
     assert model.eval()(torch.zeros(1, 3, side, side))[0].shape == expected
     decoder['kinds'] += ('bottleneck', 'bottleneck')
-    with pytest.raises(UserError, match='each of the . features of the backbone, or one more'):
+    with pytest.raises(UserError, match='each of the . features that come in, or one more'):
         build_small(backbone__with_stem_output=with_skip, panoptic_head__pixel_decoder=decoder)
 
 

@@ -10,6 +10,9 @@ from torch import nn
 
 from cmt_deeplab.errors import UserError
 
+# the norms and activations that have been tried out, by config and number of channels
+_TRIED: set[tuple[str, int]] = set()
+
 
 def registered_class(key: str, config: Mapping, fitting: str) -> Callable:
     """The class that a norm_cfg or act_cfg names, by its registered name or itself.
@@ -43,20 +46,32 @@ def tried_out(
         channels: of the maps with which it is tried out.
     """
     kind = f'{key}.type {getattr(config["type"], "__name__", config["type"])}'
-    shape = (2, channels, 2, 4 if channels == 3 else 3)
-    maps = torch.linspace(-1, 1, math.prod(shape), device='cpu').view(shape)
+    trial = (repr(sorted(config.items(), key=str)), channels)
     try:
-        with torch.device('cpu'), torch.no_grad():  # a model may be built on the device 'meta'
+        with torch.device('cpu'):  # a model may be built on the device 'meta'
             module = build()
-            output = module.eval()(maps.clone())
+            fault = None if trial in _TRIED else _fault(module, channels)
     except Exception as error:  # whatever the constructor or the code of a class says
         reason = ' '.join(str(error).split()).rstrip('.')
         raise UserError(f'{kind} does not work ({reason}): use {fitting}.') from error
+    if fault:
+        raise UserError(f'{kind} {fault}: use {fitting}.')
+    _TRIED.add(trial)
+    return module.to(torch.get_default_device())
+
+
+@torch.no_grad()
+def _fault(module: nn.Module, channels: int) -> str | None:
+    """What is wrong with a module that should turn maps of these channels into others."""
+    shape = (2, channels, 2, 4 if channels == 3 else 3)  # the width is not that of the channels
+    maps = torch.linspace(-1, 1, math.prod(shape)).view(shape)
+    output = module.eval()(maps.clone())
+    module.train()
     if getattr(output, 'shape', None) != maps.shape:
-        raise UserError(f'{kind} changes the shape of maps (B, C, H, W): use {fitting}.')
+        return 'changes the shape of maps (B, C, H, W)'
     if (output == output.flatten()[0]).all():
-        raise UserError(f'{kind} makes a constant of maps of {channels} channels: use {fitting}.')
-    return module.train().to(torch.get_default_device())
+        return f'makes a constant of maps of {channels} channels'
+    return None
 
 
 def require_sizes(place: str, **sizes: object) -> None:
@@ -67,13 +82,13 @@ def require_sizes(place: str, **sizes: object) -> None:
 
 
 def require_sequences(place: str, **values: object) -> None:
-    """Raise a :class:`UserError` for the first of ``values`` that is no list with one per stage.
+    """Raise a :class:`UserError` for the first of ``values`` that is no list.
 
     Its entries are whole numbers from 1 on, or words.
     """
     for name, value in values.items():
         if not isinstance(value, list | tuple):
-            raise UserError(f'{place}: {name} is {value!r}: give a list with one entry per stage.')
+            raise UserError(f'{place}: {name} is {value!r}: give a list.')
         for entry in value:
             if not isinstance(entry, str):
                 require_sizes(place, **{name: entry})

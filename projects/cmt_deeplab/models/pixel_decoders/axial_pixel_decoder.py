@@ -103,9 +103,9 @@ class AxialPixelDecoder(nn.Module):
         if len(lengths) > 1 or len(kinds) - len(skips) not in (0, 1):
             raise UserError(
                 'AxialPixelDecoder: kinds, filters, num_blocks and dilations need one entry for '
-                f'each of the {len(skips)} features of the backbone, or one more; their lengths '
+                f'each of the {len(skips)} features that come in, or one more; their lengths '
                 f'are {len(kinds)}, {len(filters)}, {len(num_blocks)} and {len(dilations)}. Change '
-                'them, or the features (backbone.out_indices).'
+                'them, or the features (model.neck, or model.backbone.out_indices).'
             )
         if any(kind == 'axial' and dilation > 1 for kind, dilation in zip(kinds, dilations)):
             raise UserError(

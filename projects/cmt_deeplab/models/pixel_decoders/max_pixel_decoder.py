@@ -114,7 +114,7 @@ class MaXPixelDecoder(nn.Module):
             )
         if len(in_channels) != len(in_strides):
             raise UserError(
-                f'MaXPixelDecoder: the backbone gives {len(in_channels)} features, but in_strides '
+                f'MaXPixelDecoder: {len(in_channels)} features come in, but in_strides '
                 f'names {len(in_strides)}: set backbone.out_indices or pixel_decoder.in_strides.'
             )
         self.num_stages, self.strides, self.in_strides = len(kinds), tuple(strides), in_strides
