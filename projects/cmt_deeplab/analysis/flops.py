@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from torch import Tensor, nn
@@ -101,15 +102,15 @@ def _macs_by_part(counter: FlopCounterMode) -> Counter[str]:
 
 @contextmanager
 def _without_proposals(model: nn.Module) -> Iterator[None]:
-    """Within it, mmdet's 'tensor' mode of a two-stage model runs each of its networks once.
+    """Within it, the 'tensor' mode of models such as Mask R-CNN and Panoptic FPN runs each network.
 
     mmdet's own selects boxes by compiled operators, counts as many as random weights happen to
-    give, and leaves semantic and mask heads out. Here the box heads get as many empty regions as
+    give, and leaves the semantic head out. Here the box heads get as many empty regions as
     ``test_cfg.rpn.max_per_img`` allows and the mask heads ``test_cfg.rcnn.max_per_img``, the most
-    that an image can have.
+    that an image can have. Models with other heads for regions keep mmdet's way.
     """
     roi_head = getattr(model, 'roi_head', None)
-    if roi_head is None or not getattr(model, 'with_rpn', False):
+    if type(roi_head) not in (StandardRoIHead, CascadeRoIHead) or roi_head.with_shared_head:
         yield
         return
 
@@ -177,7 +178,7 @@ def _run(model: nn.Module, shape: Sequence[int], *, fake: bool) -> tuple[Counter
 def network_cost(model: nn.Module, shape: Sequence[int]) -> NetworkCost:
     """Cost of one image of ``shape`` (H, W) through mmdet's 'tensor' mode: without the merge.
 
-    Two-stage models count each head once, for the largest number of regions.
+    Heads for regions count for the largest number of regions.
 
     ``params`` are the trainable parameters that this forward pass reads, so heads and predictors
     that serve training alone do not count. ``macs`` are those of convolutions and matrix products,
