@@ -63,3 +63,10 @@ def test_the_best_checkpoint_is_that_of_the_highest_pq(tmp_path, monkeypatch):
     )
     toy_runner(tmp_path, default_hooks__checkpoint__save_best='auto').train()
     assert [path.name for path in tmp_path.glob('best_*')] == ['best_toy_PQ_iter_4.pth']
+
+
+def test_the_parameter_groups_can_be_compiled(tmp_path):
+    """torch.compile, the key ``compile``, fails on groups that are mmengine's ConfigDict."""
+    runner = toy_runner(tmp_path)
+    groups = runner.build_optim_wrapper(runner.optim_wrapper).optimizer.param_groups
+    assert len(groups) > 1 and all(type(group) is dict for group in groups)

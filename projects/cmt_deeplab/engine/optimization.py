@@ -56,9 +56,8 @@ def check_optim_wrapper(config: dict, model: nn.Module, logger: Any) -> None:
             '(--amp), which takes bfloat16 on the CPU.'
         )
     constructor = name_of(config.get('constructor'))
-    if constructor == 'LearningRateDecayOptimizerConstructor' and 'ConvNeXt' not in str(
-        type(getattr(model, 'backbone', None))
-    ):
+    backbone = type(getattr(model, 'backbone', None)).__name__
+    if constructor == 'LearningRateDecayOptimizerConstructor' and 'ConvNeXt' not in backbone:
         raise UserError(
             f'optim_wrapper.constructor={constructor!r} of mmdet knows ConvNeXt alone; use '
             "'PanopticOptimWrapperConstructor' with paramwise_cfg=dict(decay_rate=...)."
@@ -93,6 +92,8 @@ class PanopticOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
+        # torch.compile does not know mmengine's dict, which would make the groups its kind
+        self.optimizer_cfg = dict(self.optimizer_cfg)
         # mmengine skips add_params where paramwise_cfg is empty
         custom_keys = self.paramwise_cfg.setdefault('custom_keys', {})
         for key, factors in {'': self.paramwise_cfg, **custom_keys}.items():
