@@ -290,7 +290,7 @@ def test_group_of_blocks():
         build_block_group([('round', 0.0)], 16, 8)
     with pytest.raises(ValueError, match='at least one block'):
         build_block_group([], 16, 8)
-    with pytest.raises(ValueError, match='at least one block'):
+    with pytest.raises(ValueError, match='at least one each'):
         MaXWideResNet(num_blocks=(3, 0, 6))
-    with pytest.raises(TypeError, match="unexpected keyword argument 'dilation'"):
+    with pytest.raises(ValueError, match="AxialBlock does not take 'dilation'"):
         build_block_group([('axial', 0.0)], 16, 8, dilation=2)
