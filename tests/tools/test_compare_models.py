@@ -44,8 +44,8 @@ def leaf(shapes_root, tmp_path) -> Path:
 
 
 def test_one_table_with_curves(leaf, tmp_path):
-    files = {name: tmp_path / f'out.{name}' for name in ('json', 'markdown', 'plot')}
-    files['plot'] = tmp_path / 'out.png'
+    files = {name: tmp_path / 'new' / f'out.{name}' for name in ('json', 'markdown', 'plot')}
+    files['plot'] = tmp_path / 'new' / 'out.png'
     options = [item for name, path in files.items() for item in (f'--{name}', path)]
     options += ['--work-dir', tmp_path / 'work', '--runs', 1, '--batch', 2, '--images', 2]
     done = run_tool(TOOL, leaf, PEER, *options, '--train', 2)

@@ -50,20 +50,26 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('models', nargs='+', metavar='CONFIG[:CHECKPOINT]')
     parser.add_argument('--data', metavar='CONFIG', help='config whose images and metric are used')
     parser.add_argument('--images', type=int, metavar='N', help='PQ on the first N images only')
-    parser.add_argument('--runs', type=int, default=30, help='timed runs of each model')
-    parser.add_argument('--batch', type=int, help="images of a training step (the data's config)")
-    parser.add_argument('--train', type=int, metavar='N', help='train each model N iterations')
-    parser.add_argument('--seed', type=int, default=0, help='seed of the trainings')
+    parser.add_argument('--runs', type=int, default=30, help='timed runs of each model (30)')
     parser.add_argument(
-        '--device', default='cpu', help='cpu or cuda; --train takes a GPU where there is one'
+        '--batch', type=int, help="images of a training step (that of the data's config)"
     )
-    parser.add_argument('--threads', type=int, default=1, help="torch's threads on the CPU")
+    parser.add_argument('--train', type=int, metavar='N', help='train each model N iterations')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the trainings (0)')
     parser.add_argument(
-        '--work-dir', default='work_dirs/compare', help='curves and checkpoints of the trainings'
+        '--device',
+        default='cpu',
+        help='cpu (the default) or cuda; --train takes a GPU where there is one',
+    )
+    parser.add_argument('--threads', type=int, default=1, help="torch's threads on the CPU (1)")
+    parser.add_argument(
+        '--work-dir',
+        default='work_dirs/compare',
+        help='curves and checkpoints of the trainings (work_dirs/compare)',
     )
     parser.add_argument('--json', metavar='OUT', help='file for all figures and curves')
     parser.add_argument('--markdown', metavar='OUT', help='file for the table as Markdown')
-    parser.add_argument('--plot', metavar='OUT', help='picture of the trainings (in the work dir)')
+    parser.add_argument('--plot', metavar='OUT', help='picture of the trainings (WORK_DIR/pq.png)')
     return parser.parse_args()
 
 
@@ -78,6 +84,8 @@ def compare(args: argparse.Namespace) -> list[ComparedModel]:
             raise UserError(f'--{name} must be at least 1, not {value}.')
     if args.device.startswith('cuda') and not torch.cuda.is_available():
         raise UserError('--device cuda: torch finds no GPU here; leave --device out for the CPU.')
+    for path in filter(None, (args.json, args.markdown, args.plot)):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
     models = name_apart([read_model(argument) for argument in args.models])
     data = SharedData(load_config(args.data) if args.data else models[0].config)
     batch = args.batch or data.config.train_dataloader.batch_size
