@@ -48,9 +48,10 @@ def why_not_loaded(path: str, error: Exception) -> str | None:
         )
     kinds = re.match(r"(\w+)=.* in child config cannot .* type <class '(\w+)'>", text)
     if kinds:
+        base = 'None' if kinds[2] == 'NoneType' else f'a {kinds[2]}'
         return (
-            f'{start}: it gives a dict for {kinds[1]}, for which its base has a {kinds[2]}; write '
-            f'a {kinds[2]}, or add _delete_=True to the dict.'
+            f'{start}: it gives a dict for {kinds[1]}, for which its base has {base}; write '
+            f'{base}, or add _delete_=True to the dict.'
         )
     if isinstance(error, ConfigParsingError):
         text = text.partition('. You got')[0]

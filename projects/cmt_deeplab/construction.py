@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 
@@ -87,6 +88,9 @@ def type_missing(place: str) -> str:
 def type_unknown(place: str, name: str, registry: Registry) -> str:
     """The sentence about a name that a registry does not have."""
     known = set(registry.module_dict) | set(registry.root.module_dict)
+    package = name.rpartition('.')[0].partition('.')[0]
+    if package and not find_spec(package):
+        return f'{place} is {name!r}, but the package {package} is not installed: pip install it.'
     near = get_close_matches(name, known, 1)
     meant = f' (is {near[0]} meant?)' if near else ''
     kinds = registry.name.replace('_', ' ').removesuffix('s') + 's'

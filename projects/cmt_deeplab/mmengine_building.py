@@ -66,6 +66,7 @@ def failed_building(error: Exception) -> str | None:
     if _module(frame) == RUNNER:
         place = IN_RUNNER.get(function.lstrip('_'), '')
         place, own = (place, whole.get(place)) if place else place_of(_argument(frame), whole)
+        own = own if isinstance(own, Mapping) else {}
         return explain(error, place, DataLoader if function == 'build_dataloader' else None, own)
     cfg, part_type = variables['cfg'], variables.get('obj_cls', variables.get('scheduler_cls'))
     if not isinstance(cfg, Mapping):

@@ -1,10 +1,11 @@
 """Mistakes after --cfg-options are reported before anything is built."""
 
 import argparse
+from copy import deepcopy
 
 import pytest
 from cmt_deeplab.analysis.config_model import load_config as read
-from cmt_deeplab.engine.config_overrides import check_overrides
+from cmt_deeplab.engine.config_overrides import check_overrides, merge_overrides
 from cmt_deeplab.engine.runner_setup import load_config
 from cmt_deeplab.errors import UserError, user_sentence
 from command_line import ROOT
@@ -39,6 +40,8 @@ CONFIG = Config(
         ({'optim_wrapper.lr': 'fast'}, 'number 0.1'),
         ({'data_root': 'elsewhere/'}, 'changes nothing.*set train_dataloader.dataset.data_root'),
         ({'num_classes': 4}, 'set model.num_classes'),
+        ({'modell.backbone.depth': 4}, 'nothing reads.*is model meant'),
+        ({'foo': 4}, 'changes nothing'),
     ],
 )
 def test_overrides_that_do_not_suit(options, words):
@@ -47,6 +50,26 @@ def test_overrides_that_do_not_suit(options, words):
     sentence = user_sentence(caught.value)
     assert '\n' not in sentence and next(iter(options)) in sentence
     assert all(part in sentence for part in words.split('.*'))
+
+
+@pytest.mark.parametrize(
+    'key',
+    [
+        'train_dataloader.pipeline.7.size',
+        'train_dataloader.dataset.image_size.0',
+        'model.backbone.depth.first',
+        'model.backbone.init_cfg.type',
+    ],
+)
+def test_overrides_below_something_that_is_no_dict(key):
+    with pytest.raises(UserError, match=f'--cfg-options {key} does not suit the config'):
+        merge_overrides(deepcopy(CONFIG), {key: 4})
+
+
+def test_overrides_are_merged():
+    config = deepcopy(CONFIG)
+    merge_overrides(config, {'train_dataloader.pipeline.0.size': 8, 'model.backbone.width': 2})
+    assert config.train_dataloader.pipeline[0].size == 8 and config.model.backbone.width == 2
 
 
 def test_overrides_that_suit():

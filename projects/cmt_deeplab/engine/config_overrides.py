@@ -1,4 +1,6 @@
-"""Compare what follows ``--cfg-options`` with the config, before the two are merged."""
+"""What follows ``--cfg-options`` is compared with the config, and the two are merged."""
+
+from difflib import get_close_matches
 
 from mmengine.config import Config
 
@@ -11,18 +13,42 @@ from cmt_deeplab.value_kinds import kind_of
 ALSO_ALLOWED = {('dict', 'list'), ('number', 'list'), ('list', 'dict')}
 
 
+def merge_overrides(cfg: Config, options: dict) -> None:
+    """Merge ``options``, values by dotted key, into the config, after :func:`check_overrides`.
+
+    Raises:
+        UserError: the options do not suit the config.
+    """
+    check_overrides(cfg, options)
+    try:
+        cfg.merge_from_dict(options)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(
+            f'--cfg-options {", ".join(options)} does not suit the config, which has no such '
+            'entry, or has None or another kind of value on the way to it: correct the key, or '
+            'write it in a config file.'
+        ) from error
+
+
 def check_overrides(cfg: Config, options: dict) -> None:
     """Compare ``options``, values by dotted key, with the config.
 
     Raises:
         UserError: a key is a variable of the config files, whose value has been put in place
-            already, so that changing the variable changes nothing; or a value is of another kind
-            than that of the config, such as a word in place of a number.
+            already, so that changing the variable changes nothing; nothing reads the key; or a
+            value is of another kind than that of the config, such as a word in place of a number.
     """
     entries = dict(config_entries(cfg))
     for key, value in options.items():
         first = key.partition('.')[0]
-        if first in cfg and first not in READ:
+        if first not in cfg and first not in READ:
+            near = get_close_matches(first, {*cfg, *READ}, 1)
+            meant = f' (is {near[0]} meant?)' if near else ''
+            raise UserError(
+                f'--cfg-options {key} changes nothing, as nothing reads {first!r}{meant}: correct '
+                'the key.'
+            )
+        if first not in READ:
             places = [
                 path
                 for path in entries

@@ -11,7 +11,7 @@ from cmt_deeplab.config_check import check_config
 from cmt_deeplab.errors import MissingPackageError, UserError, require_file
 from cmt_deeplab.renamed import read_config
 
-from .config_overrides import check_overrides
+from .config_overrides import merge_overrides
 
 
 def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,8 +47,7 @@ def load_config(args: argparse.Namespace) -> Config:
     """
     cfg = read_config(args.config)
     cfg.launcher = args.launcher
-    check_overrides(cfg, args.cfg_options)
-    cfg.merge_from_dict(args.cfg_options)
+    merge_overrides(cfg, args.cfg_options)
     default = Path('work_dirs') / Path(args.config).stem
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(default)
     return cfg
