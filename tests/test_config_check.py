@@ -34,6 +34,7 @@ LEAVES = [
     ('optim_wrapper = dict(_delete_=True)', 'optim_wrapper has no optimizer'),
     ('optim_wrapper = dict(optimizer=dict(_delete_=True, lr=1))', 'optimizer has no type'),
     ("default_scope = 'mmdett'", "default_scope is 'mmdett'.*use 'mmdet'"),
+    ("model = dict(act_cfg=dict(type='GELU', inplace=True))", 'act_cfg gives GELU .*inplace'),
     ("model = dict(norm_cfg=dict(type='BNN'))", "model.norm_cfg.type is 'BNN'"),
 ]
 UNREADABLE = [

@@ -128,6 +128,11 @@ def test_a_key_that_nothing_takes_is_blamed_on_the_class_of_the_config(slot):
             dict(type='ResNet', depth=18, norm_cfg=dict(type='BNN')),
             '.type is .BNN',
         ),
+        (
+            f'{HEAD}.pixel_decoder.norm_cfg',
+            dict(type='GN', num_groups=8, momentum=0.1),
+            "norm_cfg gives GN the key 'momentum'.*_delete_",
+        ),
         (f'{DECODER}.layer.heads', 3, r'transformer_decoder.layer.* multiples of heads 3'),
         (f'{DECODER}.center_channels', 'wide', f'{DECODER}.center_channels is .wide.*a number'),
         (f'{DECODER}.deep_supervision', 'no', 'a truth value'),

@@ -22,7 +22,7 @@ from cmt_deeplab.construction import (
     key_not_taken,
     keywords,
     type_missing,
-    unknown_layer,
+    wrong_layer,
 )
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.mmengine_building import READ
@@ -64,9 +64,9 @@ def check_config(cfg: Config) -> None:
                     _check_value(part_type, place, key, value)
             if inspect.isclass(part_type) and issubclass(part_type, CheckpointHook):
                 _check_late_keys(place, part_type.__name__, part, part_type, Runner.save_checkpoint)
-    unknown = unknown_layer('model', cfg.model) if isinstance(cfg.get('model'), Mapping) else None
-    if unknown:
-        raise UserError(unknown)
+    wrong = wrong_layer('model', cfg.model) if isinstance(cfg.get('model'), Mapping) else None
+    if wrong:
+        raise UserError(wrong)
     for split in ('train', 'val', 'test'):
         _check_loader(f'{split}_dataloader', cfg.get(f'{split}_dataloader'))
     _check_optim_wrapper(cfg.get('optim_wrapper'))

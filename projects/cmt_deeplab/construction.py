@@ -100,14 +100,22 @@ def type_unknown(place: str, name: str, registry: Registry) -> str:
     )
 
 
-def unknown_layer(place: str, config: Mapping[str, object]) -> str | None:
-    """The sentence about a norm, activation or convolution that mmcv does not know."""
+def wrong_layer(place: str, config: Mapping[str, object]) -> str | None:
+    """The sentence about a norm, activation or convolution that mmcv could not build."""
     for path, layer in config_entries(config, place):
-        named = layer.get('type') if isinstance(layer, Mapping) else None
-        is_layer = path.rpartition('.')[2] in ('norm_cfg', 'act_cfg', 'conv_cfg')
-        if is_layer and isinstance(named, str):
-            if MODELS.get(named) is None:
-                return type_unknown(f'{path}.type', named, MODELS)
+        key = path.rpartition('.')[2]
+        if key not in ('norm_cfg', 'act_cfg', 'conv_cfg') or not isinstance(layer, Mapping):
+            continue
+        named = layer.get('type')
+        layer_type = MODELS.get(named) if isinstance(named, str) else named
+        if layer_type is None and named is not None:
+            return type_unknown(f'{path}.type', named, MODELS)
+        if layer_type is None or key == 'conv_cfg':  # ResNet takes keys out of it
+            continue
+        taken, open_to_others = keywords(layer_type)
+        for argument in layer.keys() - taken.keys() - {'type', 'requires_grad', '_scope_'}:
+            if not open_to_others:
+                return key_not_taken(path, name_of(named), argument)
     return None
 
 

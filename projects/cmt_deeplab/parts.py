@@ -16,7 +16,7 @@ from cmt_deeplab.construction import (
     name_of,
     type_missing,
     type_unknown,
-    unknown_layer,
+    wrong_layer,
 )
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.slots import OF_THE_PART, ORIGIN, SLOTS, Slot
@@ -123,9 +123,9 @@ def _arguments(slot: str, part_type: Callable, config: Mapping, given: dict) -> 
                 raise UserError(f'{slot}.{key} is {value!r}, but must be {wrong}.')
         else:
             raise UserError(key_not_taken(slot, name_of(part_type), key))
-    unknown = unknown_layer(slot, _own(config))
-    if unknown:
-        raise UserError(unknown)
+    wrong = wrong_layer(slot, _own(config))
+    if wrong:
+        raise UserError(wrong)
     missing = [key for key, needed in takes.items() if needed and key not in arguments]
     if missing:
         names = ' and '.join(repr(key) for key in missing)
