@@ -140,7 +140,12 @@ def explain(
             if path.endswith(f'.{key}'):
                 inner = function.removesuffix('.__init__').rpartition('.')[2]
                 return key_not_taken(path.removesuffix(f'.{key}'), inner, key)
-        return None
+        if not _raised_by_mmengine(error):  # but by a call inside the constructor
+            return None
+        return (
+            f'{place or "A part"} is of the type {name}, which does not fit there: the model gives '
+            f'it {key!r}, which it does not take; choose another type.'
+        )
     if re.fullmatch(r'\w+\(\) takes no arguments', text) and config.keys() - {'type'}:
         return key_not_taken(place, name, next(key for key in config if key != 'type'))
     missing = re.search(r'(\S+)\(\) missing \d+ required .*arguments?: (.+)', text)
@@ -150,6 +155,12 @@ def explain(
             return keys_missing(place, name, missing[2])
     what = ' '.join(filter(None, [place, f'({name})' if part_type and place else '']))
     return refusal(error, what or name, place, config)
+
+
+def _raised_by_mmengine(error: Exception) -> bool:
+    """Whether the call of the constructor itself failed, in mmengine's registry."""
+    frame = list(traceback.walk_tb(error.__traceback__))[-1][0]
+    return frame.f_globals.get('__name__', '').startswith(BUILDERS)
 
 
 def is_explicit(error: Exception) -> bool:

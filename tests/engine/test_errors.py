@@ -4,6 +4,7 @@ import pytest
 from cmt_deeplab.compat import CompiledOpMissing
 from cmt_deeplab.errors import MissingFileError, UserError, report_user_errors, user_sentence
 from mmdet.registry import MODELS
+from mmengine.config import Config
 from torch.utils.data import DataLoader
 
 
@@ -110,6 +111,16 @@ def test_a_type_or_an_argument_that_does_not_exist(cfg, words):
         MODELS.build(cfg)
     sentence = user_sentence(error.value)
     assert sentence and words in sentence and '\n' not in sentence
+
+
+def test_an_argument_of_the_model_is_not_blamed_on_the_user():
+    """As where a head of mmdet gives its pixel decoder more than the user has written."""
+    config = Config(dict(model=dict(neck=dict(type='FPN', in_channels=[8], out_channels=8))))
+    with pytest.raises(TypeError) as error:
+        MODELS.build(dict(config.model.neck, num_outs=1, feat_channels=8))
+    sentence = user_sentence(error.value)
+    assert 'model.neck is of the type FPN, which does not fit' in sentence
+    assert "the model gives it 'feat_channels'" in sentence
 
 
 def test_a_fault_inside_a_constructor_is_not_taken_for_a_mistake_in_the_config():
