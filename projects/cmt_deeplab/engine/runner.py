@@ -1,5 +1,6 @@
 """mmengine's runner, also on machines without a GPU, and with exact resuming."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from mmengine.dist import is_distributed
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from torch.utils.checkpoint import checkpoint as recomputed
 
 from cmt_deeplab.construction import config_entries, name_of
 from cmt_deeplab.engine.loop.batch_stream import images_per_batch
@@ -108,6 +110,9 @@ class PanopticRunner(Runner):
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """As in mmengine, then the loop is compared with the hooks and the sampler.
 
+        ``activation_checkpointing`` is applied here: mmengine's way, torch's reentrant one, gives a
+        part whose input needs no gradient, such as the backbone, no gradient either.
+
         Raises:
             UserError: they do not go together, or a key of the config names no part of the model.
         """
@@ -118,6 +123,10 @@ class PanopticRunner(Runner):
             for name in [names] if isinstance(names, str) else names:
                 if name not in parts:
                     raise UserError(f"{key} names '{name}', which the model does not have.")
+                if key == 'activation_checkpointing':
+                    forward = parts[name].forward
+                    parts[name].forward = partial(recomputed, forward, use_reentrant=False)
+        self.cfg.activation_checkpointing = None  # mmengine's way would come on top
         check_loop(loop, self)
         return loop
 
