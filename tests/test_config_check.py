@@ -33,6 +33,11 @@ LEAVES = [
     # what is missing
     ('optim_wrapper = dict(_delete_=True)', 'optim_wrapper has no optimizer'),
     ('optim_wrapper = dict(optimizer=dict(_delete_=True, lr=1))', 'optimizer has no type'),
+    ("optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', rate=1))", 'has no lr'),
+    (
+        'optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=0.1)))',
+        r"custom_keys\['backbone'\] is 0.1, but must be a dict",
+    ),
     ("default_scope = 'mmdett'", "default_scope is 'mmdett'.*use 'mmdet'"),
     ("model = dict(act_cfg=dict(type='GELU', inplace=True))", 'act_cfg gives GELU .*inplace'),
     ("model = dict(norm_cfg=dict(type='BNN'))", "model.norm_cfg.type is 'BNN'"),

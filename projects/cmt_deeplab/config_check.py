@@ -21,6 +21,7 @@ from cmt_deeplab.construction import (
     config_entries,
     key_not_taken,
     keywords,
+    name_of,
     type_missing,
     wrong_layer,
 )
@@ -131,7 +132,7 @@ def _check_loader(place: str, loader: object) -> None:
 
 
 def _check_optim_wrapper(optim_wrapper: object) -> None:
-    """The optimizer itself, and the clipping of gradients, which begins with the first step."""
+    """The optimizer, its factors, and the clipping of gradients, which begins with the training."""
     if not isinstance(optim_wrapper, Mapping):
         return
     if not optim_wrapper.keys() & {'optimizer', 'constructor'}:
@@ -142,6 +143,17 @@ def _check_optim_wrapper(optim_wrapper: object) -> None:
     optimizer = optim_wrapper.get('optimizer')
     if isinstance(optimizer, Mapping) and 'type' not in optimizer:
         raise UserError(type_missing('optim_wrapper.optimizer'))
+    own = name_of(optim_wrapper.get('constructor')) == 'PanopticOptimWrapperConstructor'
+    if own and isinstance(optimizer, Mapping) and optimizer.get('lr') is None:
+        raise UserError('optim_wrapper.optimizer has no lr, the learning rate: add it.')
+    paramwise = optim_wrapper.get('paramwise_cfg')
+    custom_keys = paramwise.get('custom_keys') if isinstance(paramwise, Mapping) else None
+    for key, factors in custom_keys.items() if isinstance(custom_keys, Mapping) else ():
+        if not isinstance(factors, Mapping):
+            raise UserError(
+                f"optim_wrapper.paramwise_cfg.custom_keys['{key}'] is {factors!r}, but must be a "
+                'dict such as dict(lr_mult=0.1).'
+            )
     clipping = optim_wrapper.get('clip_grad')
     if isinstance(clipping, Mapping):
         function = GRADIENT_CLIPPING.get(clipping.get('type', 'norm'))
