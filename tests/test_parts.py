@@ -4,8 +4,11 @@ import re
 from copy import deepcopy
 
 import pytest
+from cmt_deeplab.criterion import PanopticLoss
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.models.transformer import CMTLayer
 from cmt_deeplab.parts import build_part
+from mmdet.models import ResNet
 from mmdet.registry import MODELS
 from small_model import set_in, small_config
 from torch import nn
@@ -154,6 +157,41 @@ def test_a_part_may_have_its_own_norm():
     model = build_with(f'{HEAD}.pixel_decoder.norm_cfg', dict(type='GN', num_groups=4))
     norms = [type(module) for module in model.panoptic_head.pixel_decoder.modules()]
     assert nn.GroupNorm in norms and nn.BatchNorm2d not in norms
+
+
+def test_a_subclass_may_set_what_its_parent_needs_or_the_model_gives():
+    class R18(ResNet):
+        def __init__(self, **kwargs):
+            super().__init__(depth=18, **kwargs)
+
+    class WithoutNorm(CMTLayer):
+        def __init__(self, **kwargs):
+            super().__init__(norm_cfg=None, align_corners=False, **kwargs)
+
+    assert build_part('model.backbone', dict(type=R18, base_channels=8)).depth == 18
+    model = build_with(f'{DECODER}.layer', dict(at(f'{DECODER}.layer'), type=WithoutNorm))
+    assert model.panoptic_head.transformer_decoder.stages[0][0].common['norm_cfg'] is None
+    with pytest.raises(UserError, match="does not give Resnet its 'depth': add it"):
+        build_part('model.backbone', dict(type=type('Resnet', (ResNet,), {})))
+
+
+@pytest.mark.filterwarnings('ignore:.*weight_norm')
+def test_parts_of_the_user_that_cannot_be_copied_are_not_tried_out():
+    class Loss(PanopticLoss):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.utils.weight_norm(nn.Linear(1, 1))
+
+        def terms(self, given):
+            return dict(loss=self.scale.weight.sum())
+
+    class Layer(CMTLayer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.turn = nn.utils.weight_norm(nn.Linear(1, 1))
+
+    build_with('model.criterion.losses.own', dict(type=Loss))
+    build_with(f'{DECODER}.layer', dict(at(f'{DECODER}.layer'), type=Layer))
 
 
 def test_an_error_in_a_part_of_the_user_keeps_its_trace():

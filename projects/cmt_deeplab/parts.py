@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 from mmengine.config import ConfigDict
@@ -46,7 +46,7 @@ def build_part(
         _require_methods(slot, part_type, part_type)
     arguments = _arguments(slot, part_type, config, given)
     try:
-        part = _slot(slot).registry.build(ConfigDict(arguments, type=part_type))
+        part = _built(slot, part_type, arguments, given.keys() - config.keys())
     except UserError as error:
         if slot in str(error) or str(error).startswith('model.'):
             raise
@@ -89,6 +89,18 @@ def part_class(slot: str, config: Mapping) -> Callable:
     return part_type
 
 
+def _built(slot: str, part_type: Callable, arguments: dict, ours: Set[str]) -> Any:
+    """A part; what its class sets itself is left out of ``ours``, the arguments of the code."""
+    while True:
+        try:
+            return _slot(slot).registry.build(ConfigDict(arguments, type=part_type))
+        except TypeError as error:
+            twice = re.search(r"multiple values for keyword argument '(\w+)'", str(error))
+            if not twice or twice[1] not in ours & arguments.keys():
+                raise
+        del arguments[twice[1]]
+
+
 def _slot(slot: str) -> Slot:
     return SLOTS.get(slot) or SLOTS[slot.rpartition('.')[0]]
 
@@ -126,7 +138,8 @@ def _arguments(slot: str, part_type: Callable, config: Mapping, given: dict) -> 
     wrong = wrong_layer(slot, _own(config))
     if wrong:
         raise UserError(wrong)
-    missing = [key for key, needed in takes.items() if needed and key not in arguments]
+    own = inspect.signature(part_type).parameters  # a subclass may give its parent what that needs
+    missing = [key for key in own if takes.get(key) and key not in arguments]
     if missing:
         names = ' and '.join(repr(key) for key in missing)
         raise UserError(keys_missing(slot, name_of(part_type), names))

@@ -1,5 +1,7 @@
 """mmdet's pixel decoders and necks, given directly as pixel decoder."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from cmt_deeplab.compat import CompiledOpMissing
@@ -115,8 +117,12 @@ def test_a_pixel_decoder_or_neck_of_mmdet_is_a_pixel_decoder(name, align_corners
     assert not [n for n, x in trained.items() if x.grad is None or not x.grad.isfinite().all()]
 
 
-def test_maps_that_are_left_out_freeze_what_leads_to_them_alone():
-    neck = AdaptedNeck(RETINA, in_channels=WIDTHS, in_strides=STRIDES, align_corners=False)
+@pytest.mark.parametrize('mode', [nullcontext, torch.no_grad])
+def test_maps_that_are_left_out_freeze_what_leads_to_them_alone(mode):
+    with torch.inference_mode():  # such a network never learns
+        AdaptedNeck(RETINA, in_channels=WIDTHS, in_strides=STRIDES, align_corners=False)
+    with mode():
+        neck = AdaptedNeck(RETINA, in_channels=WIDTHS, in_strides=STRIDES, align_corners=False)
     assert (neck.widths, neck.strides) == ([16] * 3, [8, 16, 32])
     frozen = {
         name.rpartition('.conv')[0] for name, x in neck.named_parameters() if not x.requires_grad

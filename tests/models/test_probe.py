@@ -161,18 +161,21 @@ def test_other_outputs_are_refused_by_name(output, message):
 
 @pytest.mark.parametrize('on_meta', [True, False])
 def test_the_probe_leaves_no_trace(on_meta):
-    """Statistics, modes and random numbers stay, also where the device 'meta' is no help."""
+    """Statistics, modes, random numbers and caches stay, also where 'meta' is no help."""
 
     def output(module, x):
+        module.last = module.seen[x.shape] = x
         float(x.mean()) if not on_meta else None  # a value, which 'meta' does not have
         return (nn.functional.dropout(_level(x, 4), training=module.training),)
 
     backbone = Scripted(output)
+    backbone.seen, backbone.last = {}, None
     backbone.norm.eval()
     state, mode = deepcopy(backbone.state_dict()), torch.get_rng_state()
     found = probe_backbone(backbone, {}, size=(96, 64), align_corners=False)
     assert found == ((3,), (4,))
     assert backbone.training and not backbone.norm.training
+    assert backbone.seen == {} and backbone.last is None
     assert torch.equal(mode, torch.get_rng_state())
     for name, value in backbone.state_dict().items():
         assert torch.equal(value, state[name])

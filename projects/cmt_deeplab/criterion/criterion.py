@@ -188,7 +188,10 @@ class PanopticCriterion(nn.Module):
         index = torch.randint(-1, 2, (8, 8), generator=draw, dtype=torch.int16)
         target = PanopticTarget(index, torch.tensor([0, self.num_classes - 1]))
         planes = SegmentPlanes.of([target] * 2, self.num_things_classes)
-        own = deepcopy(self)
+        try:
+            own = deepcopy(self)
+        except Exception:  # weights that a user's part computes of others, for example
+            return
         place = 'model.criterion.assigner'
         match = tried(place, own.assigner, own._match, prediction, planes)
         found = {}

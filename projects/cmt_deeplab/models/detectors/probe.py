@@ -133,19 +133,25 @@ def _call(backbone: nn.Module, images: Tensor) -> object:
 
 @contextmanager
 def _mode(backbone: nn.Module, training: bool) -> Iterator[None]:
-    """Inside, the backbone is in training or not, and no batch norm takes statistics.
+    """Inside, the backbone is in training or not; what it keeps of a call is forgotten afterwards.
 
-    Those of several processes would wait for each other.
+    No batch norm takes statistics: those of several processes would wait for each other.
     """
-    before = {module: module.training for module in backbone.modules()}
+    before = {module: dict(vars(module)) for module in backbone.modules()}
+    values = [value for state in before.values() for value in state.values()]
+    kept = [(value, value.copy()) for value in values if isinstance(value, dict | list | set)]
     backbone.train(training)
     for module in before:
         module.training &= not isinstance(module, _BatchNorm)
     try:
         yield
     finally:
-        for module, mode in before.items():
-            module.training = mode
+        for module, state in before.items():
+            vars(module).clear()
+            vars(module).update(state)
+        for value, content in kept:
+            value.clear()
+            getattr(value, 'extend' if isinstance(value, list) else 'update')(content)
 
 
 def _remedy(backbone: nn.Module, config: dict, size: Size | None, align_corners: bool) -> str:

@@ -96,7 +96,8 @@ class PanopticSemanticHead(nn.Module):
             raise UserError(
                 f'PanopticSemanticHead: fuse is {tuple(fuse)}, but with {len(in_channels)} '
                 f'features it names some of 1 to {len(in_channels) - 1}, counted back from the '
-                'coarsest: change fuse and fuse_channels, or model.backbone.out_indices.'
+                'coarsest: change fuse and fuse_channels, or the features (model.neck, or '
+                'model.backbone.out_indices).'
             )
         require_sizes('PanopticSemanticHead', channels=channels)
         require_sequences('PanopticSemanticHead', fuse_channels=fuse_channels, rates=rates or ())

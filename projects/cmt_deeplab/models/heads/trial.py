@@ -31,8 +31,11 @@ def try_out_foreign_parts(
     foreign = {kind for kind in kinds if not kind.__module__.startswith('cmt_deeplab.')}
     if not foreign or torch.get_default_device().type == 'meta':
         return
-    with torch.random.fork_rng():
+    try:
         head, extra = deepcopy(head).train(), int(align_corners)
+    except Exception:  # weights that a user's part computes of others, for example
+        return
+    with torch.random.fork_rng():
         sides = [(SIDE - extra) * features[-1][1] // stride + extra for _, stride in features]
         maps = [torch.randn(BATCH, width, side, side) for (width, _), side in zip(features, sides)]
         for slot, part in _parts(head):

@@ -195,10 +195,11 @@ class AdaptedNeck(nn.Module):
             unread: the other ones, for the message.
         """
         device = next(self.parameters(), torch.empty(0)).device
-        if device.type == 'meta':
+        if device.type == 'meta' or torch.is_inference_mode_enabled():
             return
-        maps = self._trial()
-        total = sum(maps[i].sum() for i in read)
+        with torch.enable_grad():  # a model may be built without
+            maps = self._trial()
+            total = sum(maps[i].sum() for i in read)
         if total.requires_grad:
             total.backward()
         frozen = [x for x in self.parameters() if x.requires_grad and x.grad is None]

@@ -7,6 +7,7 @@ from cmt_deeplab.construction import keywords, name_of
 from cmt_deeplab.errors import UserError
 
 DEFAULT_WIDTH = 256  # of a neck whose config names none
+OF_ONE_WIDTH = ('DyHead', 'DilatedEncoder')  # in_channels is a number, and does not say so
 
 
 def takes_maps(neck_type: Callable) -> bool:
@@ -48,7 +49,8 @@ def neck_arguments(
         given.update(strides=list(strides))
     one = inspect.signature(neck_type).parameters.get('in_channels')
     if 'in_channels' in takes and not (one and isinstance(one.default, int)):
-        given.update(in_channels=widths[-1] if one and one.annotation is int else list(widths))
+        single = (one and one.annotation is int) or name_of(neck_type) in OF_ONE_WIDTH
+        given.update(in_channels=widths[-1] if single else list(widths))
         if name_of(neck_type) == 'YOLOV3Neck':  # it names the coarsest first
             given['in_channels'].reverse()
     # The user's own in_channels have been compared with the widths.
