@@ -171,6 +171,8 @@ def test_a_subclass_may_set_what_its_parent_needs_or_the_model_gives():
     assert build_part('model.backbone', dict(type=R18, base_channels=8)).depth == 18
     model = build_with(f'{DECODER}.layer', dict(at(f'{DECODER}.layer'), type=WithoutNorm))
     assert model.panoptic_head.transformer_decoder.stages[0][0].common['norm_cfg'] is None
+    with pytest.raises(UserError, match="gives R18 the key 'depth', which it does not take"):
+        build_part('model.backbone', dict(type=R18, depth=18))
     with pytest.raises(UserError, match="does not give Resnet its 'depth': add it"):
         build_part('model.backbone', dict(type=type('Resnet', (ResNet,), {})))
 

@@ -131,7 +131,9 @@ def explain(
     """
     name, text = name_of(part_type), str(error)
     classes = part_type.__mro__ if inspect.isclass(part_type) else [part_type]
-    unexpected = re.search(r"(\S+)\(\) got an unexpected keyword argument '(\w+)'", text)
+    unexpected = re.search(
+        r"(\S+)\(\) got (?:an unexpected|multiple values for) keyword argument '(\w+)'", text
+    )
     if unexpected and isinstance(error, TypeError):
         function, key = unexpected.groups()
         if key in config:

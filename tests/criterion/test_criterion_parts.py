@@ -103,7 +103,8 @@ DICTS = [
     (dict(pq=None, mask_id=None), 'has no losses'),
     (dict(a=PQ, b=PQ), 'losses.b has the term loss_pq_mask, and so has model.criterion.losses.a'),
     ({'a.b': PQ}, 'cannot have the name'),
-    (dict(type=PQ), 'cannot have the name'),
+    (dict(update=PQ), 'cannot have the name'),
+    (PQ, 'a dict by name'),
 ]
 
 
@@ -160,10 +161,27 @@ def test_terms_that_would_not_be_trained_are_told():
     for result, sentence in (
         (lambda value: dict(entropy=value), "only terms with 'loss' in their name are trained"),
         (lambda value: value, 'terms of Own are a Tensor in place of a dict'),
+        (lambda value: dict(loss=0.0), "gives {'loss': 0.0}: give tensors"),
     ):
         with pytest.raises(UserError, match=rf'model\.criterion\.losses\.own.*{sentence}'):
             losses = dict(own=dict(type=loss_class(result)))
             PanopticCriterion(num_classes=6, losses=losses)
+
+
+def test_a_loss_without_terms_is_refused():
+    with pytest.raises(UserError, match='losses.own: Own has no method terms'):
+        own = dict(type=type('Own', (PanopticLoss,), {}))
+        PanopticCriterion(num_classes=6, losses=dict(own=own))
+
+
+def test_the_binary_cross_entropy_of_torch_is_that_of_mmdet():
+    losses = dict(
+        a=dict(type='PanopticMaskLoss', loss=dict(type=nn.BCEWithLogitsLoss)),
+        b=dict(type='CrossEntropyLoss', use_sigmoid=True),
+    )
+    prediction, targets = slow.make_prediction(), [slow.make_target(2)] * 2
+    found = PanopticCriterion(num_classes=6, losses=losses)([prediction], targets)
+    torch.testing.assert_close(found['loss_a'], found['loss_b'])
 
 
 def test_a_loss_that_needs_the_sizes_of_the_network_is_not_refused():

@@ -66,8 +66,11 @@ class PlainLayer(nn.Module):
 
 
 class PlainPredictor(nn.Module):
-    def __init__(self, pixel_channels, center_channels, num_classes, project_centers, classes=1):
+    def __init__(
+        self, pixel_channels, center_channels, num_classes, project_centers, classes=1, give=True
+    ):
         super().__init__()
+        self.give = give
         self.pixels = nn.Conv2d(pixel_channels, 8, 1)
         self.kernels = nn.Conv1d(center_channels, 8, 1)
         self.classes = nn.Conv1d(center_channels, num_classes + classes, 1)
@@ -76,7 +79,7 @@ class PlainPredictor(nn.Module):
         features = nn.functional.normalize(self.pixels(pixels), dim=1)
         logits = masks(features, self.kernels(centers))
         classes = self.classes(centers).transpose(1, 2)
-        return MaskPrediction(logits, classes, features, reference_points)
+        return MaskPrediction(logits, classes, features if self.give else None, reference_points)
 
 
 class PlainSemanticHead(nn.Module):
@@ -158,6 +161,7 @@ MISFITS = [
     ({f'{DECODER}__num_centers': 0}, 'num_centers is 0'),
     ({PREDICTOR: dict(type='FCNMaskHead')}, 'predictor .*FCNMaskHead, which does not fit'),
     ({PREDICTOR: dict(type=PlainPredictor, classes=0)}, r'class_logits \(B, N, 6\)'),
+    ({PREDICTOR: dict(type=PlainPredictor, give=False)}, r'pixel_features \(B, F, H, W\)'),
     ({f'{PREDICTOR}__feature_channels': 0}, 'feature_channels is 0'),
     ({SEMANTIC: dict(type='PanopticFPNHead', num_things_classes=3, num_stuff_classes=2)},
      'semantic_head .*PanopticFPNHead, which does not fit'),

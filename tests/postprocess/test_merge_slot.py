@@ -58,6 +58,7 @@ def test_other_parts_are_refused(config):
     ('config', 'sentence'),
     [
         (dict(type='PanopticMaskWiseMerge', thing_threshold=70), 'thing_threshold=70'),
+        (dict(type=PanopticMerge), 'postprocess: PanopticMerge has no method is_candidate'),
         (dict(type='PanopticMaskWiseMerge', stuff_threshold='0.5'), "stuff_threshold.*'0.5'"),
         (dict(type='PanopticMaskWiseMerge', overlap_threshold=-0.1), 'overlap_threshold=-0.1'),
         (dict(type='PanopticMaskWiseMerge', thing_area=-4), 'thing_area=-4'),

@@ -34,7 +34,7 @@ def build_losses(configs: Mapping[str, Mapping | None]) -> nn.ModuleDict:
     Raises:
         UserError: there is no loss, or one of them is not described as a loss.
     """
-    if not isinstance(configs, Mapping):
+    if not isinstance(configs, Mapping) or 'type' in configs:
         raise UserError(
             "model.criterion.losses is a dict by name: losses=dict(pq=dict(type='PanopticPQLoss'), "
             'mask_id=dict(...), ...), in which None switches a loss off; where a base config has '

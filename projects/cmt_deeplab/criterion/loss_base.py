@@ -131,7 +131,7 @@ class PanopticLoss(nn.Module):
 
     def terms(self, given: LossInput) -> dict[str, Tensor]:
         """Terms by name, without the loss weight."""
-        raise NotImplementedError
+        raise UserError(f'{type(self).__name__} has no method terms(given): write it.')
 
 
 def named_terms(key: str, terms: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
@@ -140,8 +140,10 @@ def named_terms(key: str, terms: Mapping[str, Tensor]) -> list[tuple[str, Tensor
     A term called 'loss' gets the name of its loss, so that one class can stand there twice.
 
     Raises:
-        UserError: none of their names contains 'loss'.
+        UserError: one of them is no tensor, or none of their names contains 'loss'.
     """
+    if not all(isinstance(value, Tensor) for value in terms.values()):
+        raise UserError(f'model.criterion.losses.{key} gives {dict(terms)}: give tensors by name.')
     own_name = key if key.startswith('loss') else f'loss_{key}'
     named = [(own_name if name == 'loss' else name, value) for name, value in terms.items()]
     if named and not any('loss' in name for name, _ in named):

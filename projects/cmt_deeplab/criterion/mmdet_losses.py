@@ -86,7 +86,7 @@ class PanopticMaskLoss(_AdaptedLoss):
         num_points: takes so many of the labeled pixels, drawn at random; None takes all of them.
     """
 
-    meaningful = (losses.DiceLoss, losses.FocalLoss, losses.CrossEntropyLoss)
+    meaningful = (losses.DiceLoss, losses.FocalLoss, losses.CrossEntropyLoss, nn.BCEWithLogitsLoss)
 
     def __init__(
         self, *, mask_probability: str = 'softmax', num_points: int | None = None, **kwargs

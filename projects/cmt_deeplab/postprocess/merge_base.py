@@ -128,7 +128,7 @@ class PanopticMerge(nn.Module):
 
     def is_candidate(self, confidence: Tensor, label: Tensor) -> Tensor:
         """Which centers may be pasted, (N,) bool, from class probability and label (N,)."""
-        raise NotImplementedError
+        raise self.lacks('is_candidate')
 
     def merge(
         self, table: Tensor, confidence: np.ndarray, label: np.ndarray, geometry: Geometry
@@ -137,7 +137,14 @@ class PanopticMerge(nn.Module):
 
         ``confidence`` and ``label`` are the class probability and label of the candidates, (M,).
         """
-        raise NotImplementedError
+        raise self.lacks('merge')
+
+    def lacks(self, method: str) -> UserError:
+        """The error about a subclass without a method."""
+        return UserError(
+            f'model.postprocess: {type(self).__name__} has no method {method}: write it, as '
+            'PanopticMaskWiseMerge does.'
+        )
 
     def assemble(
         self,

@@ -57,8 +57,9 @@ def probe_backbone(
     except Unfit as unfit:
         name = ' '.join(filter(None, (type(backbone).__name__, config.get('model_name'))))
         raise UserError(
-            f'model.backbone ({name}) does not fit: with inputs of {wanted[0]}x{wanted[1]} pixels '
-            f'(model.data_preprocessor.size) and align_corners={align_corners} {unfit}; '
+            f'model.backbone ({name}) does not fit: with inputs of {wanted[0]}x{wanted[1]} pixels'
+            f'{" (model.data_preprocessor.size)" if size else ""} and '
+            f'align_corners={align_corners} {unfit}; '
             f'{_remedy(backbone, config, size, align_corners)}.'
         ) from unfit
 

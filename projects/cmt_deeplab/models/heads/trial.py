@@ -109,4 +109,7 @@ def _problem(slot: str, inputs: tuple, named: dict, output: object, classes: int
         return 'a MaskPrediction with mask_logits (B, N, H, W)'
     if output.class_logits.shape != (batch, number, classes):
         return f'a MaskPrediction with class_logits (B, N, {classes}), with void as the last class'
+    size = getattr(output.pixel_features, 'shape', ())
+    if len(size) != 4 or size[2:] != output.mask_logits.shape[2:]:
+        return 'a MaskPrediction with pixel_features (B, F, H, W), as large as its mask_logits'
     return None
