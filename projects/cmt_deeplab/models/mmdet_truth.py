@@ -29,29 +29,34 @@ def add_index_map(sample: DetDataSample, size: Size, num_things: int, num_stuff:
     """
     if 'gt_panoptic_seg' in sample:
         return
-    instances, class_map = sample.get('gt_instances'), sample.get('gt_sem_seg')
-    masks = None if instances is None else instances.get('masks')
-    _check_loaded(masks is not None or not num_things, class_map is not None or not num_stuff)
+    instances, class_map = sample.get('gt_instances', {}), sample.get('gt_sem_seg')
+    has_masks, has_classes = 'masks' in instances, class_map is not None
+    if (num_things and not has_masks) or (num_stuff and not has_classes):
+        lacking = 'masks of things' if has_classes else 'class map of stuff (gt_sem_seg)'
+        lacking = lacking if has_masks or has_classes else 'ground truth'
+        raise UserError(
+            f'A training sample has no {lacking}: in train_dataloader.dataset.pipeline, put '
+            'LoadPanopticIndexMap after LoadImageFromFile and end in PackPanopticInputs, or put '
+            'LoadPanopticAnnotations there and end in PackDetInputs.'
+        )
     plane, labels = np.full(size, VOID_INDEX, np.int16), []
-    if masks is not None:
-        labels = [int(label) for label in instances.labels]
-        masks = _of_size(masks.to_ndarray().astype(bool), size)
+    if has_masks:
+        labels = instances.labels.tolist()
+        masks = _of_size(instances.masks.to_ndarray().astype(bool), size)
         for k in np.argsort(-masks.sum((1, 2)), kind='stable'):
             plane[masks[k]] = k
-    if class_map is not None:
+    if has_classes:
         class_map = _of_size(class_map.sem_seg.cpu().numpy(), size)[0]
         free = plane == VOID_INDEX
         stuff = np.arange(num_things, num_things + num_stuff)
-        for label in stuff[np.isin(stuff, class_map[free])]:
+        for label in stuff[np.isin(stuff, class_map[free])].tolist():
             plane[free & (class_map == label)] = len(labels)
-            labels.append(int(label))
-    seen = np.flatnonzero(np.bincount(plane[plane >= 0], minlength=len(labels)))
-    position = np.full(len(labels) + 1, VOID_INDEX, np.int16)  # the last entry is that of void
-    position[seen] = np.arange(len(seen))
-    sample.gt_panoptic_seg = PixelData(index_map=torch.from_numpy(position[plane])[None])
-    sample.gt_segments = InstanceData(
-        labels=torch.tensor([labels[k] for k in seen], dtype=torch.int64)
-    )
+            labels.append(label)
+    seen = np.flatnonzero(np.bincount(plane[plane >= 0]))  # without what smaller things cover
+    number = np.full(len(labels) + 1, VOID_INDEX, np.int16)  # the last entry is that of void
+    number[seen] = np.arange(len(seen))
+    sample.gt_panoptic_seg = PixelData(index_map=torch.from_numpy(number[plane])[None])
+    sample.gt_segments = InstanceData(labels=torch.tensor(labels, dtype=torch.int64)[seen])
 
 
 def pad_masks(sample: DetDataSample, size: Size) -> None:
@@ -63,18 +68,6 @@ def pad_masks(sample: DetDataSample, size: Size) -> None:
         below, right = (full - side for full, side in zip(size, class_map.shape[-2:]))
         padded = F.pad(class_map, (0, right, 0, below), value=MMDET_VOID)
         sample.gt_sem_seg = PixelData(sem_seg=padded)
-
-
-def _check_loaded(things: bool, stuff: bool) -> None:
-    if things and stuff:
-        return
-    lacking = 'ground truth' if not (things or stuff) else 'masks of things'
-    lacking = lacking if not things else 'class map of stuff (gt_sem_seg)'
-    raise UserError(
-        f'A training sample has no {lacking}: in train_dataloader.dataset.pipeline, put '
-        'LoadPanopticIndexMap after LoadImageFromFile and end in PackPanopticInputs, or put '
-        'LoadPanopticAnnotations there and end in PackDetInputs.'
-    )
 
 
 def _of_size(planes: np.ndarray, size: Size) -> np.ndarray:
