@@ -29,6 +29,16 @@ def require_file(path: str, sentence: str) -> None:
         raise MissingFileError(sentence)
 
 
+def make_folder_of(path: str) -> None:
+    """Make the folder of a file that will be written, or raise a :class:`UserError`."""
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'{path} cannot be written ({error}): name another file.') from error
+    if Path(path).is_dir():
+        raise UserError(f'{path} cannot be written, as it is a folder: name a file in it.')
+
+
 def files_on_the_way(error: BaseException) -> list[Path]:
     """The source files through which an error has passed; the one that raised it is the last."""
     return [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cmt_deeplab.analysis.compared_model import ComparedModel, SharedData, read_model
+from cmt_deeplab.analysis.compared_model import ComparedModel, SharedData, build_network, read_model
 from cmt_deeplab.analysis.learning_curve import training_config
 from cmt_deeplab.errors import UserError
 from mmengine.config import Config
@@ -122,6 +122,7 @@ def test_equal_for_all_and_each_models_own(leaf, tmp_path):
     [
         ('nowhere.py', 'nowhere.py does not exist'),
         (f'{TINY}:nowhere.pth', 'The checkpoint nowhere.pth'),
+        (f'{TINY}:', 'names no checkpoint behind the colon'),
         ('mmdet::solo/nothing', 'is not to be found'),
         (CONFIGS / '_base_' / 'default_runtime.py', 'has no model'),
     ],
@@ -131,11 +132,32 @@ def test_what_is_not_there_is_said_at_once(argument, sentence):
         read_model(str(argument))
 
 
+def test_a_folder_whose_name_ends_like_a_config(leaf, tmp_path):
+    folder = tmp_path / 'a b.py:c'
+    folder.mkdir()
+    config, checkpoint = folder / 'own.py', folder / 'own.pth'
+    config.write_bytes(leaf.read_bytes())
+    checkpoint.touch()
+    assert (read_model(str(config)).name, read_model(str(config)).checkpoint) == ('own', None)
+    assert read_model(f'{config}:{checkpoint}').checkpoint == str(checkpoint)
+
+
+def test_a_checkpoint_of_another_model_is_named(leaf, tmp_path):
+    path = tmp_path / 'other.pth'
+    torch.save(dict(state_dict={'conv.weight': torch.zeros(3)}), path)
+    model = read_model(f'{leaf}:{path}')
+    model.attempt(build_network, SharedData(model.config), 'cpu')
+    assert model.failed and 'other.pth is one of another model, as conv.weight' in model.notes[0]
+
+
 @pytest.mark.parametrize(
     ('options', 'sentence'),
     [
         (['--runs', 0], '--runs must be at least 1'),
         (['--device', 'cuda'], 'torch finds no GPU'),
+        (['--device', 'gpu'], '--device gpu is unknown'),
+        (['--json', CONFIGS], 'cannot be written'),
+        (['--plot', 'pq.picture'], 'pq.picture names no picture'),
         (['--data', CONFIGS / '_base_' / 'default_runtime.py'], 'has no train_dataloader'),
     ],
 )

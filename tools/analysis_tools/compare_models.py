@@ -38,7 +38,8 @@ from cmt_deeplab.analysis.compared_model import (
 from cmt_deeplab.analysis.comparison_table import as_markdown, as_text, machine
 from cmt_deeplab.analysis.config_model import load_config
 from cmt_deeplab.analysis.learning_curve import draw_curves, train
-from cmt_deeplab.errors import UserError, report_user_errors
+from cmt_deeplab.errors import UserError, make_folder_of, report_user_errors
+from matplotlib.backend_bases import FigureCanvasBase
 from mmengine.logging import MMLogger
 from whole_models import measure_models
 
@@ -84,8 +85,15 @@ def compare(args: argparse.Namespace) -> list[ComparedModel]:
             raise UserError(f'--{name} must be at least 1, not {value}.')
     if args.device.startswith('cuda') and not torch.cuda.is_available():
         raise UserError('--device cuda: torch finds no GPU here; leave --device out for the CPU.')
+    try:
+        torch.empty(1, device=args.device)
+    except (AssertionError, RuntimeError) as error:
+        raise UserError(f'--device {args.device} is unknown to torch here; use cpu.') from error
     for path in filter(None, (args.json, args.markdown, args.plot)):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        make_folder_of(path)
+    formats = FigureCanvasBase.get_supported_filetypes()
+    if args.plot and Path(args.plot).suffix[1:] not in formats:
+        raise UserError(f'--plot {args.plot} names no picture: let it end in .png, .pdf or .svg.')
     models = name_apart([read_model(argument) for argument in args.models])
     data = SharedData(load_config(args.data) if args.data else models[0].config)
     batch = args.batch or data.config.train_dataloader.batch_size

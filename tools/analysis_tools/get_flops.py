@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
 from cmt_deeplab.analysis.config_model import add_config_options, load_config
 from cmt_deeplab.analysis.flops import NetworkCost, config_cost
-from cmt_deeplab.errors import report_user_errors
+from cmt_deeplab.errors import make_folder_of, report_user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -59,11 +59,12 @@ def table(cost: NetworkCost, shape: list[int]) -> str:
 def main() -> None:
     args = parse_args()
     with report_user_errors():
+        if args.json:
+            make_folder_of(args.json)
         config = load_config(args.config, args.cfg_options)
         cost = config_cost(config.model, args.shape)
     print(table(cost, args.shape))
     if args.json:
-        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
         Path(args.json).write_text(json.dumps(asdict(cost), indent=2) + '\n')
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -59,10 +60,14 @@ def read_model(argument: str) -> ComparedModel:
 
     Raises:
         MissingFileError: there is no such config or checkpoint.
-        UserError: the config cannot be loaded or has no model.
+        UserError: the config cannot be loaded or has no model, or nothing follows the colon.
     """
     name = argument if '.py' in argument else f'{argument}.py'
-    path, checkpoint = re.fullmatch(r'(.+?\.py)(?::(.+))?', name).groups()
+    starts = [name[: match.end()] for match in re.finditer(r'\.py(?=:|$)', name)] or [name]
+    path = next((start for start in starts if Path(start).is_file()), starts[0])
+    checkpoint = name[len(path) + 1 :]
+    if name.endswith(':'):
+        raise UserError(f'{argument} names no checkpoint behind the colon: add it.')
     if checkpoint and '://' not in checkpoint:
         require_file(checkpoint, f'The checkpoint {checkpoint} of {path} does not exist.')
     config = load_config(path)
@@ -70,7 +75,9 @@ def read_model(argument: str) -> ComparedModel:
         raise UserError(f'The config {path} has no model: name one that trains a model.')
     if 'data_preprocessor' in config:
         config.model.setdefault('data_preprocessor', config.data_preprocessor)
-    return ComparedModel(re.split(r'[/:]', path)[-1].removesuffix('.py'), config, checkpoint)
+    return ComparedModel(
+        re.split(r'[/:]', path)[-1].removesuffix('.py'), config, checkpoint or None
+    )
 
 
 class SharedData:
@@ -134,7 +141,7 @@ def build_network(model: ComparedModel, data: SharedData, device: str) -> None:
     if model.network is None:
         network = MODELS.build(model.config.model)
         if model.checkpoint:
-            load_checkpoint(network, model.checkpoint, map_location='cpu', strict=True)
+            _load(network, model.checkpoint)
             model.trained = True
         model.network = network
     network = model.network.to(device).eval()
@@ -144,6 +151,17 @@ def build_network(model: ComparedModel, data: SharedData, device: str) -> None:
     model.figures.update(input='x'.join(map(str, shape)), trainable=trainable)
     cost = network_cost(network, shape)
     model.figures.update(params=cost.params, macs=cost.macs)
+
+
+def _load(network: nn.Module, checkpoint: str) -> None:
+    try:
+        load_checkpoint(network, checkpoint, map_location='cpu', strict=True)
+    except RuntimeError as error:
+        keys = re.findall(r'(?<=[ ,])[\w.]+\.\w+', str(error)) or ['']
+        raise UserError(
+            f'The checkpoint {checkpoint} is one of another model, as {keys[0]} shows: name the '
+            'one that was trained with this config.'
+        ) from error
 
 
 def batch_of(dataset: BaseDataset, indices: Sequence[int]) -> dict:
