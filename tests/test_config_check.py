@@ -20,11 +20,14 @@ LEAVES = [
     ("resume = 'yes'", "resume is 'yes', but must be a truth value"),
     ("custom_hooks = dict(type='EMAHook')", 'must be a list, not a dict'),
     ("model = 'ToyModel'", "model is 'ToyModel', but must be a dict"),
+    ("default_hooks = ['IterTimerHook']", 'must be a dict'),
+    ('env_cfg = None', 'env_cfg is None, but must be a dict'),
     ('train_cfg = 5', 'train_cfg is 5, but must be a dict'),
     ("val_evaluator = 'PQ'", 'must be a dict or a list'),
     ("default_hooks = dict(checkpoint=dict(interval='often'))", 'checkpoint.interval is'),
     ("train_dataloader = dict(dataset='coco')", "train_dataloader.dataset is 'coco'"),
     ('train_dataloader = dict(_delete_=True, batch_size=2)', 'train_dataloader.dataset is None'),
+    ("default_hooks = dict(checkpoint=dict(priority='VERY'))", 'checkpoint.priority .* VERY_LOW'),
     # arguments that are used late
     ('default_hooks = dict(checkpoint=dict(intervall=1))', "CheckpointHook the key 'intervall'"),
     ('optim_wrapper = dict(clip_grad=dict(max_nrm=1))', "optim_wrapper.clip_grad .*'max_nrm'"),
@@ -108,6 +111,7 @@ def test_a_mistake_is_named_before_anything_is_built(text, words, tmp_path):
         'train_pipeline = []\nbase_lr = 1e-3',
         'optim_wrapper = dict(clip_grad=dict(max_norm=1, norm_type=2))',
         'default_hooks = dict(checkpoint=dict(save_optimizer=False, save_best=None))',
+        "default_hooks = dict(checkpoint=dict(priority='LOW'))",
     ],
 )
 def test_variables_and_late_arguments_that_are_right(text, tmp_path):

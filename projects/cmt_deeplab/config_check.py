@@ -14,7 +14,7 @@ import mmdet.registry
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import Registry
-from mmengine.runner import Runner
+from mmengine.runner import Priority, Runner
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from cmt_deeplab.construction import (
@@ -54,6 +54,8 @@ def check_config(cfg: Config) -> None:
     _check_top_level(cfg)
     for key, value in cfg.items():
         _check_value(Runner, '', key, value)
+        if key in ('env_cfg', 'randomness', 'default_hooks') and not isinstance(value, Mapping):
+            raise UserError(f'{key} is {value!r}, but must be a dict; dict() takes the defaults.')
     for registry in REGISTRIES:
         registry.import_from_location()
     read = {key: value for key, value in cfg.items() if key in READ}
@@ -63,6 +65,12 @@ def check_config(cfg: Config) -> None:
             if part_type is not None:
                 for key, value in part.items():
                     _check_value(part_type, place, key, value)
+            priority = part.get('priority') if '_hooks.' in place else None
+            if isinstance(priority, str) and priority.upper() not in Priority.__members__:
+                raise UserError(
+                    f'{place}.priority is {priority!r}, but must be a number from 0 to 100 or one '
+                    f'of {", ".join(Priority.__members__)}.'
+                )
             if inspect.isclass(part_type) and issubclass(part_type, CheckpointHook):
                 _check_late_keys(place, part_type.__name__, part, part_type, Runner.save_checkpoint)
     wrong = wrong_layer('model', cfg.model) if isinstance(cfg.get('model'), Mapping) else None
@@ -118,7 +126,7 @@ def _check_value(part_type: Callable, place: str, key: str, value: Any) -> None:
 def _check_late_keys(place: str, name: str, part: Mapping, *functions: Callable) -> None:
     """The arguments that a part keeps for a function that it calls in the middle of a run."""
     taken = set().union(*(keywords(function)[0] for function in functions))
-    for key in part.keys() - taken - {'type', '_scope_'}:
+    for key in part.keys() - taken - {'type', '_scope_', 'priority'}:
         raise UserError(key_not_taken(place, name, key))
 
 

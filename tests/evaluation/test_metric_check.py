@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.evaluation import PanopticQualityMetric, check_metrics
+from cmt_deeplab.evaluation import PanopticQualityMetric, check_followed, check_metrics
 from mmdet.evaluation import CocoMetric, CocoPanopticMetric, DumpDetResults, SemSegMetric, VOCMetric
 from mmdet.structures import DetDataSample
 from mmengine.evaluator import BaseMetric
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.structures import InstanceData, PixelData
 from small_model import build_small
 
@@ -46,9 +47,11 @@ def test_metrics_of_boxes_masks_and_planes_do_not_fit(tmp_path):
         with pytest.raises(UserError, match=f'{name} in val_evaluator.*PanopticQualityMetric'):
             check_metrics(loop(PanopticQualityMetric(), metric), model)
         check_metrics(loop(metric), torch.nn.Identity())  # another model may serve it
+    with pytest.raises(UserError, match='CocoPanopticMetric .* no seg_prefix'):
+        check_metrics(loop(CocoPanopticMetric()), model)
+    written = CocoPanopticMetric(format_only=True, outfile_prefix=str(tmp_path / 'out'))
     check_metrics(
-        loop(Own(), CocoPanopticMetric(), DumpDetResults(out_file_path=str(tmp_path / 'o.pkl'))),
-        model,
+        loop(Own(), written, DumpDetResults(out_file_path=str(tmp_path / 'o.pkl'))), model
     )
     with pytest.raises(UserError, match='Identity .* is no metric'):
         check_metrics(loop(torch.nn.Identity()), model)
@@ -75,3 +78,19 @@ def test_a_sample_that_can_be_scored_leaves_no_trace(tmp_path):
     check_metrics(loop(metric, samples=[sample(img_id=3)]), torch.nn.Identity())
     check_metrics(loop(metric), torch.nn.Identity())
     assert metric.results == [] and not list(tmp_path.iterdir())
+
+
+def test_what_chooses_the_best_checkpoint_is_a_figure_of_the_metrics():
+    hooks = [
+        CheckpointHook(save_best=['coco_panoptic/PQ', 'coco_panoptic/PQ_th'], rule='greater'),
+        CheckpointHook(save_best='auto'),
+        EarlyStoppingHook(monitor='coco_panoptic/PQ', rule='greater'),
+        CheckpointHook(),
+    ]
+    check_followed(hooks, [PanopticQualityMetric()])
+    for hook in (CheckpointHook(save_best='mAP'), EarlyStoppingHook(monitor='PQ', rule='greater')):
+        with pytest.raises(UserError, match='(mAP|PQ).*give: use one of coco_panoptic/PQ'):
+            check_followed([hook], [PanopticQualityMetric()])
+        check_followed([hook], [PanopticQualityMetric(), Own()])  # it may give it
+    with pytest.raises(UserError, match='use one of mine/PQ, '):
+        check_followed(hooks, [PanopticQualityMetric(prefix='mine')])

@@ -16,7 +16,7 @@ from cmt_deeplab.construction import config_entries, name_of
 from cmt_deeplab.engine.loop.batch_stream import images_per_batch
 from cmt_deeplab.engine.loop.train_loop import PanopticIterBasedTrainLoop
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.evaluation import check_metrics
+from cmt_deeplab.evaluation import check_followed, check_metrics
 from cmt_deeplab.models.backbones.pretrained import checked_weights
 
 from .class_check import unwrapped
@@ -131,9 +131,10 @@ class PanopticRunner(Runner):
         return loop
 
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """As in mmengine, then the metrics are compared with the model."""
+        """As in mmengine, then the metrics are compared with the model and with the hooks."""
         loop = super().build_val_loop(loop)
         check_metrics(loop, unwrapped(self.model))
+        check_followed(self._hooks, loop.evaluator.metrics)
         return loop
 
     def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:

@@ -8,6 +8,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from cmt_deeplab.config_check import check_config
+from cmt_deeplab.construction import config_entries
 from cmt_deeplab.errors import MissingPackageError, UserError, require_file
 from cmt_deeplab.renamed import read_config
 
@@ -141,9 +142,9 @@ def build_runner(cfg: Config) -> Runner:
     setup_cache_size_limit_of_dynamo()
     check_config(cfg)
     if cfg.get('load_from'):
-        require_checkpoint(cfg.load_from)
+        require_checkpoint(str(cfg.load_from))
     backends = (cfg.get('visualizer') or {}).get('vis_backends') or ()
-    named = any(backend.get('type') == 'TensorboardVisBackend' for backend in backends)
+    named = 'TensorboardVisBackend' in dict(config_entries(backends)).values()
     if named and not find_spec('tensorboard'):
         raise MissingPackageError(
             'visualizer.vis_backends names TensorboardVisBackend, but tensorboard is not '

@@ -39,6 +39,9 @@ from .pq import (
     panoptic_map_segments,
 )
 
+GROUPS = {'All': '', 'Things': '_th', 'Stuff': '_st'}  # of classes, and how mmdet names theirs
+FIGURES = {f'{k.upper()}{s}': (group, k) for group, s in GROUPS.items() for k in ('pq', 'sq', 'rq')}
+
 
 @METRICS.register_module()
 class PanopticQualityMetric(BaseMetric):
@@ -146,11 +149,7 @@ class PanopticQualityMetric(BaseMetric):
         )
         table = figures_table(figures, classes if self.classwise else ())
         print_log(f'Panoptic quality:\n{table}', logger='current')
-        return {
-            f'{key.upper()}{suffix}': 100 * figures[group][key]
-            for group, suffix in (('All', ''), ('Things', '_th'), ('Stuff', '_st'))
-            for key in ('pq', 'sq', 'rq')
-        }
+        return {name: 100 * figures[group][key] for name, (group, key) in FIGURES.items()}
 
     def _classes(self) -> tuple[Sequence[str], Sequence[str]]:
         """The names of all classes and of those that are things."""
