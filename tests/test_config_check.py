@@ -31,8 +31,7 @@ LEAVES = [
     # arguments that are used late
     ('default_hooks = dict(checkpoint=dict(intervall=1))', "CheckpointHook the key 'intervall'"),
     ('optim_wrapper = dict(clip_grad=dict(max_nrm=1))', "optim_wrapper.clip_grad .*'max_nrm'"),
-    ("optim_wrapper = dict(clip_grad=dict(type='nrm'))", "must be 'norm' or 'value'"),
-    ('randomness = dict(sed=1)', "randomness gives the runner the key 'sed'"),
+    ('randomness = dict(sed=1)', "randomness gives set_randomness the key 'sed'"),
     # what is missing
     ('optim_wrapper = dict(_delete_=True)', 'optim_wrapper has no optimizer'),
     ('optim_wrapper = dict(optimizer=dict(_delete_=True, lr=1))', 'optimizer has no type'),
@@ -51,7 +50,10 @@ UNREADABLE = [
         "_base_ = ['{toy}', '{configs}/_base_/schedules/adamw_short.py']",
         'two of its bases set .*train_cfg.*mmdet_config',
     ),
-    ("_base_ = '{toy}'\nparam_scheduler = dict(type='PolyLR')", 'dict for param_scheduler.* list'),
+    (
+        "_base_ = '{toy}'\nparam_scheduler = dict(type='PolyLR')",
+        "scheduler is a dict.*class 'list'.*_delete_",
+    ),
     ('model = dict(type=Unknown)', "NameError in line 1: name 'Unknown' is not defined"),
     ('model = dict(', 'SyntaxError.* was never closed'),
     ("custom_imports = dict(imports=['no_such_module'])", "imports the module 'no_such_module'"),
@@ -68,6 +70,7 @@ AT_BUILD = [
         "param_scheduler.0 gives PolyLR.*'powr'",
     ),
     (dict(optim_wrapper__constructor='No'), "optim_wrapper.constructor is 'No'"),
+    (dict(optim_wrapper__clip_grad=dict(type='nrm')), 'of clip_grad should be "norm" or "value"'),
     (dict(optim_wrapper__optimizer__lr=-1), r'optim_wrapper.optimizer \(AdamW\).*Invalid learning'),
     (dict(custom_hooks=[dict(type='EMAHok')]), 'custom_hooks.0.type.*is EMAHook meant'),
     (dict(custom_hooks=[dict(type='EMAHook', foo=1)]), "custom_hooks.0 gives EMAHook .*'foo'"),

@@ -1,5 +1,6 @@
 """What is wrong with a config and would come to light late, or never.
 
+``tools/train.py`` and ``tools/test.py`` ask before they build the runner.
 mmengine ignores a top-level key that it does not know, keeps some arguments until long after the
 start, and takes the word 'no' for true.
 """
@@ -8,11 +9,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
-from typing import Any
 
 import mmdet.registry
 from mmengine.config import Config
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.registry import Registry
 from mmengine.runner import Priority, Runner
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
@@ -41,7 +41,6 @@ OF_MMDET_2 = {
     'log_config': 'default_hooks.logger',
     'evaluation': 'train_cfg.val_interval',
 }
-GRADIENT_CLIPPING = {'norm': clip_grad_norm_, 'value': clip_grad_value_}
 
 
 def check_config(cfg: Config) -> None:
@@ -52,34 +51,36 @@ def check_config(cfg: Config) -> None:
             or an argument that is used late is not known.
     """
     _check_top_level(cfg)
-    for key, value in cfg.items():
-        _check_value(Runner, '', key, value)
-        if key in ('env_cfg', 'randomness', 'default_hooks') and not isinstance(value, Mapping):
+    _check_values(Runner, '', cfg)
+    for key in ('env_cfg', 'randomness', 'default_hooks'):
+        value = cfg.get(key, {})
+        if not isinstance(value, Mapping):
             raise UserError(f'{key} is {value!r}, but must be a dict; dict() takes the defaults.')
     for registry in REGISTRIES:
         registry.import_from_location()
     read = {key: value for key, value in cfg.items() if key in READ}
     for place, part in config_entries(read):
-        if isinstance(part, Mapping) and 'type' in part:
-            part_type = _class_of(part['type'])
-            if part_type is not None:
-                for key, value in part.items():
-                    _check_value(part_type, place, key, value)
+        part_type = _class_of(part.get('type')) if isinstance(part, Mapping) else None
+        if part_type:
+            _check_values(part_type, place, part)
             priority = part.get('priority') if '_hooks.' in place else None
             if isinstance(priority, str) and priority.upper() not in Priority.__members__:
                 raise UserError(
                     f'{place}.priority is {priority!r}, but must be a number from 0 to 100 or one '
                     f'of {", ".join(Priority.__members__)}.'
                 )
-            if inspect.isclass(part_type) and issubclass(part_type, CheckpointHook):
-                _check_late_keys(place, part_type.__name__, part, part_type, Runner.save_checkpoint)
-    wrong = wrong_layer('model', cfg.model) if isinstance(cfg.get('model'), Mapping) else None
+        if inspect.isclass(part_type) and issubclass(part_type, CheckpointHook):
+            _check_late_keys(place, part, part_type, Runner.save_checkpoint)
+        if inspect.isclass(part_type) and issubclass(part_type, EMAHook):
+            average = _class_of(part.get('ema_type', 'ExponentialMovingAverage'))
+            _check_late_keys(place, part, part_type, *filter(None, [average]))
+    wrong = wrong_layer('model', cfg.get('model'))
     if wrong:
         raise UserError(wrong)
     for split in ('train', 'val', 'test'):
         _check_loader(f'{split}_dataloader', cfg.get(f'{split}_dataloader'))
     _check_optim_wrapper(cfg.get('optim_wrapper'))
-    _check_late_keys('randomness', 'the runner', cfg.get('randomness', {}), Runner.set_randomness)
+    _check_late_keys('randomness', cfg.get('randomness', {}), Runner.set_randomness)
 
 
 def _check_top_level(cfg: Config) -> None:
@@ -116,27 +117,28 @@ def _class_of(named: object) -> Callable | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _check_value(part_type: Callable, place: str, key: str, value: Any) -> None:
-    wrong = wrong_value(part_type, key, value)
-    if wrong:
-        place = f'{place}.{key}' if place else key
-        raise UserError(f'{place} is {value!r}, but must be {wrong}.')
+def _check_values(part_type: Callable, place: str, part: Mapping) -> None:
+    for key, value in part.items():
+        wrong = wrong_value(part_type, key, value)
+        if wrong:
+            raise UserError(
+                f'{f"{place}.{key}" if place else key} is {value!r}, but must be {wrong}.'
+            )
 
 
-def _check_late_keys(place: str, name: str, part: Mapping, *functions: Callable) -> None:
-    """The arguments that a part keeps for a function that it calls in the middle of a run."""
+def _check_late_keys(place: str, part: Mapping, *functions: Callable) -> None:
+    """The arguments that a part takes, or keeps for a function that it calls later."""
     taken = set().union(*(keywords(function)[0] for function in functions))
     for key in part.keys() - taken - {'type', '_scope_', 'priority'}:
-        raise UserError(key_not_taken(place, name, key))
+        raise UserError(key_not_taken(place, name_of(functions[0]), key))
 
 
 def _check_loader(place: str, loader: object) -> None:
     """What torch would accept in place of a data set or a sampler, but the training loop not."""
     for key in ('dataset', 'sampler') if isinstance(loader, Mapping) else ():
-        if loader.get(key) is None or kind_of(loader[key]) in KINDS.keys() - {'dict'}:
-            raise UserError(
-                f'{place}.{key} is {loader.get(key)!r}, but must be a dict with a type.'
-            )
+        value = loader.get(key)
+        if kind_of(value) in {*KINDS, 'NoneType'} - {'dict'}:
+            raise UserError(f'{place}.{key} is {value!r}, but must be a dict with a type.')
 
 
 def _check_optim_wrapper(optim_wrapper: object) -> None:
@@ -164,10 +166,6 @@ def _check_optim_wrapper(optim_wrapper: object) -> None:
             )
     clipping = optim_wrapper.get('clip_grad')
     if isinstance(clipping, Mapping):
-        function = GRADIENT_CLIPPING.get(clipping.get('type', 'norm'))
-        if function is None:
-            raise UserError(
-                f"optim_wrapper.clip_grad.type is {clipping['type']!r}, but must be 'norm' or "
-                "'value'."
-            )
-        _check_late_keys('optim_wrapper.clip_grad', function.__name__, clipping, function)
+        by_value = clipping.get('type') == 'value'
+        function = clip_grad_value_ if by_value else clip_grad_norm_
+        _check_late_keys('optim_wrapper.clip_grad', clipping, function)

@@ -2,13 +2,10 @@
 
 import re
 import traceback
-from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
 from mmengine.config.utils import ConfigParsingError
-
-from cmt_deeplab.errors import UserError
 
 OF_VERSION_0_1 = (
     'if it was written for version 0.1.0, a base that is gone stands in the README of its folder, '
@@ -46,44 +43,27 @@ def why_not_loaded(path: str, error: Exception) -> str | None:
             'one of them inherit the other, or take a config of mmdet in by mmdet_config, as '
             'docs/data_and_training.md shows.'
         )
-    kinds = re.match(r"(\w+)=.* in child config cannot .* type <class '(\w+)'>", text)
-    if kinds:
-        base = 'None' if kinds[2] == 'NoneType' else f'a {kinds[2]}'
-        return (
-            f'{start}: it gives a dict for {kinds[1]}, for which its base has {base}; write '
-            f'{base}, or add _delete_=True to the dict.'
-        )
     if isinstance(error, ConfigParsingError):
         text = text.partition('. You got')[0]
-    old = isinstance(error, KeyError | AttributeError | TypeError)
+    old = isinstance(error, KeyError | AttributeError)
     lines = [
         number
         for frame, number in traceback.walk_tb(error.__traceback__)
         if frame.f_code.co_filename in ('', path)
     ]
     where = f' in line {lines[-1]}' if lines else ''
-    return f'{start} ({type(error).__name__}{where}: {text})' + (
-        f': {OF_VERSION_0_1}.' if old else '; correct it.'
-    )
+    remedy = f': {OF_VERSION_0_1}' if old else '; correct it'
+    return f'{start} ({type(error).__name__}{where}: {text.rstrip(".")}){remedy}.'
 
 
-def _of_imports(path: str, error: Exception) -> str | None:
-    """The sentence about modules that custom_imports names and Python does not find."""
-    for reason in _chain(error):
-        if isinstance(reason, UserError):
-            return str(reason)
-        if isinstance(reason, ModuleNotFoundError) and reason.name is None:
-            return f'The config {path} cannot be loaded: {reason}.'
-        if isinstance(reason, ModuleNotFoundError):
+def _of_imports(path: str, error: BaseException | None) -> str | None:
+    """The sentence about a module that custom_imports names and Python does not find."""
+    while error is not None:
+        if isinstance(error, ModuleNotFoundError) and error.name:
             return (
-                f"The config {path} imports the module '{reason.name}', itself or through another "
+                f"The config {path} imports the module '{error.name}', itself or through another "
                 'one, which Python does not find: correct custom_imports, install the package, or '
                 'put the folder that holds the module on PYTHONPATH.'
             )
-    return None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
         error = error.__cause__ or error.__context__
+    return None

@@ -1,4 +1,8 @@
-"""What a constructor takes, and the sentence for a config that it does not accept."""
+"""What a constructor takes, and the sentence for a config that it does not accept.
+
+``config_check.py`` asks before a run, ``parts.py`` where a part of the model is built, and
+``mmengine_building.py`` after mmengine has failed to build something.
+"""
 
 import inspect
 import linecache
@@ -13,9 +17,8 @@ from types import FrameType
 
 from mmdet.registry import MODELS
 from mmengine.registry import Registry
+from torch import nn
 
-BUILDERS = 'mmengine.registry', 'mmengine.runner'
-DIGITS = {str(position) for position in range(100)}  # positions in lists, which errors name too
 LONGEST_QUOTE = 250  # characters of an error that a sentence repeats
 
 
@@ -35,29 +38,41 @@ def name_of(part_type: object) -> str:
     return getattr(part_type, '__name__', None) or str(part_type)
 
 
+def constructors(part_type: Callable) -> Iterator[Callable]:
+    """The functions to which the arguments of a class or function go.
+
+    An ``__init__`` with ``**kwargs`` is taken to pass them on to the one of the parent.
+    """
+    classes = part_type.__mro__ if inspect.isclass(part_type) else ()
+    for function in [vars(base).get('__init__') for base in classes] or [part_type]:
+        if function is object.__init__ or function is nn.Module.__init__:  # neither takes any
+            return
+        if function:
+            yield function
+            if not _passes_on(function):
+                return
+
+
+def _passes_on(function: Callable) -> bool:
+    parameters = inspect.signature(function).parameters.values()
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+
+
 def keywords(part_type: Callable) -> tuple[dict[str, bool], bool]:
     """What a class or function takes by keyword.
 
-    A class with ``**kwargs`` is taken to pass them on to its parent, whose arguments then count
-    too. A class that passes them on to something else says so: ``further_arguments = True``.
-
     Returns:
-        Whether each argument is required, by name; and whether others may be accepted as well.
+        Whether each argument is required, by name; and whether others may be accepted as well: by
+        a function with ``**kwargs``, or a class that says ``further_arguments = True``.
     """
-    chain = [part_type]
-    if inspect.isclass(part_type):
-        chain = [vars(base)['__init__'] for base in part_type.__mro__ if '__init__' in vars(base)]
     found: dict[str, bool] = {}
-    for function in chain:
-        if function is object.__init__ or function.__module__ == 'torch.nn.modules.module':
-            return found, False
-        parameters = list(inspect.signature(function).parameters.values())
-        for parameter in parameters[inspect.isclass(part_type) :]:
+    is_class = inspect.isclass(part_type)
+    for function in constructors(part_type):
+        for parameter in [*inspect.signature(function).parameters.values()][is_class:]:
             if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD):
                 found.setdefault(parameter.name, parameter.default is parameter.empty)
-        if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
-            return found, getattr(part_type, 'further_arguments', False)
-    return found, True
+    others = getattr(part_type, 'further_arguments', False) if is_class else _passes_on(part_type)
+    return found, others
 
 
 def key_not_taken(place: str, name: str, key: str) -> str:
@@ -101,21 +116,19 @@ def type_unknown(place: str, name: str, registry: Registry) -> str:
 
 
 def wrong_layer(place: str, config: Mapping[str, object]) -> str | None:
-    """The sentence about a norm, activation or convolution that mmcv could not build."""
+    """The sentence about a norm or activation below ``place`` that mmcv could not build."""
     for path, layer in config_entries(config, place):
-        key = path.rpartition('.')[2]
-        if key not in ('norm_cfg', 'act_cfg', 'conv_cfg') or not isinstance(layer, Mapping):
+        named = layer.get('type') if isinstance(layer, Mapping) else None
+        if named is None or path.rpartition('.')[2] not in ('norm_cfg', 'act_cfg', 'conv_cfg'):
             continue
-        named = layer.get('type')
         layer_type = MODELS.get(named) if isinstance(named, str) else named
-        if layer_type is None and named is not None:
+        if layer_type is None:
             return type_unknown(f'{path}.type', named, MODELS)
-        if layer_type is None or key == 'conv_cfg':  # ResNet takes keys out of it
-            continue
         taken, open_to_others = keywords(layer_type)
-        for argument in layer.keys() - taken.keys() - {'type', 'requires_grad', '_scope_'}:
-            if not open_to_others:
-                return key_not_taken(path, name_of(named), argument)
+        unknown = layer.keys() - taken.keys() - {'type', 'requires_grad', '_scope_'}
+        # ResNet takes keys out of conv_cfg
+        if unknown and not open_to_others and not path.endswith('conv_cfg'):
+            return key_not_taken(path, name_of(named), min(unknown))
     return None
 
 
@@ -130,92 +143,86 @@ def explain(
         config: the arguments that the user gave.
     """
     name, text = name_of(part_type), str(error)
-    classes = part_type.__mro__ if inspect.isclass(part_type) else [part_type]
     unexpected = re.search(
         r"(\S+)\(\) got (?:an unexpected|multiple values for) keyword argument '(\w+)'", text
     )
-    if unexpected and isinstance(error, TypeError):
+    if unexpected:
         function, key = unexpected.groups()
         if key in config:
             return key_not_taken(place, name, key)
-        for path, _ in config_entries(config, place):
+        for path, _ in config_entries(config, place):  # of a part inside
             if path.endswith(f'.{key}'):
                 inner = function.removesuffix('.__init__').rpartition('.')[2]
                 return key_not_taken(path.removesuffix(f'.{key}'), inner, key)
-        if not _raised_by_mmengine(error):  # but by a call inside the constructor
+        if not _by_mmengine(_frames(error)[-1]):  # but by a call inside the constructor
             return None
         return (
             f'{place or "A part"} is of the type {name}, which does not fit there: the model gives '
             f'it {key!r}, which it does not take; choose another type.'
         )
-    if re.fullmatch(r'\w+\(\) takes no arguments', text) and config.keys() - {'type'}:
-        return key_not_taken(place, name, next(key for key in config if key != 'type'))
     missing = re.search(r'(\S+)\(\) missing \d+ required .*arguments?: (.+)', text)
-    if missing:
-        owner = missing[1].rpartition('.')[0] or missing[1]
-        if owner in {getattr(kind, '__qualname__', None) for kind in classes}:
+    for function in constructors(part_type) if missing else ():
+        if missing[1] == getattr(function, '__qualname__', None):
             return keys_missing(place, name, missing[2])
-    what = ' '.join(filter(None, [place, f'({name})' if part_type and place else '']))
-    return refusal(error, what or name, place, config)
+    return _refusal(
+        error, f'{place} ({name})' if place and part_type else place or name, place, config
+    )
 
 
-def _raised_by_mmengine(error: Exception) -> bool:
-    """Whether the call of the constructor itself failed, in mmengine's registry."""
-    frame = list(traceback.walk_tb(error.__traceback__))[-1][0]
-    return frame.f_globals.get('__name__', '').startswith(BUILDERS)
-
-
-def is_explicit(error: Exception) -> bool:
-    """Whether a line of Python raised the error in so many words."""
-    word = 'assert ' if isinstance(error, AssertionError) else 'raise '
-    return _line(error).startswith(word)
-
-
-def refusal(error: Exception, what: str, place: str, config: Mapping[str, object]) -> str | None:
+def _refusal(error: Exception, what: str, place: str, config: Mapping) -> str | None:
     """What a constructor says to its arguments, or None where that is a fault of the code.
 
     The constructors of installed libraries and of this package are tested: what fails in them is
     due to what the config gives them. Of a class of the user, only what it raises itself counts.
     """
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    explicit = is_explicit(error)
-    foreign: list[bool] = []
-    for frame in frames:  # those of the constructor follow the last one of mmengine
-        by_mmengine = frame.f_globals.get('__name__', '').startswith(BUILDERS)
-        foreign = [] if by_mmengine else [*foreign, not _installed(frame)]
-    if any(foreign) and not (explicit and foreign[-1]):
+    own: list[FrameType] = []  # those of the constructor follow the last one of mmengine
+    for frame in _frames(error):
+        own = [] if _by_mmengine(frame) else [*own, frame]
+    installed = [_installed(frame) for frame in own]
+    if not all(installed) and (installed[-1] or not is_explicit(error)):
         return None
-    line_words, words = (set(re.findall(r'\w+', text)) for text in (_line(error), str(error)))
-    mentioned = [
+    said = set(re.findall(r'[A-Za-z_]\w*', f'{_line(error)} {error}')) - {'type'}
+    mentioned = (
         path
         for path, value in config_entries(config, place)
-        if path.rpartition('.')[2] in (line_words | words) - {'type'} - DIGITS
-        or (isinstance(value, str) and value in words)
-    ]
-    remedy = f'correct {mentioned[0] if mentioned else "its values"}'
-    return f'{what} cannot be built: {quote(error)}; {remedy}.'
+        if path.rpartition('.')[2] in said or (isinstance(value, str) and value in said)
+    )
+    return f'{what} cannot be built: {quote(error)}; correct {next(mentioned, "its values")}.'
+
+
+def is_explicit(error: Exception) -> bool:
+    """Whether a line of Python raised the error in so many words."""
+    return _line(error).startswith('assert ' if isinstance(error, AssertionError) else 'raise ')
 
 
 def quote(error: Exception) -> str:
-    """The message of an error in one line; where a line of code says more, that too."""
-    key = error.args[0] if isinstance(error, KeyError) and error.args else None
-    text = str(error) if key is None else str(key) if is_explicit(error) else f'no {key!r}'
+    """The message of an error in one line; where Python itself raised it, with the line of code."""
+    explicit = is_explicit(error)
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if not text:
         return f'`{_line(error)}` fails'
     text = ' '.join(text.split()).rstrip('.')
     if len(text) > LONGEST_QUOTE:  # it repeats values of the config
-        text = f'{text.partition(", but got")[0][:LONGEST_QUOTE]}...'
-    if is_explicit(error):
+        text = f'{text[:LONGEST_QUOTE]}...'
+    if explicit:
         return text
     frame, line = list(traceback.walk_tb(error.__traceback__))[-1]
     where = f'{Path(frame.f_code.co_filename).name}, line {line}'
     return f'{text} ({type(error).__name__} in {where})'
 
 
+def _frames(error: Exception) -> list[FrameType]:
+    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+
+
 def _line(error: Exception) -> str:
     """The line of code that raised the error."""
     frame, number = list(traceback.walk_tb(error.__traceback__))[-1]
     return linecache.getline(frame.f_code.co_filename, number).strip()
+
+
+def _by_mmengine(frame: FrameType) -> bool:
+    return frame.f_globals.get('__name__', '').startswith(('mmengine.registry', 'mmengine.runner'))
 
 
 def _installed(frame: FrameType) -> bool:

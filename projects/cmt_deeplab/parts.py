@@ -1,4 +1,7 @@
-"""How a part of the model is built for its slot, and checked; ``slots.py`` has the slots."""
+"""How a part of the model is built for its slot, and checked; ``slots.py`` has the slots.
+
+The constructors of the model call :func:`build_part`, also outside of a run.
+"""
 
 import inspect
 import re
@@ -161,8 +164,8 @@ def _require_methods(slot: str, offering: type, part_type: Callable) -> None:
         # Every class has a __call__, that of its metaclass, and a module calls its forward.
         if name == '__call__' and issubclass(offering, nn.Module):
             name = 'forward'
-        known = {key: vars(base)[key] for base in offering.__mro__[::-1] for key in vars(base)}
-        method = known.get(name, nn.Module.forward)
+        methods = (vars(base)[name] for base in offering.__mro__ if name in vars(base))
+        method = next(methods, nn.Module.forward)
         try:
             if method is nn.Module.forward:  # it raises NotImplementedError
                 raise TypeError

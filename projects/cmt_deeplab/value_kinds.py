@@ -1,131 +1,117 @@
-"""The kinds of values that a config holds, and those that the annotations of a class allow."""
+"""The kinds of values that a config holds, and those that the annotations of a class allow.
+
+``config_check.py`` compares them before a run, ``parts.py`` where a part of the model is built, and
+``engine/config_overrides.py`` compares an override with the value that it replaces.
+"""
 
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from cmt_deeplab.construction import constructors
 
 KINDS = {
     'dict': Mapping,
     'truth value': bool,  # before the numbers, of which Python counts it
     'number': (int, float),
-    'list': (list, tuple),
-    'word': (str, Path),
-}
-# Python takes the one for the other, or mmengine and mmdet do beside their annotations
-INTERCHANGEABLE = {('truth value', 'number'), ('number', 'truth value')}
-TOLERATED = INTERCHANGEABLE | {
-    ('number', 'list'),
-    ('list', 'number'),
-    ('list', 'dict'),
-    ('number', 'word'),
-    ('truth value', 'dict'),
-    ('truth value', 'word'),
+    'word': (str, Path),  # before the lists, of which Python counts it
+    'list': Sequence,
 }
 
 
 def kind_of(value: object) -> str:
     """The kind of a value of a config; for anything else, the name of its class."""
-    for kind, classes in KINDS.items():
-        if isinstance(value, classes):
-            return kind
-    return type(value).__name__
-
-
-@cache
-def annotations(part_type: Callable) -> dict[str, tuple[Any, bool]]:
-    """The annotations of the arguments of a class or function, with those of its parents.
-
-    Returns:
-        Each annotation by name, and whether it is exact, as those of this package are. Other
-        packages also take what their annotations leave out.
-    """
-    functions = [part_type]
-    if inspect.isclass(part_type):
-        functions = [vars(kind).get('__init__') for kind in part_type.__mro__[:-1]]
-    found: dict[str, tuple[Any, bool]] = {}
-    for function in filter(None, functions):
-        try:
-            hints = typing.get_type_hints(function)
-        except (NameError, TypeError, AttributeError):  # names that exist for type checkers only
-            hints = {}
-        exact = function.__module__.startswith('cmt_deeplab')
-        for name, annotation in hints.items():
-            found.setdefault(name, (annotation, exact))
-        parameters = inspect.signature(function).parameters.values()
-        if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
-            break  # nothing is passed on to the parent
-    return found
-
-
-def allowed_kinds(annotation: Any) -> set[str] | None:
-    """The kinds of values that an annotation allows; None where it allows any."""
-    origin = typing.get_origin(annotation) or annotation
-    if origin in (typing.Union, types.UnionType):
-        kinds = [allowed_kinds(part) for part in typing.get_args(annotation)]
-        return None if None in kinds else set().union(*kinds)
-    if origin is typing.Literal:
-        return {kind_of(value) for value in typing.get_args(annotation)}
-    if annotation is None or annotation is type(None):
-        return {'NoneType'}
-    if not inspect.isclass(origin) or origin in (object, type, Callable):
-        return None
-    if issubclass(origin, bool):
-        return {'truth value'}
-    if issubclass(origin, int | float):
-        return {'number'}
-    if issubclass(origin, str | Path):
-        return {'word'}
-    if issubclass(origin, Mapping):
-        return {'dict'}
-    if issubclass(origin, Iterable) and origin.__module__.startswith(('collections', 'builtins')):
-        return {'list'}
-    built = origin.__name__ in ('Module', 'DataLoader', 'Tensor')  # no config holds their objects
-    return set() if built or origin.__module__.startswith('mmengine') else None
+    kinds = (kind for kind, classes in KINDS.items() if isinstance(value, classes))
+    return next(kinds, type(value).__name__)
 
 
 def wrong_value(part_type: Callable, key: str, value: object) -> str | None:
-    """What an argument must be where its value is of another kind, otherwise None."""
-    annotation, exact = annotations(part_type).get(key, (Any, False))
-    return _wrong(annotation, value, exact)
+    """What an argument must be where its value is of another kind, otherwise None.
 
-
-def _wrong(annotation: Any, value: object, exact: bool) -> str | None:
-    allowed, kind = allowed_kinds(annotation), kind_of(value)
-    if not allowed or kind not in KINDS:
-        return None
-    tolerated = INTERCHANGEABLE if exact else TOLERATED
-    if kind not in allowed and not any((kind, other) in tolerated for other in allowed):
-        return f'a {" or a ".join(sorted(allowed - {"NoneType"}))}, not a {kind}'
-    if exact and kind == 'list':
-        return _wrong_entry(annotation, value)
-    whole = exact and kind == 'number' and isinstance(value, float) and not value.is_integer()
-    if whole and annotation in (int, int | None):
-        return 'a whole number'
+    Other packages also take what their annotations leave out: of theirs, a dict, a word, and a
+    number in place of a dict are refused alone.
+    """
+    annotation, of_this_package = _annotations(part_type).get(key, (Any, False))
+    if of_this_package:
+        return _wrong(annotation, value)
+    allowed, kind = _allowed_kinds(annotation), kind_of(value)
+    if kind in ('dict', 'word') or (kind == 'number' and allowed == ['dict']):
+        return _wrong_kind(allowed, kind)
     return None
 
 
-def _wrong_entry(annotation: Any, value: list | tuple) -> str | None:
-    """What a list must be where one of its entries is of another kind, otherwise None."""
-    parts = typing.get_args(annotation) if _is_union(annotation) else [annotation]
-    lists = [part for part in parts if 'list' in (allowed_kinds(part) or ())]
-    if len(lists) != 1:
+@cache
+def _annotations(part_type: Callable) -> dict[str, tuple[Any, bool]]:
+    """The annotation of each argument, and whether it is of this package."""
+    found: dict[str, tuple[Any, bool]] = {}
+    for function in constructors(part_type):
+        try:
+            hints = typing.get_type_hints(function)
+        except (NameError, TypeError, AttributeError):  # names that exist for type checkers only
+            continue
+        of_this_package = function.__module__.startswith('cmt_deeplab')
+        found = {name: (hint, of_this_package) for name, hint in hints.items()} | found
+    return found
+
+
+def _options(annotation: Any) -> tuple:
+    """What a union joins; otherwise the annotation alone."""
+    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    return typing.get_args(annotation) if union else (annotation,)
+
+
+def _allowed_kinds(annotation: Any) -> list[str]:
+    """The kinds of values that an annotation allows; empty where it allows any."""
+    kinds = {_kind_of_annotation(option) for option in _options(annotation)}
+    return [] if None in kinds else sorted(kinds & KINDS.keys())
+
+
+def _kind_of_annotation(annotation: Any) -> str | None:
+    """The kind that an annotation other than a union allows; None where it allows any."""
+    origin = typing.get_origin(annotation) or annotation
+    if origin is typing.Literal:
+        return kind_of(typing.get_args(annotation)[0])
+    if not inspect.isclass(origin):
         return None
-    arguments = typing.get_args(lists[0])
-    if typing.get_origin(lists[0]) is tuple and ... not in arguments:
-        if arguments and len(value) != len(arguments):
-            return f'a list of {len(arguments)} entries, not of {len(value)}'
-    elif arguments:
-        arguments = arguments[:1] * len(value)
-    for entry_annotation, entry in zip(arguments, value):
-        wrong = _wrong(entry_annotation, entry, True)
+    for kind, classes in KINDS.items():
+        if issubclass(origin, classes):
+            return kind
+    # a config has None, but no objects of torch and mmengine, such as a model
+    known = origin is type(None) or origin.__module__.startswith(('torch', 'mmengine'))
+    return origin.__name__ if known else None
+
+
+def _wrong_kind(allowed: list[str], kind: str) -> str | None:
+    if not allowed or kind not in KINDS or kind in allowed:
+        return None
+    return f'a {" or a ".join(allowed)}, not a {kind}'
+
+
+def _wrong(annotation: Any, value: object) -> str | None:
+    """What a value must be that an annotation of this package does not allow, otherwise None."""
+    kind, options = kind_of(value), _options(annotation)
+    allowed = _allowed_kinds(annotation)
+    numeric = {'number', 'truth value'}  # Python takes one for the other
+    if not (kind in numeric and numeric.intersection(allowed)):
+        wrong = _wrong_kind(allowed, kind)
         if wrong:
-            return f'a list whose entries are each {wrong}'
-    return None
+            return wrong
+    if isinstance(value, float) and not value.is_integer() and {*options} <= {int, type(None)}:
+        return 'a whole number'
+    lists = [option for option in options if _kind_of_annotation(option) == 'list']
+    return _wrong_entry(lists[0], value) if kind == 'list' and len(lists) == 1 else None
 
 
-def _is_union(annotation: Any) -> bool:
-    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
+def _wrong_entry(annotation: Any, value: Sequence) -> str | None:
+    """What a list must be where one of its entries is of another kind, otherwise None."""
+    entries = typing.get_args(annotation)
+    if typing.get_origin(annotation) is not tuple or ... in entries:
+        entries = entries[:1] * len(value)
+    elif len(value) != len(entries):
+        return f'a list of {len(entries)} entries, not of {len(value)}'
+    wrong = next(filter(None, map(_wrong, entries, value)), None)
+    return wrong and f'a list whose entries are each {wrong}'
