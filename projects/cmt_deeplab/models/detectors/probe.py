@@ -136,14 +136,16 @@ def _call(backbone: nn.Module, images: Tensor) -> object:
 def _mode(backbone: nn.Module, training: bool) -> Iterator[None]:
     """Inside, the backbone is in training or not; what it keeps of a call is forgotten afterwards.
 
-    No batch norm takes statistics: those of several processes would wait for each other.
+    Batch norms keep no statistics and change nothing: on 'meta' they are slow, and those of several
+    processes would wait for each other.
     """
     before = {module: dict(vars(module)) for module in backbone.modules()}
     values = [value for state in before.values() for value in state.values()]
     kept = [(value, value.copy()) for value in values if isinstance(value, dict | list | set)]
     backbone.train(training)
     for module in before:
-        module.training &= not isinstance(module, _BatchNorm)
+        if isinstance(module, _BatchNorm):
+            module.forward = lambda x: x
     try:
         yield
     finally:
