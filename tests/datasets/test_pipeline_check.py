@@ -113,6 +113,34 @@ def needs_the_data_set(results):
     assert len(results['dataset']) > 1 and results['segments_info'] and results['img_path']
 
 
+def mirror_both_by_own_chance(results):
+    if np.random.default_rng().random() < 0.5:
+        mirror_both(results)
+
+
+def crop_large(results):
+    if min(results['img'].shape[:2]) > 256:
+        results['img'] = results['img'][-256:, -256:].copy()
+
+
+def enlarge_both_bilinearly(results):
+    for key in ('img', 'gt_index_map'):
+        plane = cv2.resize(results[key].astype(np.float32), None, fx=1.4, fy=1.4)
+        results[key] = plane.round().astype(results[key].dtype)
+
+
+def frame_of_the_first_segment(results):
+    for key in ('img', 'gt_index_map'):
+        results[key] = cv2.copyMakeBorder(results[key], 9, 9, 9, 9, cv2.BORDER_CONSTANT, value=0)
+
+
+def drop_the_last_segment(results):
+    gone = len(results['gt_segments_info']) - 1
+    plane = results['gt_index_map']
+    results['gt_segments_info'] = results['gt_segments_info'][:gone]
+    results['gt_index_map'] = np.where(plane == gone, -1, plane).astype(np.int16)
+
+
 class OwnGenerator(BaseTransform):
     """Shifts by a number that a generator of its own draws."""
 
@@ -135,6 +163,7 @@ class Counting(BaseTransform):
         return results
 
 
+PAD_WITH_0 = of('Pad', size_divisor=64, pad_val=dict(seg=0))
 MOVES = [
     FLIP,
     of('RandomFlip', prob=0.02),
@@ -174,6 +203,9 @@ def test_a_transform_that_moves_the_image_alone(transform, shapes_root):
         Own(shift),
         Own(mirror_plane),
         Own(torch_mirror),
+        Own(crop_large),
+        Own(enlarge_both_bilinearly),
+        Own(frame_of_the_first_segment, prob=0.05),
         OwnGenerator(),
         of('KeyMapper', mapping=dict(img='img'), auto_remap=True, transforms=[FLIP]),
         of(
@@ -183,6 +215,11 @@ def test_a_transform_that_moves_the_image_alone(transform, shapes_root):
             transforms=[of('Rotate')],  # fills with 255
         ),
         of('PanopticGeometricTransforms', transforms=[Own(turn, prob=0.05)]),
+        of(
+            'PanopticGeometricTransforms',
+            transforms=[of('Pad', size_divisor=32, pad_val=dict(seg=0))],
+        ),
+        of('PanopticGeometricTransforms', transforms=[of('Rotate', seg_ignore_label=0)]),
     ],
 )
 def test_transforms_that_nobody_has_heard_of(transform, shapes_root):
@@ -221,7 +258,22 @@ def test_what_cannot_work_is_named(name, shapes_root):
         ([*LOAD, TO_MASKS, FLIP, PACK], 'does not move the index plane'),
         ([*LOAD, of('PanopticCopyPaste', pipeline=[*LOAD, FLIP]), PACK], 'RandomFlip in the pipe'),
         ([LOAD_IMAGE, LOAD_MASKS, of('RandomShift'), PACK_DET], 'does not move the masks'),
-        ([LOAD_IMAGE, LOAD_MASKS, of('PanopticRandomFlip'), PACK_DET], 'does not move the masks'),
+        ([LOAD_IMAGE, LOAD_MASKS, of('PanopticRandomFlip'), PACK_DET], 'with LoadPanopticIndexMap'),
+        ([LOAD_IMAGE, LOAD_MASKS, PAD_WITH_0, PACK_DET], 'other segments in gt_seg_map'),
+        ([LOAD_IMAGE, of('RandomApply', transforms=[LOAD_PLANE]), PACK], 'inside of RandomApply'),
+        ([LOAD_IMAGE, of('Compose', transforms=[LOAD_PLANE, FLIP]), PACK], 'RandomFlip in the pip'),
+        (
+            [
+                *LOAD,
+                of('RandomApply', transforms=[of('PanopticCopyPaste', pipeline=[*LOAD, FLIP])]),
+                PACK,
+            ],
+            'RandomFlip in the pip',
+        ),
+        (
+            [*LOAD, of('PanopticGeometricTransforms', transforms=[of('PanopticRandomFlip')]), PACK],
+            'put it beside PanopticGeometricTransforms',
+        ),
         ([LOAD_IMAGE, of('LoadAnnotations', with_mask=True), PACK_DET], 'reads no panoptic PNGs'),
         ([LOAD_IMAGE, PACK], 'training samples without ground truth'),
         ([LOAD_IMAGE, PACK_DET], 'training samples without ground truth'),
@@ -248,6 +300,11 @@ def test_the_order_of_a_training_pipeline(pipeline, words, shapes_root):
 def test_a_test_image_stays_whole(transform, words, shapes_root):
     sentence = refusal(shapes_root, [LOAD_IMAGE, transform, LOAD_PLANE, PACK_TEST], test=True)
     assert words in sentence and 'predictions would not lie where the truth lies' in sentence
+
+
+def test_several_images_of_one(shapes_root):
+    aug = of('TestTimeAug', transforms=[[of('PanopticResize')], [LOAD_PLANE], [PACK_TEST]])
+    assert 'makes several images of one' in refusal(shapes_root, [LOAD_IMAGE, aug], test=True)
 
 
 def test_the_plane_of_a_test_image_is_not_resized(shapes_root):
@@ -284,12 +341,16 @@ HARMLESS = [
     Own(blur),
     Own(noise),
     Own(mirror_both, prob=0.5),
+    Own(mirror_both_by_own_chance),
+    Own(drop_the_last_segment),
     Own(to_tensor),
     Own(to_integers),
     Own(needs_the_data_set),
     of('PanopticRandomFlip'),
     of('PanopticColorJitter'),
     of('PanopticCopyPaste', pipeline=[*LOAD, of('PanopticRandomFlip')]),
+    of('RandomApply', transforms=[PASTE]),
+    of('Compose', transforms=[of('PanopticRandomFlip')]),
 ]
 
 

@@ -41,6 +41,17 @@ class GlobalSampler(Sampler):
 
 
 @DATA_SAMPLERS.register_module()
+class PairSampler(Sampler):
+    """A user's own batch sampler, which has no length either."""
+
+    def __init__(self, sampler, batch_size):
+        self.sampler, self.batch_size = sampler, batch_size
+
+    def __iter__(self):
+        yield from zip(*[iter(self.sampler)] * self.batch_size)
+
+
+@DATA_SAMPLERS.register_module()
 class ForgetfulSampler(GlobalSampler):
     """One whose order follows from nothing that a run could repeat."""
 
@@ -76,6 +87,7 @@ def train(folder, **options):
         dict(batch_sampler=dict(type=BY_RATIO['type'], drop_last=True), sampler=FINITE),
         dict(batch_sampler=BY_RATIO, sampler=FINITE, num_workers=1, persistent_workers=True),
         dict(batch_sampler=dict(type=BatchSampler, drop_last=False), num_workers=1),
+        dict(batch_sampler=dict(type='PairSampler'), sampler=FINITE, num_workers=1),
         dict(sampler=FINITE, drop_last=True, batch_size=5),
         dict(sampler=dict(type='ClassAwareSampler', _delete_=True)),
         dict(sampler=dict(type=GlobalSampler, _delete_=True), num_workers=1),

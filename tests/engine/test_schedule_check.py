@@ -38,6 +38,7 @@ def log_of(folder, **options) -> str:
             'needs its end, in epochs',
         ),
         (dict(type='ConstantLR', by_epoch=False), 'PanopticWarmupPolyLR with ConstantLR'),
+        (dict(type='ReduceOnPlateauLR', monitor='PQ'), 'ends of epochs alone.* another scheduler'),
     ],
 )
 def test_schedulers_that_never_step(tmp_path, scheduler, words):
@@ -81,6 +82,11 @@ def test_hooks_that_count_epochs(tmp_path, hook, words):
     runner = toy_runner(tmp_path, custom_hooks=[hook])
     with pytest.raises(UserError, match=words):
         runner.train()
+
+
+def test_an_interval_of_validations(tmp_path):
+    with pytest.raises(UserError, match='val_interval is 0, but must be at least 1'):
+        toy_runner(tmp_path, train_cfg__val_interval=0).train()
 
 
 def test_what_lies_beyond_the_end_is_told_and_runs(tmp_path):

@@ -108,6 +108,18 @@ def test_a_file_of_a_detector_needs_its_prefix(tmp_path):
         initialized(RESNET, state, path, prefix='neck.')
 
 
+def test_files_of_deeper_and_of_shallower_models_are_refused(tmp_path):
+    deep = dict(type='ResNet', depth=34, base_channels=8, stem_channels=8)
+    states = {config['depth']: randomized(config) for config in (RESNET, deep)}
+    with pytest.raises(UserError, match='another model than this ResNet'):
+        initialized(deep, states[18], tmp_path / 'other.pth')
+    with pytest.raises(UserError, match="deeper model .* has no 'layer1.2.conv1.weight'"):
+        initialized(RESNET, states[34], tmp_path / 'other.pth')
+    two = dict(RESNET, num_stages=2, out_indices=(1,), strides=(1, 2), dilations=(1, 1))
+    cut = initialized(two, states[18], tmp_path / 'whole.pth')
+    assert torch.equal(cut.conv1.weight, states[18]['conv1.weight'])
+
+
 @pytest.mark.parametrize('config', [RESNET, SWIN, PVT, FPN])
 @pytest.mark.parametrize(
     'content',
@@ -122,7 +134,7 @@ def test_a_file_of_a_detector_needs_its_prefix(tmp_path):
 def test_a_file_of_something_else_is_refused(tmp_path, config, content):
     with pytest.raises(UserError, match='The weights .*other.pth') as caught:
         initialized(config, content, tmp_path / 'other.pth')
-    assert 'model.backbone.init_cfg' in str(caught.value)
+    assert 'model.backbone.init_cfg' in str(caught.value) and "''" not in str(caught.value)
 
 
 def test_files_that_are_not_there_or_not_named(tmp_path):

@@ -13,6 +13,7 @@ from functools import reduce
 
 import cv2
 import numpy as np
+from torch import Tensor
 
 from cmt_deeplab.structures import VOID_INDEX
 
@@ -56,12 +57,15 @@ def make_scene(rows: int, columns: int, cell: tuple[int, int], seed: int = 0) ->
     return Scene((COLORS[color], COLORS[other]), plane.astype(np.int16))
 
 
-def lies_elsewhere(images: tuple[np.ndarray, np.ndarray], region: np.ndarray) -> bool:
+def lies_elsewhere(
+    images: tuple[np.ndarray, np.ndarray], region: np.ndarray, *, sharp: bool = True
+) -> bool:
     """Whether the two images, as a transform left them, differ elsewhere than in ``region``.
 
     ``region`` (H, W) bool are the segments of the transformed plane. Pixels count where the images
     differ outside of the region, if as many of the region's are without a difference: one of them
-    alone is a blur or a part that was painted over.
+    alone is a blur or a part that was painted over. ``sharp`` counts single pixels at edges that
+    nothing has blurred.
     """
     if images[0].dtype != np.uint8:
         images = tuple(image.astype(np.float32) for image in images)
@@ -72,8 +76,41 @@ def lies_elsewhere(images: tuple[np.ndarray, np.ndarray], region: np.ndarray) ->
         return False
     found = difference > peak / 2
     share, grow = SHARP_SHARE, np.ones((1, 1), np.uint8)
-    if ((difference > FAINT * peak) & (difference < 0.9 * peak)).any():  # something interpolated
+    interpolated = (difference > FAINT * peak) & (difference < 0.9 * peak)
+    if interpolated.any() or not sharp:
         share, grow = BLURRED_SHARE, np.ones((3, 3), np.uint8)
     outside = found & (cv2.dilate(region.view(np.uint8), grow) == 0)
     without = region & (cv2.dilate(found.view(np.uint8), grow) == 0)
     return min(outside.sum(), without.sum()) > share * region.sum()
+
+
+def differ_beside(images: tuple[np.ndarray, np.ndarray], regions: list[np.ndarray]) -> bool:
+    """Whether two images with two unlike ``regions`` also differ away from both of these."""
+    if np.array_equal(*regions):
+        return False
+    if regions[0].shape != regions[1].shape or regions[0].shape != images[0].shape[:2]:
+        return True
+    near = cv2.dilate(np.logical_or(*regions).view(np.uint8), np.ones((5, 5), np.uint8))
+    return bool(np.atleast_3d(images[0] != images[1]).any(2)[near == 0].any())
+
+
+def segment_ids(results: dict) -> np.ndarray:
+    """The id of the segment at every pixel (H, W), -1 where there is none."""
+    ids = [segment['id'] for segment in results['gt_segments_info']]
+    return np.array([*ids, -1])[np.maximum(results['gt_index_map'], VOID_INDEX)]
+
+
+def mixed(ids: np.ndarray, others: np.ndarray) -> bool:
+    """Whether two truths that should be the same differ where both are known (not negative)."""
+    return bool((ids != others)[np.minimum(ids, others) >= 0].any())
+
+
+def images_of(results: dict) -> list[np.ndarray]:
+    """The image of the results, (H, W, C), or all of them where they are packed."""
+    images = results.get('img', results.get('inputs', []))
+    if isinstance(images, dict):  # of mmdet's MultiBranch
+        images = [*images.values()]
+    images = images if isinstance(images, list | tuple) else [images]
+    return [
+        image.permute(1, 2, 0).numpy() if isinstance(image, Tensor) else image for image in images
+    ]

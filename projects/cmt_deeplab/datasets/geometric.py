@@ -39,6 +39,11 @@ class PanopticGeometricTransforms(PanopticTransform):
     def __init__(self, *, transforms: Sequence[dict | Callable]) -> None:
         self.transforms = Compose(transforms)
         for transform in with_inner(self.transforms):
+            if isinstance(transform, PanopticTransform):
+                raise UserError(
+                    f'{type(transform).__name__} knows the index plane itself: put it beside '
+                    'PanopticGeometricTransforms, not into it.'
+                )
             if isinstance(transform, Resize):
                 transform._resize_seg = _resize_seg
             if getattr(transform, 'seg_ignore_label', MMDET_VOID) is None:  # of mmdet's Expand

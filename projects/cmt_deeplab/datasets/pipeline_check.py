@@ -6,13 +6,13 @@ is read, and the random generators stay as they are.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-from mmcv.transforms import Compose, LoadAnnotations, LoadImageFromFile
+from mmcv.transforms import Compose, LoadAnnotations, LoadImageFromFile, TestTimeAug
 from mmdet.datasets.transforms import LoadPanopticAnnotations, PackDetInputs, SegRescale
 from mmdet.structures import DetDataSample
 from mmengine.dataset import Compose as EngineCompose
@@ -29,6 +29,7 @@ from .transform_trial import (
     FEW_TRIES,
     MASKS,
     MOST_TRIES,
+    OTHER_SEGMENTS,
     PLANE,
     Sample,
     judge_test_image,
@@ -63,23 +64,17 @@ class PipelineCheck:
     def _walk(self, transforms: Sequence[Callable]) -> dict | None:
         """Check transforms one after the other; the results of the last of them that was run."""
         sample, results = self.start, None
+        transforms = list(flat(transforms))
         for position, transform in enumerate(transforms):
             truth = loaded_truth(transform)
-            mixing = next((t for t in with_inner(transform) if hasattr(t, 'get_indexes')), None)
-            if mixing is not None:
-                raise UserError(
-                    f'{type(mixing).__name__} in {self.where} mixes several images but not their '
-                    'index planes: take it out; PanopticCopyPaste mixes both.'
-                )
+            self._check_inner(transform, sample)
             if isinstance(transform, LoadImageFromFile):
                 dtype = np.float32 if transform.to_float32 else np.uint8
                 sample = replace(sample, dtype=np.dtype(dtype))
             elif truth:
                 self._check_loader(transform)
                 sample = replace(sample, truth=sample.truth | truth)
-            elif isinstance(transform, PanopticCopyPaste):
-                self._check_copy_paste(transform, sample)
-            else:
+            elif not isinstance(transform, PanopticCopyPaste):
                 parts = [transform]
                 if isinstance(transform, PanopticGeometricTransforms):
                     inner = transform.transforms.transforms
@@ -88,6 +83,27 @@ class PipelineCheck:
                     results = self._try(part, sample, transforms[position + 1 :])
                     sample = sample.after(results) if results else sample
         return results
+
+    def _check_inner(self, transform: Callable, sample: Sample) -> None:
+        """Refuse what no wrapper may hold either, and check the pipelines of copy-paste."""
+        for inner in with_inner(transform):
+            name = type(inner).__name__
+            if hasattr(inner, 'get_indexes'):
+                raise UserError(
+                    f'{name} in {self.where} mixes several images but not their index planes: take '
+                    'it out; PanopticCopyPaste mixes both.'
+                )
+            if isinstance(inner, TestTimeAug):
+                raise UserError(
+                    f'{name} in {self.where} makes several images of one: name one of them.'
+                )
+            if inner is not transform and loaded_truth(inner):
+                outer = name_of(transform)
+                raise UserError(
+                    f'{name} in {self.where} loads the truth inside of {outer}: put it before that.'
+                )
+            if isinstance(inner, PanopticCopyPaste):
+                self._check_copy_paste(inner, sample)
 
     def _check_loader(self, transform: Callable) -> None:
         """Refuse mmdet's loader of polygons and of class maps: its files are of another kind."""
@@ -154,6 +170,12 @@ class PipelineCheck:
                 remedy = 'for evaluation put LoadPanopticIndexMap after it'
         elif not sample.truth:
             remedy = 'put it after the transform that loads the truth'
+        elif problem.startswith(OTHER_SEGMENTS):
+            remedy = 'let it resize by nearest neighbors and write 255 into gt_seg_map for void'
+            if problem.endswith('plane') and not isinstance(transform, PanopticGeometricTransforms):
+                remedy = remedy.replace('255 into gt_seg_map', '-1 into gt_index_map')
+        elif is_ours(transform) and not set(PLANE) <= sample.truth:
+            remedy = 'load the truth with LoadPanopticIndexMap, and make masks after it'
         elif is_ours(transform):
             remedy = 'put it before IndexMapToMasks'
         elif sample.truth == set(PLANE) and self._wrapping_helps(transform, sample):
@@ -184,6 +206,15 @@ class PipelineCheck:
             'put LoadPanopticIndexMap after LoadImageFromFile and end in PackPanopticInputs, or '
             "for mmdet's models in IndexMapToMasks and PackDetInputs."
         )
+
+
+def flat(transforms: Sequence[Callable]) -> Iterator[Callable]:
+    """The transforms of a pipeline, those of a ``Compose`` in it one by one."""
+    for transform in transforms:
+        if isinstance(transform, COMPOSITIONS):
+            yield from flat(transform.transforms)
+        else:
+            yield transform
 
 
 def accept(scene: Scene, made: list[dict]) -> None:

@@ -9,24 +9,35 @@ from functools import cache
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.structures import MMDET_VOID, PADDING_INDEX
 
-from .coordinate_scene import NUM_SEGMENTS, Scene, lies_elsewhere, make_scene
+from .coordinate_scene import (
+    NUM_SEGMENTS,
+    Scene,
+    differ_beside,
+    images_of,
+    lies_elsewhere,
+    make_scene,
+    mixed,
+    segment_ids,
+)
 from .index_map_to_masks import IndexMapToMasks
-from .index_plane import resize_plane
+from .index_plane import renumber, resize_plane
 
 MOST_TRIES = 400  # so that a transform is seen that acts on one image in a hundred
 FEW_TRIES = 8  # of a transform of this package, and on the strips
 MOST_PIXELS = 4_000_000  # of all images that one transform makes from one scene
 ENOUGH = 40  # tries that have changed the size of the image
+# of the segments in the two images: what a transform fills or interpolates is then not the same
+ORDERS = np.arange(NUM_SEGMENTS), np.array([3, 6, 0, 5, 2, 7, 4, 1])
 SEGMENTS = ('gt_segments_info',)
 PLANE = ('gt_index_map', *SEGMENTS)
 MASKS = ('gt_masks', 'gt_seg_map', 'gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags')
 
 CHANGED_PLANE = 'changes the index plane'
+OTHER_SEGMENTS = 'fills or interpolates with numbers of other segments in '
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,7 @@ class Sample:
             results.update(img_shape=size, ori_shape=size, height=size[0], width=size[1])
             results['img'] = scene.images[which].astype(self.dtype)
         if self.truth:
-            truth = scene_truth(scene, self.things)
+            truth = scene_truth(scene, self.things, which)
             for key in self.truth:  # the list of segments need not be copied as a whole
                 results[key] = (copy.copy if key in SEGMENTS else copy.deepcopy)(truth[key])
         return results
@@ -76,11 +87,16 @@ def scenes() -> dict[str, Scene]:
 
 
 @cache
-def scene_truth(scene: Scene, things: bool) -> dict:
-    """All that may be known of a scene: the plane, and what ``IndexMapToMasks`` makes of it."""
-    segment = dict(label=0, is_crowd=False, of_thing_class=things, category_id=1)
-    segments = [dict(segment, id=k + 1) for k in range(NUM_SEGMENTS)]
-    return IndexMapToMasks()(dict(gt_index_map=scene.plane, gt_segments_info=segments))
+def scene_truth(scene: Scene, things: bool, which: int) -> dict:
+    """All that may be known of a scene: the plane, and what ``IndexMapToMasks`` makes of it.
+
+    The segments have another order and another label in each of the two images.
+    """
+    segment = dict(label=which, is_crowd=False, of_thing_class=things, category_id=1)
+    order = ORDERS[which]
+    segments = [dict(segment, id=k + 1) for k in order]
+    plane = renumber(scene.plane, np.argsort(order))
+    return IndexMapToMasks()(dict(gt_index_map=plane, gt_segments_info=segments))
 
 
 @contextmanager
@@ -144,15 +160,16 @@ class Trial:
 def try_transform(transform: Callable, sample: Sample, judge: Callable, tries: int) -> Trial:
     """Run a transform on the scenes until ``judge(scene, results of both images)`` objects.
 
-    One that never fails on the small scene need not see that of a common size, and one that needs
-    few tries need not see the strips.
+    That of a common size is for one that leaves small images alone, or fails on them. One that
+    needs few tries need not see the strips.
     """
     trial, failed = Trial(), {}
     for name, scene in scenes().items():
-        strip = name in ('tall', 'wide')
-        if tries <= FEW_TRIES if strip else name == 'common' and not failed:
+        again = name == 'common' and bool(failed)
+        if name != 'small' and not again and tries <= FEW_TRIES:
             continue
-        for made in runs(transform, sample, scene, min(tries, FEW_TRIES) if strip else tries):
+        few = name != 'small' and not again
+        for made in runs(transform, sample, scene, FEW_TRIES if few else tries):
             if isinstance(made, Exception):
                 failed[name] = made
                 continue
@@ -160,17 +177,8 @@ def try_transform(transform: Callable, sample: Sample, judge: Callable, tries: i
             trial.problem = judge(scene, made)
             if trial.problem:
                 return trial
-    trial.error = failed.get('common')
+    trial.error = failed.get('common') if 'small' in failed else None
     return trial
-
-
-def images_of(results: dict) -> list[np.ndarray]:
-    """The image of the results, (H, W, C), or all of them where they are packed."""
-    images = results.get('img', results.get('inputs', []))
-    images = images if isinstance(images, list | tuple) else [images]
-    return [
-        image.permute(1, 2, 0).numpy() if isinstance(image, Tensor) else image for image in images
-    ]
 
 
 def truth_regions(results: dict, plane_counts: bool) -> Iterator[tuple[str, np.ndarray]]:
@@ -198,16 +206,31 @@ def judge_truth(
     if 'img' not in made[0]:
         return None
     images = tuple(images_of(results)[0] for results in made)
-    if images[0].shape != images[1].shape:  # chance, other than by the generators of all
+    known = [{key: value for key, value in results.items() if key in truth} for results in made]
+    regions = [list(truth_regions(each, plane_counts)) for each in known]
+    if images[0].shape != images[1].shape:
         return None
-    known = {key: value for key, value in made[0].items() if key in truth}
-    regions = truth_regions(known, plane_counts) if truth else [('the truth', scene.plane >= 0)]
-    for what, region in regions:
-        if region.shape != images[0].shape[:2] or lies_elsewhere(images, region):
-            return f'does not move {what} as it moves the image'
-    plane = known.get('gt_index_map')
-    if plane is not None and not PADDING_INDEX <= plane.min() <= plane.max() < NUM_SEGMENTS:
-        return f'fills the index plane with {max(plane.max(), -plane.min())}, which is no segment'
+    # A transform with random numbers of its own moves each of the two to another place.
+    places = [np.logical_or.reduce([region for _, region in each]) for each in regions if each]
+    alike = len(places) < 2 or not differ_beside(images, places)
+    sharp = scene is scenes()['small']
+    for what, region in regions[0] if truth else [('the truth', scene.plane >= 0)]:
+        if region.shape != images[0].shape[:2] or lies_elsewhere(images, region, sharp=sharp):
+            return f'does not move {what} as it moves the image' if alike else None
+    if not alike:
+        return None
+    if plane_counts and 'gt_index_map' in known[0]:
+        for each in known:
+            plane, number = each['gt_index_map'], len(each['gt_segments_info'])
+            if not PADDING_INDEX <= plane.min() <= plane.max() < number:
+                wrong = max(plane.max(), -plane.min())
+                return f'fills the index plane with {wrong}, which is no segment'
+        if mixed(*map(segment_ids, known)):
+            return OTHER_SEGMENTS + 'the index plane'
+    if 'gt_seg_map' in known[0]:
+        maps = [each['gt_seg_map'] for each in known]
+        if mixed(*(np.where(m == MMDET_VOID, -1, m + 1 - which) for which, m in enumerate(maps))):
+            return OTHER_SEGMENTS + 'gt_seg_map'
     return None
 
 

@@ -25,8 +25,8 @@ def check_loop(loop: BaseLoop, runner: Any) -> None:
     """Compare the training loop with the hooks and the data of ``runner``, before it trains.
 
     Raises:
-        UserError: a hook counts epochs in a loop by iteration, or the sampler of a loop by epoch
-            never ends one.
+        UserError: a hook counts epochs in a loop by iteration, the sampler of a loop by epoch
+            never ends one, or there is no interval of validations.
     """
     name = type(loop).__name__
     if isinstance(loop, IterBasedTrainLoop):
@@ -50,6 +50,11 @@ def check_loop(loop: BaseLoop, runner: Any) -> None:
                 )
     else:
         return
+    if loop.val_interval < 1:
+        raise UserError(
+            f'train_cfg.val_interval is {loop.val_interval}, but must be at least 1; for no '
+            'validation set val_dataloader, val_cfg and val_evaluator to None.'
+        )
     if runner._val_loop is not None and loop.val_begin > length:
         runner.logger.warning(
             f'train_cfg.val_begin={loop.val_begin} lies beyond the end of training, {length}: no '
@@ -107,6 +112,12 @@ def check_schedulers(schedulers: Any, loop: BaseLoop, logger: Any) -> None:
 def _check_scheduler(config: dict, place: str, loop: BaseLoop, logger: Any) -> None:
     by_epoch = config.get('by_epoch', True)
     limit = loop.max_epochs if by_epoch else loop.max_iters
+    if 'Plateau' in place and isinstance(loop, IterBasedTrainLoop):
+        raise UserError(
+            f'{place} acts at the ends of epochs alone, but train_cfg.type={type(loop).__name__} '
+            "counts iterations: use train_cfg=dict(type='EpochBasedTrainLoop'), or another "
+            'scheduler.'
+        )
     if by_epoch and isinstance(loop, IterBasedTrainLoop):
         if not config.get('convert_to_iter_based'):
             raise UserError(

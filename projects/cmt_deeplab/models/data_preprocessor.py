@@ -101,6 +101,13 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
 
     def input_size(self, images: Sequence[Tensor]) -> Size:
         """(H, W) of the batch."""
+        for image in images:
+            if len(image) != len(self.mean) > 1:
+                raise UserError(
+                    f'An image of the pipeline has {len(image)} channels, but the model reads '
+                    f"{len(self.mean)}: load it with color_type='color', and let no transform take "
+                    'channels away.'
+                )
         height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
         if self.size is None:
             return self.padded((height, width))

@@ -93,7 +93,8 @@ class BatchStream:
 
     def __len__(self) -> int:
         """Batches in which all processes together see the data set once."""
-        if not isinstance(self.sampler, InfiniteSampler) and hasattr(self.sampler, '__len__'):
+        finite = all(hasattr(each, '__len__') for each in (self.sampler, self.batch_sampler))
+        if finite and not isinstance(self.sampler, InfiniteSampler):
             return len(self.batch_sampler)
         sizes = self.batch_size if isinstance(self.batch_size, Sequence) else [self.batch_size]
         return -(-self.images // int(get_world_size() * mean(sizes)))
@@ -123,7 +124,8 @@ class BatchStream:
                         raise
                     raise UserError(
                         f'train_dataloader.batch_sampler {type(self.batch_sampler).__name__} asks '
-                        f'for what the data set does not have ({error}): use another one.'
+                        f'for what the data set or its sampler does not have ({error}): use '
+                        'another one.'
                     ) from error
                 if indices is None:
                     break

@@ -174,7 +174,8 @@ def checked_weights(model: nn.Module) -> Iterator[None]:
 
     Raises:
         MissingFileError: a file does not exist or cannot be fetched.
-        UserError: a file is damaged, or less than half of the kernels of the part come from it.
+        UserError: a file is damaged, less than two thirds of the kernels of the part come from it,
+            or it has blocks that the part lacks.
     """
     parts = []
     for name, part in model.named_modules():
@@ -184,24 +185,47 @@ def checked_weights(model: nn.Module) -> Iterator[None]:
         key, prefix = f'model.{name}'.rstrip('.'), entry.get('prefix', '')
         tensors = read_tensors(entry['checkpoint'], owner=type(part).__name__, key=key)
         if not any(name.startswith(prefix) for name in tensors):
+            found = f" with names that begin with '{prefix}'" if prefix else ''
+            hint = f'correct or remove {key}.init_cfg.prefix, or ' if prefix else ''
             raise UserError(
-                f'The weights {entry["checkpoint"]} have no tensors with names that begin with '
-                f"'{prefix}': correct or remove {key}.init_cfg.prefix, or name another file."
+                f'The weights {entry["checkpoint"]} have no tensors{found}: {hint}name another '
+                f'file as {remedy(key)}.'
             )
         begin = '' if prefix else next(iter(tensors)).partition('.')[0]
-        parts.append((part, key, {_print(value) for value in tensors.values()}, entry, begin))
+        shapes = {name.removeprefix(prefix): value.shape for name, value in tensors.items()}
+        known = {_print(value) for value in tensors.values()}
+        parts.append((part, shapes, key, known, entry, begin))
     try:
         yield
     except Exception as error:  # mmdet's Swin, for one, looks at the first name that it knows
         frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-        for part, *about in parts:
+        for part, _, *about in parts:
             if any(frame.f_locals.get('self') is part for frame in frames):
                 raise _foreign(part, *about) from error
         raise
-    for part, key, known, entry, begin in parts:
+    for part, shapes, key, known, entry, begin in parts:
         kernels = [value for value in part.state_dict().values() if value.dim() > 1]
-        if 2 * sum(_print(kernel) in known for kernel in kernels) < len(kernels):
+        found = sum(_print(kernel) in known for kernel in kernels)
+        if found < LEAST_SHARE * len(kernels):
             raise _foreign(part, key, known, entry, begin)
+        further = further_kernels(shapes, part.state_dict())
+        if 4 * len(further) > len(kernels):
+            raise UserError(
+                f'The weights {entry["checkpoint"]} are of a deeper model than this '
+                f"{type(part).__name__}, which has no '{min(further)}': name the file of the same "
+                f'architecture as {remedy(key)}.'
+            )
+
+
+def further_kernels(shapes: dict[str, tuple], own: dict[str, Tensor]) -> list[str]:
+    """The names of the kernels in further blocks of a stage, beyond the blocks of ``own``."""
+    found = []
+    for name in shapes.keys() - own.keys():
+        words = name.split('.')
+        firsts = ['.'.join([*words[:k], '0', *words[k + 1 :]]) for k in range(len(words))]
+        firsts = [own[first] for first in firsts if first in own]
+        found += [name for first in firsts[:1] if first.dim() > 1 and first.shape == shapes[name]]
+    return found
 
 
 def _foreign(part: nn.Module, key: str, known: set, entry: dict, begin: str) -> UserError:
