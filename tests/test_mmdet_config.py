@@ -1,5 +1,6 @@
 """mmdet's configs on our data by one function, and our configs as bases of mmengine's new style."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,13 @@ def test_a_leaf_takes_a_config_of_the_users_own_file(tmp_path):
     assert config.train_cfg.type == 'PanopticIterBasedTrainLoop'
     assert config.train_cfg.max_iters == 900 and 'max_epochs' not in config.train_cfg
     assert config.train_dataloader.dataset.type == 'ShapesPanopticDataset'
+
+
+@pytest.mark.skipif(find_spec('mmpretrain') is not None, reason='mmpretrain is installed')
+def test_a_package_that_a_config_of_mmdet_imports_is_named():
+    name = 'mmdet::convnext/mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco.py'
+    with pytest.raises(UserError, match="imports the module 'mmpretrain'.*which Python does not"):
+        mmdet_config(name, SHAPES)
 
 
 def test_schedules_keep_their_places():

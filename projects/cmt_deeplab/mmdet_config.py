@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from mmengine.config import Config
 from mmengine.hub import get_config
 
+from cmt_deeplab.config_loading import why_not_loaded
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.renamed import read_config
 
@@ -39,8 +40,10 @@ def read_config_of(name: str) -> Config:
     try:
         return get_config(name)
     except (AssertionError, FileNotFoundError, ImportError, ValueError) as error:
+        missing = why_not_loaded(name, error) if 'import custom' in str(error) else None
         raise UserError(
-            f'The config {name} is not to be found ({error}): give the name of an installed '
+            missing
+            or f'The config {name} is not to be found ({error}): give the name of an installed '
             'toolbox, two colons and the path below its folder configs.'
         ) from error
 
