@@ -8,12 +8,12 @@ segments there. What changes colors only, blurs, or paints over a part of the im
 the difference.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 
 import cv2
 import numpy as np
-from torch import Tensor
 
 from cmt_deeplab.structures import VOID_INDEX
 
@@ -36,30 +36,23 @@ class Scene:
     plane: np.ndarray
 
 
-def make_scene(rows: int, columns: int, cell: tuple[int, int], seed: int = 0) -> Scene:
+def make_scene(rows: int, columns: int, cell: tuple[int, int]) -> Scene:
     """A scene of ``rows`` x ``columns`` cells, each of ``cell`` (height, width) pixels.
 
     A quarter of the cells is dark, a quarter is bright, and the rest is void; the order is random,
     so that the scene looks like no other part of itself, nor like its mirror image.
     """
-    rng = np.random.default_rng(seed)
-    number, quarter = rows * columns, rows * columns // 4
-    color = rng.integers(2, len(COLORS), number)
-    segment = np.full(number, VOID_INDEX, np.int16)
-    color[:quarter], color[quarter : 2 * quarter] = 0, 1
-    segment[: 2 * quarter] = np.arange(2 * quarter) % NUM_SEGMENTS
-    order = rng.permutation(number)
-    exchanged = np.array([1, 0, *range(2, len(COLORS))])
-    color, other, plane = (
-        np.kron(values[order].reshape(rows, columns), np.ones(cell, np.int16))
-        for values in (color, exchanged[color], segment)
-    )
-    return Scene((COLORS[color], COLORS[other]), plane.astype(np.int16))
+    number = rows * columns
+    order = np.random.default_rng(0).permutation(number).reshape(rows, columns)
+    order = np.kron(order, np.ones(cell, np.int16))
+    segments = order < 2 * (number // 4)
+    plane = np.where(segments, order % NUM_SEGMENTS, VOID_INDEX).astype(np.int16)
+    color = np.where(segments, order % 2, 2 + order % (len(COLORS) - 2))
+    other = np.where(segments, 1 - color, color)
+    return Scene((COLORS[color], COLORS[other]), plane)
 
 
-def lies_elsewhere(
-    images: tuple[np.ndarray, np.ndarray], region: np.ndarray, *, sharp: bool = True
-) -> bool:
+def lies_elsewhere(images: Sequence[np.ndarray], region: np.ndarray, *, sharp: bool = True) -> bool:
     """Whether the two images, as a transform left them, differ elsewhere than in ``region``.
 
     ``region`` (H, W) bool are the segments of the transformed plane. Pixels count where the images
@@ -67,15 +60,13 @@ def lies_elsewhere(
     alone is a blur or a part that was painted over. ``sharp`` counts single pixels at edges that
     nothing has blurred.
     """
-    if images[0].dtype != np.uint8:
-        images = tuple(image.astype(np.float32) for image in images)
-    difference = np.atleast_3d(cv2.absdiff(*images))
-    difference = reduce(np.maximum, difference.transpose(2, 0, 1)).astype(np.float32)
+    if images[0].dtype != np.uint8:  # OpenCV does not know every type
+        images = [image.astype(np.float32) for image in images]
+    difference = reduce(np.maximum, cv2.split(cv2.absdiff(*images)))
     peak = difference.max()
     if min(region.shape) < FEWEST_PIXELS or peak <= FAINT * max(map(np.ptp, images)):
         return False
-    found = difference > peak / 2
-    share, grow = SHARP_SHARE, np.ones((1, 1), np.uint8)
+    found, share, grow = difference > peak / 2, SHARP_SHARE, np.ones((1, 1), np.uint8)
     interpolated = (difference > FAINT * peak) & (difference < 0.9 * peak)
     if interpolated.any() or not sharp:
         share, grow = BLURRED_SHARE, np.ones((3, 3), np.uint8)
@@ -84,33 +75,11 @@ def lies_elsewhere(
     return min(outside.sum(), without.sum()) > share * region.sum()
 
 
-def differ_beside(images: tuple[np.ndarray, np.ndarray], regions: list[np.ndarray]) -> bool:
-    """Whether two images with two unlike ``regions`` also differ away from both of these."""
-    if np.array_equal(*regions):
+def differ_beside(images: Sequence[np.ndarray], region: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two images with two unlike regions also differ away from both of these."""
+    if np.array_equal(region, other):
         return False
-    if regions[0].shape != regions[1].shape or regions[0].shape != images[0].shape[:2]:
-        return True
-    near = cv2.dilate(np.logical_or(*regions).view(np.uint8), np.ones((5, 5), np.uint8))
-    return bool(np.atleast_3d(images[0] != images[1]).any(2)[near == 0].any())
-
-
-def segment_ids(results: dict) -> np.ndarray:
-    """The id of the segment at every pixel (H, W), -1 where there is none."""
-    ids = [segment['id'] for segment in results['gt_segments_info']]
-    return np.array([*ids, -1])[np.maximum(results['gt_index_map'], VOID_INDEX)]
-
-
-def mixed(ids: np.ndarray, others: np.ndarray) -> bool:
-    """Whether two truths that should be the same differ where both are known (not negative)."""
-    return bool((ids != others)[np.minimum(ids, others) >= 0].any())
-
-
-def images_of(results: dict) -> list[np.ndarray]:
-    """The image of the results, (H, W, C), or all of them where they are packed."""
-    images = results.get('img', results.get('inputs', []))
-    if isinstance(images, dict):  # of mmdet's MultiBranch
-        images = [*images.values()]
-    images = images if isinstance(images, list | tuple) else [images]
-    return [
-        image.permute(1, 2, 0).numpy() if isinstance(image, Tensor) else image for image in images
-    ]
+    if region.shape != other.shape or region.shape != images[0].shape[:2]:
+        return region.shape != other.shape
+    near = cv2.dilate((region | other).view(np.uint8), np.ones((5, 5), np.uint8))
+    return bool((np.atleast_3d(images[0] != images[1]).any(-1) & (near == 0)).any())

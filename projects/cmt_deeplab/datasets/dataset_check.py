@@ -1,15 +1,18 @@
 """Checks of a data set before a run: its pipelines, and whether its images go into the model."""
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+import torch
 from mmdet.datasets import CocoPanopticDataset
 from mmengine.dataset import pseudo_collate
 
 from cmt_deeplab.errors import UserError
 
 from .pipeline_check import PipelineCheck
-from .transform_trial import kept_random_states
 
 NUMBER_OF_SAMPLES = 3  # since the sizes of random crops and resizes differ
 _passed: set[str] = set()  # the pipelines that have been checked in this process
@@ -67,3 +70,15 @@ def innermost(dataset: Any) -> Any:
     while hasattr(dataset, 'dataset') or hasattr(dataset, 'datasets'):
         dataset = dataset.dataset if hasattr(dataset, 'dataset') else dataset.datasets[0]
     return dataset
+
+
+@contextmanager
+def kept_random_states() -> Iterator[None]:
+    """Leave the random generators of Python, NumPy and torch as they were."""
+    states = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.default_generator.set_state(states[2])

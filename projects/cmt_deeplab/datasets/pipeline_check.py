@@ -5,16 +5,12 @@ or its predictions would be compared with one. So each transform is run on made-
 is read, and the random generators stay as they are.
 """
 
-import copy
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from mmcv.transforms import Compose, LoadAnnotations, LoadImageFromFile, TestTimeAug
 from mmdet.datasets.transforms import LoadPanopticAnnotations, PackDetInputs, SegRescale
-from mmdet.structures import DetDataSample
 from mmengine.dataset import Compose as EngineCompose
 
 from cmt_deeplab.errors import UserError
@@ -22,207 +18,171 @@ from cmt_deeplab.errors import UserError
 from .coordinate_scene import Scene
 from .copy_paste import PanopticCopyPaste
 from .geometric import PanopticGeometricTransforms, with_inner
+from .index_map_to_masks import IndexMapToMasks
 from .load_panoptic_index_map import LoadPanopticIndexMap
 from .packing import PackPanopticInputs
 from .transform_trial import (
     CHANGED_PLANE,
-    FEW_TRIES,
     MASKS,
-    MOST_TRIES,
     OTHER_SEGMENTS,
     PLANE,
-    Sample,
-    judge_test_image,
-    judge_truth,
-    try_transform,
+    known_truth,
+    run_trials,
+    test_problem,
+    training_problem,
 )
 
+MOST_TRIES = 400  # so that a transform is seen that acts on one image in a hundred
 LACKING = (KeyError, AttributeError, TypeError, AssertionError, NotImplementedError)
+NOTHING = frozenset()
+LOADERS = {
+    LoadImageFromFile: frozenset({'img'}),
+    LoadPanopticIndexMap: PLANE,
+    IndexMapToMasks: MASKS,
+    LoadPanopticAnnotations: MASKS,
+}
 COMPOSITIONS = (Compose, EngineCompose)
 
 
 class PipelineCheck:
-    """Walks through the transforms of one pipeline, with a sample in the form of each place."""
+    """Walks through one pipeline and knows what its results hold before each transform."""
 
-    def __init__(self, transforms: Sequence[Callable], dataset: Any, holder: str) -> None:
-        self.transforms = transforms
+    def __init__(self, transforms: Iterable[Callable], dataset: Any, holder: str) -> None:
+        self.transforms = list(transforms)
         self.where = f'the pipeline of {holder} ({dataset.ann_file})'
         self.training = not dataset.test_mode
-        self.packs_plane = any(isinstance(each, PackPanopticInputs) for each in transforms)
+        self.packs_plane = any(isinstance(each, PackPanopticInputs) for each in self.transforms)
         self.complete = dataset._fully_initialized and len(dataset) > 0
-        info = dict(image_size=getattr(dataset, 'image_size', None), sample_idx=0, num_classes=0)
-        if self.complete:
-            info.update(dataset.get_data_info(0), dataset=dataset)
-        self.start = Sample(info, things=bool(dataset.metainfo.get('thing_classes')))
+        self.start = dict(dataset.get_data_info(0), dataset=dataset) if self.complete else {}
 
     def run(self) -> None:
-        results = self._walk(self.transforms)
-        sample = results.get('data_samples') if results and self.training else None
-        if isinstance(sample, DetDataSample):
-            self._check_packed(sample)
+        self._walk(self.transforms)
 
-    def _walk(self, transforms: Sequence[Callable]) -> dict | None:
-        """Check transforms one after the other; the results of the last of them that was run."""
-        sample, results = self.start, None
-        transforms = list(flat(transforms))
-        for position, transform in enumerate(transforms):
-            truth = loaded_truth(transform)
-            self._check_inner(transform, sample)
-            if isinstance(transform, LoadImageFromFile):
-                dtype = np.float32 if transform.to_float32 else np.uint8
-                sample = replace(sample, dtype=np.dtype(dtype))
-            elif truth:
-                self._check_loader(transform)
-                sample = replace(sample, truth=sample.truth | truth)
-            elif not isinstance(transform, PanopticCopyPaste):
-                parts = [transform]
-                if isinstance(transform, PanopticGeometricTransforms):
-                    inner = transform.transforms.transforms
-                    parts = [PanopticGeometricTransforms(transforms=[each]) for each in inner]
-                for part in parts:
-                    results = self._try(part, sample, transforms[position + 1 :])
-                    sample = sample.after(results) if results else sample
-        return results
+    def _walk(self, transforms: Iterable[Callable]) -> None:
+        results = self.start
+        for transform in one_by_one(transforms):
+            self._refuse_by_type(transform, results)
+            trusted = is_ours(transform) and self._suits_ours(results)
+            if loaded := loaded_keys(transform):
+                results = {**results, **dict.fromkeys(loaded)}
+            elif isinstance(transform, PackPanopticInputs | PackDetInputs):
+                self._check_packed(transform, results)
+            elif not (trusted or isinstance(transform, SegRescale)):  # SegRescale makes it smaller
+                results = self._try(transform, results)
 
-    def _check_inner(self, transform: Callable, sample: Sample) -> None:
-        """Refuse what no wrapper may hold either, and check the pipelines of copy-paste."""
+    def _suits_ours(self, results: dict) -> bool:
+        """Whether the image may be moved with the plane, which is the only truth so far."""
+        return self.training and known_truth(results) == PLANE
+
+    def _refuse_by_type(self, transform: Callable, results: dict) -> None:
+        """Refuse what needs no trial, also in the pipeline of copy-paste."""
+        if isinstance(transform, IndexMapToMasks):
+            transform.require_plane(results)
         for inner in with_inner(transform):
-            name = type(inner).__name__
-            if hasattr(inner, 'get_indexes'):
-                raise UserError(
-                    f'{name} in {self.where} mixes several images but not their index planes: take '
-                    'it out; PanopticCopyPaste mixes both.'
-                )
-            if isinstance(inner, TestTimeAug):
-                raise UserError(
-                    f'{name} in {self.where} makes several images of one: name one of them.'
-                )
-            if inner is not transform and loaded_truth(inner):
-                outer = name_of(transform)
-                raise UserError(
-                    f'{name} in {self.where} loads the truth inside of {outer}: put it before that.'
-                )
             if isinstance(inner, PanopticCopyPaste):
-                self._check_copy_paste(inner, sample)
+                if not self._suits_ours(results):
+                    raise self._refusal(inner, results, 'changes the image and its plane alone')
+                self._walk(inner.pipeline.transforms)
+            wrong = None
+            if hasattr(inner, 'get_indexes'):
+                wrong = 'mixes several images but not their index planes'
+                remedy = 'take it out; PanopticCopyPaste mixes both'
+            elif isinstance(inner, TestTimeAug):
+                wrong = 'makes several images of one, but a panoptic map is predicted from one'
+                remedy = 'put one of its lists of transforms in its place'
+            elif inner is not transform and loaded_keys(inner):
+                wrong = f'loads inside of {name_of(transform)}'
+                remedy = 'put it before that transform'
+            elif reads_other_files(inner):
+                wrong = 'reads no panoptic PNGs'
+                remedy = "use LoadPanopticIndexMap, or for mmdet's models LoadPanopticAnnotations"
+            if wrong:
+                raise UserError(f'{type(inner).__name__} in {self.where} {wrong}: {remedy}.')
 
-    def _check_loader(self, transform: Callable) -> None:
-        """Refuse mmdet's loader of polygons and of class maps: its files are of another kind."""
-        other = isinstance(transform, LoadAnnotations)
-        other = other and not isinstance(transform, LoadPanopticAnnotations)
-        if other and (transform.with_seg or getattr(transform, 'with_mask', False)):
+    def _check_packed(self, transform: Callable, results: dict) -> None:
+        """Refuse training samples from which nothing can be learned."""
+        packs_plane = isinstance(transform, PackPanopticInputs)
+        needed = {'gt_index_map'} if packs_plane else {'gt_masks', 'gt_seg_map'}
+        if self.training and not needed & results.keys():
             raise UserError(
-                f'LoadAnnotations in {self.where} reads no panoptic PNGs: use '
-                "LoadPanopticIndexMap, or for mmdet's models LoadPanopticAnnotations."
+                f'{self.where[0].upper()}{self.where[1:]} gives training samples without ground '
+                'truth: put LoadPanopticIndexMap after LoadImageFromFile and end in '
+                "PackPanopticInputs, or for mmdet's models in IndexMapToMasks and PackDetInputs."
             )
 
-    def _check_copy_paste(self, transform: PanopticCopyPaste, sample: Sample) -> None:
+    def _try(self, transform: Callable, results: dict) -> dict:
+        """The results of a transform that treats image and truth alike."""
+        after = None
+        for trial in run_trials(transform, results, MOST_TRIES):
+            if not isinstance(trial, Exception):
+                problem = self._problem(results, *trial)
+                if problem:
+                    raise self._refusal(transform, results, problem)
+                after = after or trial[1][0]
+            elif isinstance(trial, LACKING) and self.complete and 'img' in results:
+                message = f'{type(trial).__name__}: {trial}'.rstrip(': ')
+                raise UserError(
+                    f'{name_of(transform)} in {self.where} cannot work on its samples ({message}): '
+                    'take it out of the pipeline, or load what it needs before it.'
+                )
+        return after or results
+
+    def _problem(self, results: dict, scene: Scene, made: list[dict]) -> str | None:
+        """What a transform of these ``results`` has done wrong, as it has ``made`` both images."""
+        images = [each.get('img') for each in made]
+        arrays = all(isinstance(image, np.ndarray) for image in images)
+        if 'img' not in results or not arrays or images[0].shape != images[1].shape:
+            return None
         if not self.training:
-            raise self._refusal(transform, sample, 'changes the image')
-        if sample.truth & set(MASKS):
-            raise self._refusal(transform, sample, 'does not paste masks')
-        self._walk(transform.pipeline.transforms)
+            return test_problem(scene, images, made[0].get('gt_index_map', scene.plane))
+        truth = known_truth(results)
+        if truth & MASKS and not self.packs_plane:
+            truth -= PLANE  # the model learns from the masks
+        truths = [{key: each[key] for key in truth if key in each} for each in made]
+        return training_problem(scene, images, truths if truth else [])
 
-    def _try(self, transform: Callable, sample: Sample, later: Sequence[Callable]) -> dict | None:
-        """The results of a transform that treats image and truth alike, None if it gives none."""
-        judge, tries = self._judge(sample, later), MOST_TRIES
-        if is_ours(transform):
-            # Those of this package move plane and image together, but know of nothing else.
-            tries = 1 if self.training and sample.truth == set(PLANE) else FEW_TRIES
-        elif isinstance(transform, PackDetInputs | SegRescale):
-            tries = 1
-        if isinstance(transform, SegRescale):  # a smaller class map, as mmdet's Panoptic FPN wants
-            judge = accept
-        trial = try_transform(transform, sample, judge, tries)
-        if trial.problem:
-            raise self._refusal(self._culprit(transform, sample, judge), sample, trial.problem)
-        if isinstance(trial.error, LACKING) and self.complete and sample.dtype is not None:
-            message = f'{type(trial.error).__name__}: {trial.error}'.rstrip(': ')
-            raise UserError(
-                f'{name_of(transform)} in {self.where} cannot work on its samples ({message}): '
-                'take it out of the pipeline, or load what it needs before it.'
-            )
-        return trial.results
-
-    @staticmethod
-    def _culprit(transform: Callable, sample: Sample, judge: Callable) -> Callable:
-        """The transform itself, or the one inside it that does what its wrapper does."""
-        inside = () if isinstance(transform, PanopticGeometricTransforms) else with_inner(transform)
-        for inner in inside:
-            if inner is not transform and not isinstance(inner, COMPOSITIONS):
-                if try_transform(inner, sample, judge, 5 * FEW_TRIES).problem:
-                    return inner
-        return transform
-
-    def _judge(self, sample: Sample, later: Sequence[Callable]) -> Callable:
-        if not self.training:
-            return judge_test_image
-        if not (sample.truth or any(map(loaded_truth, later))):
-            return accept
-        plane_counts = self.packs_plane or not sample.truth & set(MASKS)
-        return partial(judge_truth, truth=sample.truth, plane_counts=plane_counts)
-
-    def _refusal(self, transform: Callable, sample: Sample, problem: str) -> UserError:
-        wrong, name = 'the model would learn from a wrong truth', name_of(transform)
+    def _refusal(self, transform: Callable, results: dict, problem: str) -> UserError:
+        name, truth = name_of(transform), known_truth(results)
+        harm = 'the model would learn from a wrong truth'
         remedy = 'take it out of the pipeline'
         if not self.training:
-            wrong = 'predictions would not lie where the truth lies'
+            harm = 'predictions would not lie where the truth lies'
             if problem == CHANGED_PLANE:
                 remedy = 'for evaluation put LoadPanopticIndexMap after it'
-        elif not sample.truth:
+        elif not truth:
             remedy = 'put it after the transform that loads the truth'
         elif problem.startswith(OTHER_SEGMENTS):
-            remedy = 'let it resize by nearest neighbors and write 255 into gt_seg_map for void'
-            if problem.endswith('plane') and not isinstance(transform, PanopticGeometricTransforms):
-                remedy = remedy.replace('255 into gt_seg_map', '-1 into gt_index_map')
-        elif is_ours(transform) and not set(PLANE) <= sample.truth:
-            remedy = 'load the truth with LoadPanopticIndexMap, and make masks after it'
+            remedy = (
+                'let it write -1 into gt_index_map, or 255 into gt_seg_map, where there is no '
+                'segment, and resize by nearest neighbors'
+            )
         elif is_ours(transform):
-            remedy = 'put it before IndexMapToMasks'
-        elif sample.truth == set(PLANE) and self._wrapping_helps(transform, sample):
+            remedy = 'load the truth with LoadPanopticIndexMap and put it before IndexMapToMasks'
+        elif truth == PLANE and not isinstance(transform, PanopticGeometricTransforms):
             remedy = (
                 "write dict(type='PanopticGeometricTransforms', transforms=["
-                f"dict(type='{name}', ...)]) in its place"
+                f"dict(type='{name}', ...)]) in its place, or take it out if that is refused too"
             )
-        return UserError(f'{name} in {self.where} {problem}, so {wrong}: {remedy}.')
-
-    def _wrapping_helps(self, transform: Callable, sample: Sample) -> bool:
-        if isinstance(transform, PanopticGeometricTransforms):
-            return False
-        wrapped = PanopticGeometricTransforms(transforms=[copy.deepcopy(transform)])
-        judge = self._judge(sample, ())
-        try:
-            trial = try_transform(wrapped, sample, judge, 5 * FEW_TRIES)
-        except UserError:
-            return False
-        return trial.results is not None and trial.problem is None and trial.error is None
-
-    def _check_packed(self, sample: DetDataSample) -> None:
-        """Refuse a training sample from which nothing can be learned."""
-        masks = sample.get('gt_instances') is not None and 'masks' in sample.gt_instances
-        if 'gt_panoptic_seg' in sample or masks or 'gt_sem_seg' in sample:
-            return
-        raise UserError(
-            f'{self.where[0].upper()}{self.where[1:]} gives training samples without ground truth: '
-            'put LoadPanopticIndexMap after LoadImageFromFile and end in PackPanopticInputs, or '
-            "for mmdet's models in IndexMapToMasks and PackDetInputs."
-        )
+        return UserError(f'{name} in {self.where} {problem}, so {harm}: {remedy}.')
 
 
-def flat(transforms: Sequence[Callable]) -> Iterator[Callable]:
-    """The transforms of a pipeline, those of a ``Compose`` in it one by one."""
+def one_by_one(transforms: Iterable[Callable]) -> Iterator[Callable]:
+    """The transforms, those of a ``Compose`` as well.
+
+    Each one inside ``PanopticGeometricTransforms`` has a wrapper to itself.
+    """
     for transform in transforms:
         if isinstance(transform, COMPOSITIONS):
-            yield from flat(transform.transforms)
+            yield from one_by_one(transform.transforms)
+        elif isinstance(transform, PanopticGeometricTransforms):
+            for inner in transform.transforms.transforms:
+                yield PanopticGeometricTransforms(transforms=[inner])
         else:
             yield transform
 
 
-def accept(scene: Scene, made: list[dict]) -> None:
-    """Object to nothing."""
-
-
 def is_ours(transform: Callable) -> bool:
-    """Whether this package is known to move image and plane alike in it."""
+    """Whether it is a transform of this package, which moves image and plane but no masks."""
     wrapper = isinstance(transform, PanopticGeometricTransforms)
     return type(transform).__module__.startswith('cmt_deeplab.') and not wrapper
 
@@ -234,17 +194,12 @@ def name_of(transform: Callable) -> str:
     return type(transform).__name__
 
 
-def loaded_truth(transform: Callable) -> set[str]:
-    """The keys of the truth that a transform loads; none if it is no known loader."""
-    if isinstance(transform, LoadPanopticIndexMap):
-        return set(PLANE)
-    if not isinstance(transform, LoadAnnotations):
-        return set()
-    wanted = dict(
-        gt_masks=getattr(transform, 'with_mask', False),
-        gt_seg_map=transform.with_seg,
-        gt_bboxes=transform.with_bbox,
-        gt_bboxes_labels=transform.with_label,
-        gt_ignore_flags=transform.with_bbox,
-    )
-    return {key for key, yes in wanted.items() if yes}
+def reads_other_files(transform: Callable) -> bool:
+    """Whether it is the loader of polygons and class maps, which a panoptic data set lacks."""
+    other = isinstance(transform, LoadAnnotations) and not loaded_keys(transform)
+    return other and (transform.with_seg or getattr(transform, 'with_mask', False))
+
+
+def loaded_keys(transform: Callable) -> frozenset[str]:
+    """What a loader of images or truth puts into the results of a pipeline; else nothing."""
+    return next((keys for kind, keys in LOADERS.items() if isinstance(transform, kind)), NOTHING)

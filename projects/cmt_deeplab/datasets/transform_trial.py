@@ -2,9 +2,8 @@
 
 import copy
 import random
-from collections.abc import Callable, Iterator, Set
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 
 import numpy as np
@@ -13,234 +12,148 @@ import torch
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.structures import MMDET_VOID, PADDING_INDEX
 
-from .coordinate_scene import (
-    NUM_SEGMENTS,
-    Scene,
-    differ_beside,
-    images_of,
-    lies_elsewhere,
-    make_scene,
-    mixed,
-    segment_ids,
-)
+from .coordinate_scene import NUM_SEGMENTS, Scene, differ_beside, lies_elsewhere, make_scene
 from .index_map_to_masks import IndexMapToMasks
 from .index_plane import renumber, resize_plane
 
-MOST_TRIES = 400  # so that a transform is seen that acts on one image in a hundred
-FEW_TRIES = 8  # of a transform of this package, and on the strips
-MOST_PIXELS = 4_000_000  # of all images that one transform makes from one scene
-ENOUGH = 40  # tries that have changed the size of the image
-# of the segments in the two images: what a transform fills or interpolates is then not the same
-ORDERS = np.arange(NUM_SEGMENTS), np.array([3, 6, 0, 5, 2, 7, 4, 1])
-SEGMENTS = ('gt_segments_info',)
-PLANE = ('gt_index_map', *SEGMENTS)
-MASKS = ('gt_masks', 'gt_seg_map', 'gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags')
+TRIES_ON_THE_LARGE_SCENE = 8
+MOST_BYTES = 12_000_000  # of all images that a transform makes of one scene
+ORDERS = np.arange(NUM_SEGMENTS), np.array([3, 6, 0, 5, 2, 7, 4, 1])  # of the segments
+PLANE = frozenset({'gt_index_map', 'gt_segments_info'})
+MASKS = frozenset({'gt_masks', 'gt_seg_map', 'gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags'})
 
 CHANGED_PLANE = 'changes the index plane'
 OTHER_SEGMENTS = 'fills or interpolates with numbers of other segments in '
 
 
-@dataclass(frozen=True)
-class Sample:
-    """What the results of a pipeline hold at one place of it, apart from the pixels.
-
-    ``dtype`` is that of the image, None before it is loaded. ``truth`` are those of the keys
-    ``PLANE`` and ``MASKS`` that are there. ``things`` says whether the data set has thing classes.
-    """
-
-    info: dict
-    things: bool
-    dtype: np.dtype | None = None
-    truth: frozenset[str] = frozenset()
-
-    def results(self, scene: Scene, which: int) -> dict:
-        """The results of a pipeline on one of the two images of a scene."""
-        size = scene.plane.shape
-        results = dict(self.info)
-        if self.dtype is not None:
-            results.update(img_shape=size, ori_shape=size, height=size[0], width=size[1])
-            results['img'] = scene.images[which].astype(self.dtype)
-        if self.truth:
-            truth = scene_truth(scene, self.things, which)
-            for key in self.truth:  # the list of segments need not be copied as a whole
-                results[key] = (copy.copy if key in SEGMENTS else copy.deepcopy)(truth[key])
-        return results
-
-    def after(self, results: dict) -> 'Sample':
-        """The sample that a transform has made of this one; ``results`` are of one run."""
-        truth = {*PLANE, *MASKS} & results.keys()
-        info = {key: value for key, value in results.items() if key not in {*truth, 'img'}}
-        image = results.get('img')
-        dtype = image.dtype if isinstance(image, np.ndarray) else self.dtype
-        return replace(self, info=info, dtype=dtype, truth=frozenset(truth))
+@cache
+def scenes() -> tuple[Scene, Scene]:
+    """A small scene for many tries, and one that is larger than usual crops, in height at least."""
+    return make_scene(9, 11, (7, 7)), make_scene(24, 6, (88, 64))
 
 
 @cache
-def scenes() -> dict[str, Scene]:
-    """A small scene, one of a common size, and strips that are longer than any usual crop."""
-    return dict(  # in the order of the trials
-        small=make_scene(9, 11, (7, 7)),
-        common=make_scene(9, 11, (49, 49)),
-        tall=make_scene(24, 4, (88, 16)),
-        wide=make_scene(4, 24, (16, 88)),
-    )
-
-
-@cache
-def scene_truth(scene: Scene, things: bool, which: int) -> dict:
+def scene_truth(scene: Scene, which: int) -> dict:
     """All that may be known of a scene: the plane, and what ``IndexMapToMasks`` makes of it.
 
-    The segments have another order and another label in each of the two images.
+    The segments have another order and another label in each of the two images. So a number that
+    a transform fills in, or makes of two segments, does not mean the same in both.
     """
-    segment = dict(label=which, is_crowd=False, of_thing_class=things, category_id=1)
     order = ORDERS[which]
+    segment = dict(label=which, is_crowd=False, of_thing_class=True, category_id=1)
     segments = [dict(segment, id=k + 1) for k in order]
     plane = renumber(scene.plane, np.argsort(order))
     return IndexMapToMasks()(dict(gt_index_map=plane, gt_segments_info=segments))
 
 
-@contextmanager
-def kept_random_states() -> Iterator[None]:
-    """Leave the random generators of Python, NumPy and torch as they were."""
-    states = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.default_generator.set_state(states[2])
+def known_truth(results: dict) -> frozenset[str]:
+    """Those of the keys ``PLANE`` and ``MASKS`` that the results of a pipeline hold."""
+    return (PLANE | MASKS) & results.keys()
 
 
-def runs(
-    transform: Callable, sample: Sample, scene: Scene, tries: int
-) -> Iterator[list[dict] | Exception]:
+def on_scene(results: dict, scene: Scene, which: int) -> dict:
+    """The results of a pipeline with one image of a scene and its truth, if they hold such."""
+    truth = {key: scene_truth(scene, which)[key] for key in known_truth(results)}
+    results = {**results, **copy.deepcopy(truth)}
+    if 'img' in results:
+        height, width = size = scene.plane.shape
+        results.update(img_shape=size, ori_shape=size, height=height, width=width)
+        results['img'] = scene.images[which].copy()
+    return results
+
+
+def run_trials(
+    transform: Callable, results: dict, tries: int
+) -> Iterator[tuple[Scene, list[dict]] | Exception]:
     """What a transform makes of both images with equal random numbers, or the error it raises.
 
-    Each image has a copy of the transform to itself, since some keep what they have seen.
-    """
-    copies, pixels, resized = [transform, transform], 0, 0
-    with suppress(Exception):  # not everything can be copied
-        copies = [copy.deepcopy(transform) for _ in scene.images]
-    for seed in range(tries):
-        made = []
-        try:
-            for which, own in enumerate(copies):
-                random.seed(seed)
-                np.random.seed(seed)
-                torch.default_generator.manual_seed(seed)
-                made.append(own(sample.results(scene, which)))
-        except UserError:
-            raise
-        except Exception as error:
-            yield error
-        else:
-            if all(isinstance(results, dict) for results in made):
-                yield made
-                sizes = [image.shape[:2] for image in images_of(made[0])]
-                pixels += sum(height * width for height, width in sizes)
-                resized += sizes != [scene.plane.shape]
-        pixels += scene.plane.size
-        if pixels > MOST_PIXELS or resized == ENOUGH:
-            return
-
-
-@dataclass
-class Trial:
-    """What the runs of one transform have shown.
-
-    ``results`` are those of the first run that gave any. ``error`` is what the transform raised on
-    the small scene and on the one of a common size alike.
-    """
-
-    problem: str | None = None
-    results: dict | None = None
-    error: Exception | None = None
-
-
-def try_transform(transform: Callable, sample: Sample, judge: Callable, tries: int) -> Trial:
-    """Run a transform on the scenes until ``judge(scene, results of both images)`` objects.
-
-    That of a common size is for one that leaves small images alone, or fails on them. One that
-    needs few tries need not see the strips.
-    """
-    trial, failed = Trial(), {}
-    for name, scene in scenes().items():
-        again = name == 'common' and bool(failed)
-        if name != 'small' and not again and tries <= FEW_TRIES:
-            continue
-        few = name != 'small' and not again
-        for made in runs(transform, sample, scene, FEW_TRIES if few else tries):
-            if isinstance(made, Exception):
-                failed[name] = made
-                continue
-            trial.results = trial.results or made[0]
-            trial.problem = judge(scene, made)
-            if trial.problem:
-                return trial
-    trial.error = failed.get('common') if 'small' in failed else None
-    return trial
-
-
-def truth_regions(results: dict, plane_counts: bool) -> Iterator[tuple[str, np.ndarray]]:
-    """Where each form of the truth in the results has segments, (H, W) bool, after its name."""
-    plane, masks = results.get('gt_index_map'), results.get('gt_masks')
-    if plane_counts and plane is not None:
-        yield 'the index plane', plane >= 0
-    if masks is not None and len(masks):
-        yield 'the masks', masks.to_ndarray().astype(bool).any(0)
-    if results.get('gt_seg_map') is not None:
-        yield 'gt_seg_map', results['gt_seg_map'] != MMDET_VOID
-
-
-def judge_truth(
-    scene: Scene, made: list[dict], *, truth: Set[str], plane_counts: bool
-) -> str | None:
-    """Object where the truth and the image have not gone the same way.
-
     Args:
-        made: the results of both images of ``scene``.
-        truth: the keys of the truth before the transform; without any, the truth is loaded later,
-            and the image has to stay where it is.
-        plane_counts: whether the model will learn from the index plane.
+        results: what the pipeline holds before the transform; image and truth are replaced by those
+            of the scenes. Each image has a copy of the transform to itself, since some keep what
+            they have seen.
+        tries: with different random numbers, on the small scene.
     """
-    if 'img' not in made[0]:
-        return None
-    images = tuple(images_of(results)[0] for results in made)
-    known = [{key: value for key, value in results.items() if key in truth} for results in made]
-    regions = [list(truth_regions(each, plane_counts)) for each in known]
-    if images[0].shape != images[1].shape:
-        return None
-    # A transform with random numbers of its own moves each of the two to another place.
-    places = [np.logical_or.reduce([region for _, region in each]) for each in regions if each]
-    alike = len(places) < 2 or not differ_beside(images, places)
-    sharp = scene is scenes()['small']
-    for what, region in regions[0] if truth else [('the truth', scene.plane >= 0)]:
+    copies = [transform, transform]
+    with suppress(Exception):  # not everything can be copied
+        copies = [copy.deepcopy(transform) for _ in copies]
+    for scene, most in zip(scenes(), (tries, TRIES_ON_THE_LARGE_SCENE)):
+        seen = 0
+        for seed in range(most):
+            made = []
+            try:
+                for which, own in enumerate(copies):
+                    random.seed(seed)
+                    np.random.seed(seed)
+                    torch.default_generator.manual_seed(seed)
+                    made.append(own(on_scene(results, scene, which)))
+            except UserError:
+                raise
+            except Exception as error:
+                # an assertion may say that the small scene is too small
+                if scene is scenes()[1] or not isinstance(error, AssertionError):
+                    yield error
+                continue
+            if all(isinstance(each, dict) for each in made):  # None asks for another image
+                yield scene, made
+                seen += getattr(made[0].get('img'), 'nbytes', 0)
+            if seen > MOST_BYTES:
+                break
+
+
+def truth_regions(truth: dict) -> dict[str, np.ndarray]:
+    """Where each form of the truth has segments, (H, W) bool, by its name."""
+    regions = {}
+    if 'gt_index_map' in truth:
+        regions['the index plane'] = np.asarray(truth['gt_index_map']) >= 0
+    if len(truth.get('gt_masks', ())):
+        regions['the masks'] = truth['gt_masks'].to_ndarray().astype(bool).any(0)
+    if 'gt_seg_map' in truth:
+        regions['gt_seg_map'] = np.asarray(truth['gt_seg_map']) != MMDET_VOID
+    return regions
+
+
+def segment_ids(truth: dict) -> np.ndarray:
+    """The id of the segment at every pixel (H, W), 0 where there is none, -1 for other numbers."""
+    plane = np.asarray(truth['gt_index_map']).astype(np.int64)
+    ids = [segment['id'] for segment in truth['gt_segments_info']]
+    known = (plane >= PADDING_INDEX) & (plane < len(ids))
+    ids = np.array([*ids, -1, 0, 0])  # the last two entries are padding and void
+    return ids[np.where(known, plane, len(ids) - 3)]
+
+
+def training_problem(
+    scene: Scene, images: Sequence[np.ndarray], truths: Sequence[dict]
+) -> str | None:
+    """What is wrong after a transform of a training pipeline, if anything is.
+
+    ``truths`` are what the model learns from, for both images. It is empty if the truth is loaded
+    later: then the image has to stay where it is.
+    """
+    sharp = scene is scenes()[0]  # the large scene may be made so small that a cell is few pixels
+    regions = [truth_regions(truth) for truth in truths] or [{'the truth': scene.plane >= 0}] * 2
+    for what, region in regions[0].items():
+        if differ_beside(images, region, regions[1].get(what, region)):
+            return None  # it draws random numbers of its own, which are not equal for both
         if region.shape != images[0].shape[:2] or lies_elsewhere(images, region, sharp=sharp):
-            return f'does not move {what} as it moves the image' if alike else None
-    if not alike:
-        return None
-    if plane_counts and 'gt_index_map' in known[0]:
-        for each in known:
-            plane, number = each['gt_index_map'], len(each['gt_segments_info'])
-            if not PADDING_INDEX <= plane.min() <= plane.max() < number:
-                wrong = max(plane.max(), -plane.min())
-                return f'fills the index plane with {wrong}, which is no segment'
-        if mixed(*map(segment_ids, known)):
-            return OTHER_SEGMENTS + 'the index plane'
-    if 'gt_seg_map' in known[0]:
-        maps = [each['gt_seg_map'] for each in known]
-        if mixed(*(np.where(m == MMDET_VOID, -1, m + 1 - which) for which, m in enumerate(maps))):
-            return OTHER_SEGMENTS + 'gt_seg_map'
+            return f'does not move {what} as it moves the image'
+    if 'the index plane' in regions[0]:
+        ids, other_ids = map(segment_ids, truths)
+        known = np.minimum(ids, other_ids) > 0
+        if (ids != other_ids)[known].any() or ids.min() < 0:
+            return f'{OTHER_SEGMENTS}the index plane'
+    if 'gt_seg_map' in regions[0]:
+        labels, other_labels = (np.asarray(truth['gt_seg_map']) for truth in truths)
+        known = regions[0]['gt_seg_map'] & regions[1]['gt_seg_map']
+        if (other_labels != labels + 1)[known].any():
+            return f'{OTHER_SEGMENTS}gt_seg_map'
     return None
 
 
-def judge_test_image(scene: Scene, made: list[dict]) -> str | None:
-    """Object where the image is not the whole original one, or the plane not the original one."""
-    for images in zip(*map(images_of, made)):
-        region = resize_plane(scene.plane, *images[0].shape[:2]) >= 0
-        if lies_elsewhere(images, region):
-            return 'cuts, pads, mirrors or moves the image'
-    plane = made[0].get('gt_index_map', scene.plane)
-    if plane.shape != scene.plane.shape or (plane != scene.plane).any():
-        return CHANGED_PLANE
-    return None
+def test_problem(scene: Scene, images: Sequence[np.ndarray], plane: np.ndarray) -> str | None:
+    """What is wrong after a transform of a test pipeline, if anything is.
+
+    The image has to be the whole one, of whatever size, and the plane the original one.
+    """
+    if lies_elsewhere(images, resize_plane(scene.plane, *images[0].shape[:2]) >= 0):
+        return 'cuts, pads, mirrors or moves the image'
+    return None if np.array_equal(plane, scene.plane) else CHANGED_PLANE

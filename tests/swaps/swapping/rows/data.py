@@ -216,7 +216,7 @@ train_dataloader = dict(dataset=dict(pipeline=[*_base_.load, _base_.flip]))
         """, policies=[
         [dict(type='Equalize', prob=0.4), dict(type='Rotate', prob=0.3)],
         [dict(type='Posterize', prob=0.6), dict(type='TranslateX', prob=0.6)]]""",
-        refused='Rotate',
+        refused='AutoAugment',
     ),
     moved('RandAugment', '', refused='PanopticGeometricTransforms'),
     moved('RandomResize', ', scale=(96, 96), ratio_range=(0.5, 2.0), keep_ratio=True'),
@@ -243,7 +243,7 @@ train_dataloader = dict(dataset=dict(pipeline=[*_base_.load, _base_.flip]))
         'RandomFlip inside RandomApply',
         pipeline("""dict(
         type='RandomApply', prob=0.3, transforms=[dict(type='RandomFlip', prob=0.5)])"""),
-        refused='RandomFlip',
+        refused='RandomApply',
     ),
     mapped('RandomFlip', "dict(type='RandomFlip', prob=1.0)"),
     mapped(
