@@ -154,8 +154,11 @@ def explain(
             if path.endswith(f'.{key}'):
                 inner = function.removesuffix('.__init__').rpartition('.')[2]
                 return key_not_taken(path.removesuffix(f'.{key}'), inner, key)
-        if not _by_mmengine(_frames(error)[-1]):  # but by a call inside the constructor
-            return None
+        own = (
+            getattr(constructor, '__qualname__', None) for constructor in constructors(part_type)
+        )
+        if function not in own and not _by_mmengine(_frames(error)[-1]):
+            return None  # raised by another call inside the constructor
         return (
             f'{place or "A part"} is of the type {name}, which does not fit there: the model gives '
             f'it {key!r}, which it does not take; choose another type.'

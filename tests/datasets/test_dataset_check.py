@@ -103,3 +103,12 @@ def test_random_generators_stay_as_they_are(shapes_root, preprocessor):
     dataset, before = scenes(shapes_root, dict(type='PanopticRandomFlip')), states()
     check_samples(dataset, preprocessor)
     assert states() == before
+
+
+def test_images_are_normalized_once(shapes_root, preprocessor):
+    twice = scenes(shapes_root, dict(type='Normalize', mean=[123.7] * 3, std=[58.4] * 3))
+    with pytest.raises(UserError, match='remove Normalize from the pipeline'):
+        check_samples(twice, preprocessor)
+    check_samples(scenes(shapes_root, dict(type='PhotoMetricDistortion')), preprocessor)
+    preprocessor.mean.zero_()  # a preprocessor that leaves values as they are
+    check_samples(twice, preprocessor)

@@ -121,6 +121,11 @@ def test_an_argument_of_the_model_is_not_blamed_on_the_user():
     sentence = user_sentence(error.value)
     assert 'model.neck is of the type FPN, which does not fit' in sentence
     assert "the model gives it 'feat_channels'" in sentence
+    merge = dict(type='PanopticMaskWiseMerge', num_things_classes=6, num_stuff_classes=5)
+    config = Config(dict(model=dict(panoptic_fusion_head=merge)))
+    with pytest.raises(TypeError) as error:  # its parent has the constructor
+        MODELS.build(dict(config.model.panoptic_fusion_head, test_cfg=None))
+    assert "model gives it 'test_cfg'" in user_sentence(error.value)
 
 
 def test_a_fault_inside_a_constructor_is_not_taken_for_a_mistake_in_the_config():

@@ -15,6 +15,7 @@ from cmt_deeplab.errors import UserError
 from .pipeline_check import PipelineCheck
 
 NUMBER_OF_SAMPLES = 3  # since the sizes of random crops and resizes differ
+LARGEST_NORMALIZED = 10.0  # values of images that are not normalized yet go up to 255
 _passed: set[str] = set()  # the pipelines that have been checked in this process
 
 
@@ -44,8 +45,9 @@ def check_pipelines(dataset: Any) -> None:
 def check_samples(dataset: Any, preprocessor: Callable) -> None:
     """Send some images of a panoptic data set through its pipeline and the data preprocessor.
 
-    So an image that is larger than the input of the model is told before the training, and a
-    sample without ground truth as well. The random generators stay as they are.
+    So an image that is larger than the input of the model is told before the training, and so is a
+    sample without ground truth, or an image that the pipeline normalizes before the preprocessor
+    does. The random generators stay as they are.
 
     Raises:
         UserError: the samples do not fit the model, or a pipeline does not pass its check.
@@ -63,6 +65,14 @@ def check_samples(dataset: Any, preprocessor: Callable) -> None:
                     'samples: end it in PackPanopticInputs.'
                 )
             preprocessor(pseudo_collate([sample]), training=not leaf.test_mode)
+            image = sample['inputs']
+            normalized = image.is_floating_point() and image.abs().max() < LARGEST_NORMALIZED
+            if normalized and preprocessor.mean.any():
+                raise UserError(
+                    f'The pipeline of {type(dataset).__name__} ({leaf.ann_file}) normalizes its '
+                    'images, and model.data_preprocessor would do so again: remove Normalize from '
+                    'the pipeline, and give mean and std to model.data_preprocessor.'
+                )
 
 
 def innermost(dataset: Any) -> Any:
