@@ -29,7 +29,7 @@ LEAVES = [
     ('train_dataloader = dict(_delete_=True, batch_size=2)', 'train_dataloader.dataset is None'),
     ("default_hooks = dict(checkpoint=dict(priority='VERY'))", 'checkpoint.priority .* VERY_LOW'),
     # arguments that are used late
-    ('default_hooks = dict(checkpoint=dict(intervalx=1))', "CheckpointHook the key 'intervall'"),
+    ('default_hooks = dict(checkpoint=dict(intervalx=1))', "CheckpointHook the key 'intervalx'"),
     ('optim_wrapper = dict(clip_grad=dict(max_nrm=1))', "optim_wrapper.clip_grad .*'max_nrm'"),
     ('randomness = dict(sed=1)', "randomness gives set_randomness the key 'sed'"),
     # what is missing
