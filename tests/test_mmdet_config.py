@@ -55,7 +55,9 @@ def test_every_class_count_is_that_of_the_data(name, counts):
             continue
         found += 1
     assert found > 0
-    assert 'batch_augments' not in config.model.data_preprocessor
+    preprocessor = config.model.data_preprocessor
+    assert 'batch_augments' not in preprocessor
+    assert preprocessor.pad_seg and preprocessor.pad_mask  # images of a batch differ in size
     assert all(scheduler.by_epoch is False for scheduler in config.param_scheduler)
     assert max(scheduler.end for scheduler in config.param_scheduler) == 1000
     assert config.train_cfg == dict(max_iters=1000)

@@ -56,7 +56,8 @@ def mmdet_config(name: str, data: Mapping, *, max_iters: int | None = None) -> C
     With ``max_iters`` the schedulers are brought to that length, and ``train_cfg`` holds it alone;
     without it they stay as they are, for a leaf that has another schedule.
     The batch augmentations of the data preprocessor are left out, since they belong to the sizes of
-    the images of the other config. A model that can give instances or a panoptic map gives the map.
+    the images of the other config; mmdet's data preprocessor pads masks and class maps, which our
+    data sets give. A model that can give instances or a panoptic map gives the map.
 
     Raises:
         MissingFileError: there is no such file.
@@ -75,7 +76,10 @@ def mmdet_config(name: str, data: Mapping, *, max_iters: int | None = None) -> C
         )
     if 'data_preprocessor' in config:
         model.setdefault('data_preprocessor', config.data_preprocessor)
-    (model.get('data_preprocessor') or {}).pop('batch_augments', None)
+    preprocessor = model.get('data_preprocessor') or {}
+    preprocessor.pop('batch_augments', None)
+    if preprocessor.get('type') == 'DetDataPreprocessor':
+        preprocessor.update(pad_mask=True, pad_seg=True)  # our data sets give both
     set_class_counts(model, data['num_things_classes'], data['num_stuff_classes'])
     if 'panoptic_on' in (model.get('test_cfg') or {}):
         model.test_cfg.update(panoptic_on=True, instance_on=False)
