@@ -4,8 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from cmt_deeplab.analysis.config_model import build_without_values
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.evaluation import PanopticQualityMetric, check_followed, check_metrics
+from cmt_deeplab.mmdet_config import mmdet_config
 from mmdet.evaluation import CocoMetric, CocoPanopticMetric, DumpDetResults, SemSegMetric, VOCMetric
 from mmdet.structures import DetDataSample
 from mmengine.evaluator import BaseMetric
@@ -55,6 +57,21 @@ def test_metrics_of_boxes_masks_and_planes_do_not_fit(tmp_path):
     )
     with pytest.raises(UserError, match='Identity .* is no metric'):
         check_metrics(loop(torch.nn.Identity()), model)
+
+
+def test_models_of_mmdet_without_panoptic_output():
+    def built(name):
+        counts = dict(num_things_classes=1, num_stuff_classes=1)
+        return build_without_values(mmdet_config(f'mmdet::{name}', counts).model)
+
+    metrics = loop(PanopticQualityMetric())
+    with pytest.raises(UserError, match='PanopticQualityMetric .* SOLO does not predict'):
+        check_metrics(metrics, built('solo/solo_r50_fpn_1x_coco.py'))
+    model = built('mask2former/mask2former_r50_8xb2-lsj-50e_coco.py')
+    check_metrics(metrics, model)
+    model.test_cfg.panoptic_on = False
+    with pytest.raises(UserError, match='set model.test_cfg.panoptic_on=True'):
+        check_metrics(metrics, model)
 
 
 @pytest.mark.parametrize(

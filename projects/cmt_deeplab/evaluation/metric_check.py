@@ -21,7 +21,8 @@ def check_metrics(loop: ValLoop | TestLoop, model: nn.Module) -> None:
     """Compare the metrics of a loop with what the model predicts and with its first image.
 
     A :class:`CMTDeepLab` gives ``pred_panoptic_seg`` alone, so that mmdet's metrics of boxes,
-    instance masks and semantic planes would fail. Metrics of the user are left alone.
+    instance masks and semantic planes would fail. Of mmdet's own models only the panoptic ones give
+    it. Metrics and models of the user are left alone.
 
     Raises:
         UserError: a metric does not score the predictions of the model, or has no ground truth:
@@ -35,6 +36,8 @@ def check_metrics(loop: ValLoop | TestLoop, model: nn.Module) -> None:
                 f'The type {name} in val_evaluator or test_evaluator is no metric: '
                 'PanopticQualityMetric is one.'
             )
+        if isinstance(metric, PanopticQualityMetric | CocoPanopticMetric):
+            _require_panoptic_output(model, name)
         if isinstance(metric, PanopticQualityMetric):
             if len(loop.dataloader.dataset):
                 metric.check_sample(loop.dataloader.dataset[0]['data_samples'].to_dict())
@@ -53,6 +56,23 @@ def check_metrics(loop: ValLoop | TestLoop, model: nn.Module) -> None:
                     "PanopticQualityMetric or mmdet's CocoPanopticMetric, with _delete_=True "
                     'where keys of another metric are left over.'
                 )
+
+
+def _require_panoptic_output(model: nn.Module, metric: str) -> None:
+    """Raise a :class:`UserError` where a model of mmdet gives no panoptic segmentation."""
+    if not type(model).__module__.startswith('mmdet.'):
+        return
+    if not hasattr(model, 'panoptic_fusion_head'):
+        raise UserError(
+            f'{metric} in val_evaluator or test_evaluator scores panoptic segmentations, which '
+            f'{type(model).__name__} does not predict: take a metric of boxes or masks, such as '
+            "mmdet's CocoMetric, or a panoptic model."
+        )
+    if not (getattr(model, 'test_cfg', None) or {}).get('panoptic_on', True):
+        raise UserError(
+            f'{metric} in val_evaluator or test_evaluator scores panoptic segmentations: set '
+            'model.test_cfg.panoptic_on=True.'
+        )
 
 
 def check_followed(hooks: Iterable[Hook], metrics: Iterable[BaseMetric]) -> None:

@@ -83,6 +83,11 @@ def one_orientation(seen, base) -> str | None:
 ROWS = [
     color('PanopticColorJitter', pipeline("dict(type='PanopticColorJitter')")),
     color('PhotoMetricDistortion', pipeline("dict(type='PhotoMetricDistortion')")),
+    color(
+        'Normalize, a second time',
+        pipeline("dict(type='Normalize', mean=[123.7, 116.3, 103.5], std=[58.4, 57.1, 57.4])"),
+        refused='remove Normalize from the pipeline',
+    ),
     color('YOLOXHSVRandomAug', pipeline("dict(type='YOLOXHSVRandomAug')")),
     *[
         color(kind, pipeline(f"dict(type='{kind}', prob=1.0)"))

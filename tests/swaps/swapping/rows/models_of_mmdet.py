@@ -52,6 +52,7 @@ del source
 
 ROWS = [
     models('Mask2Former', whole('mask2former/mask2former_r50_8xb2-lsj-50e_coco-panoptic.py')),
+    models('Mask2Former for instances', whole('mask2former/mask2former_r50_8xb2-lsj-50e_coco.py')),
     models('MaskFormer', whole('maskformer/maskformer_r50_ms-16xb1-75e_coco.py')),
     models(
         'Panoptic FPN',
@@ -62,14 +63,12 @@ ROWS = [
     models(
         'Mask R-CNN, an instance model',
         whole('mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'),
-        refused='compiled operator',
-        late=True,
+        refused='MaskRCNN does not predict',
     ),
     models(
         'DETR, a model of boxes',
         whole('detr/detr_r50_8xb2-150e_coco.py'),
-        refused='pred_panoptic_seg',
-        late=True,
+        refused='DETR does not predict',
     ),
     theirs(
         "mmengine's DefaultOptimWrapperConstructor",
@@ -78,6 +77,14 @@ optim_wrapper = dict(
     constructor='DefaultOptimWrapperConstructor',
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))))
 """,
+    ),
+    theirs(
+        'our merge as the fusion head',
+        panoptic(
+            "panoptic_fusion_head=dict(\n    _delete_=True, type='PanopticMaskWiseMerge', "
+            'num_things_classes=6, num_stuff_classes=5)'
+        ),
+        refused='does not fit there',
     ),
     theirs('CocoPanopticMetric', evaluator('CocoPanopticMetric'), changes=''),
     theirs('PanopticResNet', panoptic("backbone=dict(type='PanopticResNet')")),
