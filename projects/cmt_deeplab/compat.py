@@ -4,6 +4,8 @@
   weights only (CVE-2026-24747, GHSA-63cw-57p8-fm3p: versions up to 2.9.1).
 * Absent compiled operators: mmdet imports ``mmcv.ops`` and with it ``mmcv._ext``. A stand-in lets
   the import succeed and raises an error on use.
+* A config that holds a class, such as ``type=nn.GroupNorm``: mmengine before its fork cannot print
+  it, so a run that logs its config fails. There classes are printed by their names.
 * Checkpoints are read as weights only: see ``safe_loading.py``.
 * torchvision built for CUDA beside a CPU build of torch, which is what ``pip install timm`` gives
   there: its operators cannot load, and its import fails on their names. timm needs its transforms
@@ -127,10 +129,32 @@ def provide_torchvision_names() -> None:
             pass
 
 
+def print_classes_by_name() -> None:
+    """Let a config turn its classes into their full names, which registries know, as text."""
+    try:
+        version('onedl-mmengine')
+        return
+    except PackageNotFoundError:
+        from mmengine.config import Config
+    to_dict = Config.to_dict
+    if to_dict.__module__ != __name__:
+        Config.to_dict = lambda self, *args, **kwargs: _named(to_dict(self, *args, **kwargs))
+
+
+def _named(value: Any) -> Any:
+    """Nested dicts and lists with the name of each class in its place."""
+    if isinstance(value, dict):
+        return {key: _named(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_named(inner) for inner in value)
+    return f'{value.__module__}.{value.__qualname__}' if isinstance(value, type) else value
+
+
 def apply() -> None:
     """Apply every workaround; calling it again changes nothing."""
     refuse_old_torch()
     provide_compiled_ops()
     provide_torchvision_names()
+    print_classes_by_name()
     keep_weights_only()
     refuse_configs_in_checkpoints()
