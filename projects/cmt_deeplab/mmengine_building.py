@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from types import FrameType
 
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
@@ -34,6 +35,7 @@ READ = {
     *inspect.signature(Runner.__init__).parameters,
 }
 STARTING = {'__init__', 'setup_env', 'set_randomness'}  # methods of the runner
+LIBRARIES = 'mmengine.', 'mmdet.'
 REGISTRY, RUNNER = 'mmengine.registry.build_functions', 'mmengine.runner.runner'
 
 
@@ -57,7 +59,7 @@ def failed_building(error: Exception) -> str | None:
         elif module == RUNNER and function.startswith('build_'):
             key = function.removeprefix('build_').replace('_loop', '_cfg')
             return explain(error, 'log_level' if key == 'logger' else key, None, {})
-    return _said_by_runner(error, frames)
+    return _said_by_runner(error, frames) or _said_by_hook(error, frames[-1])
 
 
 def _of_registry(error: Exception, variables: dict, whole: Mapping) -> str | None:
@@ -79,6 +81,15 @@ def _said_by_runner(error: Exception, frames: list[FrameType]) -> str | None:
     said = _module(frames[-1]) == RUNNER or functions & STARTING
     if said and not of_a_hook and is_explicit(error):
         return f'The config cannot be used: {quote(error)}.'
+    return None
+
+
+def _said_by_hook(error: Exception, frame: FrameType) -> str | None:
+    """What a hook of mmengine or mmdet says to the model or the run."""
+    hook = frame.f_locals.get('self')
+    if isinstance(hook, Hook) and _module(frame).startswith(LIBRARIES) and is_explicit(error):
+        name = type(hook).__name__
+        return f'The hook {name} cannot be used: {quote(error)}; correct or remove it.'
     return None
 
 

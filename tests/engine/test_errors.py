@@ -1,9 +1,11 @@
 """A mistake of the user is one sentence, wherever it comes to light; a fault keeps its trace."""
 
+from types import SimpleNamespace
+
 import pytest
 from cmt_deeplab.compat import CompiledOpMissing
 from cmt_deeplab.errors import MissingFileError, UserError, report_user_errors, user_sentence
-from mmdet.registry import MODELS
+from mmdet.registry import HOOKS, MODELS
 from mmengine.config import Config
 from torch.utils.data import DataLoader
 
@@ -126,6 +128,12 @@ def test_an_argument_of_the_model_is_not_blamed_on_the_user():
     with pytest.raises(TypeError) as error:  # its parent has the constructor
         MODELS.build(dict(config.model.panoptic_fusion_head, test_cfg=None))
     assert "model gives it 'test_cfg'" in user_sentence(error.value)
+
+
+def test_what_a_hook_of_mmdet_demands_is_a_sentence():
+    with pytest.raises(AssertionError) as error:
+        HOOKS.build(dict(type='MeanTeacherHook')).before_train(SimpleNamespace(model=None))
+    assert 'The hook MeanTeacherHook cannot be used: `assert' in user_sentence(error.value)
 
 
 def test_a_fault_inside_a_constructor_is_not_taken_for_a_mistake_in_the_config():
