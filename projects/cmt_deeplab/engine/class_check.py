@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from inspect import signature
 from itertools import zip_longest
 from typing import Any
 
@@ -12,6 +11,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
 from torch import nn
 
+from cmt_deeplab.construction import keywords
 from cmt_deeplab.errors import UserError
 
 # heads of mmdet that predict things alone, by the last name of their place in the model
@@ -55,7 +55,7 @@ def model_class_counts(model: nn.Module) -> dict[str, tuple[int, str]]:
         )
         head = re.sub(r'[.\d]+$', '', name).rpartition('.')[2]
         if isinstance(things, int) and isinstance(stuff, int):
-            given = 'num_things_classes' in signature(type(module)).parameters
+            given = 'num_things_classes' in keywords(type(module))[0]
             if module is model and not given:  # mmdet's MaskFormer copies them from its head
                 continue
             counts[f'{key}.num_things_classes'] = things, 'thing'
