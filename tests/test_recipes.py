@@ -17,7 +17,8 @@ RECIPES = [
     path
     for path in LEAVES
     if path.parent.name != 'peers'
-    and not path.stem.startswith(('cmt-deeplab_r18', 'cmt-deeplab_t'))
+    and not path.stem.startswith('cmt-deeplab_r18')  # a few images learned for a trial
+    and not path.stem.endswith('_shapes')
 ]
 CITYSCAPES = [path for path in RECIPES if 'cityscapes' in path.stem]
 MAX = [path for path in RECIPES if path.parent.name == 'max_deeplab']
