@@ -5,7 +5,8 @@
 * Absent compiled operators: mmdet imports ``mmcv.ops`` and with it ``mmcv._ext``. A stand-in lets
   the import succeed and raises an error on use.
 * A config that holds a class, such as ``type=nn.GroupNorm``: mmengine before its fork cannot print
-  it, so a run that logs its config fails. There classes are printed by their names.
+  it, so a run that logs its config fails; nor does it find the bases of ``read_base`` in a package
+  that is installed with ``pip install -e``.
 * Checkpoints are read as weights only: see ``safe_loading.py``.
 * torchvision built for CUDA beside a CPU build of torch, which is what ``pip install timm`` gives
   there: its operators cannot load, and its import fails on their names. timm needs its transforms
@@ -129,16 +130,22 @@ def provide_torchvision_names() -> None:
             pass
 
 
-def print_classes_by_name() -> None:
-    """Let a config turn its classes into their full names, which registries know, as text."""
+def complete_configs() -> None:
+    """Give the configs of mmengine what its fork has: classes as text, editable installs as bases.
+
+    The text of a class is its full name, which registries know.
+    """
     try:
         version('onedl-mmengine')
         return
     except PackageNotFoundError:
-        from mmengine.config import Config
-    to_dict = Config.to_dict
+        from mmengine.config import config
+    to_dict, installed_path = config.Config.to_dict, config.get_installed_path
     if to_dict.__module__ != __name__:
-        Config.to_dict = lambda self, *args, **kwargs: _named(to_dict(self, *args, **kwargs))
+        config.Config.to_dict = lambda *args, **kwargs: _named(to_dict(*args, **kwargs))
+        config.get_installed_path = lambda package: (
+            str(Path(__file__).parent) if package == 'cmt_deeplab' else installed_path(package)
+        )
 
 
 def _named(value: Any) -> Any:
@@ -155,6 +162,6 @@ def apply() -> None:
     refuse_old_torch()
     provide_compiled_ops()
     provide_torchvision_names()
-    print_classes_by_name()
+    complete_configs()
     keep_weights_only()
     refuse_configs_in_checkpoints()

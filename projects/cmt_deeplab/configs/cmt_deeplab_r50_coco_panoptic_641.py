@@ -17,10 +17,9 @@ Everything is that of the text config
 ``cmt_deeplab/cmt-deeplab_r50_8xb8-150k_coco-panoptic-641.py``.
 """
 
-from importlib import import_module
-
+# mmengine makes a reference of every import statement; this is a call
+package = __import__('cmt_deeplab.new_style')
 globals().update(
-    import_module('cmt_deeplab.new_style').new_style(
-        'cmt_deeplab/cmt-deeplab_r50_8xb8-150k_coco-panoptic-641.py'
-    )
+    package.new_style.new_style('cmt_deeplab/cmt-deeplab_r50_8xb8-150k_coco-panoptic-641.py')
 )
+del package

@@ -16,8 +16,7 @@ A config of your own, in any folder::
 Everything is that of the text config ``cmt_deeplab/cmt-deeplab_tiny_shapes.py``.
 """
 
-from importlib import import_module
-
-globals().update(
-    import_module('cmt_deeplab.new_style').new_style('cmt_deeplab/cmt-deeplab_tiny_shapes.py')
-)
+# mmengine makes a reference of every import statement; this is a call
+package = __import__('cmt_deeplab.new_style')
+globals().update(package.new_style.new_style('cmt_deeplab/cmt-deeplab_tiny_shapes.py'))
+del package
