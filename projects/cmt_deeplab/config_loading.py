@@ -2,10 +2,12 @@
 
 import re
 import traceback
-from difflib import get_close_matches
 from pathlib import Path
 
 from mmengine.config.utils import ConfigParsingError
+
+from cmt_deeplab.construction import is_meant
+from cmt_deeplab.errors import frames_of
 
 OF_VERSION_0_1 = (
     'if it was written for version 0.1.0, a base that is gone stands in the README of its folder, '
@@ -17,7 +19,7 @@ def why_not_loaded(path: str, error: Exception) -> str | None:
     """The sentence about an error of ``Config.fromfile``, or None where a module that the config
     imports is at fault, whose author needs the trace.
     """
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    frames = frames_of(error)
     importing = any(frame.f_code.co_name == 'import_modules_from_strings' for frame in frames)
     text = ' '.join(str(error.args[0] if isinstance(error, KeyError) else error).split())
     if importing or isinstance(error, ImportError):
@@ -28,8 +30,7 @@ def why_not_loaded(path: str, error: Exception) -> str | None:
     read = [file for file in read if isinstance(file, str) and Path(file).suffix == '.py']
     if isinstance(error, FileNotFoundError) and read:
         base = Path(error.filename or read[-1])
-        near = get_close_matches(base.name, [file.name for file in base.parent.glob('*.py')], 1)
-        meant = f' (is {near[0]} meant?)' if near else ''
+        meant = is_meant(base.name, [file.name for file in base.parent.glob('*.py')])
         return (
             f'The config {path} cannot be loaded because its base {base} does not exist{meant}; '
             f'{OF_VERSION_0_1}.'

@@ -9,7 +9,7 @@ import linecache
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +18,8 @@ from types import FrameType
 from mmdet.registry import MODELS
 from mmengine.registry import Registry
 from torch import nn
+
+from cmt_deeplab.errors import frames_of
 
 LONGEST_QUOTE = 250  # characters of an error that a sentence repeats
 
@@ -100,18 +102,22 @@ def type_missing(place: str) -> str:
     return f'{place} has no type: add the name of a class, or inherit a config that has it.'
 
 
+def is_meant(word: str, known: Iterable[str]) -> str:
+    """A question in brackets after an unknown word, if one of the known words is much like it."""
+    near = get_close_matches(word, known, 1)
+    return f' (is {near[0]} meant?)' if near else ''
+
+
 def type_unknown(place: str, name: str, registry: Registry) -> str:
     """The sentence about a name that a registry does not have."""
     known = set(registry.module_dict) | set(registry.root.module_dict)
     package = name.rpartition('.')[0].partition('.')[0]
     if package and not find_spec(package):
         return f'{place} is {name!r}, but the package {package} is not installed: pip install it.'
-    near = get_close_matches(name, known, 1)
-    meant = f' (is {near[0]} meant?)' if near else ''
     kinds = registry.name.replace('_', ' ').removesuffix('s') + 's'
     return (
-        f'{place} is {name!r}, which is not among the registered {kinds}{meant}: correct it, or '
-        'import its module in custom_imports.'
+        f'{place} is {name!r}, which is not among the registered {kinds}'
+        f'{is_meant(name, known)}: correct it, or import its module in custom_imports.'
     )
 
 
@@ -157,7 +163,7 @@ def explain(
         own = (
             getattr(constructor, '__qualname__', None) for constructor in constructors(part_type)
         )
-        if function not in own and not _by_mmengine(_frames(error)[-1]):
+        if function not in own and not _by_mmengine(frames_of(error)[-1]):
             return None  # raised by another call inside the constructor
         return (
             f'{place or "A part"} is of the type {name}, which does not fit there: the model gives '
@@ -179,7 +185,7 @@ def _refusal(error: Exception, what: str, place: str, config: Mapping) -> str | 
     due to what the config gives them. Of a class of the user, only what it raises itself counts.
     """
     own: list[FrameType] = []  # those of the constructor follow the last one of mmengine
-    for frame in _frames(error):
+    for frame in frames_of(error):
         own = [] if _by_mmengine(frame) else [*own, frame]
     installed = [_installed(frame) for frame in own]
     if not all(installed) and (installed[-1] or not is_explicit(error)):
@@ -212,10 +218,6 @@ def quote(error: Exception) -> str:
     frame, line = list(traceback.walk_tb(error.__traceback__))[-1]
     where = f'{Path(frame.f_code.co_filename).name}, line {line}'
     return f'{text} ({type(error).__name__} in {where})'
-
-
-def _frames(error: Exception) -> list[FrameType]:
-    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
 
 
 def _line(error: Exception) -> str:

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 
 class UserError(ValueError):
@@ -39,9 +40,14 @@ def make_folder_of(path: str) -> None:
         raise UserError(f'{path} cannot be written, as it is a folder: name a file in it.')
 
 
+def frames_of(error: BaseException) -> list[FrameType]:
+    """The frames through which an error has passed; the one that raised it is the last."""
+    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+
+
 def files_on_the_way(error: BaseException) -> list[Path]:
     """The source files through which an error has passed; the one that raised it is the last."""
-    return [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return [Path(frame.f_code.co_filename) for frame in frames_of(error)]
 
 
 def _sentence(error: UserError) -> str:

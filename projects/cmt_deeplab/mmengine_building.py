@@ -4,7 +4,6 @@
 """
 
 import inspect
-import traceback
 from collections.abc import Mapping
 from types import FrameType
 
@@ -21,6 +20,7 @@ from cmt_deeplab.construction import (
     type_missing,
     type_unknown,
 )
+from cmt_deeplab.errors import frames_of
 
 # the top-level keys that something reads; all others are variables of the config files
 READ = {
@@ -44,7 +44,7 @@ def failed_building(error: Exception) -> str | None:
 
     The innermost call of mmengine that builds something is found in the trace, with its arguments.
     """
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    frames = frames_of(error)
     whole = _whole_config(frames)
     for frame in reversed(frames):
         module, function, variables = _module(frame), frame.f_code.co_name, frame.f_locals

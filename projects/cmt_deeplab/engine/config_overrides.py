@@ -1,10 +1,8 @@
 """What follows ``--cfg-options`` is compared with the config, and the two are merged."""
 
-from difflib import get_close_matches
-
 from mmengine.config import Config
 
-from cmt_deeplab.construction import config_entries
+from cmt_deeplab.construction import config_entries, is_meant
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.mmengine_building import READ
 from cmt_deeplab.value_kinds import kind_of
@@ -42,11 +40,9 @@ def check_overrides(cfg: Config, options: dict) -> None:
     for key, value in options.items():
         first = key.partition('.')[0]
         if first not in cfg and first not in READ:
-            near = get_close_matches(first, {*cfg, *READ}, 1)
-            meant = f' (is {near[0]} meant?)' if near else ''
             raise UserError(
-                f'--cfg-options {key} changes nothing, as nothing reads {first!r}{meant}: correct '
-                'the key.'
+                f'--cfg-options {key} changes nothing, as nothing reads '
+                f'{first!r}{is_meant(first, {*cfg, *READ})}: correct the key.'
             )
         if first not in READ:
             places = [

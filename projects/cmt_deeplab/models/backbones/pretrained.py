@@ -1,7 +1,6 @@
 """Backbone weights from files of several code bases: fetched, unwrapped, renamed and checked."""
 
 import re
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -10,7 +9,7 @@ from mmengine.model import BaseModule, PretrainedInit
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
-from cmt_deeplab.errors import MissingFileError, UserError
+from cmt_deeplab.errors import MissingFileError, UserError, frames_of
 
 PRETRAINED = ('Pretrained', PretrainedInit)  # types of init_cfg
 KEY = 'model.backbone'
@@ -198,7 +197,7 @@ def checked_weights(model: nn.Module) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # mmdet's Swin, for one, looks at the first name that it knows
-        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        frames = frames_of(error)
         for part, _, *about in parts:
             if any(frame.f_locals.get('self') is part for frame in frames):
                 raise _foreign(part, *about) from error
