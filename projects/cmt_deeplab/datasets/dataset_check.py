@@ -25,8 +25,7 @@ def check_pipelines(dataset: Any) -> None:
     Raises:
         UserError: a transform does not treat the truth as it treats the image.
     """
-    inner = [*getattr(dataset, 'datasets', []), *filter(None, [getattr(dataset, 'dataset', None)])]
-    for part in inner:
+    for part in wrapped_datasets(dataset):
         check_pipelines(part)
     own, leaf = getattr(dataset, 'pipeline', None), innermost(dataset)
     if own is None or not isinstance(leaf, CocoPanopticDataset):
@@ -75,10 +74,16 @@ def check_samples(dataset: Any, preprocessor: Callable) -> None:
                 )
 
 
+def wrapped_datasets(dataset: Any) -> list:
+    """The data sets in a wrapper such as ConcatDataset or RepeatDataset; of others none."""
+    one = getattr(dataset, 'dataset', None)
+    return [*getattr(dataset, 'datasets', ()), *([] if one is None else [one])]
+
+
 def innermost(dataset: Any) -> Any:
     """The data set inside all wrappers, of several the first."""
-    while hasattr(dataset, 'dataset') or hasattr(dataset, 'datasets'):
-        dataset = dataset.dataset if hasattr(dataset, 'dataset') else dataset.datasets[0]
+    while inner := wrapped_datasets(dataset):
+        dataset = inner[0]
     return dataset
 
 

@@ -12,6 +12,7 @@ from mmengine.runner import BaseLoop
 from torch import nn
 
 from cmt_deeplab.construction import keywords
+from cmt_deeplab.datasets.dataset_check import wrapped_datasets
 from cmt_deeplab.errors import UserError
 
 # heads of mmdet that predict things alone, by the last name of their place in the model
@@ -36,8 +37,8 @@ def metainfo_of(dataset: Any) -> dict:
     metainfo = getattr(dataset, 'metainfo', None)
     if metainfo:
         return metainfo
-    inner = [*getattr(dataset, 'datasets', ()), getattr(dataset, 'dataset', None)][0]
-    return {} if inner is None else metainfo_of(inner)
+    inner = wrapped_datasets(dataset)
+    return metainfo_of(inner[0]) if inner else {}
 
 
 def model_class_counts(model: nn.Module) -> dict[str, tuple[int, str]]:
