@@ -16,7 +16,7 @@ from cmt_deeplab.image_file import damage, png_has_no_colors
 
 VOID_ID = 0  # the id of black pixels in a panoptic PNG: no segment
 NUM_IDS = 1 << 24  # three bytes of a color
-INSTANCE_OFFSET = 1000  # of mmdet's panoptic maps: value = label + 1000 * instance
+INSTANCE_OFFSET = 1000  # of mmdet's panoptic maps, see map_value
 
 FIELDS = dict(
     images=('id', 'file_name', 'height', 'width'),
@@ -24,6 +24,29 @@ FIELDS = dict(
     annotations=('image_id', 'file_name', 'segments_info'),
 )
 HINT = 'give a COCO panoptic JSON (panoptic_*.json, not one for boxes or instances)'
+
+
+def map_value(label, instance):
+    """The value of a segment in mmdet's panoptic maps, of numbers or arrays.
+
+    Void has the number of classes as its label and no instance.
+    """
+    return label + INSTANCE_OFFSET * instance
+
+
+def label_of(value):
+    """The label of a value of a panoptic map, of numbers or arrays; the inverse of map_value."""
+    return value % INSTANCE_OFFSET
+
+
+def check_num_classes(number: int, where: str) -> None:
+    """Refuse more classes than a panoptic map can tell from its instances; void counts as one."""
+    if number >= INSTANCE_OFFSET:
+        raise UserError(
+            f'{where}: a panoptic map holds label + {INSTANCE_OFFSET} x instance, as in mmdet, so '
+            f'that there can be at most {INSTANCE_OFFSET - 1} classes, not {number}: merge classes '
+            'or leave some out.'
+        )
 
 
 def read_bytes(path: str) -> bytes:
