@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from cmt_deeplab.datasets import PanopticIndexDataset
 from cmt_deeplab.errors import UserError
+from mmdet.datasets import CocoPanopticDataset
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 from torch.utils.data import DataLoader
@@ -182,24 +183,23 @@ def test_a_test_set_without_truth(root, edit):
 
 
 def test_classes_of_the_annotation_file(root, edit, real_data):
-    plain = PanopticIndexDataset(lazy_init=True)
-    assert len(plain.metainfo['classes']) == 133
+    assert PanopticIndexDataset(lazy_init=True).metainfo == {}, 'not read yet'
     assert build(root, type='PanopticIndexDataset').metainfo['classes'][:2] == ('disk', 'square')
     edit(lambda content: content['categories'].reverse())
-    assert build(root, type='PanopticIndexDataset').metainfo['thing_classes'][0] == 'cross', (
-        'things first, in the order of the file'
+    assert build(root, type='PanopticIndexDataset').metainfo['classes'][:2] == ('disk', 'square'), (
+        'by category id, wherever it stands'
     )
     assert build(root).metainfo['thing_classes'][0] == 'disk', (
         'the order of the data set class wins where it knows the names'
     )
     content = json.loads((real_data / 'coco/annotations/panoptic_val2017.json').read_text())
-    from cmt_deeplab.datasets.categories import metainfo_of
+    from cmt_deeplab.categories import metainfo_of
 
+    coco = CocoPanopticDataset.METAINFO
     derived = metainfo_of(content['categories'])
-    assert (
-        derived['classes'] == plain.metainfo['classes']
-        and derived['stuff_classes'] == plain.metainfo['stuff_classes']
-    )
+    assert derived['classes'] == (*coco['thing_classes'], *coco['stuff_classes']) and derived[
+        'stuff_classes'
+    ] == tuple(coco['stuff_classes'])
 
 
 def test_metainfo_by_config(root):
@@ -224,7 +224,7 @@ def test_metainfo_by_config(root):
     [
         (
             dict(thing_classes=['disk'], stuff_classes=['stripes']),
-            'unknown to the data set or thing in one and stuff in the other',
+            "segment of the stuff class 'dots', which is not among the classes of the data set:",
         ),
         (dict(thing_classes=['disk']), "has no 'stuff_classes'"),
         (dict(thing_classes=['disk'], stuff_classes=['disk']), 'stand twice'),

@@ -3,7 +3,8 @@
 from mmdet.datasets import CityscapesDataset
 from mmdet.registry import DATASETS
 
-from .categories import complete_metainfo
+from cmt_deeplab.categories import complete_metainfo
+
 from .panoptic_index_dataset import PanopticIndexDataset
 
 THINGS = CityscapesDataset.METAINFO  # the 8 classes of its instance segmentation

@@ -10,12 +10,14 @@ import torch
 from mmdet.datasets import CocoPanopticDataset
 from mmengine.dataset import pseudo_collate
 
+from cmt_deeplab.categories import class_list, first_difference
 from cmt_deeplab.errors import UserError
 
 from .pipeline_check import PipelineCheck
 
 NUMBER_OF_SAMPLES = 3  # since the sizes of random crops and resizes differ
 LARGEST_NORMALIZED = 10.0  # values of images that are not normalized yet go up to 255
+SAME = 'give both the same metainfo=dict(thing_classes=[...], stuff_classes=[...])'
 _passed: set[str] = set()  # the pipelines that have been checked in this process
 
 
@@ -80,11 +82,47 @@ def wrapped_datasets(dataset: Any) -> list:
     return [*getattr(dataset, 'datasets', ()), *([] if one is None else [one])]
 
 
+def innermost_ones(dataset: Any) -> list:
+    """The data sets inside all wrappers; one without a wrapper is its own."""
+    parts = wrapped_datasets(dataset)
+    return [leaf for part in parts for leaf in innermost_ones(part)] if parts else [dataset]
+
+
 def innermost(dataset: Any) -> Any:
     """The data set inside all wrappers, of several the first."""
-    while inner := wrapped_datasets(dataset):
-        dataset = inner[0]
-    return dataset
+    return innermost_ones(dataset)[0]
+
+
+def source_of(dataset: Any) -> str:
+    """The annotation file of a data set, or what else tells it from others."""
+    return getattr(dataset, 'ann_file', None) or type(dataset).__name__
+
+
+def one_metainfo(dataset: Any) -> dict:
+    """The metainfo of a data set, which all data sets inside a wrapper such as ConcatDataset share.
+
+    mmdet's ConcatDataset has a list of them where they differ in anything, such as their colors,
+    and metrics and visualizers cannot read a list: it is replaced by its first entry.
+
+    Raises:
+        UserError: the data sets inside do not have the same classes in the same order.
+    """
+    own, first = getattr(dataset, 'metainfo', None) or {}, None
+    for part in wrapped_datasets(dataset):
+        metainfo = one_metainfo(part)
+        if not class_list(metainfo):
+            continue
+        first = first or (innermost(part), metainfo)
+        difference = first_difference(class_list(first[1]), class_list(metainfo))
+        if difference:
+            raise UserError(
+                f'{source_of(first[0])} and {source_of(innermost(part))}, two data sets in one '
+                f'{type(dataset).__name__}, have different classes ({difference}): {SAME}.'
+            )
+    if first and (isinstance(own, list) or not class_list(own)):
+        dataset._metainfo = own[0] if isinstance(own, list) else first[1]
+        return first[1]
+    return own
 
 
 @contextmanager

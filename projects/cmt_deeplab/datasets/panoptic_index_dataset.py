@@ -9,11 +9,19 @@ from mmdet.datasets import CocoPanopticDataset
 from mmdet.registry import DATASETS
 from mmengine.fileio import get
 
-from cmt_deeplab.coco_format import HINT, read_panoptic_json
+from cmt_deeplab.categories import (
+    category_labels,
+    class_list,
+    class_of,
+    complete_metainfo,
+    metainfo_of,
+    refuse_repeated,
+    segments_of,
+)
+from cmt_deeplab.coco_format import HINT, check_num_classes, read_panoptic_json
 from cmt_deeplab.errors import MissingFileError, UserError
 from cmt_deeplab.image_file import check_image_file, png_size
 
-from .categories import category_labels, complete_metainfo, metainfo_of, segments_of
 from .dataset_check import check_pipelines
 from .load_panoptic_index_map import LoadPanopticIndexMap, check_png_size
 from .shape_forms import STUFF_CLASSES, THING_CLASSES
@@ -26,11 +34,15 @@ class PanopticIndexDataset(CocoPanopticDataset):
     """mmdet's ``CocoPanopticDataset`` with what index planes need besides.
 
     The classes are those of the argument ``metainfo`` (``thing_classes``, ``stuff_classes``,
-    optionally ``palette``). Without it they are COCO's 133, unless the annotation file has other
-    categories, which are taken then, things first. ``image_size`` (height, width) is handed to the
-    transforms, which read it where they have no size of their own, so that a config states the
-    size once. In training every image with a segment stays, also those without a thing, which
-    mmdet drops.
+    optionally ``palette``), or of ``METAINFO`` of a subclass. Without them they are the categories
+    of the annotation file, things first, each part by category id; COCO's own 133 keep COCO's
+    order. A category of the file has the label of its class, which is found by its name and
+    whether it is a thing. A class of a segment must be among the classes of the data set, which may
+    have more.
+
+    ``image_size`` (height, width) is handed to the transforms, which read it where they have no
+    size of their own, so that a config states the size once. In training every image with a
+    segment stays, also those without a thing, which mmdet drops.
 
     When the data set is built, each file that the annotations name is looked for, and up to
     ``MOST_CHECKED`` images are checked for damage and size. Larger sets are checked as they are
@@ -52,9 +64,11 @@ class PanopticIndexDataset(CocoPanopticDataset):
         **kwargs,
     ) -> None:
         self.image_size = image_size and tuple(map(int, image_size))
-        self._metainfo_given = metainfo is not None
+        coco, given = self.METAINFO is CocoPanopticDataset.METAINFO, metainfo or {}
+        stated = {**({} if coco or 'thing_classes' in given else self.METAINFO), **given}
+        self._classes_stated = bool(stated)
         super().__init__(
-            metainfo=complete_metainfo(metainfo) if self._metainfo_given else None,
+            metainfo=complete_metainfo(stated) if stated else None,
             data_prefix=data_prefix or dict(img='', seg=''),
             **kwargs,
         )
@@ -62,26 +76,20 @@ class PanopticIndexDataset(CocoPanopticDataset):
 
     @property
     def metainfo(self) -> dict:
-        """mmengine's metainfo.
+        """mmengine's metainfo, empty while the classes are still to be read.
 
-        While the classes are still to be read it has no palette, so that mmdet's inference API
-        takes the one of the checkpoint.
+        mmdet's inference API takes the palette of the checkpoint then.
         """
-        metainfo = super().metainfo
-        if not (self._metainfo_given or self._fully_initialized):
-            metainfo.pop('palette', None)
-        return metainfo
+        return super().metainfo if self._classes_stated or self._fully_initialized else {}
 
     def load_data_list(self) -> list[dict]:
         content = self._read_annotations()
-        categories = content['categories']
-        if (
-            not self._metainfo_given
-            and None in category_labels(categories, self._metainfo).values()
-        ):
-            self._metainfo.update(metainfo_of(categories))
-        labels = category_labels(categories, self._metainfo)
-        num_things = len(self._metainfo['thing_classes'])
+        categories, classes = content['categories'], self._metainfo
+        refuse_repeated([c['name'] for c in categories], f'"categories" of {self.ann_file}')
+        if not self._classes_stated and {*map(class_of, categories)} != {*class_list(classes)}:
+            classes.update(metainfo_of(categories))
+        check_num_classes(len(classes['classes']), self.ann_file)
+        labels = category_labels(categories, classes)
         annotations = {a['image_id']: a for a in content['annotations']}
         self._check_images({image['id'] for image in content['images']}, annotations.keys())
         data_list = []
@@ -98,7 +106,9 @@ class PanopticIndexDataset(CocoPanopticDataset):
             if annotation is not None:
                 info.update(
                     seg_map_path=osp.join(self.data_prefix['seg'], annotation['file_name']),
-                    segments_info=segments_of(annotation, labels, num_things, self.ann_file),
+                    segments_info=segments_of(
+                        annotation, labels, categories, classes, self.ann_file
+                    ),
                 )
             data_list.append(info)
         if self._is_local():

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .categories import default_color
+from cmt_deeplab.categories import default_color
 
 THING_CLASSES = ('disk', 'square', 'triangle', 'star', 'ring', 'cross')
 STUFF_CLASSES = ('stripes', 'checks', 'dots', 'grain', 'gradient')

@@ -1,8 +1,7 @@
-"""A hook that compares the classes of the model with those of the data sets, before a run."""
+"""A hook that compares the classes of model, data sets and checkpoint, before a run."""
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import zip_longest
 from typing import Any
 
 from mmdet.registry import HOOKS
@@ -11,8 +10,10 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
 from torch import nn
 
+from cmt_deeplab.categories import Class, class_list, first_difference
 from cmt_deeplab.construction import keywords
-from cmt_deeplab.datasets.dataset_check import wrapped_datasets
+from cmt_deeplab.criterion.mmdet_losses import PanopticClassLoss
+from cmt_deeplab.datasets.dataset_check import SAME, innermost, one_metainfo, source_of
 from cmt_deeplab.errors import UserError
 
 # heads of mmdet that predict things alone, by the last name of their place in the model
@@ -30,15 +31,6 @@ def built_datasets(runner: Any) -> Iterator[tuple[str, Any]]:
         loop = getattr(runner, f'_{split}_loop', None)
         if isinstance(loop, BaseLoop):  # otherwise the config of a loop that this run does not use
             yield f'{split}_dataloader', loop.dataloader.dataset
-
-
-def metainfo_of(dataset: Any) -> dict:
-    """What a data set, or the first one in a wrapper such as ConcatDataset, says of its classes."""
-    metainfo = getattr(dataset, 'metainfo', None)
-    if metainfo:
-        return metainfo
-    inner = wrapped_datasets(dataset)
-    return metainfo_of(inner[0]) if inner else {}
 
 
 def model_class_counts(model: nn.Module) -> dict[str, tuple[int, str]]:
@@ -62,6 +54,11 @@ def model_class_counts(model: nn.Module) -> dict[str, tuple[int, str]]:
             counts[f'{key}.num_things_classes'] = things, 'thing'
             counts[f'{key}.num_stuff_classes'] = stuff, 'stuff'
             if module is model:
+                for path, part in model.named_modules():
+                    weights = getattr(getattr(part, 'loss', None), 'class_weight', None)
+                    if isinstance(part, PanopticClassLoss) and weights is not None:
+                        key = f'len(model.{path}.loss.class_weight)'
+                        counts[key] = len(weights), 'class weights'
                 return counts
             weights = getattr(getattr(module, 'loss_cls', None), 'class_weight', None)
             if isinstance(weights, Sequence):
@@ -71,12 +68,21 @@ def model_class_counts(model: nn.Module) -> dict[str, tuple[int, str]]:
     return counts
 
 
+def classes_of_checkpoint(checkpoint: dict) -> tuple[Class, ...]:
+    """The classes that a checkpoint states, () where it states none."""
+    meta = checkpoint.get('meta') or {}
+    return class_list(meta.get('dataset_meta') or meta)  # mmdet 2: meta['CLASSES']
+
+
 @HOOKS.register_module()
 class PanopticClassCheckHook(Hook):
-    """Compare the classes of the model with those of every data set of the run, before it starts.
+    """Compare the classes of model, data sets and checkpoint, before the run starts.
 
-    Data sets that do not say which of their classes are things hold things alone. All must have the
-    same classes, in the same order.
+    The numbers of classes of the model are those of every data set. All data sets have the same
+    classes in the same order, and a checkpoint that is tested or resumed was trained for them. A
+    training that only begins with its weights may have other classes, which is said in a warning,
+    but not the same ones in another order. Data sets that do not say which of their classes are
+    things hold things alone.
 
     Raises:
         UserError: they disagree; the message names the config keys to set.
@@ -90,35 +96,59 @@ class PanopticClassCheckHook(Hook):
             runner.logger.info('The model states no class counts, so they are not checked.')
         first = None
         for name, dataset in built_datasets(runner):
-            metainfo = metainfo_of(dataset)
-            classes = metainfo.get('classes')
+            metainfo = one_metainfo(dataset)
+            classes = class_list(metainfo)
             if not classes:
                 continue
-            self._compare_counts(counts, metainfo, f'{name}.dataset', dataset)
+            name = f'{name}.dataset'
+            self._compare_counts(counts, classes, name, dataset)
             first = first or (name, classes)
-            for one, other in zip_longest(first[1], classes):
-                if one != other:
-                    raise UserError(
-                        f'{first[0]}.dataset and {name}.dataset have different classes (first '
-                        f'difference: {one!r} and {other!r}): give both the same metainfo.'
-                    )
+            difference = first_difference(first[1], classes)
+            if difference:
+                raise UserError(
+                    f'{first[0]} and {name} have different classes ({difference}): {SAME}.'
+                )
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        stored = classes_of_checkpoint(checkpoint)
+        for name, dataset in built_datasets(runner) if stored else ():
+            classes = class_list(one_metainfo(dataset))
+            difference = first_difference(stored, classes) if classes else None
+            if not difference:
+                continue
+            what = (
+                f'The checkpoint {runner._load_from or "of this run"} was trained for other '
+                f'classes than those of {name}.dataset ({source_of(innermost(dataset))}): '
+                f'{difference}'
+            )
+            beginning = isinstance(runner._train_loop, BaseLoop) and not runner._resume
+            if beginning and {c for c, _ in stored} != {c for c, _ in classes}:
+                runner.logger.warning(
+                    f'{what}; its class predictor, where the number of classes fits, begins with '
+                    'what it knows of its own.'
+                )
+                return
+            raise UserError(
+                f'{what}; give {name}.dataset.metainfo the classes of the checkpoint in its order, '
+                'or another checkpoint.'
+            )
 
     @staticmethod
-    def _compare_counts(counts: dict, metainfo: dict, name: str, dataset: Any) -> None:
-        things = len(metainfo.get('thing_classes', metainfo['classes']))
-        stuff = len(metainfo.get('stuff_classes', ()))
+    def _compare_counts(counts: dict, classes: Sequence[Class], name: str, dataset: Any) -> None:
+        stuff = sum(is_thing is False for _, is_thing in classes)
+        things = len(classes) - stuff
         expected = {'thing': things, 'stuff': stuff, 'class weights': things + stuff + 1}
         wrong = {key: kind for key, (count, kind) in counts.items() if count != expected[kind]}
         if not wrong:
             return
-        source = getattr(dataset, 'ann_file', None) or type(dataset).__name__
         stated = ' and '.join(f'{key}={counts[key][0]}' for key in wrong)
         right = ' and '.join(f'{key}={expected[kind]}' for key, kind in wrong.items())
-        if 'model.num_things_classes' in counts:
+        if 'model.num_things_classes' in wrong or 'model.num_stuff_classes' in wrong:
             right = (
                 f'the config variables num_things_classes={things} and num_stuff_classes={stuff}'
             )
         raise UserError(
-            f'The model has {stated}, but {name} ({source}) has {things} thing and {stuff} stuff '
-            f'classes: set {right}, or correct {name}.metainfo.'
+            f'The model has {stated}, but {name} ({source_of(innermost(dataset))}) has {things} '
+            f'thing and {stuff} stuff classes: set {right}, or give {name}.metainfo the classes of '
+            'the model.'
         )

@@ -1,0 +1,192 @@
+"""Classes by name: a class is its name and whether it is a thing, wherever it stands in a list.
+
+Data sets, metrics, checkpoints and the categories of annotation files are compared by these
+functions alone. This module imports neither torch nor mmdet.
+"""
+
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
+from itertools import zip_longest
+
+from cmt_deeplab.errors import UserError
+
+Class = tuple[str, bool | None]  # name, whether it is a thing; None where that is not said
+
+
+def default_color(k: int) -> tuple[int, int, int]:
+    """The color of the class ``k``, where nothing else names one."""
+    return 37 * (k + 2) % 256, 91 * (k + 1) % 256, 151 * (k + 3) % 256
+
+
+def metainfo_of(categories: Sequence[dict]) -> dict:
+    """Names, things first, each part in the order of the category ids, and the file's colors."""
+    ordered = sorted(categories, key=lambda c: (not c['isthing'], c['id']))
+    return complete_metainfo(
+        dict(
+            thing_classes=[c['name'] for c in ordered if c['isthing']],
+            stuff_classes=[c['name'] for c in ordered if not c['isthing']],
+            palette=[c.get('color') or default_color(k) for k, c in enumerate(ordered)],
+        )
+    )
+
+
+def complete_metainfo(metainfo: Mapping) -> dict:
+    """Adds ``classes`` = ``thing_classes`` + ``stuff_classes``, and a palette if there is none.
+
+    Names that differ in case or spaces alone are different classes; a warning points them out.
+
+    Raises:
+        UserError: one of the lists is missing or is no list of names, a name stands twice, or the
+            classes or colors do not fit them.
+    """
+    names = []
+    for key in ('thing_classes', 'stuff_classes'):
+        if key not in metainfo:
+            raise UserError(
+                f'metainfo of the data set has no {key!r}: name thing_classes and stuff_classes, '
+                'or leave metainfo out to take the categories of the annotation file.'
+            )
+        given = metainfo[key]
+        if not isinstance(given, list | tuple) or not all(isinstance(n, str) for n in given):
+            raise UserError(
+                f'metainfo.{key} of the data set is {given!r}: give a list of names, such as '
+                "['person', 'car']."
+            )
+        names.append(tuple(given))
+    things, stuff = names
+    classes = things + stuff
+    refuse_repeated(classes, 'metainfo of the data set')
+    plain = {}
+    for name in classes:
+        twin = plain.setdefault(_plain(name), name)
+        if twin != name:
+            warnings.warn(
+                f'The classes {twin!r} and {name!r} of the data set differ in case or spaces alone '
+                'and are two classes: if they are one, write them alike.',
+                stacklevel=2,
+            )
+    if tuple(metainfo.get('classes', classes)) != classes:
+        raise UserError(
+            'metainfo.classes of the data set differs from thing_classes + stuff_classes: leave '
+            'classes out.'
+        )
+    palette = metainfo.get('palette') or [default_color(k) for k in range(len(classes))]
+    if len(palette) != len(classes):
+        raise UserError(
+            f'metainfo.palette of the data set has {len(palette)} colors for {len(classes)} '
+            'classes: give one to each.'
+        )
+    palette = [tuple(color) for color in palette]
+    return dict(
+        metainfo, classes=classes, thing_classes=things, stuff_classes=stuff, palette=palette
+    )
+
+
+def refuse_repeated(names: Sequence[str], where: str) -> None:
+    """Raise a :class:`UserError` where a name stands twice in the list that ``where`` names."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(
+            f'The class names {twice} stand twice in {where}: give every thing and stuff class a '
+            'name of its own.'
+        )
+
+
+def class_list(metainfo: Mapping | None) -> tuple[Class, ...]:
+    """The class of each label, of the metainfo of a data set or a checkpoint; () if it has none.
+
+    mmdet 2 wrote its keys in capitals.
+    """
+    meta = {str(key).lower(): value for key, value in (metainfo or {}).items()}
+    things, stuff = meta.get('thing_classes'), meta.get('stuff_classes')
+    names = meta.get('classes') or [*(things or ()), *(stuff or ())]
+    return tuple((name, None if things is None else name in things) for name in names)
+
+
+def class_of(category: Mapping) -> Class:
+    """The class of an entry of "categories" of an annotation file."""
+    return category['name'], bool(category['isthing'])
+
+
+def category_labels(categories: Sequence[dict], metainfo: Mapping) -> dict[int, int | None]:
+    """The label of each category id, None where ``metainfo`` has no such thing or stuff class."""
+    labels = {entry: label for label, entry in enumerate(class_list(metainfo))}
+    return {c['id']: labels.get(class_of(c)) for c in categories}
+
+
+def segments_of(
+    annotation: dict,
+    labels: dict[int, int | None],
+    categories: Sequence[dict],
+    metainfo: Mapping,
+    path: str,
+) -> list[dict]:
+    """``segments_info`` of one image of the annotation file ``path``, with labels.
+
+    ``label``, ``is_crowd`` and ``of_thing_class`` (whether the class is one of things, for crowds
+    too) are ours. mmdet's own loading reads ``category``, which is the label again, and
+    ``is_thing``, which a crowd is not.
+
+    Raises:
+        UserError: ``metainfo`` does not have the class of a segment.
+    """
+    segments = []
+    for segment in annotation['segments_info']:
+        label = labels[segment['category_id']]
+        if label is None:
+            entry = next(class_of(c) for c in categories if c['id'] == segment['category_id'])
+            raise UserError(
+                f'{path}: image {annotation["image_id"]} has a segment of {described(entry)}, '
+                'which is not among the classes of the data set'
+                f'{_hint(entry, class_list(metainfo))}: name it in metainfo of the data set, or '
+                'take its segments out of the JSON and the PNGs.'
+            )
+        is_crowd = bool(segment.get('iscrowd', 0))
+        of_thing_class = label < len(metainfo['thing_classes'])
+        segments.append(
+            dict(
+                id=segment['id'],
+                label=label,
+                is_crowd=is_crowd,
+                of_thing_class=of_thing_class,
+                category=label,
+                is_thing=of_thing_class and not is_crowd,
+                bbox=segment.get('bbox'),
+            )
+        )
+    return segments
+
+
+def described(entry: Class | None) -> str:
+    """A class in a sentence."""
+    if entry is None:
+        return 'no class'
+    name, is_thing = entry
+    return {True: 'the thing ', False: 'the stuff class ', None: ''}[is_thing] + repr(name)
+
+
+def _hint(entry: Class, known: Collection[Class]) -> str:
+    """What is known of a class that is not among the known ones, in brackets, or nothing."""
+    name, is_thing = entry
+    kinds = {str(other): thing for other, thing in known}
+    if name in kinds:
+        return f' ({"a stuff class" if is_thing else "a thing"} there)'
+    alike = [other for other in kinds if _plain(other) == _plain(name)]
+    alike += get_close_matches(name, kinds, 1)
+    return f' (is {alike[0]!r} meant?)' if alike else ''
+
+
+def first_difference(one: Sequence[Class], other: Sequence[Class]) -> str | None:
+    """Where two lists of classes differ first, in words, or None where they are the same."""
+    for label, (a, b) in enumerate(zip_longest(one, other)):
+        if a and b and a[0] == b[0] and (None in (a[1], b[1]) or a[1] == b[1]):
+            continue
+        alike = a and b and a[0] != b[0] and _plain(a[0]) == _plain(b[0])
+        case = ', which differ in case or spaces' if alike else ''
+        return f'label {label} is {described(a)} in one and {described(b)} in the other{case}'
+    return None
+
+
+def _plain(name: str) -> str:
+    return ''.join(str(name).split()).casefold()
