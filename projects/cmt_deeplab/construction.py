@@ -173,9 +173,12 @@ def explain(
     for function in constructors(part_type) if missing else ():
         if missing[1] == getattr(function, '__qualname__', None):
             return keys_missing(place, name, missing[2])
-    return _refusal(
-        error, f'{place} ({name})' if place and part_type else place or name, place, config
+    what = (
+        f'{place} ({name}) cannot be built'
+        if place and part_type
+        else f'{place or name} cannot be used'
     )
+    return _refusal(error, what, place, config)
 
 
 def _refusal(error: Exception, what: str, place: str, config: Mapping) -> str | None:
@@ -187,21 +190,27 @@ def _refusal(error: Exception, what: str, place: str, config: Mapping) -> str | 
     own: list[FrameType] = []  # those of the constructor follow the last one of mmengine
     for frame in frames_of(error):
         own = [] if _by_mmengine(frame) else [*own, frame]
-    installed = [_installed(frame) for frame in own]
+    installed = [is_installed(frame) for frame in own]
     if not all(installed) and (installed[-1] or not is_explicit(error)):
         return None
+    wrong = culprit(error, place, config) or 'its values'
+    return f'{what}: {quote(error)}; correct {wrong}.'
+
+
+def culprit(error: Exception, place: str, config: Mapping) -> str | None:
+    """The dotted key of the first entry that an error, or the line that raised it, mentions."""
     said = set(re.findall(r'[A-Za-z_]\w*', f'{_line(error)} {error}')) - {'type'}
     mentioned = (
         path
         for path, value in config_entries(config, place)
         if path.rpartition('.')[2] in said or (isinstance(value, str) and value in said)
     )
-    return f'{what} cannot be built: {quote(error)}; correct {next(mentioned, "its values")}.'
+    return next(mentioned, None)
 
 
 def is_explicit(error: Exception) -> bool:
     """Whether a line of Python raised the error in so many words."""
-    return _line(error).startswith('assert ' if isinstance(error, AssertionError) else 'raise ')
+    return isinstance(error, AssertionError) or _line(error).startswith('raise ')
 
 
 def quote(error: Exception) -> str:
@@ -230,7 +239,7 @@ def _by_mmengine(frame: FrameType) -> bool:
     return frame.f_globals.get('__name__', '').startswith(('mmengine.registry', 'mmengine.runner'))
 
 
-def _installed(frame: FrameType) -> bool:
+def is_installed(frame: FrameType) -> bool:
     """Whether a frame runs code of this package, of an installed one or of Python."""
     top = frame.f_globals.get('__name__', '').partition('.')[0]
     own = top == 'cmt_deeplab' or top in sys.stdlib_module_names

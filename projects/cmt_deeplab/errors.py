@@ -4,12 +4,17 @@ Every error that this package raises because of a wrong config, file or argument
 :class:`UserError`. All other errors are faults of the code and keep their stack trace.
 """
 
+import errno
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+
+# the names of classes, as not every program that imports this module needs torch
+OUT_OF_MEMORY = 'OutOfMemoryError', 'MemoryError', '_ArrayMemoryError'
+NO_CONNECTION = 'DistNetworkError', 'DistStoreError'
 
 
 class UserError(ValueError):
@@ -58,11 +63,31 @@ def _sentence(error: UserError) -> str:
     return text
 
 
+def _of_the_machine(error: BaseException) -> str | None:
+    """The sentence where a file, the memory or the network refuses, otherwise None."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f'The disk is full ({error}): make room, or set another work_dir.'
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f'{error.filename}: {error.strerror}; correct the path, or its permissions.'
+    text = ' '.join(str(error).split())[:120]
+    if type(error).__name__ in OUT_OF_MEMORY or "can't allocate memory" in text:
+        return (
+            f'The memory does not suffice ({text}): lower the batch_size of the data loader, or '
+            'the image_size of its data set together with model.data_preprocessor.size.'
+        )
+    if type(error).__name__ in NO_CONNECTION:
+        return (
+            f'The processes do not reach each other ({text}): set the environment variables '
+            'MASTER_ADDR and MASTER_PORT to the first machine and a port that is free there.'
+        )
+    return None
+
+
 def _of_building(error: BaseException) -> str | None:
     # mmengine needs the workarounds of compat.py, which imports this module
-    from cmt_deeplab.mmengine_building import failed_building
+    from cmt_deeplab.mmengine_building import said_of_the_config
 
-    return failed_building(error) if isinstance(error, Exception) else None
+    return said_of_the_config(error) if isinstance(error, Exception) else None
 
 
 def user_sentence(error: BaseException | None) -> str | None:
@@ -72,12 +97,29 @@ def user_sentence(error: BaseException | None) -> str | None:
     mmengine makes of any error in a module of ``custom_imports``.
     """
     while error is not None:
-        sentence = _sentence(error) if isinstance(error, UserError) else _of_building(error)
+        if isinstance(error, UserError):
+            return _sentence(error)
+        sentence = _of_building(error) or _of_the_machine(error)
         if sentence:
             return sentence
         imported = isinstance(error, ImportError)
         error = error.__cause__ or (error.__context__ if imported else None)
     return None
+
+
+@contextmanager
+def mistakes_as_user_errors() -> Iterator[None]:
+    """Around what a program calls: turn each error that is a user's mistake into a UserError.
+
+    Its message is the sentence, wherever the mistake came to light. Other errors pass through.
+    """
+    try:
+        yield
+    except Exception as error:
+        sentence = user_sentence(error)
+        if sentence is None or sentence == str(error):
+            raise
+        raise UserError(sentence) from error
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""Sentences for what mmengine cannot build from the config: data sets, hooks, optimizers, loops.
+"""Sentences for what mmengine, mmdet and torch say to a config: what they cannot build, or refuse.
 
-``errors.py`` asks for one when an error ends the command line.
+``errors.py`` asks for one when an error ends the run.
 """
 
 import inspect
@@ -8,14 +8,16 @@ from collections.abc import Mapping
 from types import FrameType
 
 from mmengine.config import Config
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from cmt_deeplab.construction import (
     config_entries,
+    culprit,
     explain,
     is_explicit,
+    is_installed,
+    name_of,
     quote,
     type_missing,
     type_unknown,
@@ -34,15 +36,25 @@ READ = {
     'custom_imports',
     *inspect.signature(Runner.__init__).parameters,
 }
-STARTING = {'__init__', 'setup_env', 'set_randomness'}  # methods of the runner
-LIBRARIES = 'mmengine.', 'mmdet.'
+# functions of the runner other than build_... to which a top-level key goes
+OF_FUNCTIONS = {'set_randomness': 'randomness', 'setup_env': 'env_cfg', 'build_logger': 'log_level'}
 REGISTRY, RUNNER = 'mmengine.registry.build_functions', 'mmengine.runner.runner'
+# what these raise in so many words speaks to a value of the config
+LIBRARIES = (
+    *('mmengine', 'mmdet', 'mmcv'),
+    *('torch.optim', 'torch.utils.data', 'torch.distributed', 'torch.cuda', 'torch.profiler'),
+)
+# except in what networks do with tensors
+COMPUTING = 'mmengine.model', 'mmengine.structures', 'mmdet.models', 'mmdet.structures', 'mmcv.ops'
+# who may have called them; a refusal of what other code passes on is a fault of that code
+CALLERS = '__main__', 'cmt_deeplab.engine', 'cmt_deeplab.datasets', 'cmt_deeplab.analysis'
 
 
-def failed_building(error: Exception) -> str | None:
-    """The sentence where mmengine could not build what the config describes, otherwise None.
+def said_of_the_config(error: Exception) -> str | None:
+    """The sentence about a value of the config that cannot be used, or None for other errors.
 
     The innermost call of mmengine that builds something is found in the trace, with its arguments.
+    Without one, what a library raises on purpose is repeated.
     """
     frames = frames_of(error)
     whole = _whole_config(frames)
@@ -56,10 +68,11 @@ def failed_building(error: Exception) -> str | None:
         elif module == RUNNER and function == 'build_dataloader':
             place, own = _place_of(variables['dataloader'], whole)
             return explain(error, place, DataLoader, own)
-        elif module == RUNNER and function.startswith('build_'):
+        elif module == RUNNER and (function in OF_FUNCTIONS or function.startswith('build_')):
             key = function.removeprefix('build_').replace('_loop', '_cfg')
-            return explain(error, 'log_level' if key == 'logger' else key, None, {})
-    return _said_by_runner(error, frames) or _said_by_hook(error, frames[-1])
+            key = OF_FUNCTIONS.get(function, key)
+            return explain(error, key, None, whole.get(key, {}))
+    return _said_on_purpose(error, frames, whole)
 
 
 def _of_registry(error: Exception, variables: dict, whole: Mapping) -> str | None:
@@ -74,23 +87,30 @@ def _of_registry(error: Exception, variables: dict, whole: Mapping) -> str | Non
     return type_missing(place) if named is None else explain(error, place, part_type, own)
 
 
-def _said_by_runner(error: Exception, frames: list[FrameType]) -> str | None:
-    """What mmengine's runner itself says to the config as a whole."""
-    functions = {frame.f_code.co_name for frame in frames if _module(frame) == RUNNER}
-    of_a_hook = frames[-1].f_code.co_name == 'call_hook'  # which repeats what a hook said
-    said = _module(frames[-1]) == RUNNER or functions & STARTING
-    if said and not of_a_hook and is_explicit(error):
-        return f'The config cannot be used: {quote(error)}.'
-    return None
+def _said_on_purpose(error: Exception, frames: list[FrameType], whole: Mapping) -> str | None:
+    """What a library says to the config; the innermost part of the config on the way is named."""
+    libraries = []  # the frames since the last one of this package or of the user
+    for frame in frames:
+        if not is_installed(frame) or _within(frame, 'cmt_deeplab'):
+            libraries, caller = [], frame
+        else:
+            libraries.append(frame)
+    to_the_config = libraries and _within(frames[-1], LIBRARIES) and is_explicit(error)
+    if not to_the_config or _within(frames[-1], COMPUTING) or not _within(caller, CALLERS):
+        return None
+    for frame in reversed(libraries):
+        name = type(frame.f_locals.get('self')).__name__
+        for place, part in _entries(whole):
+            if isinstance(part, Mapping) and name_of(part.get('type')).split('.')[-1] == name:
+                wrong = culprit(error, place, part) or 'it'
+                return f'{place} ({name}) cannot be used: {quote(error)}; correct {wrong}.'
+    return f'The config cannot be used: {quote(error)}.'
 
 
-def _said_by_hook(error: Exception, frame: FrameType) -> str | None:
-    """What a hook of mmengine or mmdet says to the model or the run."""
-    hook = frame.f_locals.get('self')
-    if isinstance(hook, Hook) and _module(frame).startswith(LIBRARIES) and is_explicit(error):
-        name = type(hook).__name__
-        return f'The hook {name} cannot be used: {quote(error)}; correct or remove it.'
-    return None
+def _within(frame: FrameType, packages: str | tuple[str, ...]) -> bool:
+    """Whether a frame runs code of one of the packages or modules."""
+    packages = (packages,) if isinstance(packages, str) else packages
+    return f'{_module(frame)}.'.startswith(tuple(f'{package}.' for package in packages))
 
 
 def _module(frame: FrameType) -> str:

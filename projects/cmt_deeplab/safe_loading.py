@@ -71,11 +71,13 @@ def _one_sentence(file: Any) -> Iterator[None]:
             f'The checkpoint {file} cannot be fetched ({reason}); fetch it on a machine with a '
             'connection and give its path.'
         ) from error
-    except (FileNotFoundError, PermissionError):  # the error itself says enough
-        raise
+    except FileNotFoundError as error:
+        raise MissingFileError(
+            f'The checkpoint {file} does not exist; give the path of a .pth file that training '
+            'wrote.'
+        ) from error
     except Exception as error:
-        reading = READERS.intersection(files_on_the_way(error))
-        if not reading or 'CUDA device' in str(error):  # the latter asks for a map_location
+        if 'CUDA device' in str(error):  # asks for a map_location
             raise
         foreign = re.search(r'(?:GLOBAL|class) (getattr\(.*\)|[^ ]+)', str(error))
         if isinstance(error, UnpicklingError) and foreign:
@@ -84,8 +86,13 @@ def _one_sentence(file: Any) -> Iterator[None]:
                 f"'{foreign[1]}' and reading it could run foreign code; save its state_dict alone "
                 'with torch.save.'
             ) from error
+        if READERS.intersection(files_on_the_way(error)):
+            raise UserError(
+                f'The checkpoint {file} is damaged or is no checkpoint; copy or save it again.'
+            ) from error
         raise UserError(
-            f'The checkpoint {file} is damaged or is no checkpoint; copy or save it again.'
+            f'The checkpoint {file} cannot be read ({type(error).__name__}: {error}); give the '
+            'path of a .pth file on this machine.'
         ) from error
 
 

@@ -121,14 +121,15 @@ def test_tensorboard(tmp_path, monkeypatch, capsys):
     assert base.runner_type == 'PanopticRunner'
     backends = base.visualizer.vis_backends
     assert [backend.type for backend in backends] == ['LocalVisBackend', 'TensorboardVisBackend']
-    monkeypatch.setattr('cmt_deeplab.engine.runner_setup.find_spec', lambda name: None)
+    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)  # as if not installed
     options = (
         '--cfg-options',
         'visualizer.vis_backends.0.type=TensorboardVisBackend',
         '--work-dir',
         tmp_path,
     )
-    assert 'pip install tensorboard' in error(monkeypatch, capsys, 'train', CONFIG, *options)
+    told = error(monkeypatch, capsys, 'train', CONFIG, *options)
+    assert 'visualizer.vis_backends.0 (TensorboardVisBackend)' in told and 'pip install' in told
 
 
 def test_checkpoints_that_do_not_fit_are_named(tmp_path, monkeypatch, capsys, checkpoint):

@@ -4,18 +4,19 @@ from argparse import ArgumentParser
 
 import torch
 from mmdet.registry import MODELS
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 from torch import nn
 
+from cmt_deeplab.engine.config_overrides import OverridesAction, merge_overrides
 from cmt_deeplab.mmdet_config import read_config_of
 
 
 def add_config_options(parser: ArgumentParser) -> None:
     """Add the option ``--cfg-options``, whose values :func:`load_config` takes."""
     help = 'key=value overrides of the config'
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help=help)
+    parser.add_argument('--cfg-options', nargs='+', action=OverridesAction, help=help)
 
 
 def load_config(path: str, cfg_options: dict | None = None) -> Config:
@@ -25,10 +26,10 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
 
     Raises:
         MissingFileError: there is no such file.
-        UserError: the config cannot be loaded.
+        UserError: the config cannot be loaded, or an override does not suit it.
     """
     config = read_config_of(path)
-    config.merge_from_dict(cfg_options or {})
+    merge_overrides(config, cfg_options or {})
     import_modules_from_strings(**config.get('custom_imports', dict(imports=[])))
     init_default_scope(config.get('default_scope', 'mmdet'))
     return config

@@ -1,6 +1,10 @@
 """What follows ``--cfg-options`` is compared with the config, and the two are merged."""
 
-from mmengine.config import Config
+import re
+from argparse import ArgumentError
+from typing import Any
+
+from mmengine.config import Config, DictAction
 
 from cmt_deeplab.construction import config_entries, is_meant
 from cmt_deeplab.errors import UserError
@@ -11,6 +15,27 @@ from cmt_deeplab.value_kinds import kind_of
 ALSO_ALLOWED = {('dict', 'list'), ('number', 'list'), ('list', 'dict')}
 
 
+class OverridesAction(DictAction):
+    """mmengine's reader of ``key=value``, which says what it cannot read."""
+
+    def __call__(self, parser: Any, namespace: Any, values: list[str], *args: Any) -> None:
+        for entry in values:
+            key, equals, text = entry.partition('=')
+            wrong = None
+            if not equals or '' in key.split('.'):
+                wrong = 'is not of the form key=value, without blanks'
+            elif 'dict(' in text or '{' in text:
+                wrong = (
+                    'gives a dict: give each of its values by a key with dots, or write it in a '
+                )
+                wrong += 'config file'
+            elif any(text.count(one) != text.count(other) for one, other in ('()', '[]')):
+                wrong = 'has a bracket that is not closed, or not opened'
+            if wrong:
+                raise ArgumentError(self, f'{entry} {wrong}.')
+        super().__call__(parser, namespace, values, *args)
+
+
 def merge_overrides(cfg: Config, options: dict) -> None:
     """Merge ``options``, values by dotted key, into the config, after :func:`check_overrides`.
 
@@ -18,14 +43,19 @@ def merge_overrides(cfg: Config, options: dict) -> None:
         UserError: the options do not suit the config.
     """
     check_overrides(cfg, options)
-    try:
-        cfg.merge_from_dict(options)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise UserError(
-            f'--cfg-options {", ".join(options)} does not suit the config, which has no such '
-            'entry, or has None or another kind of value on the way to it: correct the key, or '
-            'write it in a config file.'
-        ) from error
+    for key, value in options.items():
+        try:
+            cfg.merge_from_dict({key: value})
+        except (AttributeError, KeyError, TypeError) as error:
+            entries = dict(config_entries(cfg))
+            above = [key[: dot.start()] for dot in re.finditer(r'\.', key)]
+            place = [path for path in above if path in entries][-1]
+            found = entries[place]
+            has = f'a list of {len(found)} entries' if isinstance(found, list) else repr(found)
+            raise UserError(
+                f'--cfg-options {key} does not suit the config, in which {place} is {has}: correct '
+                'the key, or write it in a config file.'
+            ) from error
 
 
 def check_overrides(cfg: Config, options: dict) -> None:
@@ -43,6 +73,11 @@ def check_overrides(cfg: Config, options: dict) -> None:
             raise UserError(
                 f'--cfg-options {key} changes nothing, as nothing reads '
                 f'{first!r}{is_meant(first, {*cfg, *READ})}: correct the key.'
+            )
+        if first == 'custom_imports':
+            raise UserError(
+                f'--cfg-options {key} changes nothing, as modules are imported while the config '
+                'file is read: set it in a config file.'
             )
         if first not in READ:
             places = [

@@ -6,16 +6,19 @@ from typing import Any
 
 import torch.distributed
 from mmdet.registry import RUNNERS
+from mmengine.config import Config
 from mmengine.dist import is_distributed
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from torch import nn
 from torch.utils.checkpoint import checkpoint as recomputed
 
+from cmt_deeplab.config_check import check_config
 from cmt_deeplab.construction import config_entries, name_of
 from cmt_deeplab.engine.loop.batch_stream import images_per_batch
 from cmt_deeplab.engine.loop.train_loop import PanopticIterBasedTrainLoop
-from cmt_deeplab.errors import UserError
+from cmt_deeplab.errors import UserError, mistakes_as_user_errors
 from cmt_deeplab.evaluation import check_followed, check_metrics
 from cmt_deeplab.models.backbones.pretrained import checked_weights
 
@@ -46,6 +49,30 @@ class PanopticRunner(Runner):
     """
 
     _loop_state: dict | None = None  # of the training loop, for the checkpoint that is being saved
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> Runner:
+        """As in mmengine, after the config is checked.
+
+        Raises:
+            UserError: something in the config cannot be used.
+        """
+        with mistakes_as_user_errors():
+            check_config(cfg)
+            return super().from_cfg(cfg)
+
+    def train(self) -> nn.Module:
+        """As in mmengine; a mistake of the user is a :class:`UserError`, also in the two below."""
+        with mistakes_as_user_errors():
+            return super().train()
+
+    def val(self) -> dict:
+        with mistakes_as_user_errors():
+            return super().val()
+
+    def test(self) -> dict:
+        with mistakes_as_user_errors():
+            return super().test()
 
     def setup_env(self, env_cfg: dict) -> None:
         """As in mmengine, after joining the process group, so that mmengine selects no GPU."""
