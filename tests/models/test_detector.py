@@ -131,11 +131,6 @@ def test_channels_are_turned_where_they_come_as_bgr(bgr_to_rgb):
     assert bool(pixel[0] > pixel[2]) == bgr_to_rgb
 
 
-def test_a_gray_image_is_named():
-    with pytest.raises(UserError, match='has 1 channels, but the model reads 3'):
-        build_small().data_preprocessor(dict(inputs=[torch.zeros(1, 64, 64, dtype=torch.uint8)]))
-
-
 def test_a_checkpoint_of_version_0_1_0_loads_and_its_config_is_told_the_new_keys(tmp_path):
     """Tensors and keys of the centers were spelled 'centre'."""
     model, path = build_small(), str(tmp_path / 'old.pth')

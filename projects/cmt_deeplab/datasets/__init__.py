@@ -6,6 +6,7 @@ from .copy_paste import PanopticCopyPaste
 from .dataset_check import check_pipelines, check_samples
 from .geometric import PanopticGeometricTransforms
 from .index_map_to_masks import IndexMapToMasks
+from .load_image import load_image
 from .load_panoptic_index_map import LoadPanopticIndexMap
 from .packing import PackPanopticInputs, PanopticIndexData
 from .panoptic_index_dataset import PanopticIndexDataset, ShapesPanopticDataset

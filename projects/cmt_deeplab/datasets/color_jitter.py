@@ -5,6 +5,8 @@ import numpy as np
 from mmcv.transforms.utils import cache_randomness
 from mmdet.registry import TRANSFORMS
 
+from cmt_deeplab.errors import UserError
+
 from .base_transform import PanopticTransform
 
 LEVELS = np.arange(256, dtype=np.float32)
@@ -43,6 +45,12 @@ class PanopticColorJitter(PanopticTransform):
     def transform(self, results: dict) -> dict:
         brightness, contrast, saturation, hue, contrast_last = self._draw()
         image = results['img']
+        if image.dtype != np.uint8 or image.shape[2:] != (3,):
+            raise UserError(
+                f'PanopticColorJitter finds an image of the shape {image.shape} and the type '
+                f'{image.dtype}, but changes colors (H, W, 3) of uint8: put it before transforms '
+                "that give others, and load with color_type='color' and to_float32=False."
+            )
         early, late = (1, contrast) if contrast_last else (contrast, 1)
         if brightness or early != 1:
             image = cv2.LUT(image, _table((LEVELS + brightness) * early))

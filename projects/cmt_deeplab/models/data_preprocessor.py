@@ -11,8 +11,11 @@ from torch import Tensor
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import Size, fitted_size, image_tensor, padded_side, resize_image
+from cmt_deeplab.image_file import range_problem
 from cmt_deeplab.models.mmdet_truth import add_index_map, pad_masks
 from cmt_deeplab.structures import PADDING_INDEX
+
+OVERSHOOT = 64  # beyond 0..255, by interpolation with cubic or longer kernels
 
 
 @MODELS.register_module()
@@ -36,8 +39,9 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
             padded instead.
 
     Raises:
-        UserError: an image is larger than ``size``, ``size`` does not fit ``align_corners``, or a
-            training sample has no ground truth.
+        UserError: an image is no tensor (3, H, W) of uint8 or of floating-point numbers of that
+            range, or larger than ``size``; ``size`` does not fit ``align_corners``; or a training
+            sample has no ground truth.
     """
 
     def __init__(
@@ -64,6 +68,8 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
 
     def forward(self, data: dict, training: bool = False) -> dict[str, object]:
         """``inputs`` (B, 3, H, W) and ``data_samples``, which learn the size of their image."""
+        for image in data['inputs']:
+            self.check_image(image, training)
         data = self.fit_plain_images(data)
         if training and None not in self.class_counts:
             for image, sample in zip(data['inputs'], data.get('data_samples') or ()):
@@ -83,6 +89,28 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
                 pad_masks(sample, size)
         return dict(inputs=batch, data_samples=samples)
 
+    def check_image(self, image: Tensor, training: bool) -> None:
+        """Refuse what is no image. Colors that change in training go far beyond 0..255."""
+        channels = (len(self.mean),) if len(self.mean) > 1 else (1, 3)
+        kind = image.dtype if isinstance(image, Tensor) else type(image).__name__
+        floating = isinstance(image, Tensor) and image.is_floating_point()
+        if not floating and kind is not torch.uint8:
+            problem = f'is of the type {kind}, but the model reads tensors of uint8: convert it'
+        elif image.dim() != 3 or len(image) not in channels or 0 in image.shape:
+            problem = (
+                f'has the shape {tuple(image.shape)}, but the model reads (3, height, width): load '
+                "it with color_type='color', and let no transform take channels away"
+            )
+        elif not floating:
+            return
+        elif training or not self.mean.any():
+            finite = torch.isfinite(image).all()
+            problem = None if finite else 'has values that are not finite: take it out'
+        else:
+            problem = range_problem(image, beyond=OVERSHOOT)
+        if problem:
+            raise UserError(f'An image of the pipeline {problem}.')
+
     def padded(self, size: Size) -> Size:
         """The smallest input that holds an image of ``size``."""
         return tuple(padded_side(side, align_corners=self.align_corners) for side in size)
@@ -101,13 +129,6 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
 
     def input_size(self, images: Sequence[Tensor]) -> Size:
         """(H, W) of the batch."""
-        for image in images:
-            if len(image) != len(self.mean) > 1:
-                raise UserError(
-                    f'An image of the pipeline has {len(image)} channels, but the model reads '
-                    f"{len(self.mean)}: load it with color_type='color', and let no transform take "
-                    'channels away.'
-                )
         height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
         if self.size is None:
             return self.padded((height, width))
@@ -138,5 +159,6 @@ def pad_index_map(sample: DetDataSample, size: Size) -> None:
 
 
 def resized(image: Tensor, size: Size) -> Tensor:
-    """(3, H, W) uint8 at ``size``, by OpenCV as in the pipelines."""
+    """(3, H, W) at ``size``, by OpenCV as in the pipelines."""
+    image = image.float() if image.is_floating_point() else image
     return image_tensor(resize_image(image.permute(1, 2, 0).cpu().numpy(), *size))

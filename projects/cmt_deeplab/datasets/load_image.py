@@ -1,0 +1,128 @@
+"""The door of the pipelines: what loads an image checks it, in training, testing and inference.
+
+The loaders of mmcv and mmdet are changed in place, because mmdet's inference API puts them into
+the pipeline by name, ``inference_detector`` according to the first of its images. So each loader
+takes a path and an array. mmdet writes the name into the config of the model and leaves it there,
+so that the next call finds another pipeline; here it changes a copy.
+"""
+
+import os
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import cv2
+import mmcv
+import numpy as np
+from mmcv.transforms import LoadImageFromFile
+from mmdet.apis import DetInferencer, inference
+from mmdet.datasets.transforms import InferencerLoader, LoadImageFromNDArray
+from mmengine.fileio import get
+
+from cmt_deeplab.errors import MissingFileError, UserError
+from cmt_deeplab.image_file import WANTED, array_problem, damage
+
+CHANNELS = dict(color=(3,), grayscale=(1,), unchanged=range(1, 5))  # by color_type of a loader
+FEWEST_BITS = 14  # an image that uses no more of 16 bits is nearly black
+
+
+def load_image(self: LoadImageFromFile, results: dict) -> dict | None:
+    """``img``, the image in ``results`` or at ``img_path``, with its shapes.
+
+    It is uint8 with the channels that ``color_type`` names, or floating point with values of that
+    range. With ``ignore_empty`` an image that cannot be read is None.
+
+    Raises:
+        MissingFileError: there is no such file.
+        UserError: the file is damaged, or it or the array is no such image.
+    """
+    path = results.setdefault('img_path', None)
+    try:
+        if 'img' in results:
+            image, name = results['img'], 'The image given as an array'
+        else:
+            image, name = _read(self, path), f'The image {path}'
+        if not isinstance(image, np.ndarray):
+            raise _no_image(image)
+        problem = array_problem(image, CHANNELS[self.color_type.partition('_')[0]])
+        if problem:
+            raise UserError(f'{name} {problem}.')
+    except UserError:
+        if self.ignore_empty:
+            return None
+        raise
+    results['img'] = image.astype(np.float32) if self.to_float32 else image
+    results['img_shape'] = results['ori_shape'] = image.shape[:2]
+    return results
+
+
+def _read(loader: LoadImageFromFile, path: Any) -> np.ndarray:
+    """The image at a path; of 16 bits the upper 8, as OpenCV does."""
+    if not isinstance(path, str | os.PathLike):
+        raise _no_image(path)
+    data = _bytes(path, loader.backend_args or loader.file_client_args)
+    problem, image = damage(data), None
+    if not problem:
+        flag, backend = loader.color_type, loader.imdecode_backend
+        if flag == 'color' and backend == 'cv2':
+            flag = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+        try:
+            image = mmcv.imfrombytes(data, flag=flag, backend=backend)
+        except cv2.error:
+            pass
+    if image is None:
+        raise UserError(
+            f'The image {path} {problem or "cannot be decoded"}: fetch it again, write it as a '
+            'JPEG or PNG of 8 bits, or take it out.'
+        )
+    if image.dtype != np.uint16 or loader.color_type != 'color':
+        return image
+    if 0 < image.max() < 1 << FEWEST_BITS:
+        raise UserError(
+            f'The image {path} has 16 bits per color, but its values end at {image.max()}, so it '
+            'would be nearly black: scale it and write it with 8 bits.'
+        )
+    return (image >> 8).astype(np.uint8)
+
+
+def _bytes(path: str | os.PathLike, backend_args: dict | None) -> bytes:
+    try:
+        return get(path, backend_args=backend_args)
+    except FileNotFoundError:
+        raise MissingFileError(
+            f'The image {path} does not exist: put it there or correct the path.'
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f'The image {path} cannot be read ({error}): give the path of a file that can.'
+        ) from error
+
+
+def _no_image(given: Any) -> UserError:
+    return UserError(
+        f'An image is given as {type(given).__name__}: give the path of a file or a numpy array, '
+        f"of a PIL image np.array(image.convert('RGB'))[..., ::-1]; {WANTED}."
+    )
+
+
+def load_given(self: InferencerLoader, results: Any) -> dict | None:
+    """Load what ``DetInferencer`` is given: a path, an array, or a dict with one of them."""
+    if not isinstance(results, dict):
+        results = {'img' if isinstance(results, np.ndarray) else 'img_path': results}
+    if isinstance(results.get('img_path'), os.PathLike):
+        raise UserError(
+            f'DetInferencer draws no image that is given as {type(results["img_path"]).__name__}: '
+            f"give the path as text, '{results['img_path']}'."
+        )
+    return self.from_file(results)
+
+
+def _changing_a_copy(function: Callable) -> Callable:
+    """``function`` with a copy in place of its last argument, a config."""
+    return lambda *arguments: function(*arguments[:-1], deepcopy(arguments[-1]))
+
+
+LoadImageFromFile.transform = LoadImageFromNDArray.transform = load_image
+InferencerLoader.transform = load_given
+inference.get_test_pipeline_cfg = _changing_a_copy(inference.get_test_pipeline_cfg)
+DetInferencer._init_pipeline = _changing_a_copy(DetInferencer._init_pipeline)
