@@ -255,28 +255,31 @@ def first_segment(content):
         (lambda c: c.pop('categories') and None, 'has no list "categories"'),
         (
             lambda c: [a.pop('segments_info') for a in c['annotations']] and None,
-            'of "annotations" without "segments_info" .*: give a COCO panoptic JSON',
+            '"annotations" has an entry without "segments_info" .*: give a COCO panoptic JSON',
         ),
         (
             lambda c: c['categories'][0].pop('isthing') and None,
-            'an entry of "categories" without "isthing"',
+            '"categories" has an entry without "isthing"',
         ),
-        (lambda c: c['images'][0].pop('height') and None, 'an entry of "images" without "height"'),
+        (lambda c: c['images'][0].pop('height') and None, '"images" has an entry without "height"'),
         (
             lambda c: c['annotations'][0].pop('file_name') and None,
-            'an entry of "annotations" without "file_name"',
+            '"annotations" has an entry without "file_name"',
         ),
-        (lambda c: first_segment(c).pop('id') and None, 'has no whole number "id"'),
-        (lambda c: c['annotations'][0].update(segments_info=[3]), 'is 3, not a dict'),
-        (lambda c: first_segment(c).update(id=2**24), 'ids go from 1 to 16777215'),
+        (lambda c: first_segment(c).pop('id') and None, 'of image 1 has an entry without "id"'),
+        (lambda c: c['annotations'][0].update(segments_info=[3]), 'has the entry 3, not a dict'),
+        (
+            lambda c: first_segment(c).update(id=2**24),
+            '"id" is 16777216 .int., .* from 1 to 16777215',
+        ),
         (
             lambda c: first_segment(c).update(category_id=999),
-            'category_id 999, which is not among the categories',
+            '"category_id" is 999 .int., .* the id of a category of the data set',
         ),
         (lambda c: c['images'].clear(), 'lists no image'),
         (
             lambda c: c['images'][0].update(height='96'),
-            "image 1 has the height '96', which is no positive whole number",
+            '"height" is \'96\' .str., .* a positive whole number of pixels',
         ),
         (lambda c: c['images'].append(c['images'][0]), '"images" has two entries with the "id" 1'),
         (
@@ -291,10 +294,10 @@ def first_segment(content):
             lambda c: c['categories'].append(dict(c['categories'][0], name='other')),
             '"categories" has two entries with the "id" 10',
         ),
-        (lambda c: first_segment(c).update(category_id=[10]), 'has no whole number "category_id"'),
+        (lambda c: first_segment(c).update(category_id=[10]), '"category_id" is .10. .list.'),
         (
             lambda c: first_segment(c).update(iscrowd=None),
-            'a segment of image 1 has the "iscrowd" None: give a number',
+            '"iscrowd" is None .NoneType., .* 0, 1, true or false',
         ),
         (
             lambda c: c['images'].pop(0) and None,
@@ -451,7 +454,7 @@ def test_damage_is_found_before_training(root, split, monkeypatch):
     ):
         build(root, split=split)
     png.write_bytes(whole)
-    monkeypatch.setattr('cmt_deeplab.datasets.panoptic_index_dataset.MOST_CHECKED', 2)
+    monkeypatch.setattr('cmt_deeplab.datasets.file_check.MOST_CHECKED', 2)
     image.write_bytes(b'')
     build(root, split=split)
     for path in png.parent.iterdir():

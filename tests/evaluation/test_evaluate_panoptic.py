@@ -232,7 +232,7 @@ BAD = {
     ),
     'instances JSON': (
         lambda s: edit(s[0], lambda c: dict(c, annotations=[dict(image_id=11, bbox=[0, 0, 1, 1])])),
-        'gt.json .*"file_name"',
+        "gt.json is a JSON of COCO's boxes",
     ),
     'annotation without segments': (
         lambda s: edit(s[2], lambda c: first(c).pop('segments_info') and None),
@@ -240,11 +240,11 @@ BAD = {
     ),
     'segments no list': (
         lambda s: edit(s[2], lambda c: first(c).update(segments_info=3)),
-        'pred.json: "segments_info" of image 11',
+        'pred.json: "annotations" .* "image_id" 11 whose "segments_info" is 3 .int.',
     ),
     'segment no dict': (
         lambda s: edit(s[2], lambda c: first(c).update(segments_info=[3])),
-        'pred.json: a segment of image 11',
+        'pred.json: "segments_info" of image 11 has the entry 3',
     ),
     'segment without category': (
         lambda s: edit(s[2], lambda c: segment_of(c).pop('category_id') and None),
@@ -256,11 +256,11 @@ BAD = {
     ),
     'unknown category': (
         lambda s: edit(s[2], lambda c: segment_of(c).update(category_id=99)),
-        'pred.json: .* category_id 99',
+        'pred.json: .* image 11 .*"category_id" is 99 .int.',
     ),
     'unknown GT category': (
         lambda s: edit(s[0], lambda c: segment_of(c).update(category_id=98)),
-        'gt.json: .* category_id 98',
+        'gt.json: .* image 11 .*"category_id" is 98 .int.',
     ),
     'segment listed twice': (
         lambda s: edit(s[2], lambda c: first(c)['segments_info'].append(segment_of(c))),
@@ -272,19 +272,19 @@ BAD = {
     ),
     'segment id 0 is void': (
         lambda s: edit(s[0], lambda c: segment_of(c).update(id=0)),
-        'gt.json: a segment of image 11 has the id 0, but ids go from 1 to 16777215',
+        'gt.json: .* image 11 has an entry whose "id" is 0 .int., .* from 1 to 16777215',
     ),
     'segment id with a fraction': (
         lambda s: edit(s[0], lambda c: segment_of(c).update(id=7.5)),
-        'gt.json: a segment of image 11 has no whole number "id"',
+        'gt.json: .* image 11 has an entry whose "id" is 7.5 .float.',
     ),
     'iscrowd no number': (
         lambda s: edit(s[0], lambda c: segment_of(c).update(iscrowd='no')),
-        'gt.json: a segment of image 11 has the "iscrowd" \'no\'',
+        'gt.json: .* image 11 .*"iscrowd" is \'no\' .str., .* 0, 1, true or false',
     ),
     'area no number': (
         lambda s: edit(s[0], lambda c: segment_of(c).update(area=None)),
-        'gt.json: a segment of image 11 has the "area" None',
+        'gt.json: .* image 11 .*"area" is None',
     ),
     'palette PNG': (
         lambda s: Image.new('P', (40, 30)).save(s[3] / '12.png'),

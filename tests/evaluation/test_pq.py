@@ -66,9 +66,9 @@ def random_plane(rng, ids, shape=(30, 41)):
     return plane
 
 
-def count(gt_plane, gt, pred_plane, pred):
+def count(gt_plane, gt, pred_plane, pred, **options):
     histogram = joint_histogram(gt_plane, pred_plane)
-    return match_segments(gt, pred, gt_void=VOID, histogram=histogram).counts()
+    return match_segments(gt, pred, gt_void=VOID, histogram=histogram, **options).counts()
 
 
 @pytest.mark.parametrize('seed', range(40))
@@ -128,18 +128,15 @@ def test_exactly_half_on_void_is_a_false_positive_and_void_leaves_the_union():
     }
 
 
-def test_areas_of_the_annotation_are_trusted_and_unlisted_ids_are_not_void():
+def test_areas_are_counted_unless_believed_and_unlisted_ids_are_not_void():
     gt_plane, pred_plane = np.array([[8, 8, 9, 0]]), np.array([[1, 1, 1, 1]])
     pred = table([1], [2], pred_plane)
-    listed = SegmentTable(np.array([8]), np.array([2]), np.array([False]), np.array([4]))
-    assert count(gt_plane, listed, pred_plane, pred)[2] == [
-        0,
-        0,
-        1,
-        1,
-    ]  # 2 / (4 + 4 - 2 - 1) is under a half
-    counted = SegmentTable(np.array([8]), np.array([2]), np.array([False]))
-    assert count(gt_plane, counted, pred_plane, pred)[2] == [2 / 3, 1, 0, 0]
+    listed = SegmentTable(np.array([8]), np.array([2]), np.array([False]), np.array([4.0]))
+    assert count(gt_plane, listed, pred_plane, pred)[2] == [2 / 3, 1, 0, 0]
+    # 2 / (4 + 4 - 2 - 1) is under a half
+    assert count(gt_plane, listed, pred_plane, pred, believe_areas=True)[2] == [0, 0, 1, 1]
+    unknown = SegmentTable(np.array([8]), np.array([2]), np.array([False]), np.array([np.nan]))
+    assert count(gt_plane, unknown, pred_plane, pred, believe_areas=True)[2] == [2 / 3, 1, 0, 0]
 
 
 def test_aggregate_averages_over_classes_that_occur():

@@ -4,7 +4,8 @@
 
 panopticapi's own flags (--gt_json_file, --pred_json_file, --gt_folder, --pred_folder) work too; a
 folder that is not given is the path of the JSON without .json. OUT gets the figures with
-panopticapi's keys. Needs numpy, OpenCV, Pillow and rich only.
+panopticapi's keys. Pixels are counted, and what a JSON may not hold is refused, unless
+--as-panopticapi is given. Needs numpy, OpenCV, Pillow and rich only.
 """
 
 import argparse
@@ -22,6 +23,7 @@ for name in ('cmt_deeplab', 'cmt_deeplab.evaluation'):
         osp.join(osp.dirname(osp.abspath(__file__)), '..', '..', 'projects', *name.split('.'))
     ]
 
+from cmt_deeplab.errors import UserError  # noqa: E402
 from cmt_deeplab.evaluation.coco_panoptic import evaluate_folders  # noqa: E402
 from cmt_deeplab.evaluation.pq import figures_table  # noqa: E402
 from rich.progress import track  # noqa: E402
@@ -38,6 +40,13 @@ def parse_args() -> argparse.Namespace:
         metavar='OUT',
         help='write All, Things, Stuff and per_class (pq, sq, rq as fractions) to this file',
     )
+    parser.add_argument(
+        '--as-panopticapi',
+        action='store_true',
+        help='give the figures of panopticapi also where they differ: believe the areas in GT_JSON '
+        'instead of counting pixels, and accept entries that stand twice, id 0, flags other than '
+        '0 and 1, unknown categories and segments that a JSON or a PNG of the ground truth lacks',
+    )
     args = parser.parse_args()
     if len(args.paths) == 4:
         vars(args).update(zip(names, args.paths))
@@ -49,6 +58,8 @@ def parse_args() -> argparse.Namespace:
     args.pred_folder = args.pred_folder or args.pred_json_file.replace('.json', '')
     if args.json and not osp.isdir(osp.dirname(osp.abspath(args.json))):
         parser.error(f'there is no folder for --json {args.json}: make it first')
+    if args.json and osp.isdir(args.json):
+        parser.error(f'--json {args.json} is a folder: name a file in it')
     return args
 
 
@@ -67,6 +78,8 @@ def main() -> None:
             args.gt_folder,
             args.pred_json_file,
             args.pred_folder,
+            as_panopticapi=args.as_panopticapi,
+            warn=lambda sentence: print(f'Warning: {sentence}', file=sys.stderr),
             track=lambda images, total: track(
                 images, 'images', total, disable=not sys.stdout.isatty()
             ),
@@ -74,7 +87,7 @@ def main() -> None:
         if args.json:
             with open(args.json, 'w', encoding='utf-8') as stream:
                 json.dump(results, stream, indent=1)
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         sys.exit(f'evaluate_panoptic.py: {error}')
     print(figures_table(results))
     print(f'Time elapsed: {time.time() - start:0.2f} seconds')

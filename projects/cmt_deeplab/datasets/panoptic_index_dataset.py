@@ -18,9 +18,10 @@ from cmt_deeplab.categories import (
     refuse_repeated,
     segments_of,
 )
-from cmt_deeplab.coco_format import HINT, check_num_classes, read_panoptic_json
+from cmt_deeplab.coco_format import check_num_classes
 from cmt_deeplab.errors import MissingFileError, UserError
 from cmt_deeplab.image_file import check_image_file, png_size
+from cmt_deeplab.panoptic_json import HINT, read_panoptic_json
 
 from .dataset_check import check_pipelines
 from .load_panoptic_index_map import LoadPanopticIndexMap, check_png_size

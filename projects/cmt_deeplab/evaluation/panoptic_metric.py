@@ -3,10 +3,9 @@
 No PNG is written or read unless asked for, and no process pool is started.
 """
 
-import json
-import os
+import logging
 import os.path as osp
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from copy import copy
 from typing import Any
 
@@ -15,22 +14,14 @@ import torch
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
-from PIL import Image
 
-from cmt_deeplab.coco_format import (
-    INSTANCE_OFFSET,
-    VOID_ID,
-    check_same_size,
-    check_segments,
-    colors_of_ids,
-    read_panoptic_json,
-)
+from cmt_deeplab.coco_format import VOID_ID, check_num_classes, check_same_size, label_of
 from cmt_deeplab.errors import MissingFileError, UserError
+from cmt_deeplab.remarks import ImageScore, evaluation_remarks
 from cmt_deeplab.structures import VOID_INDEX
 
-from .coco_panoptic import read_segments
+from .panoptic_files import PredictionFiles, TruthFiles
 from .pq import (
-    ImageCounts,
     SegmentTable,
     aggregate,
     figures_table,
@@ -48,10 +39,11 @@ class PanopticQualityMetric(BaseMetric):
     """PQ, SQ and RQ over all, thing and stuff classes in percent, equal to panopticapi's.
 
     The keys are those of mmdet's ``CocoPanopticMetric``. The prediction is
-    ``pred_panoptic_seg.sem_seg`` (1, H, W), label + ``INSTANCE_OFFSET`` x instance, so that mmdet's
-    own models are scored too. The ground truth is the index plane of the sample
+    ``pred_panoptic_seg.sem_seg`` (1, H, W) with the values of ``map_value``, so that mmdet's own
+    models are scored too. The ground truth is the index plane of the sample
     (``gt_panoptic_seg.index_map`` (1, H, W) and ``gt_segments``) or, where a sample has none, the
-    PNG of its ``img_id`` according to ``ann_file`` and ``seg_prefix``. An image counts once.
+    PNG of its ``img_id`` according to ``ann_file`` and ``seg_prefix``. An image, which is its
+    ``img_id`` and its ``img_path``, counts once.
 
     With ``outfile_prefix`` the predictions are also written in COCO's format, to
     ``PREFIX.panoptic.json`` and to PNGs in ``PREFIX.panoptic/``. With ``format_only`` they are
@@ -59,7 +51,8 @@ class PanopticQualityMetric(BaseMetric):
 
     Raises:
         MissingFileError: ``ann_file`` or ``seg_prefix`` does not exist when the metric is built.
-        UserError: prediction and ground truth differ in size or classes, or one is missing.
+        UserError: prediction and ground truth differ in size or classes, one is missing, or two
+            images have one ``img_id`` where a JSON tells images apart by it.
     """
 
     default_prefix = 'coco_panoptic'
@@ -90,66 +83,81 @@ class PanopticQualityMetric(BaseMetric):
                 'correct the path to the panoptic PNGs.'
             )
         self.ann_file, self.seg_prefix, self.classwise = ann_file, seg_prefix, classwise
-        self.format_only, self.outfile_prefix = format_only, outfile_prefix
-        self._truth = None
-        if ann_file is not None:
-            needs = ('categories',) if seg_prefix is None else ('categories', 'annotations')
-            self._truth = read_panoptic_json(ann_file, needs=needs)
-            self._annotations = {a['image_id']: a for a in self._truth.get('annotations') or ()}
+        self.format_only = format_only
+        self._read = ann_file and TruthFiles(ann_file, seg_prefix)
+        self._written = outfile_prefix and PredictionFiles(outfile_prefix)
+        self._path_of, self._said = {}, set()
 
     @BaseMetric.dataset_meta.setter
     def dataset_meta(self, meta: dict | None) -> None:
         """A loop sets the names of the classes when it is built, and they are checked there."""
         self._dataset_meta = meta
         if meta is not None:
-            self._category_ids()
+            number = len(self._classes()[0])
+            check_num_classes(number, 'PanopticQualityMetric')
+            self._category_ids = self._read.category_ids(meta) if self._read else range(number)
 
     def check_sample(self, sample: dict) -> None:
         """Raise a :class:`UserError` unless a prediction for the sample could be scored."""
         void = torch.full((1, *sample['ori_shape'][:2]), len(self._classes()[0]))
         trial = copy(self)
-        trial.outfile_prefix, trial.results = None, []
+        trial._written, trial.results = None, []
         trial.process(None, [sample | dict(pred_panoptic_seg=dict(sem_seg=void))])
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
-            img_id = sample.get('img_id')
+            img_id, img_path = sample.get('img_id'), sample.get('img_path')
             if img_id is None:
                 raise UserError(
                     "A data sample has no 'img_id': list it in meta_keys of the packing transform."
                 )
-            if sample.get('pred_panoptic_seg') is None:
-                raise UserError(
-                    f"The model gave no 'pred_panoptic_seg' for image {img_id}: PQ needs a "
-                    'panoptic model with panoptic output switched on.'
-                )
-            # label + INSTANCE_OFFSET x instance, (H, W)
-            plane = sample['pred_panoptic_seg']['sem_seg'].cpu().numpy()[0]
-            written = None if self.outfile_prefix is None else self._write(sample, img_id, plane)
-            row = None if self.format_only else self._count(sample, img_id, plane)
-            self.results.append((img_id, row, written))
+            plane = _predicted_plane(sample)
+            from_file = not (self.format_only or _has_truth(sample))
+            by_id = from_file or bool(self._written)
+            if by_id:
+                self._require_one_path(img_id, img_path)
+            score = None if self.format_only else self._score(sample, plane)
+            entry = None
+            if self._written:
+                table = self._segments(sample, np.unique(plane))
+                entry = self._written.write_png(img_id, img_path, plane, table, self._category_ids)
+            self.results.append((img_id, img_path, by_id, score, entry))
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         # A distributed sampler may have repeated images to give each process as many.
-        images = {img_id: (row, written) for img_id, row, written in results}
-        if self.outfile_prefix is not None:
-            path = f'{self.outfile_prefix}.panoptic.json'
-            with open(path, 'w', encoding='utf-8') as stream:
-                json.dump(dict(annotations=[written for _, written in images.values()]), stream)
-            print_log(
-                f'Panoptic predictions written to {path} and {self.outfile_prefix}.panoptic/',
-                logger='current',
-            )
+        images = {(img_id, img_path): rest for img_id, img_path, *rest in results}
+        for identity, (by_id, _, _) in images.items():
+            if by_id:  # another process may have had the other image
+                self._require_one_path(*identity)
+        if self._written:
+            self._written.write_json([entry for *_, entry in images.values()])
         if self.format_only:
             return {}
+        scores = [score for _, score, _ in images.values()]
         classes, things = self._classes()
         figures = aggregate(
-            (row for row, _ in images.values()),
+            (score.counts for score in scores),
             {label: name in things for label, name in enumerate(classes)},
         )
         table = figures_table(figures, classes if self.classwise else ())
         print_log(f'Panoptic quality:\n{table}', logger='current')
+        stuff = {label: name for label, name in enumerate(classes) if name not in things}
+        truth = self.ann_file or 'the ground truth'
+        for remark in evaluation_remarks(scores, stuff, truth, 'the predictions'):
+            if remark not in self._said:
+                print_log(remark, logger='current', level=logging.WARNING)
+            self._said.add(remark)
         return {name: 100 * figures[group][key] for name, (group, key) in FIGURES.items()}
+
+    def _require_one_path(self, img_id: Hashable, img_path: str | None) -> None:
+        """Refuse a second image with an ``img_id``, by which a JSON tells images apart."""
+        known = self._path_of.setdefault(img_id, img_path)
+        if known != img_path:
+            raise UserError(
+                f'{known} and {img_path} both have the img_id {img_id}, by which a panoptic JSON '
+                '(ann_file, outfile_prefix) tells images apart: evaluate one data set at a time, '
+                'or load the truth in the test pipeline and leave outfile_prefix out.'
+            )
 
     def _classes(self) -> tuple[Sequence[str], Sequence[str]]:
         """The names of all classes and of those that are things."""
@@ -161,25 +169,26 @@ class PanopticQualityMetric(BaseMetric):
             )
         return meta['classes'], meta['thing_classes']
 
-    def _segments(self, sample: dict, img_id, ids: np.ndarray) -> SegmentTable:
+    def _segments(self, sample: dict, ids: np.ndarray) -> SegmentTable:
         """The segments among the ids of a predicted plane.
 
         Void is the number of classes, or the ``ignore_index`` of mmdet's models.
         """
         num_classes = len(self._classes()[0])
         void = sample['pred_panoptic_seg'].get('ignore_index', num_classes)
-        ids = ids[ids % INSTANCE_OFFSET != void]
-        largest = max(ids[ids >= 0] % INSTANCE_OFFSET, default=0)
+        ids = ids[label_of(ids) != void]
+        largest = max(label_of(ids[ids >= 0]), default=0)
         if largest > num_classes:
             raise UserError(
-                f'The prediction of image {img_id} has label {largest} but the data set has '
-                f'{num_classes} classes: set num_things_classes and num_stuff_classes of the model '
-                'to those of the data set.'
+                f'The prediction of image {sample["img_id"]} has label {largest} but the data set '
+                f'has {num_classes} classes: set num_things_classes and num_stuff_classes of the '
+                'model to those of the data set.'
             )
         return panoptic_map_segments(ids, num_classes=num_classes)
 
-    def _count(self, sample: dict, img_id, plane: np.ndarray) -> ImageCounts:
-        gt_plane, gt, void = self._truth_of(sample, img_id)
+    def _score(self, sample: dict, plane: np.ndarray) -> ImageScore:
+        img_id = sample['img_id']
+        gt_plane, gt, void = self._truth_of(sample)
         check_same_size(
             f'The prediction of image {img_id}',
             plane.shape,
@@ -189,61 +198,43 @@ class PanopticQualityMetric(BaseMetric):
             'annotation, in the test pipeline',
         )
         histogram = joint_histogram(gt_plane, plane)
-        pred = self._segments(sample, img_id, histogram[1])
-        return match_segments(gt, pred, gt_void=void, histogram=histogram).counts()
+        pred = self._segments(sample, histogram[1])
+        return match_segments(gt, pred, gt_void=void, histogram=histogram).score(img_id)
 
-    def _truth_of(self, sample: dict, img_id) -> tuple[np.ndarray, SegmentTable, int]:
+    def _truth_of(self, sample: dict) -> tuple[np.ndarray, SegmentTable, int]:
         """The plane (H, W), the segments and the value of void, of the sample or of its PNG."""
-        index_map = (sample.get('gt_panoptic_seg') or {}).get('index_map')
-        if index_map is not None:
+        if _has_truth(sample):
             segments = sample['gt_segments']
             labels, is_crowd = (segments[key].cpu().numpy() for key in ('labels', 'is_crowd'))
             table = SegmentTable(np.arange(len(labels)), labels, is_crowd)
-            return index_map.cpu().numpy()[0], table, VOID_INDEX
+            return sample['gt_panoptic_seg']['index_map'].cpu().numpy()[0], table, VOID_INDEX
+        img_id = sample['img_id']
         if self.seg_prefix is None:
             raise UserError(
                 f"Image {img_id} comes without 'gt_panoptic_seg.index_map': load annotations in "
-                'the test pipeline or give PanopticQualityMetric ann_file and seg_prefix.'
+                'the test pipeline or give PanopticQualityMetric ann_file and seg_prefix; a data '
+                'set without ground truth is predicted with format_only=True and outfile_prefix.'
             )
-        if img_id not in self._annotations:
-            raise UserError(
-                f'{self.ann_file} has no annotation of image {img_id}: give the ann_file of this '
-                'data set.'
-            )
-        annotation = self._annotations[img_id]
-        labels = {category: label for label, category in enumerate(self._category_ids())}
-        check_segments(annotation, self.ann_file, labels)
-        files = dict(folder=self.seg_prefix, json_file=self.ann_file)
-        return *read_segments(annotation, labels, **files), VOID_ID
+        return *self._read.truth_of(img_id, self.dataset_meta), VOID_ID
 
-    def _category_ids(self) -> Sequence[int]:
-        """The category id in ``ann_file`` of each label; without a file the labels themselves."""
-        classes, _ = self._classes()
-        if self._truth is None:
-            return range(len(classes))
-        id_of = {entry['name']: entry['id'] for entry in self._truth['categories']}
-        for name in classes:
-            if name not in id_of:
-                raise UserError(
-                    f'{self.ann_file} has no category named {name!r}, a class of the data set: '
-                    'give its own ann_file or metainfo.'
-                )
-        return [id_of[name] for name in classes]
 
-    def _write(self, sample: dict, img_id, plane: np.ndarray) -> dict:
-        """Writes the PNG of one image, ids 1..S on black, and returns its entry of the JSON."""
-        folder = f'{self.outfile_prefix}.panoptic'
-        os.makedirs(folder, exist_ok=True)
-        name = osp.splitext(osp.basename(str(sample.get('img_path') or img_id)))[0] + '.png'
-        values, rank, areas = np.unique(plane, return_inverse=True, return_counts=True)
-        table, category_ids = self._segments(sample, img_id, values), self._category_ids()
-        is_segment = np.isin(values, table.ids)
-        id_of_value = np.cumsum(is_segment) * is_segment
-        colors = colors_of_ids(id_of_value[rank.reshape(plane.shape)])
-        Image.fromarray(np.ascontiguousarray(colors)).save(osp.join(folder, name))
-        found = zip(table.categories, areas[is_segment].tolist())
-        segments = [
-            dict(id=k, category_id=category_ids[label], area=area)
-            for k, (label, area) in enumerate(found, start=1)
-        ]
-        return dict(image_id=img_id, file_name=name, segments_info=segments)
+def _has_truth(sample: dict) -> bool:
+    return (sample.get('gt_panoptic_seg') or {}).get('index_map') is not None
+
+
+def _predicted_plane(sample: dict) -> np.ndarray:
+    """The predicted values of ``map_value`` (H, W)."""
+    img_id, prediction = sample['img_id'], sample.get('pred_panoptic_seg')
+    if prediction is None:
+        raise UserError(
+            f"The model gave no 'pred_panoptic_seg' for image {img_id}: PQ needs a panoptic model "
+            'with panoptic output switched on.'
+        )
+    plane = prediction['sem_seg']
+    if not torch.is_tensor(plane) or plane.is_floating_point() or plane.shape[:-2] != (1,):
+        form = f'{plane.dtype} {tuple(plane.shape)}' if torch.is_tensor(plane) else type(plane)
+        raise UserError(
+            f'pred_panoptic_seg.sem_seg of image {img_id} is {form}, but PQ needs whole numbers '
+            '(1, H, W), label + 1000 x instance.'
+        )
+    return plane.cpu().numpy()[0]

@@ -11,13 +11,14 @@ and the code of the COCO panoptic challenge):
 * A true segment without a match is a false negative unless it is a crowd.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from cmt_deeplab.coco_format import INSTANCE_OFFSET
+from cmt_deeplab.coco_format import label_of
 from cmt_deeplab.planes import positions, ranked, runs
+from cmt_deeplab.remarks import ImageScore, wrong_areas
 
 JointHistogram = tuple[np.ndarray, np.ndarray, np.ndarray]
 # The counts of one image for each category that a true or a predicted segment has: the sum of the
@@ -30,14 +31,13 @@ ImageCounts = dict[int, list[float]]
 class SegmentTable:
     """The segments of one image in the order of the annotation, which says which crowd is the last.
 
-    ``areas`` are in pixels. ``None`` counts them in the plane, while panopticapi trusts the areas
-    that the JSON of the ground truth states.
+    ``areas`` are the pixels that a JSON states, NaN where it does not; ``None`` is all of them NaN.
     """
 
     ids: np.ndarray  # (S,) int64, the values of the plane
     categories: np.ndarray  # (S,) int64
     is_crowd: np.ndarray  # (S,) bool
-    areas: np.ndarray | None = None  # (S,) int64
+    areas: np.ndarray | None = None  # (S,) float64
 
 
 def joint_histogram(gt_plane: np.ndarray, pred_plane: np.ndarray) -> JointHistogram:
@@ -70,6 +70,8 @@ class SegmentMatches:
     iou: np.ndarray  # (M,) float64
     is_false_positive: np.ndarray  # (T,) bool, over the predicted segments
     is_false_negative: np.ndarray  # (S,) bool, over the true segments
+    gt_areas: np.ndarray  # (S,) int64, pixels in the plane
+    pred_areas: np.ndarray  # (T,) int64
 
     def counts(self) -> ImageCounts:
         """The counts of the image by category."""
@@ -84,49 +86,73 @@ class SegmentMatches:
             counts[category][3] += 1
         return counts
 
+    def score(self, image_id: Hashable) -> ImageScore:
+        """The counts, and what needs a word."""
+        sides = (self.gt, self.gt_areas), (self.pred, self.pred_areas)
+        areas = (wrong_areas(table.ids, table.areas, counted) for table, counted in sides)
+        return ImageScore(image_id, self.counts(), tuple(areas))
+
 
 def panoptic_map_segments(ids: np.ndarray, *, num_classes: int) -> SegmentTable:
-    """The segments among the ids of a panoptic map, ``label + INSTANCE_OFFSET * instance``.
+    """The segments among the ids of a panoptic map, which are values of ``map_value``.
 
     Labels from ``num_classes`` on are void, and no segment is a crowd.
     """
-    ids = ids[(ids >= 0) & (ids % INSTANCE_OFFSET < num_classes)].astype(np.int64)
-    return SegmentTable(ids, ids % INSTANCE_OFFSET, np.zeros(len(ids), bool))
+    ids = ids[(ids >= 0) & (label_of(ids) < num_classes)].astype(np.int64)
+    return SegmentTable(ids, label_of(ids), np.zeros(len(ids), bool))
 
 
 def match_segments(
-    gt: SegmentTable, pred: SegmentTable, *, gt_void: int, histogram: JointHistogram
+    gt: SegmentTable,
+    pred: SegmentTable,
+    *,
+    gt_void: int,
+    histogram: JointHistogram,
+    believe_areas: bool = False,
 ) -> SegmentMatches:
     """Match predicted with true segments of one image by the rules of PQ, which the module names.
 
     ``histogram`` is the :func:`joint_histogram` of the two planes. Ids of the ground-truth plane
     that are neither ``gt_void`` nor listed in ``gt`` belong to no segment but do count in the area
     of a prediction, as in panopticapi. Ids of the prediction that ``pred`` does not list are void.
+    ``believe_areas`` takes the areas that ``gt`` states for true, as panopticapi does, so that an
+    IoU may exceed 1.
     """
     gt_ids, pred_ids, counts = histogram
     # The last row and column that are added stand for ids that have no pixel.
     counts = np.pad(counts, ((0, 1), (0, 1)))
     rows, columns = positions(gt.ids, gt_ids), positions(pred.ids, pred_ids)
-    pred_area = counts.sum(axis=0)[columns]
-    gt_area = counts.sum(axis=1)[rows] if gt.areas is None else gt.areas
+    gt_areas, pred_areas = counts.sum(axis=1)[rows], counts.sum(axis=0)[columns]
+    believed = gt_areas
+    if believe_areas and gt.areas is not None:
+        believed = np.where(np.isnan(gt.areas), gt_areas, gt.areas)
     counts = counts[:, columns]
     forgiven = counts[positions(gt_void, gt_ids)]  # (T,) pixels on void
     shared = counts[rows]  # (S, T)
     same_class = gt.categories[:, None] == pred.categories
 
     may_match = (shared > 0) & same_class & ~gt.is_crowd[:, None]
-    union = pred_area + gt_area[:, None] - shared - forgiven
-    iou = np.divide(shared, union, out=np.zeros(shared.shape), where=may_match & (union != 0))
+    union = pred_areas + believed[:, None] - shared - forgiven
+    with np.errstate(divide='ignore'):  # of believed areas; infinite in panopticapi, too
+        iou = np.divide(shared, union, out=np.zeros(shared.shape), where=may_match)
     gt_rows, pred_rows = np.nonzero(iou > 0.5)
 
     last_crowds = dict(zip(gt.categories[gt.is_crowd].tolist(), np.flatnonzero(gt.is_crowd)))
     for row in last_crowds.values():
         forgiven = forgiven + shared[row] * same_class[row]
-    is_false_positive, is_false_negative = 2 * forgiven <= pred_area, ~gt.is_crowd
+    is_false_positive, is_false_negative = 2 * forgiven <= pred_areas, ~gt.is_crowd
     is_false_positive[pred_rows] = False
     is_false_negative[gt_rows] = False
     return SegmentMatches(
-        gt, pred, gt_rows, pred_rows, iou[gt_rows, pred_rows], is_false_positive, is_false_negative
+        gt=gt,
+        pred=pred,
+        gt_rows=gt_rows,
+        pred_rows=pred_rows,
+        iou=iou[gt_rows, pred_rows],
+        is_false_positive=is_false_positive,
+        is_false_negative=is_false_negative,
+        gt_areas=gt_areas,
+        pred_areas=pred_areas,
     )
 
 

@@ -1,0 +1,118 @@
+"""Files in COCO's panoptic format: truth that a metric reads, and predictions that it writes."""
+
+import json
+import os.path as osp
+from collections.abc import Hashable, Mapping, Sequence
+from urllib.parse import quote
+
+import numpy as np
+from mmengine.logging import print_log
+from PIL import Image
+
+from cmt_deeplab.categories import category_labels
+from cmt_deeplab.coco_format import colors_of_ids
+from cmt_deeplab.errors import UserError, make_folder_of
+from cmt_deeplab.panoptic_json import read_panoptic_json, require_image
+
+from .coco_panoptic import read_segments
+from .pq import SegmentTable
+
+
+class TruthFiles:
+    """A panoptic JSON, and its PNGs in ``folder``; without a folder the categories alone."""
+
+    def __init__(self, ann_file: str, folder: str | None) -> None:
+        self.ann_file, self.folder = ann_file, folder
+        needs = ('categories',) if folder is None else ('categories', 'annotations')
+        content = read_panoptic_json(ann_file, needs=needs)
+        self.categories = content['categories']
+        self.annotations = {a['image_id']: a for a in content['annotations'] if folder is not None}
+
+    def category_ids(self, metainfo: Mapping) -> list[int]:
+        """The category id of each label of a data set."""
+        labels = category_labels(self.categories, metainfo)
+        id_of_label = {label: category for category, label in labels.items()}
+        for label, name in enumerate(metainfo['classes']):
+            if label not in id_of_label:
+                raise UserError(
+                    f'{self.ann_file} has no category named {name!r}, a class of the data set: '
+                    'give its own ann_file or metainfo.'
+                )
+        return [id_of_label[label] for label in range(len(metainfo['classes']))]
+
+    def truth_of(self, img_id: Hashable, metainfo: Mapping) -> tuple[np.ndarray, SegmentTable]:
+        """The plane (H, W) of an image, and its segments with the labels of a data set."""
+        missing = f'{self.ann_file} has no annotation of image {img_id}: give the ann_file of this '
+        require_image(
+            img_id,
+            self.annotations,
+            where=f'The data set and {self.ann_file}',
+            missing=f'{missing}data set.',
+        )
+        labels = category_labels(self.categories, metainfo)
+
+        def label_of(category: int) -> int:
+            if labels[category] is None:
+                raise UserError(
+                    f'{self.ann_file}: image {img_id} has a segment of category {category}, which '
+                    'is not a class of the data set: give its own ann_file or metainfo.'
+                )
+            return labels[category]
+
+        return read_segments(
+            self.annotations[img_id], folder=self.folder, json_file=self.ann_file, label_of=label_of
+        )
+
+
+class PredictionFiles:
+    """``PREFIX.panoptic.json`` and the PNGs in ``PREFIX.panoptic/``."""
+
+    def __init__(self, prefix: str) -> None:
+        self.folder = f'{prefix}.panoptic'
+        self.json_file = f'{self.folder}.json'
+        make_folder_of(self.json_file)
+
+    def write_png(
+        self,
+        img_id: Hashable,
+        img_path: str | None,
+        plane: np.ndarray,
+        table: SegmentTable,
+        category_ids: Sequence[int],
+    ) -> dict:
+        """Write the segments of ``table`` in a plane (H, W) with the ids 1..S on black.
+
+        Returns the entry of the image in the JSON; ``category_ids`` are those of the labels.
+        """
+        name = png_name(img_id, img_path)
+        path = osp.join(self.folder, name)
+        make_folder_of(path)
+        values, rank, areas = np.unique(plane, return_inverse=True, return_counts=True)
+        is_segment = np.isin(values, table.ids)
+        id_of_value = np.cumsum(is_segment) * is_segment
+        colors = colors_of_ids(id_of_value[rank.reshape(plane.shape)])
+        Image.fromarray(np.ascontiguousarray(colors)).save(path)
+        found = zip(table.categories, areas[is_segment].tolist())
+        segments = [
+            dict(id=k, category_id=category_ids[label], area=area)
+            for k, (label, area) in enumerate(found, start=1)
+        ]
+        return dict(image_id=img_id, file_name=name, segments_info=segments)
+
+    def write_json(self, annotations: Sequence[dict]) -> None:
+        with open(self.json_file, 'w', encoding='utf-8') as stream:
+            json.dump(dict(annotations=annotations), stream)
+        print_log(
+            f'Panoptic predictions written to {self.json_file} and {self.folder}/', logger='current'
+        )
+
+
+def png_name(img_id: Hashable, img_path: str | None) -> str:
+    """A name that no other image has, since ``img_id`` is in it.
+
+    It is that of the image where that is the id, as in COCO, where zeros stand before it.
+    """
+    stem = osp.splitext(osp.basename(img_path or ''))[0]
+    if isinstance(img_id, int) and stem:
+        return f'{stem}.png' if stem.lstrip('0') == str(img_id) else f'{stem}_{img_id}.png'
+    return f'{quote(str(img_id), safe="")}.png'
