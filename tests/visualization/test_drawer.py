@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from cmt_deeplab.visualization import PanopticDrawer
@@ -93,3 +95,43 @@ def test_borders_lie_on_both_sides_and_the_frame_is_one_if_asked():
     assert (near_border(segment_map, 1) == [[0, 0, 1, 1, 0, 0]] * 3).all()
     framed = near_border(segment_map, 1, frame=True)
     assert framed[0].all() and framed[:, 0].all() and not framed[1, 1] and framed[1, 2]
+
+
+def test_drawing_needs_little_more_memory_than_the_picture():
+    drawer = PanopticDrawer(classes=CLASSES, num_things_classes=2)
+    segment_map = np.arange(9, dtype=np.int32).reshape(3, 3) % 4
+    segment_map[0] += 1000
+    segment_map = segment_map.repeat(500, 0).repeat(700, 1)
+    image = np.full((*segment_map.shape, 3), 90, np.uint8)
+    drawer.draw(image[:50, :50], segment_map[:50, :50])  # loads the font
+    tracemalloc.start()
+    drawer.draw(image, segment_map)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 * segment_map.size  # bytes per pixel, of which the picture takes 3
+
+
+def test_a_picture_does_not_depend_on_the_strips_it_is_drawn_in(monkeypatch):
+    rng = np.random.default_rng(0)
+    segment_map = rng.choice([0, 1000, 2001, 2, 3], size=(6, 8)).repeat(70, 0).repeat(70, 1)
+    image = rng.integers(0, 255, (*segment_map.shape, 3)).astype(np.uint8)
+    drawer = PanopticDrawer(classes=CLASSES, num_things_classes=2)
+    kwargs = dict(wrong=[1000], crowds=[2001])
+    whole = drawer.draw(image, segment_map, **kwargs)
+    monkeypatch.setattr('cmt_deeplab.visualization.drawer.STRIP_PIXELS', 1)
+    assert (drawer.draw(image, segment_map, **kwargs) == whole).all()
+
+
+def test_an_image_of_one_column_keeps_its_size():
+    drawer = PanopticDrawer(classes=CLASSES, num_things_classes=2)
+    picture = drawer.draw(np.zeros((3000, 1, 3), np.uint8), np.zeros((3000, 1), int))
+    assert picture.shape == (3000, 1, 3)
+
+
+def test_more_classes_or_segments_than_a_map_can_hold_are_refused():
+    with pytest.raises(ValueError, match='PanopticDrawer: .*at most 999 classes, not 1000'):
+        PanopticDrawer(classes=['x'] * 1000, num_things_classes=0)
+    drawer = PanopticDrawer(classes=CLASSES, num_things_classes=2)
+    many = 1000 * np.arange(1, 70001).reshape(7, 10000)
+    with pytest.raises(ValueError, match='70000 segments'):
+        drawer.draw(np.zeros((7, 10000, 3), np.uint8), many)

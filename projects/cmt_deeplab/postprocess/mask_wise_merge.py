@@ -71,14 +71,14 @@ class PanopticMaskWiseMerge(PanopticMerge):
         def occupy(logits: Tensor) -> Tensor:
             # Every center stays in the denominator; only the candidates are looked at.
             probability = logits.softmax(-1)[:, :num_candidates]
-            return F.threshold(probability, self.pixel_threshold, 0.0)
+            return F.threshold_(probability, self.pixel_threshold, 0.0)
 
         occupancy = measure_occupancy(table, num_candidates, geometry, occupy)
         mean = occupancy.mean_probability
         if self.score_at_stride:
             kept = occupy(self._inside_image(table, geometry))
-            total, pixels = kept.sum(0, dtype=torch.float64), kept.count_nonzero(0)
-            mean = mean_probability(total.cpu().numpy(), pixels.cpu().numpy())
+            total, pixels = kept.cpu().sum(0, dtype=torch.float64), kept.count_nonzero(0)
+            mean = mean_probability(total.numpy(), pixels.cpu().numpy())
         score = (confidence * mean**self.mask_weight).astype(np.float32)
         owner = paste_in_order(occupancy, np.argsort(-score, kind='stable'), self.overlap_threshold)
         return self.assemble(occupancy, owner, label, score, geometry)

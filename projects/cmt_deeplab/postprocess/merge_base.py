@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cmt_deeplab.coco_format import INSTANCE_OFFSET
+from cmt_deeplab.coco_format import check_num_classes, map_value
 from cmt_deeplab.errors import UserError
 
 from .occupancy import Occupancy
@@ -20,7 +20,7 @@ from .resize import Geometry
 class PanopticResult:
     """Panoptic segmentation of one image.
 
-    ``segment_map`` is label + 1000 * instance, as in mmdet, and the number of classes on void.
+    ``segment_map`` has the values of ``coco_format.map_value``, and the number of classes on void.
     Stuff has instance 0; things have 1, 2, ... over all classes. ``segments_info`` has one dict per
     segment: ``id`` (its value in the map), ``category_id`` (label), ``isthing``, ``score`` (class
     probability times mean mask probability) and ``area`` in pixels.
@@ -63,6 +63,7 @@ class PanopticMerge(nn.Module):
                 )
         self.num_things_classes = num_things_classes
         self.num_classes = num_things_classes + num_stuff_classes
+        check_num_classes(self.num_classes, type(self).__name__)
         self.pixel_threshold = pixel_threshold
         self.smallest_area = (stuff_area, thing_area)  # by whether a segment is a thing
         self.area_reference = area_reference
@@ -122,7 +123,7 @@ class PanopticMerge(nn.Module):
             if not len(candidates):
                 void = label.new_full(geometry.output, self.num_classes, dtype=torch.int32)
                 return PanopticResult(void, [])
-            table = mask_logits.float().flatten(1)[order].t().contiguous()  # (h*w, N)
+            table = mask_logits.float().flatten(1).t().index_select(1, order)  # (h*w, N)
             confidence, label = (x[candidates].cpu().numpy() for x in (confidence, label))
             return self.merge(table, confidence, label, geometry)
 
@@ -177,7 +178,7 @@ class PanopticMerge(nn.Module):
             if area == 0 or area < self.smallest_area[thing] * scale:
                 continue
             instance += thing
-            value = category + INSTANCE_OFFSET * instance * thing
+            value = map_value(category, instance * thing)
             value_of_set[member] = value
             best = float(score[centers[0]])
             info.append(dict(id=value, category_id=category, isthing=thing, score=best, area=area))

@@ -17,6 +17,7 @@ from .resize import Geometry, RowResizer
 BITS = 24  # centers per code plane: sums of powers of two up to 2^23 are exact in float32
 # Pixels x centers in flight: what stays in a CPU's cache, and 256 MB on a GPU.
 CHUNK_ELEMENTS = dict(cpu=1 << 19, cuda=1 << 26)
+BLOCK_ELEMENTS = 1 << 23  # pixels x code planes of which the runs are searched at a time
 
 # From resized rows of the table (pixels, N) to the probability (pixels, M) of each candidate where
 # it holds the pixel, and 0 elsewhere.
@@ -39,7 +40,7 @@ class Occupancy:
     sets: np.ndarray  # (U, M) bool: candidate m belongs to set u
     set_pixels: np.ndarray  # (U,) int64
     mean_probability: np.ndarray  # (M,) float64: of each candidate over the pixels it holds
-    runs: tuple[Tensor, Tensor]  # set index and length, (runs,) int64 each
+    runs: tuple[Tensor, Tensor]  # set index (runs,) int64 and length (runs,) int32
 
     def paint(self, value_of_set: np.ndarray, size: tuple[int, int]) -> Tensor:
         """The picture (H_o, W_o) int32 with each set's value at its pixels."""
@@ -53,52 +54,53 @@ def measure_occupancy(
 ) -> Occupancy:
     """Resize the table (h*w, N) in chunks of rows and record what ``occupy`` finds there.
 
-    The first ``num_candidates`` of the N columns are the candidates.
+    The first ``num_candidates`` of the N columns are the candidates. Of a chunk only the runs of
+    its codes are kept, because codes are constant over long stretches.
     """
     height, width = geometry.output
     device, groups = table.device, -(-num_candidates // BITS)
     center = torch.arange(num_candidates, device=device)
     bit = torch.zeros(num_candidates, groups, device=device)
     bit[center, center // BITS] = (1 << center % BITS).float()
-    codes = torch.empty(height * width, groups, device=device)
-    total = torch.zeros(num_candidates, dtype=torch.float64, device=device)
     elements = CHUNK_ELEMENTS.get(device.type, CHUNK_ELEMENTS['cuda'])
     rows = min(max(1, elements // (width * table.shape[1])), height)
     resize = RowResizer(geometry, rows=rows, device=device)
-    for start in range(0, height, rows):
-        stop = min(start + rows, height)
-        kept = occupy(resize(table, start, stop))
-        total += kept.sum(0)
-        held = torch.gt(kept, 0, out=torch.empty_like(kept))
-        torch.mm(held, bit, out=codes[start * width : stop * width])
-    return _summarize(codes, num_candidates, total)
+    starts = range(0, height, rows)
+    totals = torch.empty(len(starts), num_candidates, device=device)
+    step = max(1, BLOCK_ELEMENTS // (rows * width * groups))  # chunks per block
+    block = torch.empty(min(step * rows, height) * width, groups, device=device)
+    codes, lengths = [], []
+    for first in range(0, len(starts), step):
+        stop = 0
+        for i, start in enumerate(starts[first : first + step], start=first):
+            kept = occupy(resize(table, start, min(start + rows, height)))
+            torch.sum(kept, 0, out=totals[i])
+            begin, stop = stop, stop + len(kept)
+            torch.mm(kept.gt_(0), bit, out=block[begin:stop])
+        found = block[:stop]
+        changes = (found[1:] != found[:-1]).any(1).nonzero()[:, 0] + 1
+        begins = torch.cat([changes.new_zeros(1), changes])
+        codes.append(found[begins])
+        lengths.append(torch.diff(begins, append=begins.new_tensor([stop])))
+    # In float64 on the host, since not every device has it.
+    total = sum(totals.cpu().double())
+    return _summarize(torch.cat(codes), torch.cat(lengths), total.numpy())
 
 
-def _summarize(codes: Tensor, num_candidates: int, total: Tensor) -> Occupancy:
-    """Occupancy of codes (pixels, groups) and sums of probability (M,).
-
-    Codes are constant over long stretches, so only the stretches are sorted into sets.
-    """
-    changes = (codes[1:] != codes[:-1]).any(1).nonzero()[:, 0] + 1
-    starts = torch.cat([changes.new_zeros(1), changes])
-    length = torch.diff(starts, append=starts.new_tensor([len(codes)]))
-    run_codes = codes[starts].long()  # (runs, groups)
-    sets, set_of_run = torch.unique(run_codes[:, 0], return_inverse=True)
+def _summarize(codes: Tensor, length: Tensor, total: np.ndarray) -> Occupancy:
+    """Occupancy of runs with their codes (runs, groups), and of sums of probability (M,)."""
+    sets, set_of_run = torch.unique(codes[:, 0].long(), return_inverse=True)
     sets = sets[:, None]
-    for code in run_codes.t()[1:]:
+    for code in codes.t()[1:]:
         # The rank so far and the next 24 bits make one number to sort by.
-        pairs, set_of_run = torch.unique((set_of_run << BITS) + code, return_inverse=True)
+        pairs, set_of_run = torch.unique((set_of_run << BITS) + code.long(), return_inverse=True)
         sets = torch.cat([sets[pairs >> BITS], (pairs & ((1 << BITS) - 1))[:, None]], 1)
     set_pixels = length.new_zeros(len(sets)).index_add_(0, set_of_run, length)
     # From here on there are small tables, on the host.
-    sets, set_pixels, center = (
-        sets.cpu().numpy(),
-        set_pixels.cpu().numpy(),
-        np.arange(num_candidates),
-    )
+    sets, set_pixels, center = sets.cpu().numpy(), set_pixels.cpu().numpy(), np.arange(len(total))
     members = (sets[:, center // BITS] >> (center % BITS) & 1).astype(bool)
-    mean = mean_probability(total.cpu().numpy(), set_pixels @ members)
-    return Occupancy(members, set_pixels, mean, (set_of_run, length))
+    mean = mean_probability(total, set_pixels @ members)
+    return Occupancy(members, set_pixels, mean, (set_of_run, length.int()))
 
 
 def paste_in_order(

@@ -38,7 +38,7 @@ class PanopticPixelWiseMerge(PanopticMerge):
 
         def occupy(logits: Tensor) -> Tensor:
             candidates = logits[:, :num_candidates]
-            kept = F.threshold(candidates.softmax(-1), self.pixel_threshold, 0.0)
+            kept = F.threshold_(candidates.softmax(-1), self.pixel_threshold, 0.0)
             return kept.masked_fill_(candidates < logits.amax(-1, keepdim=True), 0.0)
 
         occupancy = measure_occupancy(table, num_candidates, geometry, occupy)

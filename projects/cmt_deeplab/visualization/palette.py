@@ -7,9 +7,9 @@ from itertools import cycle
 import cv2
 import numpy as np
 
-from cmt_deeplab.coco_format import INSTANCE_OFFSET
+from cmt_deeplab.coco_format import label_of
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.planes import ranked
+from cmt_deeplab.planes import ranked, runs
 
 Color = tuple[int, int, int]  # red, green, blue, each 0..255
 
@@ -54,7 +54,7 @@ def segment_colors(
     num_things_classes: int,
     palette: Sequence[Color] | None = None,
 ) -> dict[int, Color]:
-    """One color for each segment of a map of ``label + INSTANCE_OFFSET * instance``.
+    """One color for each segment of a map of the values of ``coco_format.map_value``.
 
     Stuff has the color of its class, the same in every picture; it comes from ``palette`` where one
     is given. The first instance of a thing class has the color of its class too. All further
@@ -70,12 +70,14 @@ def segment_colors(
     base = [tuple(map(int, color)) for color in base]
     spare = _spare_colors(base)
     colors: dict[int, Color] = {}
-    for segment in ranked(segment_map.ravel())[0].tolist():
-        label = segment % INSTANCE_OFFSET
+    used: set[Color] = set()
+    for segment in ranked(runs(segment_map)[0])[0].tolist():
+        label = label_of(segment)
         if label < num_classes:
             color = base[label]
-            repeated = label < num_things_classes and color in colors.values()
+            repeated = label < num_things_classes and color in used
             colors[segment] = next(spare, color) if repeated else color
+            used.add(colors[segment])
     return colors
 
 
