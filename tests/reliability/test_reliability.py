@@ -1,0 +1,38 @@
+"""The situations of docs/reliability.md: each comes out right, or the user is told.
+
+Those of the command line, which take a moment, run with every test; all of them with
+``python -m pytest -m slow tests/reliability``, in some minutes.
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from make_table import ROOT, STORED, key_of, run  # noqa: E402
+
+
+def wrong(rows: list[dict]) -> list[str]:
+    return [
+        f'{key_of(row)}: {row["outcome"]}: {row["text"]}'
+        for row in rows
+        if row['outcome'] not in ('right', 'told')
+    ]
+
+
+def test_the_command_line_is_right_or_tells(tmp_path):
+    rows = run(ROOT, tmp_path, short=True)['rows']
+    assert len(rows) > 30
+    assert not wrong(rows), '\n'.join(wrong(rows))
+
+
+@pytest.mark.slow
+def test_every_situation_is_right_or_told(tmp_path):
+    import json
+
+    rows = run(ROOT, tmp_path)['rows']
+    assert len(rows) > 200
+    assert not wrong(rows), '\n'.join(wrong(rows))
+    assert set(json.loads(STORED.read_text())) == {key_of(row) for row in rows}

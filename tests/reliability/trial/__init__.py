@@ -1,0 +1,1 @@
+"""Sets situations up again and judges by itself what became of each."""

@@ -1,0 +1,97 @@
+"""Judges what became of a situation by its exit code, its output and its value."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from .situation import Found, Situation, Wrong
+
+GOOD = ('right', 'told')
+
+
+@dataclass
+class Ended:
+    """How a situation ended; ``steps`` of training were taken."""
+
+    steps: int = 0
+    found: Any = None
+    exit_code: Any = None
+    error: BaseException | None = None
+    output: str = ''
+    errors: str = ''
+
+
+@dataclass
+class Outcome:
+    """What became of a situation.
+
+    ``kind`` is one of ``right``, ``told``, ``silently wrong``, ``trace``, ``misleading`` (a
+    sentence that does not name what it has to, or a refusal of what is right), ``late`` (told after
+    training began) and ``no end``.
+    """
+
+    kind: str
+    text: str
+
+
+def judge(situation: Situation, ended: Ended) -> Outcome:
+    if ended.error is not None and not is_user_error(ended.error):
+        error = f'{type(ended.error).__name__}: {ended.error}'
+        return Outcome('trace', one_line(error))
+    if ended.error is not None:
+        return told(situation, ended, str(ended.error))
+    if ended.exit_code not in (None, 0):
+        if 'Traceback (most recent call last)' in ended.errors:
+            return Outcome('trace', one_line(ended.errors.strip().splitlines()[-1]))
+        return told(situation, ended, sentence(ended))
+    found = ended.found
+    if isinstance(found, Wrong):
+        return Outcome('silently wrong', found.text)
+    if not isinstance(found, Found):
+        return Outcome('silently wrong', f'ended without a figure ({found!r})')
+    value, right = (shown(v) for v in (found.value, found.right))
+    if not found.is_right:
+        return Outcome('silently wrong', f'{found.what} {value} where {right} is right')
+    text = f'{found.what} {value}'
+    if situation.word is not None:
+        line = next((x for x in lines(ended) if re.search(situation.word, x)), None)
+        if line is None:
+            return Outcome('silently wrong', f'{text}, without a word')
+        text += f', and the output says: "{line}"'
+    return Outcome('right', text)
+
+
+def told(situation: Situation, ended: Ended, text: str) -> Outcome:
+    text = one_line(text)
+    if situation.told is None or not re.search(situation.told, text):
+        return Outcome('misleading', text or 'ends without a sentence')
+    if ended.steps and not situation.late:
+        return Outcome('late', f'after {ended.steps} training steps: {text}')
+    return Outcome('told', text)
+
+
+def is_user_error(error: BaseException) -> bool:
+    """Whether a function of Python raised what this package raises for a mistake of the user."""
+    return any(kind.__name__ == 'UserError' for kind in type(error).__mro__)
+
+
+def sentence(ended: Ended) -> str:
+    """What a command line says last: its ``Error: ...``, else its last line."""
+    if isinstance(ended.exit_code, str):
+        return ended.exit_code
+    said = re.findall(r'^Error: (.*)$', ended.errors, re.MULTILINE)
+    return said[-1] if said else (ended.errors.strip().splitlines() or [''])[-1]
+
+
+def lines(ended: Ended) -> list[str]:
+    """Lines of the output, without the time and the name that a log puts before them."""
+    prefix = r'^\d[\d/: -]+ - mmengine - '
+    return [re.sub(prefix, '', x.strip()) for x in (ended.output + ended.errors).splitlines()]
+
+
+def shown(value: Any) -> str:
+    return f'{value:.2f}' if isinstance(value, float) else str(value)
+
+
+def one_line(text: str) -> str:
+    return re.sub(r'\s+', ' ', text).strip()
