@@ -16,3 +16,4 @@ from .optimization import (
     PanopticWarmupPolyLR,
 )
 from .runner import PanopticRunner
+from .skipped_images import PanopticSkippedImagesHook

@@ -156,8 +156,7 @@ class PanopticWarmupPolyLR(_ParamScheduler):
     ``train_net_utils.py`` of kmax-deeplab (``start_factor=0.001``, detectron2's default).
 
     The scheduler sets the learning rate whatever its present value, so it cannot be combined with
-    another scheduler of the learning rate. A checkpoint holds where the run stands, and the config
-    says the schedule: a resumed run with another ``max_iters`` follows the new schedule.
+    another scheduler of the learning rate.
 
     Args:
         warmup: Number of iterations of the warm-up. A trial run that is shorter ends within it.
@@ -202,14 +201,6 @@ class PanopticWarmupPolyLR(_ParamScheduler):
             factor = (1 - self.last_step / self.end) ** self.power
         return [value * factor for value in self.base_values]
 
-    def state_dict(self) -> dict:
-        return dict(_global_step=self._global_step, _last_value=self._last_value)
-
-    def load_state_dict(self, state_dict: dict) -> None:
-        """Go on after the steps of a scheduler of this class or, by iterations, of mmengine."""
-        super().load_state_dict({key: state_dict[key] for key in self.state_dict()})
-        self.last_step = self._global_step  # mmengine's stop counting the former at their end
-
 
 @OPTIM_WRAPPERS.register_module()
 class PanopticAmpOptimWrapper(AmpOptimWrapper):
@@ -243,8 +234,10 @@ class PanopticAmpOptimWrapper(AmpOptimWrapper):
         self.loss_scaler = torch.amp.GradScaler(device if scaler['enabled'] else 'cpu', **scaler)
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Load the optimizer, and the scaler where the checkpoint comes from float16 training."""
+        """Load the optimizer, and the dynamic scale where the checkpoint is of float16 training."""
         state_dict = dict(state_dict)
-        if not (self.loss_scaler.is_enabled() and state_dict.get('loss_scaler')):
-            state_dict.pop('loss_scaler', None)
+        stored, own = state_dict.pop('loss_scaler', None), self.loss_scaler.state_dict()
+        if own and stored and self._scale_update_param is None:
+            found = {key: stored[key] for key in ('scale', '_growth_tracker')}
+            self.loss_scaler.load_state_dict({**own, **found})
         super().load_state_dict(state_dict)

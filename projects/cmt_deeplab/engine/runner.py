@@ -1,7 +1,7 @@
 """mmengine's runner, also on machines without a GPU, and with exact resuming."""
 
+from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch.distributed
@@ -10,24 +10,31 @@ from mmengine.config import Config
 from mmengine.dist import is_distributed
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
-from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.checkpoint import checkpoint as recomputed
+from torch.utils.data import DataLoader
 
 from cmt_deeplab.config_check import check_config
-from cmt_deeplab.construction import config_entries, name_of
+from cmt_deeplab.construction import config_entries, name_of, quote
+from cmt_deeplab.datasets.dataset_check import one_metainfo
 from cmt_deeplab.engine.loop.batch_stream import images_per_batch
-from cmt_deeplab.engine.loop.train_loop import PanopticIterBasedTrainLoop
+from cmt_deeplab.engine.loop.loader_check import check_loader, without_loading_processes
+from cmt_deeplab.engine.loop.resuming_runner import ResumingRunner
+from cmt_deeplab.engine.loop.schedule_check import check_loop, check_schedulers
 from cmt_deeplab.errors import UserError, mistakes_as_user_errors
 from cmt_deeplab.evaluation import check_followed, check_metrics
-from cmt_deeplab.models.backbones.pretrained import checked_weights
 
 from .class_check import unwrapped
 from .distributed import init_process_group
 from .optimization import check_optim_wrapper
-from .schedule_check import check_loop, check_schedulers
 
 SYNCHRONIZED = ('MMSyncBN', 'SyncBN', 'SyncBatchNorm')  # the first needs several processes as well
+CHECKS = {
+    'checkpoint_check': dict(type='PanopticCheckpointCheckHook'),
+    'class_check': dict(type='PanopticClassCheckHook'),
+    'skipped_images': dict(type='PanopticSkippedImagesHook'),
+}
 # which mmengine leaves out where the config gives None
 HOOKS_OF_MMENGINE = {
     'runtime_info',
@@ -40,15 +47,13 @@ HOOKS_OF_MMENGINE = {
 
 
 @RUNNERS.register_module()
-class PanopticRunner(Runner):
+class PanopticRunner(ResumingRunner):
     """The runner of ``tools/train.py`` and ``tools/test.py``; mmdet's own tools take it too.
 
     A config chooses it by ``runner_type``. It joins a gloo process group where there is no GPU,
     counts accumulated iterations in the automatic scaling of the learning rate, and carries the
     state of the training loop through checkpoints.
     """
-
-    _loop_state: dict | None = None  # of the training loop, for the checkpoint that is being saved
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> Runner:
@@ -116,23 +121,26 @@ class PanopticRunner(Runner):
         return super().build_model(model)
 
     def register_default_hooks(self, hooks: dict | None = None) -> None:
-        """As in mmengine; None leaves out any hook, not only those that mmengine knows."""
+        """As in mmengine, with two checks; None leaves out any hook, not only one of mmengine."""
         kept = {
             name: hook
-            for name, hook in (hooks or {}).items()
+            for name, hook in {**CHECKS, **(hooks or {})}.items()
             if hook is not None or name in HOOKS_OF_MMENGINE
         }
         super().register_default_hooks(kept)
 
-    def _init_model_weights(self) -> None:
-        """As in mmengine, but a file of another model is refused.
-
-        A run that resumes looks for no pretrained weights, as its checkpoint holds every tensor.
-        """
-        newest = self._load_from or Path(self.work_dir, 'last_checkpoint').is_file()
-        if not (self._resume and newest):
-            with checked_weights(unwrapped(self.model)):
-                super()._init_model_weights()
+    def build_dataloader(
+        self, dataloader: DataLoader | dict, *args: Any, **kwargs: Any
+    ) -> DataLoader:
+        """As in mmengine, then the data loader is checked."""
+        own = (f'{split}_dataloader' for split in ('train', 'val', 'test'))
+        place = next((key for key in own if getattr(self, f'_{key}') is dataloader), '')
+        if isinstance(dataloader, dict):
+            dataloader = without_loading_processes(dataloader, place, self.logger)
+        loader = super().build_dataloader(dataloader, *args, **kwargs)
+        one_metainfo(loader.dataset)
+        check_loader(loader, place)
+        return loader
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """As in mmengine, then the loop is compared with the hooks and the sampler.
@@ -143,7 +151,16 @@ class PanopticRunner(Runner):
         Raises:
             UserError: they do not go together, or a key of the config names no part of the model.
         """
-        loop = super().build_train_loop(loop)
+        self.find_checkpoint()
+        try:
+            loop = super().build_train_loop(loop)
+        except TypeError as error:
+            if 'has no len()' not in str(error):
+                raise
+            raise UserError(
+                'A training loop by epoch needs a sampler and a batch sampler with a length in '
+                f'train_dataloader ({error}): use others, or a loop by iteration.'
+            ) from error
         parts = dict(unwrapped(self.model).named_modules())
         for key in ('activation_checkpointing', 'efficient_conv_bn_eval'):
             names = self.cfg.get(key) or []
@@ -178,7 +195,7 @@ class PanopticRunner(Runner):
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
         """As in mmengine, after the schedules are compared with the training loop."""
-        check_schedulers(scheduler, self.train_loop, self.logger)
+        check_schedulers(scheduler, self)
         return super().build_param_scheduler(scheduler)
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
@@ -201,40 +218,33 @@ class PanopticRunner(Runner):
             scale['base_batch_size'] /= optim_wrapper._accumulative_counts
         super().scale_lr(optim_wrapper, scale)
 
-    def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """As in mmengine, with the state of the training loop; all processes call it together."""
-        if isinstance(self._train_loop, PanopticIterBasedTrainLoop):
-            self._loop_state = self._train_loop.state_dict()
-        super().save_checkpoint(*args, **kwargs)
+    def _maybe_compile(self, target: str) -> None:
+        """As in mmengine (``compile=True``, or the arguments of ``torch.compile``), but less.
 
-    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
-        """As in mmengine; checkpoints carry the state of the training loop.
+        It compiles the network and not what follows it: losses, merge and the optimizer's step. In
+        a training it leaves validations as they are, whose images have many sizes.
 
-        mmengine's ``resume`` would execute ``meta.config`` of a checkpoint as Python code to
-        compare numbers of GPUs; it is dropped, so that a checkpoint cannot run code.
+        Raises:
+            UserError: torch does not take the arguments, or misses a compiler.
         """
-        checkpoint = kwargs.get('checkpoint')
-        if fn_name == 'before_save_checkpoint' and self._loop_state:
-            checkpoint['train_loop'] = self._loop_state
-        super().call_hook(fn_name, **kwargs)
-        if fn_name == 'after_load_checkpoint':
-            checkpoint.get('meta', {}).pop('config', None)
-            if self._resume and isinstance(self._train_loop, BaseLoop):
-                self._resume_loop(checkpoint)
-
-    def _resume_loop(self, checkpoint: dict) -> None:
-        """Give the training loop its state, or warn that the run does not continue exactly."""
-        exact = isinstance(self._train_loop, PanopticIterBasedTrainLoop)
-        if exact and 'train_loop' in checkpoint:
-            self._train_loop.load_state_dict(checkpoint['train_loop'])
+        options, model = self.cfg.get('compile'), unwrapped(self.model)
+        if options in (None, False):
             return
-        reason = 'the checkpoint does not hold them'
-        if not exact:
-            reason = f'{type(self._train_loop).__name__} does not restore them'
-            seen = checkpoint['meta']['iter'] % len(self.train_dataloader)
-            if isinstance(self._train_loop, EpochBasedTrainLoop) and seen:
-                reason += f', and repeats the {seen} iterations since the last epoch ended'
-        self.logger.warning(
-            'The resumed run draws other random numbers than an unbroken run, because '
-            f"{reason}; train_cfg=dict(type='PanopticIterBasedTrainLoop') resumes exactly."
-        )
+        part = 'network' if hasattr(model, 'network') else 'forward'
+        plain = getattr(model, part)
+        try:
+            compiler = partial(torch.compile, **(options if isinstance(options, Mapping) else {}))
+            compiler(torch.neg)(torch.zeros(2, device=next(model.parameters()).device))
+            compiled = compiler(plain)
+        except Exception as error:
+            raise UserError(
+                f'compile={options} cannot be used: {quote(error)}; correct its keys, which are '
+                'those of torch.compile, or set compile=False.'
+            ) from error
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            network = compiled if target != 'train_step' or model.training else plain
+            return network(*args, **kwargs)
+
+        setattr(model, part, run)
+        self.logger.info(f'{type(model).__name__}.{part} is compiled when it is first called.')

@@ -1,1 +1,1 @@
-"""The training loop, and the order of images and random numbers that a resumed run repeats."""
+"""The training loop and its data, and what a resumed run takes from its checkpoint."""

@@ -67,8 +67,6 @@ class BatchStream:
     """
 
     def __init__(self, dataloader: DataLoader) -> None:
-        if dataloader.batch_sampler is None:
-            raise UserError('train_dataloader.batch_size is None; give it a number of images.')
         self.batch_sampler = dataloader.batch_sampler
         self.sampler = getattr(self.batch_sampler, 'sampler', None)  # where mmengine's hooks look
         self.batch_size = getattr(self.batch_sampler, 'batch_size', None)

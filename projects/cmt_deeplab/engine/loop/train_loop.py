@@ -8,6 +8,8 @@ from mmengine.dist import all_gather_object, get_rank
 from mmengine.runner import BaseLoop, IterBasedTrainLoop
 from torch.utils.data import DataLoader
 
+from cmt_deeplab.engine.class_check import unwrapped
+
 from .batch_stream import BatchStream
 from .random_state import random_state, set_random_state
 
@@ -37,9 +39,11 @@ class PanopticIterBasedTrainLoop(IterBasedTrainLoop):
         """What a resumed run needs in addition to the iteration, the weights and the optimizer.
 
         It is the seed of the sampler, the checksum of the order of the images in the first process,
-        and the random generators of all processes, which call this together.
+        the number of draws that a model with ``seed_per_image`` counts, and the random generators
+        of all processes, which call this together.
         """
         return dict(
+            last_draw=getattr(unwrapped(self.runner.model), '_last_draw', None),
             sampler_seed=getattr(self.stream.sampler, 'seed', None),
             digest=self.stream.digest,
             random=all_gather_object(self._before_validation or random_state()),
@@ -57,6 +61,8 @@ class PanopticIterBasedTrainLoop(IterBasedTrainLoop):
         self.stream.begin(at=self._iter, seeds=(self.runner.seed, get_rank()))
         self.dataloader_iterator = iter(self.dataloader)  # draws a seed for the loading processes
         if resumed:
+            if resumed.get('last_draw'):
+                unwrapped(self.runner.model)._last_draw = tuple(resumed['last_draw'])
             self._compare_order(resumed.get('digest'))
             states = resumed['random']
             states = [states] if isinstance(states, dict) else states  # version 0.2.0 kept one
