@@ -1,0 +1,94 @@
+"""Refuses data loaders that give no batch, leave out what is evaluated, or never end."""
+
+from itertools import islice
+from typing import Any
+
+from mmdet.datasets.samplers import MultiSourceSampler
+from mmengine.dataset import InfiniteSampler
+from mmengine.dist import all_gather_object
+from torch.utils.data import DataLoader
+
+from cmt_deeplab.errors import UserError
+
+from .random_state import own_random_state
+
+ENDLESS = (InfiniteSampler, MultiSourceSampler)  # though they have a length
+# what torch refuses without loading processes, where it has no effect
+OF_LOADING_PROCESSES = ('persistent_workers', 'prefetch_factor')
+
+
+def without_loading_processes(config: dict, place: str, logger: Any) -> dict:
+    """The config of a data loader, without keys that need the loading processes it does not have.
+
+    One sets ``num_workers=0`` to find a fault, and leaves the other keys as they are.
+    """
+    unused = [key for key in OF_LOADING_PROCESSES if config.get(key)]
+    if config.get('num_workers', 0) != 0 or not unused:
+        return config
+    logger.info(f'{place}.num_workers is 0, so {" and ".join(unused)} has no effect.')
+    return {key: value for key, value in config.items() if key not in unused}
+
+
+def check_loader(loader: DataLoader, place: str) -> None:
+    """Check that a data loader gives batches, and that one for an evaluation gives every image.
+
+    All processes call this together.
+
+    Args:
+        loader: a data loader that was just built.
+        place: its key in the config, such as ``'val_dataloader'``.
+
+    Raises:
+        UserError: it does not; the message names the key to set.
+    """
+    images, batch_sampler = len(loader.dataset), loader.batch_sampler
+    if not images:
+        raise UserError(
+            f'{place}.dataset ({type(loader.dataset).__name__}) has no image: correct its paths, '
+            'filter_cfg, indices or num_batch_per_epoch.'
+        )
+    if batch_sampler is None:
+        raise UserError(f'{place}.batch_size is None; give it a number of images.')
+    if place != 'train_dataloader':
+        check_end(loader, place, 'the evaluation')
+    if not all(hasattr(part, '__len__') for part in (sampler_of(loader), batch_sampler)):
+        return  # of training alone, whose loop by iteration needs no lengths
+    batches = all_gather_object(len(batch_sampler))
+    if min(batches) < 1 and not isinstance(sampler_of(loader), ENDLESS):
+        raise UserError(
+            f'{place} gives no batch: {type(batch_sampler).__name__} with batches of '
+            f'{getattr(batch_sampler, "batch_size", None)} leaves nothing of the {images} images '
+            f'in {len(batches)} processes; use a smaller batch_size or drop_last=False.'
+        )
+    left_out = len(sampler_of(loader)) % loader.batch_size if loader.drop_last else 0
+    if left_out and place != 'train_dataloader':
+        raise UserError(
+            f'{place}.drop_last=True leaves images out of the evaluation: set drop_last=False.'
+        )
+
+
+def sampler_of(loader: DataLoader) -> Any:
+    """The sampler below the batch sampler of a data loader, if it has one."""
+    return getattr(loader.batch_sampler, 'sampler', None) or loader.sampler
+
+
+def check_end(loader: DataLoader, place: str, what: str) -> None:
+    """Check that the sampler ends a pass over the data set, by drawing indices without images.
+
+    Args:
+        what: what would never end, such as 'the evaluation'.
+
+    Raises:
+        UserError: it goes on after twice the indices that it promises, or promises no number.
+    """
+    sampler = sampler_of(loader)
+    limit = 2 * len(sampler) if hasattr(sampler, '__len__') else 0
+    with own_random_state({}):
+        endless = not limit or next(islice(iter(sampler), limit, None), None) is not None
+    if endless:
+        training = place == 'train_dataloader'
+        raise UserError(
+            f'{place}.sampler {type(sampler).__name__} never ends {what}, or has no length: use '
+            f"dict(type='DefaultSampler', shuffle={training})"
+            f'{", or a loop by iteration" if training else ""}.'
+        )
