@@ -1,11 +1,13 @@
 """mmdet's inference API on our models: the prediction of an evaluation, and a picture of it."""
 
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from cmt_deeplab.errors import UserError
 from mmcv.transforms import Compose
 from mmdet.apis import DetInferencer, inference_detector, init_detector
 from mmdet.registry import DATASETS, MODELS
@@ -60,7 +62,7 @@ def image_path(tmp_path_factory) -> str:
 
 @pytest.fixture
 def tiny(tmp_path):
-    config = config_of(TINY)  # read anew, as mmdet changes the pipeline in it
+    config = config_of(TINY)
     return config, save_weights(config, tmp_path / 'tiny.pth')
 
 
@@ -75,6 +77,42 @@ def test_detector_takes_paths_and_arrays(tiny, image_path):
     segments = from_path.pred_panoptic_seg.sem_seg
     assert segments.shape == (1, 120, 160) and len(from_path.pred_panoptic_seg.segments_info) > 0
     torch.testing.assert_close(segments, from_array.pred_panoptic_seg.sem_seg)
+
+
+def test_arrays_and_paths_in_any_order(tiny, image_path):
+    """mmdet names the loader of the first image in the config of the model, and leaves it there."""
+    config, image = tiny[0], cv2.imread(image_path)
+    written = config.dump()
+    model = init_detector(config, tiny[1], device='cpu')
+    given = [image, image_path, [image, image_path], [image_path, image], Path(image_path)]
+    results = []
+    for each in given:
+        found = inference_detector(model, each)
+        results += found if isinstance(found, list) else [found]
+    for _ in range(2):
+        inferencer = DetInferencer(model=config, weights=tiny[1], device='cpu', show_progress=False)
+        for each in (image, image_path, [image_path, image]):
+            results += inferencer(each, return_datasamples=True)['predictions']
+    for result in results:
+        torch.testing.assert_close(
+            result.pred_panoptic_seg.sem_seg, results[0].pred_panoptic_seg.sem_seg
+        )
+    assert len(results) == 15 and config.dump() == written
+
+
+def test_what_is_no_image_is_refused(tiny, image_path, tmp_path):
+    image = cv2.imread(image_path)
+    model = init_detector(tiny[0], tiny[1], device='cpu')
+    inferencer = DetInferencer(model=tiny[0], weights=tiny[1], device='cpu', show_progress=False)
+    half = tmp_path / 'half.png'
+    half.write_bytes(Path(image_path).read_bytes()[:500])
+    cases = [image[..., 0], image[:0], image[None], image.astype(np.uint16), image / 255]
+    cases += [torch.from_numpy(image), None, 'nothing.jpg', str(half), [image, image[..., :1]]]
+    for given in cases:
+        for infer in (partial(inference_detector, model), inferencer):
+            with pytest.raises(UserError) as error:
+                infer(given)
+            assert '\n' not in str(error.value) and str(error.value).endswith('.')
 
 
 @pytest.mark.parametrize('batch_size', [1, 2])

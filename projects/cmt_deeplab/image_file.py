@@ -15,12 +15,13 @@ from cmt_deeplab.errors import MissingFileError, UserError
 JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8', b'\xff\xda', b'\xff\xd9'
 PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND'
 PNG_COLORS = (2, 6)  # the color types RGB and RGBA of a PNG's header
+PNG_BITS = 8  # per channel
+HEADER, TAIL = 32, 64  # bytes that are looked at
+
 PIXEL_TYPES = ('uint8', 'float32', 'float64')
+LARGEST_SCALED = 3  # of values from 0 to 1, and of those normalized by mean and deviation
 VALUES = 'values from 0 to 255'
 WANTED = f'the model reads (height, width, 3) in the order BGR with {VALUES}'
-PNG_BITS = 8  # per channel
-LARGEST_SCALED = 3  # of values from 0 to 1, and of those normalized by mean and deviation
-HEADER, TAIL = 32, 64  # bytes that are looked at
 
 
 def _looks_complete(data: bytes) -> bool:
@@ -46,7 +47,7 @@ def damage(data: bytes) -> str | None:
         return None
     except UnidentifiedImageError:
         return 'is not an image'
-    except (OSError, SyntaxError, ValueError):
+    except Exception:  # of many kinds, by format
         return 'is truncated or damaged'
     return None
 
@@ -70,15 +71,8 @@ def panoptic_png_problem(data: bytes) -> str | None:
             'the color R + 256 G + 65536 B (csCreatePanopticImgs does so for Cityscapes)'
         )
     if data[24] != PNG_BITS:
-        return (
-            f'has {data[24]} bits per color, but segment ids are stored as colors of 8: write it so'
-        )
+        return f'has {data[24]} bits per color, but segment ids are colors of 8 bits: write these'
     return None
-
-
-def png_has_no_colors(data: bytes) -> bool:
-    """Whether a PNG cannot hold segment ids as colors."""
-    return panoptic_png_problem(data) is not None
 
 
 def array_problem(image: Any, channels: Sequence[int]) -> str | None:
@@ -115,11 +109,8 @@ def range_problem(values: Any, *, beyond: float = 0) -> str | None:
     numbers; others of this size are scaled to 0..1 or normalized.
     """
     low, high = float(values.min()), float(values.max())
-    if (
-        -beyond <= low
-        and high <= 255 + beyond
-        and (high > LARGEST_SCALED or not (values % 1).any())
-    ):
+    scaled = high <= LARGEST_SCALED and (values % 1).any()
+    if -beyond <= low and high <= 255 + beyond and not scaled:
         return None
     return (
         f'has values from {low:g} to {high:g}, but the model reads {VALUES}: scale them to these, '

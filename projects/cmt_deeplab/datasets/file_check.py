@@ -14,12 +14,12 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine.logging import print_log
 
 from cmt_deeplab.errors import MissingFileError, UserError
-from cmt_deeplab.image_file import check_image_file, png_size
+from cmt_deeplab.image_file import check_image_file, panoptic_png_problem, png_size
 
 from .load_panoptic_index_map import LoadPanopticIndexMap, check_png_size
 
 MOST_CHECKED = 20000  # images; one takes about 0.1 ms
-LARGEST_SHARE = 0.5  # of faulty images; beyond it the fault is one of the whole set
+WHOLE_SET = 0.5  # the share of faulty images from which on the fault is one of the whole set
 
 
 def check_files(records: Sequence[dict], ann_file: str) -> None:
@@ -32,9 +32,13 @@ def check_files(records: Sequence[dict], ann_file: str) -> None:
     _find_files(records, ann_file)
     for record in records if len(records) <= MOST_CHECKED else ():
         check_image_file(record['img_path'])
-        if record['seg_map_path']:
-            size = png_size(check_image_file(record['seg_map_path'], kind='panoptic PNG'))
-            if size is not None:  # otherwise it is no PNG, which the reader says
+        png = record['seg_map_path']
+        if png:
+            header = check_image_file(png, kind='panoptic PNG')
+            size, unfit = png_size(header), panoptic_png_problem(header)
+            if unfit:
+                raise UserError(f'{png} {unfit}.')
+            if size is not None:  # of what is no PNG the reader knows more
                 check_png_size(size, record)
     load_truth = LoadPanopticIndexMap()
     for record in records[:: max(len(records) // 8, 1)]:
@@ -71,7 +75,7 @@ def without_faulty(
     to its end, and in a resumed run.
 
     Raises:
-        UserError: more than the ``LARGEST_SHARE`` of the images are faulty.
+        UserError: half of the images or more are faulty.
     """
     load_image = LoadImageFromFile(backend_args=backend_args)
     load_truth = LoadPanopticIndexMap(backend_args=backend_args)
@@ -88,7 +92,7 @@ def without_faulty(
     skipped = [why for why in faults if why is not None]
     if skipped:
         summary = f'{len(skipped)} of the {len(records)} images of {ann_file} are faulty'
-        if len(skipped) > LARGEST_SHARE * len(records):
+        if len(skipped) >= WHOLE_SET * len(records):
             raise UserError(
                 f'{summary}, which is a fault of the whole data set, so that skip_faulty_images '
                 f'does not leave them out; the first: {skipped[0]}'
