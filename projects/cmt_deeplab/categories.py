@@ -4,12 +4,14 @@ Data sets, metrics, checkpoints and the categories of annotation files are compa
 functions alone. This module imports neither torch nor mmdet.
 """
 
+import reprlib
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import zip_longest
 
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.panoptic_json import is_color
 
 Class = tuple[str, bool | None]  # name, whether it is a thing; None where that is not said
 
@@ -20,8 +22,11 @@ def default_color(k: int) -> tuple[int, int, int]:
 
 
 def metainfo_of(categories: Sequence[dict]) -> dict:
-    """Names, things first, each part in the order of the category ids, and the file's colors."""
-    ordered = sorted(categories, key=lambda c: (not c['isthing'], c['id']))
+    """Names, things first, each part in alphabetical order, and the file's colors.
+
+    Two files of the same classes have the same labels so, whatever their order and ids.
+    """
+    ordered = sorted(categories, key=lambda c: (not c['isthing'], c['name']))
     return complete_metainfo(
         dict(
             thing_classes=[c['name'] for c in ordered if c['isthing']],
@@ -56,7 +61,12 @@ def complete_metainfo(metainfo: Mapping) -> dict:
         names.append(tuple(given))
     things, stuff = names
     classes = things + stuff
-    refuse_repeated(classes, 'metainfo of the data set')
+    twice = sorted({name for name in classes if classes.count(name) > 1})
+    if twice:
+        raise UserError(
+            f'The class names {twice} of the data set stand twice: give every thing and stuff '
+            'class a name of its own.'
+        )
     plain = {}
     for name in classes:
         twin = plain.setdefault(_plain(name), name)
@@ -72,10 +82,10 @@ def complete_metainfo(metainfo: Mapping) -> dict:
             'classes out.'
         )
     palette = metainfo.get('palette') or [default_color(k) for k in range(len(classes))]
-    if len(palette) != len(classes):
+    if len(palette) != len(classes) or not all(map(is_color, palette)):
         raise UserError(
-            f'metainfo.palette of the data set has {len(palette)} colors for {len(classes)} '
-            'classes: give one to each.'
+            f'metainfo.palette of the data set is {reprlib.repr(palette)}: give one color (R, G, '
+            f'B), with whole numbers from 0 to 255, to each of its {len(classes)} classes.'
         )
     palette = [tuple(color) for color in palette]
     return dict(
@@ -83,22 +93,14 @@ def complete_metainfo(metainfo: Mapping) -> dict:
     )
 
 
-def refuse_repeated(names: Sequence[str], where: str) -> None:
-    """Raise a :class:`UserError` where a name stands twice in the list that ``where`` names."""
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UserError(
-            f'The class names {twice} stand twice in {where}: give every thing and stuff class a '
-            'name of its own.'
-        )
-
-
-def class_list(metainfo: Mapping | None) -> tuple[Class, ...]:
+def class_list(metainfo: object) -> tuple[Class, ...]:
     """The class of each label, of the metainfo of a data set or a checkpoint; () if it has none.
 
-    mmdet 2 wrote its keys in capitals.
+    mmdet 2 wrote its keys in capitals; mmdet's ConcatDataset may have a list of metainfos.
     """
-    meta = {str(key).lower(): value for key, value in (metainfo or {}).items()}
+    first = metainfo[0] if isinstance(metainfo, list) and metainfo else metainfo
+    meta = first if isinstance(first, Mapping) else {}
+    meta = {str(key).lower(): value for key, value in meta.items()}
     things, stuff = meta.get('thing_classes'), meta.get('stuff_classes')
     names = meta.get('classes') or [*(things or ()), *(stuff or ())]
     return tuple((name, None if things is None else name in things) for name in names)
@@ -139,10 +141,12 @@ def segments_of(
             raise UserError(
                 f'{path}: image {annotation["image_id"]} has a segment of {described(entry)}, '
                 'which is not among the classes of the data set'
-                f'{_hint(entry, class_list(metainfo))}: name it in metainfo of the data set, or '
-                'take its segments out of the JSON and the PNGs.'
+                f'{_hint(entry, class_list(metainfo))}: name it in metainfo of the data set, '
+                'rename the category in the JSON, or take out its segments.'
             )
-        is_crowd = bool(segment.get('iscrowd', 0))
+        is_crowd, bbox = bool(segment.get('iscrowd', 0)), segment.get('bbox')
+        if not (isinstance(bbox, list) and len(bbox) == 4 and {*map(type, bbox)} <= {int, float}):
+            bbox = None
         of_thing_class = label < len(metainfo['thing_classes'])
         segments.append(
             dict(
@@ -152,7 +156,7 @@ def segments_of(
                 of_thing_class=of_thing_class,
                 category=label,
                 is_thing=of_thing_class and not is_crowd,
-                bbox=segment.get('bbox'),
+                bbox=bbox,
             )
         )
     return segments
@@ -177,14 +181,16 @@ def _hint(entry: Class, known: Collection[Class]) -> str:
     return f' (is {alike[0]!r} meant?)' if alike else ''
 
 
-def first_difference(one: Sequence[Class], other: Sequence[Class]) -> str | None:
-    """Where two lists of classes differ first, in words, or None where they are the same."""
+def first_difference(
+    one: Sequence[Class], other: Sequence[Class], *, owners: tuple[str, str]
+) -> str | None:
+    """Where the classes of two owners differ first, in words, or None where they are the same."""
     for label, (a, b) in enumerate(zip_longest(one, other)):
         if a and b and a[0] == b[0] and (None in (a[1], b[1]) or a[1] == b[1]):
             continue
         alike = a and b and a[0] != b[0] and _plain(a[0]) == _plain(b[0])
-        case = ', which differ in case or spaces' if alike else ''
-        return f'label {label} is {described(a)} in one and {described(b)} in the other{case}'
+        both = f'{described(a)} in {owners[0]} and {described(b)} in {owners[1]}'
+        return f'label {label} is {both}{", which differ in case or spaces" if alike else ""}'
     return None
 
 

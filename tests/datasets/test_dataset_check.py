@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from cmt_deeplab.datasets import check_samples
+from cmt_deeplab.datasets.dataset_check import one_metainfo
 from cmt_deeplab.engine import PanopticSizeCheckHook
 from cmt_deeplab.errors import UserError
 from mmdet.registry import DATASETS, MODELS
@@ -112,3 +113,54 @@ def test_images_are_normalized_once(shapes_root, preprocessor):
     check_samples(scenes(shapes_root, dict(type='PhotoMetricDistortion')), preprocessor)
     preprocessor.mean.zero_()  # a preprocessor that leaves values as they are
     check_samples(twice, preprocessor)
+
+
+def stated(root, kind, *lists, wrap=None, **further):
+    """A wrapper of data sets, each with the things and colors of one of the lists."""
+    names = ('stripes', 'checks', 'dots', 'grain', 'gradient')
+    parts = [
+        dict(
+            type='ShapesPanopticDataset',
+            data_root=str(root),
+            ann_file='annotations/panoptic_train2017.json',
+            data_prefix=dict(img='train2017/', seg='annotations/panoptic_train2017/'),
+            pipeline=[],
+            metainfo=dict(
+                thing_classes=things,
+                stuff_classes=names,
+                palette=[(9 * number + k, 0, 0) for k in range(11)],
+            ),
+        )
+        for number, things in enumerate(lists)
+    ]
+    parts = [wrap(part) for part in parts] if wrap else parts
+    return dict(type=kind, datasets=parts, **further)
+
+
+ORDER = ('disk', 'square', 'triangle', 'star', 'ring', 'cross')
+OTHER = ORDER[::-1]
+
+
+def repeated(dataset):
+    return dict(type='RepeatDataset', times=2, dataset=dataset)
+
+
+def test_data_sets_in_a_wrapper_have_the_same_classes(shapes_root):
+    ignoring = dict(ignore_keys=['classes', 'thing_classes', 'palette'])
+    for config in (
+        stated(shapes_root, 'ConcatDataset', ORDER, OTHER),
+        stated(shapes_root, 'ConcatDataset', ORDER, ORDER, OTHER, wrap=repeated),
+        repeated(stated(shapes_root, 'ConcatDataset', ORDER, OTHER, **ignoring)),
+        dict(type='ConcatDataset', datasets=[stated(shapes_root, 'ConcatDataset', ORDER, OTHER)]),
+        stated(shapes_root, 'mmengine.ConcatDataset', ORDER, OTHER, **ignoring),
+    ):
+        with pytest.raises(UserError, match="label 0 is the thing 'disk' in .* 'cross' in"):
+            one_metainfo(DATASETS.build(config))
+
+
+def test_other_colors_in_a_wrapper_are_no_other_classes(shapes_root):
+    twice = stated(shapes_root, 'ConcatDataset', ORDER, ORDER)
+    nested = dict(type='ConcatDataset', datasets=[repeated(twice), twice['datasets'][0]])
+    for config in (twice, repeated(twice), nested):
+        metainfo = DATASETS.build(config).metainfo
+        assert metainfo['classes'][:6] == ORDER and metainfo['palette'][0] == (0, 0, 0)

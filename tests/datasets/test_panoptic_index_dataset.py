@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from cmt_deeplab.datasets import PanopticIndexDataset
+from cmt_deeplab.datasets.shape_forms import STUFF_CLASSES, THING_CLASSES
 from cmt_deeplab.errors import UserError
 from mmdet.datasets import CocoPanopticDataset
 from mmdet.registry import DATASETS
@@ -182,24 +183,72 @@ def test_a_test_set_without_truth(root, edit):
         build(root)
 
 
+def renumber(content):
+    """The same classes under ids in the opposite order, and listed in the opposite order."""
+    ids = sorted(category['id'] for category in content['categories'])
+    new = dict(zip(ids, ids[::-1]))
+    for entry in content['categories']:
+        entry['id'] = new[entry['id']]
+    for annotation in content['annotations']:
+        for segment in annotation['segments_info']:
+            segment['category_id'] = new[segment['category_id']]
+    content['categories'].sort(key=lambda category: category['id'])
+
+
+@pytest.mark.parametrize('change', [lambda content: content['categories'].reverse(), renumber])
+def test_labels_follow_names_whatever_the_order_and_the_ids(root, edit, change):
+    """The right value: reordered categories give the same labels, and so the same figures."""
+    kinds = ('PanopticIndexDataset', 'ShapesPanopticDataset')
+    before = [build(root, type=kind) for kind in kinds]
+    edit(change)
+    for old, new in zip(before, [build(root, type=kind) for kind in kinds]):
+        assert old.metainfo == new.metainfo
+        for one, other in zip(old, new):
+            labels = one['data_samples'].gt_segments.labels
+            assert labels.tolist() == other['data_samples'].gt_segments.labels.tolist()
+
+
 def test_classes_of_the_annotation_file(root, edit, real_data):
     assert PanopticIndexDataset(lazy_init=True).metainfo == {}, 'not read yet'
-    assert build(root, type='PanopticIndexDataset').metainfo['classes'][:2] == ('disk', 'square')
-    edit(lambda content: content['categories'].reverse())
-    assert build(root, type='PanopticIndexDataset').metainfo['classes'][:2] == ('disk', 'square'), (
-        'by category id, wherever it stands'
-    )
-    assert build(root).metainfo['thing_classes'][0] == 'disk', (
-        'the order of the data set class wins where it knows the names'
-    )
-    content = json.loads((real_data / 'coco/annotations/panoptic_val2017.json').read_text())
-    from cmt_deeplab.categories import metainfo_of
-
+    metainfo = build(root, type='PanopticIndexDataset').metainfo
+    assert metainfo['classes'][:2] == ('cross', 'disk') and len(metainfo['stuff_classes']) == 5
     coco = CocoPanopticDataset.METAINFO
-    derived = metainfo_of(content['categories'])
-    assert derived['classes'] == (*coco['thing_classes'], *coco['stuff_classes']) and derived[
-        'stuff_classes'
-    ] == tuple(coco['stuff_classes'])
+    whole = build(real_data / 'coco', split='val', type='PanopticIndexDataset', test_mode=True)
+    assert whole.metainfo['classes'] == (*coco['thing_classes'], *coco['stuff_classes'])
+    names = dict(zip(metainfo['classes'], coco['thing_classes'][:6] + coco['stuff_classes'][:5]))
+    edit(lambda c: [k.update(name=names[k['name']]) for k in c['categories']] and None)
+    part = build(root, type='PanopticIndexDataset').metainfo
+    assert sorted(part['classes']) == sorted(names.values()), 'a part of COCO is not COCO'
+
+
+def test_classes_of_a_subclass_are_stated(shapes_root):
+    assert len(build(shapes_root, lazy_init=True).metainfo['classes']) == 11
+    colors = [(k, 0, 0) for k in range(11)]
+    changed = build(shapes_root, metainfo=dict(palette=colors)).metainfo
+    assert changed['palette'] == colors and changed['classes'][0] == 'disk'
+
+
+def test_names_that_differ_in_case_alone(root, edit):
+    edit(lambda c: next(k for k in c['categories'] if k['name'] == 'square').update(name='Disk'))
+    with pytest.warns(UserWarning, match="'Disk' and 'disk' .* differ in case or spaces alone"):
+        build(root, type='PanopticIndexDataset', pipeline=[])
+    with pytest.raises(UserError, match=r"the thing 'Disk', .* \(is 'disk' meant\?\)") as error:
+        build(root)
+    one_sentence(error)
+
+
+def test_boxes_are_asked_for_only_where_they_are_read(root, edit):
+    def spoil(content):
+        for annotation in content['annotations']:
+            for segment in annotation['segments_info']:
+                segment['bbox'] = []
+
+    edit(spoil)
+    assert build(root)[0]['data_samples'].gt_segments.labels.numel()
+    theirs = [LOAD[0], dict(type='LoadPanopticAnnotations'), dict(type='PackDetInputs')]
+    with pytest.raises(UserError, match='of image 1 has no "bbox"') as error:
+        build(root, pipeline=theirs)
+    one_sentence(error)
 
 
 def test_metainfo_by_config(root):
@@ -226,6 +275,12 @@ def test_metainfo_by_config(root):
             dict(thing_classes=['disk'], stuff_classes=['stripes']),
             "segment of the stuff class 'dots', which is not among the classes of the data set:",
         ),
+        (
+            dict(thing_classes=THING_CLASSES[:4], stuff_classes=(*STUFF_CLASSES, 'ring', 'cross')),
+            r"the thing '(ring|cross)', .* \(a stuff class there\)",
+        ),
+        (dict(thing_classes='disk', stuff_classes=[]), "thing_classes .* is 'disk': give a list"),
+        (dict(thing_classes=['disk'], stuff_classes=[], palette='coco'), "palette .* is 'coco'"),
         (dict(thing_classes=['disk']), "has no 'stuff_classes'"),
         (dict(thing_classes=['disk'], stuff_classes=['disk']), 'stand twice'),
         (
@@ -234,7 +289,7 @@ def test_metainfo_by_config(root):
         ),
         (
             dict(thing_classes=['disk'], stuff_classes=['stripes'], palette=[(1, 2, 3)]),
-            '1 colors for 2 classes',
+            'to each of its 2 classes',
         ),
     ],
 )

@@ -8,11 +8,13 @@ import torch
 from cmt_deeplab.engine.class_check import PanopticClassCheckHook
 from cmt_deeplab.errors import UserError
 from command_line import ROOT
-from mmdet.registry import MODELS
+from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import BaseLoop
 from torch import nn
+from toy import ToyDataset
+from toy_run import toy_runner
 
 
 class Loop(BaseLoop):
@@ -68,15 +70,14 @@ def test_the_same_total_is_not_enough():
 
 
 def test_data_sets_disagree():
-    names = 'train_dataloader.dataset and val_dataloader.dataset have different classes'
     cases = (
-        (dataset(('b', 'a')), "label 0 is the thing 'a' in one and the thing 'b' in the other"),
-        (dataset(stuff=('c', 'd')), "label 3 is no class in one and the stuff class 'd' in the"),
-        (dataset(('a', 'B ')), 'in one and .* in the other, which differ in case or spaces'),
-        (dataset(('a',), ('b', 'c')), "the thing 'b' in one and the stuff class 'b' in the other"),
+        (dataset(('b', 'a')), "label 0 is the thing 'a' in train_dataloader.* the thing 'b'"),
+        (dataset(stuff=('c', 'd')), "label 3 is no class .* the stuff class 'd' in val_data"),
+        (dataset(('a', 'B ')), 'which differ in case or spaces'),
+        (dataset(('a',), ('b', 'c')), "the thing 'b' in .* and the stuff class 'b' in val_data"),
     )
     for val, words in cases:
-        with pytest.raises(UserError, match=rf'{names} \(.*{words}'):
+        with pytest.raises(UserError, match=f'Two data sets have different classes: .*{words}'):
             PanopticClassCheckHook().before_run(
                 runner(nn.Module(), train=Loop(dataset()), val=Loop(val))
             )
@@ -162,3 +163,73 @@ def test_data_sets_of_boxes_and_wrappers():
     for net in (nn.Module(), heads(bbox_head=dict(num_classes=2))):
         for data in (boxes, wrapped, [1, 2]):
             PanopticClassCheckHook().before_run(runner(net, val=Loop(data)))
+
+
+@DATASETS.register_module()
+class NamedToyDataset(ToyDataset):
+    def __init__(self, metainfo: dict, **kwargs):
+        super().__init__(**kwargs)
+        self.metainfo = metainfo
+
+
+def named(*classes, things=1, **kwargs):
+    metainfo = dict(classes=classes, thing_classes=classes[:things], stuff_classes=classes[things:])
+    return dict(type='NamedToyDataset', metainfo=metainfo, **kwargs)
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A checkpoint of the classes a and b."""
+    folder = tmp_path_factory.mktemp('trained')
+    toy_runner(folder, train_cfg__max_iters=2, train_cfg__val_interval=10).train()
+    return str(folder / 'iter_2.pth')
+
+
+def run(folder, checkpoint, route, dataset, **options):
+    split = 'train' if route in ('train', 'resume') else route
+    data = {f'{name}_dataloader__dataset': dataset for name in {split, 'val'} - {'test'}}
+    data[f'{split}_dataloader__dataset'] = dataset
+    runner = toy_runner(
+        folder,
+        load_from=checkpoint,
+        resume=route == 'resume',
+        train_cfg__max_iters=3,
+        **data,
+        **options,
+    )
+    getattr(runner, split)()
+    return runner
+
+
+@pytest.mark.parametrize('route', ['test', 'val', 'resume', 'train'])
+def test_a_checkpoint_of_the_classes_in_another_order(trained, tmp_path, route):
+    run(tmp_path / 'same', trained, route, named('a', 'b'))
+    wrong = "for other classes than those of .*_dataloader.dataset: label 0 is the thing 'a' in the"
+    with pytest.raises(UserError, match=wrong):
+        run(tmp_path / 'other', trained, route, named('b', 'a'))
+
+
+def test_a_training_may_begin_with_the_weights_for_other_classes(trained, tmp_path, capsys):
+    run(tmp_path, trained, 'train', named('c', 'b'))
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert "label 0 is the thing 'a' in the checkpoint and the thing 'c' in NamedToyDataset" in log
+    with pytest.raises(UserError, match='for other classes'):
+        run(tmp_path / 'resume', trained, 'resume', named('c', 'b'))
+
+
+@pytest.mark.parametrize(
+    'meta',
+    [
+        {},
+        dict(CLASSES=['a', 'b']),
+        dict(dataset_meta=dict(CLASSES=('a', 'b'), PALETTE='random')),
+        dict(dataset_meta=[dict(classes=['a', 'b'], thing_classes=['a'], cumulative_sizes=[3])]),
+    ],
+)
+def test_checkpoints_of_others_work_as_far_as_they_name_classes(trained, tmp_path, meta):
+    checkpoint = torch.load(trained, weights_only=False)
+    torch.save(dict(state_dict=checkpoint['state_dict'], meta=meta), tmp_path / 'theirs.pth')
+    run(tmp_path, str(tmp_path / 'theirs.pth'), 'test', named('a', 'b'))
+    if meta:
+        with pytest.raises(UserError, match="label 0 is .*'a' in the checkpoint"):
+            run(tmp_path, str(tmp_path / 'theirs.pth'), 'test', named('b', 'a'))

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmdet import datasets
 from mmdet.datasets import CocoPanopticDataset
+from mmdet.registry import DATASETS
 from mmengine.dataset import pseudo_collate
 
 from cmt_deeplab.categories import class_list, first_difference
@@ -17,7 +19,7 @@ from .pipeline_check import PipelineCheck
 
 NUMBER_OF_SAMPLES = 3  # since the sizes of random crops and resizes differ
 LARGEST_NORMALIZED = 10.0  # values of images that are not normalized yet go up to 255
-SAME = 'give both the same metainfo=dict(thing_classes=[...], stuff_classes=[...])'
+SAME = 'give both the same metainfo=dict(thing_classes=[...], stuff_classes=[...])'  # a remedy
 _passed: set[str] = set()  # the pipelines that have been checked in this process
 
 
@@ -113,16 +115,26 @@ def one_metainfo(dataset: Any) -> dict:
         if not class_list(metainfo):
             continue
         first = first or (innermost(part), metainfo)
-        difference = first_difference(class_list(first[1]), class_list(metainfo))
+        owners = source_of(first[0]), source_of(innermost(part))
+        difference = first_difference(class_list(first[1]), class_list(metainfo), owners=owners)
         if difference:
             raise UserError(
-                f'{source_of(first[0])} and {source_of(innermost(part))}, two data sets in one '
-                f'{type(dataset).__name__}, have different classes ({difference}): {SAME}.'
+                f'Two data sets in one {type(dataset).__name__} have different classes: '
+                f'{difference}; {SAME}.'
             )
     if first and (isinstance(own, list) or not class_list(own)):
         dataset._metainfo = own[0] if isinstance(own, list) else first[1]
         return first[1]
     return own
+
+
+@DATASETS.register_module(force=True)
+class ConcatDataset(datasets.ConcatDataset):
+    """mmdet's ``ConcatDataset``, whose data sets must have the same classes; colors may differ."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        one_metainfo(self)
 
 
 @contextmanager

@@ -1,13 +1,14 @@
 """Data sets in the COCO panoptic format that yield segment-index planes."""
 
-import os
+import logging
 import os.path as osp
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from functools import partial
 
 from mmdet.datasets import CocoPanopticDataset
 from mmdet.registry import DATASETS
 from mmengine.fileio import get
+from mmengine.logging import print_log
 
 from cmt_deeplab.categories import (
     category_labels,
@@ -15,19 +16,16 @@ from cmt_deeplab.categories import (
     class_of,
     complete_metainfo,
     metainfo_of,
-    refuse_repeated,
     segments_of,
 )
 from cmt_deeplab.coco_format import check_num_classes
-from cmt_deeplab.errors import MissingFileError, UserError
-from cmt_deeplab.image_file import check_image_file, png_size
+from cmt_deeplab.errors import UserError
 from cmt_deeplab.panoptic_json import HINT, read_panoptic_json
+from cmt_deeplab.remarks import split_stuff_of, split_stuff_remark
 
 from .dataset_check import check_pipelines
-from .load_panoptic_index_map import LoadPanopticIndexMap, check_png_size
+from .file_check import check_files, without_faulty
 from .shape_forms import STUFF_CLASSES, THING_CLASSES
-
-MOST_CHECKED = 20000  # images; one takes about 0.1 ms
 
 
 @DATASETS.register_module()
@@ -36,7 +34,7 @@ class PanopticIndexDataset(CocoPanopticDataset):
 
     The classes are those of the argument ``metainfo`` (``thing_classes``, ``stuff_classes``,
     optionally ``palette``), or of ``METAINFO`` of a subclass. Without them they are the categories
-    of the annotation file, things first, each part by category id; COCO's own 133 keep COCO's
+    of the annotation file, things first, each part in alphabetical order; COCO's 133 keep COCO's
     order. A category of the file has the label of its class, which is found by its name and
     whether it is a thing. A class of a segment must be among the classes of the data set, which may
     have more.
@@ -45,9 +43,11 @@ class PanopticIndexDataset(CocoPanopticDataset):
     size of their own, so that a config states the size once. In training every image with a
     segment stays, also those without a thing, which mmdet drops.
 
-    When the data set is built, each file that the annotations name is looked for, and up to
-    ``MOST_CHECKED`` images are checked for damage and size. Larger sets are checked as they are
-    read.
+    When the data set is built, each file that the annotations name is looked for, and the images
+    are checked for damage and size, unless there are too many (``file_check.py``); these are
+    checked as they are read. With ``skip_faulty_images`` every file is read then, which takes about
+    10 ms of one processor for an image, and images that are faulty, or whose truth is, are left
+    out. ``skipped_images`` has a sentence for each of them.
 
     Raises:
         MissingFileError: the annotation file, or a folder or a file in it, does not exist.
@@ -62,8 +62,10 @@ class PanopticIndexDataset(CocoPanopticDataset):
         metainfo: dict | None = None,
         data_prefix: dict | None = None,
         image_size: tuple[int, int] | None = None,
+        skip_faulty_images: bool = False,
         **kwargs,
     ) -> None:
+        self.skip_faulty_images, self.skipped_images = skip_faulty_images, []
         self.image_size = image_size and tuple(map(int, image_size))
         coco, given = self.METAINFO is CocoPanopticDataset.METAINFO, metainfo or {}
         stated = {**({} if coco or 'thing_classes' in given else self.METAINFO), **given}
@@ -86,13 +88,11 @@ class PanopticIndexDataset(CocoPanopticDataset):
     def load_data_list(self) -> list[dict]:
         content = self._read_annotations()
         categories, classes = content['categories'], self._metainfo
-        refuse_repeated([c['name'] for c in categories], f'"categories" of {self.ann_file}')
         if not self._classes_stated and {*map(class_of, categories)} != {*class_list(classes)}:
             classes.update(metainfo_of(categories))
         check_num_classes(len(classes['classes']), self.ann_file)
         labels = category_labels(categories, classes)
         annotations = {a['image_id']: a for a in content['annotations']}
-        self._check_images({image['id'] for image in content['images']}, annotations.keys())
         data_list = []
         for image in content['images']:
             info = dict(
@@ -112,9 +112,13 @@ class PanopticIndexDataset(CocoPanopticDataset):
                     ),
                 )
             data_list.append(info)
-        if self._is_local():
-            self._check_files(data_list)
-            self._check_contents(data_list)
+        self._check_boxes(data_list)
+        if self.skip_faulty_images:
+            data_list, self.skipped_images = without_faulty(
+                data_list, self.ann_file, self.backend_args
+            )
+        elif self.backend_args is None and '://' not in ''.join(self.data_prefix.values()):
+            check_files(data_list, self.ann_file)
         return data_list
 
     def image_file(self, image: dict) -> str:
@@ -136,57 +140,29 @@ class PanopticIndexDataset(CocoPanopticDataset):
             raise UserError(
                 f'{self.ann_file} has no annotations, so nothing can be learned from it: {HINT}.'
             )
+        # Without any annotation it is a test set whose ground truth is withheld.
+        truth = {annotation['image_id'] for annotation in content['annotations']}
+        for image in content['images'] if self.test_mode and truth else ():
+            if image['id'] not in truth:
+                raise UserError(
+                    f'{self.ann_file} has no annotation for image {image["id"]}, so it cannot be '
+                    'evaluated: add one or take the image out.'
+                )
+        for remark in split_stuff_remark(split_stuff_of(content), self.ann_file):
+            print_log(remark, logger='current', level=logging.WARNING)
         return content
 
-    def _check_images(self, listed: set, annotated: Set) -> None:
-        for image_id in annotated - listed:
-            raise UserError(
-                f'{self.ann_file} annotates image {image_id}, which its list of images lacks: add '
-                'it there.'
-            )
-        # Without any annotation it is a test set whose ground truth is withheld.
-        for image_id in listed - annotated if self.test_mode and annotated else ():
-            raise UserError(
-                f'{self.ann_file} has no annotation for image {image_id}, so it cannot be '
-                'evaluated: add one or take the image out.'
-            )
-
-    def _is_local(self) -> bool:
-        return self.backend_args is None and not any(
-            '://' in str(prefix) for prefix in self.data_prefix.values()
-        )
-
-    def _check_files(self, data_list: Sequence[dict]) -> None:
-        """Every file must exist. Each folder is listed once instead of asking for every file."""
-        for key, prefix in (('img_path', 'img'), ('seg_map_path', 'seg')):
-            paths = [osp.split(info[key]) for info in data_list if info[key]]
-            present = set()
-            for folder in {folder for folder, _ in paths}:
-                if not osp.isdir(folder or '.'):
-                    raise MissingFileError(
-                        f'The folder {folder} does not exist: put the files there or correct '
-                        f'data_root and data_prefix.{prefix} of the data set.'
+    def _check_boxes(self, data_list: Sequence[dict]) -> None:
+        """Every thing needs its box where mmdet's loading of annotations reads it."""
+        read = any(getattr(step, 'with_bbox', False) for step in self.pipeline.transforms)
+        for info in data_list if read else ():
+            for segment in info['segments_info']:
+                if segment['is_thing'] and segment['bbox'] is None:
+                    raise UserError(
+                        f'{self.ann_file}: segment {segment["id"]} of image {info["img_id"]} has '
+                        'no "bbox" [x, y, width, height], which the pipeline reads: add it, or '
+                        'load the truth by LoadPanopticIndexMap, which reads no boxes.'
                     )
-                present.update((folder, name) for name in os.listdir(folder or '.'))
-            missing = [osp.join(*path) for path in paths if path not in present]
-            if missing:
-                raise MissingFileError(
-                    f'{missing[0]} does not exist although {self.ann_file} names it (files that '
-                    f'are missing there: {len(missing)}): put them there or correct '
-                    f'data_prefix.{prefix} of the data set.'
-                )
-
-    def _check_contents(self, data_list: Sequence[dict]) -> None:
-        """Both ends and the size of the files, unless there are too many, and the ids of some."""
-        for info in data_list if len(data_list) <= MOST_CHECKED else ():
-            check_image_file(info['img_path'])
-            if info['seg_map_path']:
-                size = png_size(check_image_file(info['seg_map_path'], kind='panoptic PNG'))
-                if size is not None:  # otherwise it is no PNG, which the reader says
-                    check_png_size(size, info)
-        load_truth = LoadPanopticIndexMap()
-        for info in data_list[:: max(len(data_list) // 8, 1)]:
-            load_truth(dict(info))
 
     def filter_data(self) -> list[dict]:
         """In training drop images without a segment but crowds, and those below ``min_size``."""
@@ -223,9 +199,6 @@ class PanopticIndexDataset(CocoPanopticDataset):
 
     def prepare_data(self, idx: int):
         info = self.get_data_info(idx)
-        if self._is_local():
-            # OpenCV would fill the missing rest of a truncated image with gray.
-            check_image_file(info['img_path'])
         if not self.test_mode:
             info['dataset'] = self  # for transforms that need a second image
         return self.pipeline(info)

@@ -103,34 +103,32 @@ class PanopticClassCheckHook(Hook):
             name = f'{name}.dataset'
             self._compare_counts(counts, classes, name, dataset)
             first = first or (name, classes)
-            difference = first_difference(first[1], classes)
+            difference = first_difference(first[1], classes, owners=(first[0], name))
             if difference:
-                raise UserError(
-                    f'{first[0]} and {name} have different classes ({difference}): {SAME}.'
-                )
+                raise UserError(f'Two data sets have different classes: {difference}; {SAME}.')
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         stored = classes_of_checkpoint(checkpoint)
+        beginning = isinstance(runner._train_loop, BaseLoop) and not runner._resume
         for name, dataset in built_datasets(runner) if stored else ():
             classes = class_list(one_metainfo(dataset))
-            difference = first_difference(stored, classes) if classes else None
+            owners = 'the checkpoint', source_of(innermost(dataset))
+            difference = first_difference(stored, classes, owners=owners) if classes else None
             if not difference:
                 continue
             what = (
                 f'The checkpoint {runner._load_from or "of this run"} was trained for other '
-                f'classes than those of {name}.dataset ({source_of(innermost(dataset))}): '
-                f'{difference}'
+                f'classes than those of {name}.dataset: {difference}'
             )
-            beginning = isinstance(runner._train_loop, BaseLoop) and not runner._resume
             if beginning and {c for c, _ in stored} != {c for c, _ in classes}:
                 runner.logger.warning(
-                    f'{what}; its class predictor, where the number of classes fits, begins with '
-                    'what it knows of its own.'
+                    f'{what}; where their number fits, the class predictor begins with what it '
+                    'knows of its own.'
                 )
                 return
             raise UserError(
                 f'{what}; give {name}.dataset.metainfo the classes of the checkpoint in its order, '
-                'or another checkpoint.'
+                'or use another checkpoint.'
             )
 
     @staticmethod

@@ -20,11 +20,12 @@ from cmt_deeplab.postprocess import tried_merge
 from cmt_deeplab.renamed import refuse_old_keys, rename_weights
 from cmt_deeplab.structures import PanopticTarget
 
+from .checkpoint_check import ComparedWithCheckpoint
 from .probe import Features, blamed, probe_backbone
 
 
 @MODELS.register_module()
-class CMTDeepLab(BaseDetector):
+class CMTDeepLab(ComparedWithCheckpoint, BaseDetector):
     """CMT-DeepLab and, with other layers in its decoder, MaX-DeepLab and kMaX-DeepLab.
 
     The numbers of classes and ``align_corners`` are given here alone and passed to the parts;
