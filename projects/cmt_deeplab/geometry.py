@@ -51,7 +51,9 @@ def pixel_positions(
     return index / max(side - 1, 1) if align_corners else (index + 0.5) / side
 
 
-def rescaled_pixels(pixel: Tensor, side: int, new_side: int, *, align_corners: bool) -> Tensor:
+def rescaled_pixels(
+    pixel: np.ndarray, side: int, new_side: int, *, align_corners: bool
+) -> np.ndarray:
     """Where positions on an axis of ``side`` pixels lie when it has ``new_side`` pixels."""
     if align_corners:
         return pixel * ((new_side - 1) / max(side - 1, 1))

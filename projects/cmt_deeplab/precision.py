@@ -5,10 +5,29 @@ precision of the tensors that come in. Under autocast, which would choose the pr
 code also switches autocast off or converts its inputs here.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
 LOWEST_LOGIT = -1e5  # below all of fp16; stands for the other entries where there are none
+
+
+def widest_float(tensor: Tensor) -> torch.dtype:
+    """fp64, or fp32 where the device of ``tensor`` lacks fp64, as Apple's MPS does."""
+    try:
+        return tensor.new_empty(0, dtype=torch.float64).dtype
+    except (TypeError, RuntimeError):
+        return torch.float32
+
+
+def not_finite(tensors: Mapping[str, Any]) -> str | None:
+    """The name of the first tensor with a number that is not finite, or None."""
+    for name, tensor in tensors.items():
+        if isinstance(tensor, Tensor) and not torch.isfinite(tensor).all():
+            return name
+    return None
 
 
 def at_least_fp32(tensor: Tensor) -> Tensor:

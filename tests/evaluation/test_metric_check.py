@@ -1,5 +1,6 @@
 """Metrics that could not score the model, and ground truth that is absent, are told early."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -42,13 +43,16 @@ def sample(size=(8, 12), truth=(8, 12), **meta):
     return result
 
 
-def test_metrics_of_boxes_masks_and_planes_do_not_fit(tmp_path):
+def test_metrics_of_mmdet_name_what_switches_their_prediction_on(tmp_path):
     model = build_small()
-    for metric in (CocoMetric(), SemSegMetric(), VOCMetric()):
-        name = type(metric).__name__
-        with pytest.raises(UserError, match=f'{name} in val_evaluator.*PanopticQualityMetric'):
+    for metric, key in ((CocoMetric(), 'instance_on'), (SemSegMetric(), 'semantic_on')):
+        metric.dataset_meta = META
+        with pytest.raises(UserError, match=f'{type(metric).__name__} in .* model.{key}=True'):
             check_metrics(loop(PanopticQualityMetric(), metric), model)
         check_metrics(loop(metric), torch.nn.Identity())  # another model may serve it
+        check_metrics(loop(metric), build_small(**{key: True}))
+    with pytest.raises(UserError, match='VOCMetric in val_evaluator.*SemSegMetric or CocoMetric'):
+        check_metrics(loop(VOCMetric()), build_small(instance_on=True, semantic_on=True))
     with pytest.raises(UserError, match='CocoPanopticMetric .* no seg_prefix'):
         check_metrics(loop(CocoPanopticMetric()), model)
     written = CocoPanopticMetric(format_only=True, outfile_prefix=str(tmp_path / 'out'))
@@ -57,6 +61,33 @@ def test_metrics_of_boxes_masks_and_planes_do_not_fit(tmp_path):
     )
     with pytest.raises(UserError, match='Identity .* is no metric'):
         check_metrics(loop(torch.nn.Identity()), model)
+
+
+def test_metrics_of_mmdet_need_a_ground_truth_of_the_same_images_and_classes(tmp_path):
+    model = build_small(instance_on=True, semantic_on=True)
+    first = sample(img_id=3)
+
+    def check(metric, first=first, things=('a',)):
+        metric.dataset_meta = dict(classes=(*things, 'c'), thing_classes=things)
+        check_metrics(loop(metric, samples=[first]), model)
+
+    def instances(*names, image=3):
+        path = tmp_path / f'{"".join(names)}{image}.json'
+        categories = [dict(id=i, name=name) for i, name in enumerate(names, start=1)]
+        images = [dict(id=image, file_name='x.png', height=8, width=12)]
+        path.write_text(json.dumps(dict(images=images, annotations=[], categories=categories)))
+        return CocoMetric(ann_file=str(path))
+
+    check(SemSegMetric())
+    with pytest.raises(UserError, match='SemSegMetric .* no ground truth: .*LoadPanopticIndexMap'):
+        check(SemSegMetric(), sample(truth=None, img_id=3))
+    with pytest.raises(UserError, match='CocoMetric .* no ground truth: set its ann_file'):
+        check(CocoMetric())
+    check(instances('a', 'b'), things=('a', 'b'))
+    with pytest.raises(UserError, match='has no image 3, the first one of the data set'):
+        check(instances('a', image=7))
+    with pytest.raises(UserError, match="category 'a' where the data set has the thing 'b'"):
+        check(instances('a', 'b'), things=('b', 'a'))
 
 
 def test_models_of_mmdet_without_panoptic_output():

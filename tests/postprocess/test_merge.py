@@ -5,10 +5,12 @@ from pathlib import Path
 import cmt_deeplab  # noqa: F401
 import pytest
 import torch
+from cmt_deeplab.errors import UserError
 from cmt_deeplab.postprocess import occupancy
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from slow_merge import random_centers, same_partition, slow_mask_wise, slow_pixel_wise
+from torch.utils._python_dispatch import TorchDispatchMode
 
 ROOT = Path(__file__).resolve().parents[2]
 THINGS, CLASSES = 4, 7
@@ -278,3 +280,40 @@ def test_wrong_class_count_and_threshold_are_explained():
         build()(logits, classes[:, :-1], **SIZES)
     with pytest.raises(ValueError, match='pixel_threshold=1.5'):
         build(pixel_threshold=1.5)
+
+
+class Largest(TorchDispatchMode):
+    """The number of elements of the largest tensor that an operation gives, and its dtypes."""
+
+    elements, dtypes = 0, frozenset()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.numel())
+                self.dtypes |= {tensor.dtype}
+        return result
+
+
+@pytest.mark.parametrize('kind', ['MaskWise', 'PixelWise'])
+def test_no_tensor_grows_with_pixels_times_centers(kind, monkeypatch):
+    monkeypatch.setattr(occupancy, 'BLOCK_ELEMENTS', 1 << 12)
+    generator = torch.Generator().manual_seed(0)
+    masks = 8 * torch.randn(200, 6, 6, generator=generator)
+    classes = torch.randn(200, CLASSES + 1, generator=generator)
+    classes[:, 2] += 12  # every center is a candidate
+    sizes = dict(input_size=(21, 21), image_size=(21, 21), output_size=(600, 400))
+    with Largest() as largest:
+        result = build(kind)(masks, classes, align_corners=True, **sizes)
+    assert len(result.segments_info) > 20
+    assert largest.elements <= occupancy.CHUNK_ELEMENTS['cpu']
+    assert torch.float64 not in largest.dtypes  # not every device has it
+
+
+def test_more_classes_than_a_map_can_hold_are_refused():
+    counts = dict(num_things_classes=600, num_stuff_classes=399)
+    merge = MODELS.build(dict(type='PanopticMaskWiseMerge', **counts))
+    assert merge.num_classes == 999
+    with pytest.raises(UserError, match='MaskWiseMerge: .* at most 999 classes, not 1000'):
+        MODELS.build(dict(type='PanopticMaskWiseMerge', **dict(counts, num_stuff_classes=400)))

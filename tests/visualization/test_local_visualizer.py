@@ -2,9 +2,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from cmt_deeplab.errors import UserError
 from mmdet.registry import VISUALIZERS
 from mmdet.structures import DetDataSample
-from mmengine.structures import PixelData
+from mmengine.structures import InstanceData, PixelData
 
 META = dict(
     classes=('cat', 'grass'),
@@ -55,3 +56,35 @@ def test_an_image_without_a_segment_is_drawn_too(tmp_path):
         out_file=str(out),
     )
     assert out.is_file()
+
+
+def test_instances_and_a_semantic_map_are_not_drawn_over_the_panoptic_map(tmp_path):
+    visualizer = VISUALIZERS.build(dict(type='PanopticLocalVisualizer', name='test-forms'))
+    visualizer.dataset_meta = META
+    image = np.full((32, 32, 3), 120, np.uint8)
+    segment_map = np.full((32, 32), 1)
+    segment_map[8:24, 8:24] = 1000
+    plain = sample(segment_map)
+    full = plain.clone()
+    full.pred_sem_seg = PixelData(sem_seg=torch.from_numpy(segment_map % 1000)[None])
+    full.pred_instances = InstanceData(
+        masks=torch.from_numpy(segment_map == 1000)[None],
+        bboxes=torch.tensor([[8.0, 8, 24, 24]]),
+        labels=torch.tensor([0]),
+        scores=torch.tensor([0.9]),
+    )
+    pictures = []
+    for number, result in enumerate((plain, full)):
+        visualizer.add_datasample('image', image, result, out_file=str(tmp_path / f'{number}.png'))
+        pictures.append(cv2.imread(str(tmp_path / f'{number}.png')))
+    assert (pictures[0] == pictures[1]).all()
+    assert 'pred_instances' in full and 'pred_sem_seg' in full  # the sample keeps all
+
+
+def test_a_named_palette_that_is_too_short_is_refused():
+    visualizer = VISUALIZERS.build(dict(type='PanopticLocalVisualizer', name='test-palette'))
+    names = tuple(f'class {i}' for i in range(300))
+    visualizer.dataset_meta = dict(classes=names, thing_classes=names, palette='coco')
+    image = np.zeros((32, 32, 3), np.uint8)
+    with pytest.raises(UserError, match="palette 'coco' of 300 colors"):
+        visualizer.add_datasample('image', image, sample(np.full((32, 32), 1)))

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from cmt_deeplab.geometry import corners_aligned, pixel_positions
+from cmt_deeplab.precision import widest_float
 
 
 def _line_sums(
@@ -44,7 +45,8 @@ def _end_points(
     slope = (across[-1] - across[0]) / max(len(across) - 1, 1)
 
     def point(line: Tensor) -> Tensor:
-        mean = position.gather(1, line).double() / count.gather(1, line).clamp(min=1)  # in pixels
+        total, number = position.gather(1, line).to(along.dtype), count.gather(1, line)
+        mean = total / number.clamp(min=1)  # in pixels
         return torch.cat([along[line], across[0] + mean * slope], 1)
 
     return point(first), point(last)
@@ -58,7 +60,7 @@ def segment_reference_points(index: Tensor, num_segments: int) -> Tensor:
     bottom row and rightmost column. Positions are (x, y) in the frame of the padded input, which
     spans [0, 1]; see :mod:`cmt_deeplab.geometry` for aligned corners (odd sides) and cells (even
     sides). A segment without pixels gets some finite point. Everything is computed from sums over
-    rows and columns of the plane, without a mask per segment.
+    rows and columns of the plane, without a mask per segment, in fp64 where the device has it.
 
     The five points are a choice of this project: the abstract of the CMT-DeepLab paper names a
     reference mask, but not its points.
@@ -74,7 +76,7 @@ def segment_reference_points(index: Tensor, num_segments: int) -> Tensor:
     columns = torch.arange(width, device=device, dtype=torch.int32)[None].expand(height, width)
     x, y = (
         pixel_positions(
-            side, align_corners=corners_aligned(side), device=device, dtype=torch.float64
+            side, align_corners=corners_aligned(side), device=device, dtype=widest_float(index)
         )
         for side in (width, height)
     )

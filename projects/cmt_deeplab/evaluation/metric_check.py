@@ -1,8 +1,10 @@
 """What a validation or test would find out too late, told before the first iteration."""
 
 from collections.abc import Iterable
+from copy import copy
+from itertools import zip_longest
 
-from mmdet.evaluation import CocoPanopticMetric
+from mmdet.evaluation import CocoMetric, CocoPanopticMetric, SemSegMetric
 from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.runner import TestLoop, ValLoop
@@ -15,20 +17,23 @@ from .panoptic_metric import FIGURES, PanopticQualityMetric
 
 FOLLOWING = CheckpointHook, EarlyStoppingHook
 LIBRARIES = ('mmdet', 'mmengine', 'mmpretrain', 'mmseg')
+# What switches on a prediction of CMTDeepLab beside the panoptic one.
+SWITCHES = dict(pred_sem_seg='semantic_on', pred_instances='instance_on')
 
 
 def check_metrics(loop: ValLoop | TestLoop, model: nn.Module) -> None:
     """Compare the metrics of a loop with what the model predicts and with its first image.
 
-    A :class:`CMTDeepLab` gives ``pred_panoptic_seg`` alone, so that mmdet's metrics of boxes,
-    instance masks and semantic planes would fail. Of mmdet's own models only the panoptic ones give
-    it. Metrics and models of the user are left alone.
+    A :class:`CMTDeepLab` gives ``pred_panoptic_seg`` and, if switched on, a semantic map and
+    instances, which mmdet's other metrics read. Of mmdet's own models only the panoptic ones give
+    the first. Metrics and models of the user are left alone.
 
     Raises:
         UserError: a metric does not score the predictions of the model, or has no ground truth:
             :class:`PanopticQualityMetric` for the first image, mmdet's metric in no folder.
         MissingFileError: the PNG of the first image does not exist.
     """
+    dataset = loop.dataloader.dataset
     for metric in loop.evaluator.metrics:
         name, library = type(metric).__name__, type(metric).__module__.partition('.')[0]
         if not isinstance(metric, BaseMetric):
@@ -39,8 +44,8 @@ def check_metrics(loop: ValLoop | TestLoop, model: nn.Module) -> None:
         if isinstance(metric, PanopticQualityMetric | CocoPanopticMetric):
             _require_panoptic_output(model, name)
         if isinstance(metric, PanopticQualityMetric):
-            if len(loop.dataloader.dataset):
-                metric.check_sample(loop.dataloader.dataset[0]['data_samples'].to_dict())
+            if len(dataset):
+                metric.check_sample(dataset[0]['data_samples'].to_dict())
         elif isinstance(metric, CocoPanopticMetric):
             if metric.seg_prefix is None and not metric.format_only:
                 raise UserError(
@@ -50,12 +55,80 @@ def check_metrics(loop: ValLoop | TestLoop, model: nn.Module) -> None:
                 )
         elif isinstance(model, CMTDeepLab) and library in LIBRARIES:
             if not isinstance(metric, DumpResults):
-                raise UserError(
-                    f'{name} in val_evaluator or test_evaluator does not score panoptic '
-                    f'segmentations, but {type(model).__name__} predicts nothing else: take '
-                    "PanopticQualityMetric or mmdet's CocoPanopticMetric, with _delete_=True "
-                    'where keys of another metric are left over.'
-                )
+                _require_output(model, metric)
+                if len(dataset):
+                    _require_truth(metric, dataset[0]['data_samples'].to_dict())
+
+
+class _Asked(Exception):
+    """A metric has asked for a prediction."""
+
+
+class _Sample(dict):
+    """A data sample that stops a metric where it reads its prediction."""
+
+    def __getitem__(self, key: str) -> object:
+        if str(key).startswith('pred_'):
+            raise _Asked(key)
+        return super().__getitem__(key)
+
+
+def _require_output(model: CMTDeepLab, metric: BaseMetric) -> None:
+    """Raise a :class:`UserError` where a metric of mmdet reads what the model does not predict."""
+    name, asked, trial = type(metric).__name__, None, copy(metric)
+    trial.results = []
+    try:
+        trial.process(None, [_Sample()])
+    except _Asked as error:
+        asked = error.args[0]
+    except Exception:  # it reads a ground truth of its own first
+        pass
+    if asked not in SWITCHES:
+        raise UserError(
+            f'{name} in val_evaluator or test_evaluator does not score panoptic segmentations, '
+            f'semantic maps or instances, but {type(model).__name__} predicts nothing else: take '
+            "PanopticQualityMetric or mmdet's CocoPanopticMetric, SemSegMetric or CocoMetric, with "
+            '_delete_=True where keys of another metric are left over.'
+        )
+    if not getattr(model, SWITCHES[asked]):
+        raise UserError(
+            f'{name} in val_evaluator or test_evaluator reads {asked}, which '
+            f'{type(model).__name__} predicts with model.{SWITCHES[asked]}=True: set it.'
+        )
+
+
+def _require_truth(metric: BaseMetric, sample: dict) -> None:
+    """Raise a :class:`UserError` where a metric of mmdet has no ground truth or other classes."""
+    name = f'{type(metric).__name__} in val_evaluator or test_evaluator'
+    if isinstance(metric, SemSegMetric) and not metric.format_only:
+        if 'gt_sem_seg' not in sample and 'index_map' not in sample.get('gt_panoptic_seg', ()):
+            raise UserError(
+                f'{name} has no ground truth: load it in the test pipeline, by '
+                'LoadPanopticIndexMap after the resize.'
+            )
+    if type(metric) is CocoMetric and not metric.format_only:
+        truth = metric._coco_api
+        if truth is None and 'instances' not in sample:
+            raise UserError(
+                f'{name} has no ground truth: set its ann_file to the COCO JSON of instances.'
+            )
+        if truth is not None and sample['img_id'] not in truth.imgs:
+            raise UserError(
+                f'The ann_file of {name} has no image {sample["img_id"]!r}, the first one of the '
+                'data set: give the instances of the same images, with the same ids.'
+            )
+        if truth is not None:
+            meta = metric.dataset_meta
+            things = meta.get('thing_classes', meta['classes'])
+            ids = truth.get_cat_ids(cat_names=meta['classes'])
+            found = [entry['name'] for entry in truth.load_cats(ids)][: len(things)]
+            for thing, name_there in zip_longest(things, found):
+                if thing != name_there:
+                    raise UserError(
+                        f'The ann_file of {name} has the category {name_there!r} where the data '
+                        f'set has the thing {thing!r}: mmdet counts both from 0, so give it the '
+                        'things of the data set in the same order.'
+                    )
 
 
 def _require_panoptic_output(model: nn.Module, metric: str) -> None:

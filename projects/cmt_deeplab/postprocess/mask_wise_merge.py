@@ -76,9 +76,8 @@ class PanopticMaskWiseMerge(PanopticMerge):
         occupancy = measure_occupancy(table, num_candidates, geometry, occupy)
         mean = occupancy.mean_probability
         if self.score_at_stride:
-            kept = occupy(self._inside_image(table, geometry))
-            total, pixels = kept.cpu().sum(0, dtype=torch.float64), kept.count_nonzero(0)
-            mean = mean_probability(total.numpy(), pixels.cpu().numpy())
+            kept = occupy(self._inside_image(table, geometry)).cpu().numpy()
+            mean = mean_probability(kept.sum(0, dtype=np.float64), np.count_nonzero(kept, axis=0))
         score = (confidence * mean**self.mask_weight).astype(np.float32)
         owner = paste_in_order(occupancy, np.argsort(-score, kind='stable'), self.overlap_threshold)
         return self.assemble(occupancy, owner, label, score, geometry)

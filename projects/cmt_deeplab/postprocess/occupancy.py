@@ -83,8 +83,8 @@ def measure_occupancy(
         codes.append(found[begins])
         lengths.append(torch.diff(begins, append=begins.new_tensor([stop])))
     # In float64 on the host, since not every device has it.
-    total = sum(totals.cpu().double())
-    return _summarize(torch.cat(codes), torch.cat(lengths), total.numpy())
+    total = sum(totals.cpu().numpy().astype(np.float64))
+    return _summarize(torch.cat(codes), torch.cat(lengths), total)
 
 
 def _summarize(codes: Tensor, length: Tensor, total: np.ndarray) -> Occupancy:

@@ -7,6 +7,7 @@ points per pixel, and no picture in between is made.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -30,16 +31,16 @@ class Geometry:
     two_step: bool = False
 
 
-def _two_taps(position: Tensor, size: int) -> tuple[Tensor, Tensor]:
+def _two_taps(position: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Neighbors of positions (...) on an axis of ``size`` points: indices and weights (..., 2)."""
-    position = position.clamp(0, size - 1)
-    low = position.floor().clamp(max=max(size - 2, 0))
+    position = position.clip(0, size - 1)
+    low = np.floor(position).clip(max=max(size - 2, 0))
     fraction = position - low
-    index = torch.stack([low, (low + 1).clamp(max=size - 1)], -1).long()
-    return index, torch.stack([1 - fraction, fraction], -1)
+    index = np.stack([low, (low + 1).clip(max=size - 1)], -1).astype(np.int32)
+    return index, np.stack([1 - fraction, fraction], -1)
 
 
-def axis_taps(geometry: Geometry, axis: int) -> tuple[Tensor, Tensor]:
+def axis_taps(geometry: Geometry, axis: int) -> tuple[np.ndarray, np.ndarray]:
     """Grid points that make each of the output pixels along one axis.
 
     * One step (T = 2): the center of the output pixel is moved into the image, clamped to it, and
@@ -49,19 +50,19 @@ def axis_taps(geometry: Geometry, axis: int) -> tuple[Tensor, Tensor]:
       resize to the output, with the same ``align_corners`` each time.
 
     Returns:
-        Indices (O, T) int64 and weights (O, T) float64.
+        Indices (O, T) int32 and weights (O, T) float64.
     """
     output, image = geometry.output[axis], geometry.image[axis]
     padded, grid = geometry.input[axis], geometry.grid[axis]
     corners = geometry.align_corners
-    pixel = torch.arange(output, dtype=torch.float64)
+    pixel = np.arange(output, dtype=np.float64)
     if not geometry.two_step:
-        pixel = rescaled_pixels(pixel, output, image, align_corners=False).clamp(0, image - 1)
+        pixel = rescaled_pixels(pixel, output, image, align_corners=False).clip(0, image - 1)
         return _two_taps(rescaled_pixels(pixel, padded, grid, align_corners=corners), grid)
     pixel, outer = _two_taps(rescaled_pixels(pixel, output, image, align_corners=corners), image)
-    on_grid = rescaled_pixels(pixel.double(), padded, grid, align_corners=corners)
+    on_grid = rescaled_pixels(pixel, padded, grid, align_corners=corners)
     index, inner = _two_taps(on_grid, grid)  # (O, 2, 2)
-    return index.flatten(1), (outer[..., None] * inner).flatten(1)
+    return index.reshape(output, 4), (outer[..., None] * inner).reshape(output, 4)
 
 
 class RowResizer:
@@ -73,7 +74,7 @@ class RowResizer:
 
     def __init__(self, geometry: Geometry, *, rows: int, device: torch.device) -> None:
         (self._rows, self._row_weights), (columns, column_weights) = (
-            (index.to(device, torch.int32), weight.to(device, torch.float32))
+            tuple(torch.from_numpy(x).to(device) for x in (index, weight.astype(np.float32)))
             for index, weight in (axis_taps(geometry, axis) for axis in (0, 1))
         )
         self._grid, self._width = geometry.grid, geometry.output[1]

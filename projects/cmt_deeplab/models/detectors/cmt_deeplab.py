@@ -1,5 +1,6 @@
 """The detector: mmdet's three modes around backbone, head, criterion and merge."""
 
+import logging
 import zlib
 from functools import partial
 
@@ -7,20 +8,23 @@ import torch
 from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
-from mmengine.logging import MessageHub
+from mmengine.logging import MessageHub, print_log
 from mmengine.structures import PixelData
 from torch import Tensor, nn
 
+from cmt_deeplab.coco_format import check_num_classes
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.models.blocks.drop_path import draws_per_image
 from cmt_deeplab.models.heads.panoptic_head import HeadOutput
 from cmt_deeplab.models.pixel_decoders.neck import AdaptedNeck
 from cmt_deeplab.parts import build_part
 from cmt_deeplab.postprocess import tried_merge
+from cmt_deeplab.precision import not_finite
 from cmt_deeplab.renamed import refuse_old_keys, rename_weights
-from cmt_deeplab.structures import PanopticTarget
+from cmt_deeplab.structures import MaskPrediction, PanopticTarget
 
 from .checkpoint_check import ComparedWithCheckpoint
+from .outputs import add_instances, add_semantic
 from .probe import Features, blamed, probe_backbone
 
 
@@ -39,6 +43,10 @@ class CMTDeepLab(ComparedWithCheckpoint, BaseDetector):
             the losses and drop path to the images: those of an image depend on this number, its
             id and the iteration alone. A batch then trains the same in one process or in
             several, and so does a run that was interrupted and resumed.
+        semantic_on: a prediction also has ``pred_sem_seg``, the class of each pixel, for mmdet's
+            ``SemSegMetric``.
+        instance_on: a prediction also has ``pred_instances``, the things with their masks, boxes
+            and scores, for mmdet's ``CocoMetric``.
     """
 
     def __init__(
@@ -54,8 +62,14 @@ class CMTDeepLab(ComparedWithCheckpoint, BaseDetector):
         align_corners: bool = True,
         data_preprocessor: dict = dict(type='PanopticDataPreprocessor'),
         seed_per_image: int | None = None,
+        semantic_on: bool = False,
+        instance_on: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
+        check_num_classes(
+            num_things_classes + num_stuff_classes,
+            'model.num_things_classes + model.num_stuff_classes',
+        )
         super().__init__(
             data_preprocessor=build_part(
                 'model.data_preprocessor',
@@ -71,6 +85,8 @@ class CMTDeepLab(ComparedWithCheckpoint, BaseDetector):
         self.num_things_classes, self.num_stuff_classes = num_things_classes, num_stuff_classes
         self.num_classes = num_things_classes + num_stuff_classes
         self.align_corners, self.seed_per_image = align_corners, seed_per_image
+        self.semantic_on, self.instance_on = semantic_on, instance_on
+        self._said_not_finite = False
         self._last_draw = (-1, 0)  # iteration, number of draws before it in this iteration
         path = self.build_path(backbone, neck, panoptic_head)
         self.backbone, self.neck, self.panoptic_head = path
@@ -169,11 +185,12 @@ class CMTDeepLab(ComparedWithCheckpoint, BaseDetector):
     ) -> SampleList:
         """Adds ``pred_panoptic_seg`` to each sample.
 
-        Its ``sem_seg`` (1, H, W) is label + 1000 x instance number, with the number of classes
-        as void; its ``segments_info`` has the scores. It has the size of the original image, or
-        without ``rescale`` that of the resized one.
+        Its ``sem_seg`` (1, H, W) is the ``segment_map`` of a :class:`PanopticResult`, and its
+        ``segments_info`` has the scores. It has the size of the original image, or without
+        ``rescale`` that of the resized one.
         """
         final = self.network(batch_inputs).decoder.predictions[-1]
+        self._check_finite(final, batch_data_samples)
         for i, sample in enumerate(batch_data_samples):
             image_size = sample.metainfo.get('input_image_shape', sample.img_shape[:2])
             result = self.postprocess(
@@ -187,7 +204,35 @@ class CMTDeepLab(ComparedWithCheckpoint, BaseDetector):
             sample.pred_panoptic_seg = PixelData(
                 metainfo=dict(segments_info=result.segments_info), sem_seg=result.segment_map[None]
             )
+            if self.semantic_on:
+                add_semantic(sample, result, self.num_classes)
+            if self.instance_on:
+                add_instances(sample, result, self.num_things_classes)
         return batch_data_samples
+
+    def _check_finite(self, final: MaskPrediction, samples: SampleList) -> None:
+        """Warn once about logits that are not finite.
+
+        Raises:
+            UserError: a tensor of the model is not finite.
+        """
+        sums = (x.sum(dtype=torch.float32) for x in (final.mask_logits, final.class_logits))
+        if self._said_not_finite or torch.isfinite(sum(sums)):
+            return
+        name = not_finite(self.state_dict())
+        if name is not None:
+            raise UserError(
+                f"The weights of the model are not finite ('{name}' has nan or inf): use another "
+                'checkpoint, or train with a lower learning rate.'
+            )
+        self._said_not_finite = True
+        images = ', '.join(str(sample.get('img_path', '')) for sample in samples)
+        print_log(
+            f'The network gave numbers that are not finite for {images}, though its weights are '
+            'finite, and finds nothing there: predict in fp32, or look at the image.',
+            logger='current',
+            level=logging.WARNING,
+        )
 
     def image_generators(self, samples: SampleList) -> list[torch.Generator] | None:
         """One CPU generator per image, or None where draws are not tied to the images."""
