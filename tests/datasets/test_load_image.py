@@ -174,6 +174,38 @@ def test_a_16_bit_image_read_as_it_is():
         loader(dict(img=BGR.astype(np.uint16)))
 
 
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(color_type='rgb'), "has color_type='rgb': give one of 'color'"),
+        (dict(imdecode_backend='turbojpeg'), "with imdecode_backend='turbojpeg'"),
+        (dict(imdecode_backend='pil'), "with imdecode_backend='pil'"),
+    ],
+)
+def test_settings_of_the_loader_that_are_refused(options, message, tmp_path):
+    cv2.imwrite(str(tmp_path / 'image.png'), BGR)
+    loader = TRANSFORMS.build(dict(type='LoadImageFromFile', **options))
+    with pytest.raises(UserError, match=message):
+        loader(dict(img_path=str(tmp_path / 'image.png')))
+
+
+def test_settings_of_the_loader(tmp_path):
+    path = str(tmp_path / 'image.png')
+    cv2.imwrite(path, BGR)
+    for options in (
+        dict(imdecode_backend='pillow'),
+        dict(color_type='unchanged'),
+        dict(color_type='color_ignore_orientation'),
+        dict(backend_args=dict(backend='local')),
+        dict(file_client_args=dict(backend='disk')),
+        dict(to_float32=True),
+    ):
+        loader = TRANSFORMS.build(dict(type='LoadImageFromFile', **options))
+        results = loader(dict(img_path=path))
+        assert np.array_equal(results['img'], BGR) and results['ori_shape'] == (30, 40)
+    assert results['img'].dtype == np.float32
+
+
 IMAGE = torch.from_numpy(np.ascontiguousarray(BGR.transpose(2, 0, 1)))
 TENSORS = {
     'int64': (IMAGE.long(), r'torch\.int64'),
@@ -228,6 +260,14 @@ def test_a_float_image_is_resized_for_plain_images(tmp_path):
         batch = dict(inputs=[image], data_samples=[sample['data_samples']])
         means.append(preprocess(batch)['inputs'])
     torch.testing.assert_close(*means, atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize(
+    'name', ['PanopticResize', 'PanopticLargeScaleJitter', 'PanopticColorJitter']
+)
+def test_a_pipeline_that_loads_no_image(name):
+    with pytest.raises(UserError, match=f'{name} finds no image: put LoadImageFromFile before it'):
+        TRANSFORMS.build(dict(type=name))(dict(image_size=(9, 9)))
 
 
 def test_the_color_jitter_names_what_it_cannot_change():

@@ -384,3 +384,7 @@ def test_copy_paste_errors():
     del broken['gt_index_map']
     with pytest.raises(UserError, match='put LoadPanopticIndexMap before it'):
         PanopticCopyPaste(pipeline=[])(broken)
+    mixed = {**blocks(), 'dataset': Pair()}
+    mixed['img'] = mixed['img'].astype(np.float32)  # OpenCV would paste nothing, without a word
+    with pytest.raises(UserError, match='mixes images of float32 and uint8'):
+        PanopticCopyPaste(pipeline=[])(mixed)

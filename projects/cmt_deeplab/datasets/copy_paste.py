@@ -54,7 +54,8 @@ class PanopticCopyPaste(PanopticTransform):
     ``partner_scale``. An image is pasted on with probability ``prob``.
 
     Raises:
-        UserError: there is no such data set, or one of the images has no index plane.
+        UserError: there is no such data set, one of the images has no index plane, or their
+            numbers are of different types.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class PanopticCopyPaste(PanopticTransform):
         chosen[order[: np.random.randint(len(order) + 1)]] = True
         return chosen
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict) -> dict | None:
         dataset = results.get('dataset')
         if dataset is None:
             raise UserError(
@@ -95,7 +96,16 @@ class PanopticCopyPaste(PanopticTransform):
         if partner < 0:
             return results
         other = self.pipeline(dataset.get_data_info(partner))
+        if other is None:  # the data set takes another image
+            return None
         self.require_plane(results, other)
+        kinds = [(each['img'].dtype, each['img'].shape[2:]) for each in (results, other)]
+        if kinds[0] != kinds[1]:
+            raise UserError(
+                f'PanopticCopyPaste mixes images of {kinds[0][0]} and {kinds[1][0]}, or of unlike '
+                'channels: load both alike, and let a transform that changes the type of one, such '
+                'as PhotoMetricDistortion, stand in both pipelines or after it.'
+            )
         plane, segments = other['gt_index_map'], other['gt_segments_info']
         chosen = self._choose(plane, segments)
         merged, numbers = merge_segments(results['gt_segments_info'], segments, chosen)

@@ -17,7 +17,7 @@ import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmdet.apis import DetInferencer, inference
 from mmdet.datasets.transforms import InferencerLoader, LoadImageFromNDArray
-from mmengine.fileio import get
+from mmengine.fileio import FileClient, get
 
 from cmt_deeplab.errors import MissingFileError, UserError
 from cmt_deeplab.image_file import WANTED, array_problem, damage
@@ -36,7 +36,12 @@ def load_image(self: LoadImageFromFile, results: dict) -> dict | None:
         MissingFileError: there is no such file.
         UserError: the file is damaged, or it or the array is no such image.
     """
-    path = results.setdefault('img_path', None)
+    path, color = results.setdefault('img_path', None), self.color_type.partition('_')[0]
+    if color not in CHANNELS:
+        raise UserError(
+            f'{type(self).__name__} has color_type={self.color_type!r}: give one of '
+            f'{", ".join(map(repr, CHANNELS))}.'
+        )
     try:
         if 'img' in results:
             image, name = results['img'], 'The image given as an array'
@@ -44,7 +49,7 @@ def load_image(self: LoadImageFromFile, results: dict) -> dict | None:
             image, name = _read(self, path), f'The image {path}'
         if not isinstance(image, np.ndarray):
             raise _no_image(image)
-        problem = array_problem(image, CHANNELS[self.color_type.partition('_')[0]])
+        problem = array_problem(image, CHANNELS[color])
         if problem:
             raise UserError(f'{name} {problem}.')
     except UserError:
@@ -60,7 +65,7 @@ def _read(loader: LoadImageFromFile, path: Any) -> np.ndarray:
     """The image at a path; of 16 bits the upper 8, as OpenCV does."""
     if not isinstance(path, str | os.PathLike):
         raise _no_image(path)
-    data = _bytes(path, loader.backend_args or loader.file_client_args)
+    data = _bytes(loader, path)
     problem, image = damage(data), None
     if not problem:
         flag, backend = loader.color_type, loader.imdecode_backend
@@ -68,8 +73,8 @@ def _read(loader: LoadImageFromFile, path: Any) -> np.ndarray:
             flag = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
         try:
             image = mmcv.imfrombytes(data, flag=flag, backend=backend)
-        except cv2.error:
-            pass
+        except Exception as error:  # of many kinds, by backend
+            problem = f'cannot be decoded with imdecode_backend={backend!r} ({error!r})'
     if image is None:
         raise UserError(
             f'The image {path} {problem or "cannot be decoded"}: fetch it again, write it as a '
@@ -85,9 +90,12 @@ def _read(loader: LoadImageFromFile, path: Any) -> np.ndarray:
     return (image >> 8).astype(np.uint8)
 
 
-def _bytes(path: str | os.PathLike, backend_args: dict | None) -> bytes:
+def _bytes(loader: LoadImageFromFile, path: str | os.PathLike) -> bytes:
+    client = loader.file_client_args  # an old form of backend_args, with other names
     try:
-        return get(path, backend_args=backend_args)
+        if client is not None:
+            return FileClient.infer_client(client, path).get(path)
+        return get(path, backend_args=loader.backend_args)
     except FileNotFoundError:
         raise MissingFileError(
             f'The image {path} does not exist: put it there or correct the path.'
