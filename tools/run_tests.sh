@@ -3,6 +3,7 @@
 #   bash tools/run_tests.sh [arguments of pytest]    on the fork's stack (.venv)
 #   bash tools/run_tests.sh --stock                  on the stock releases (.venv-stock)
 #   bash tools/run_tests.sh -m slow tests/engine     what takes longer
+#   HYPOTHESIS_PROFILE=long bash tools/run_tests.sh tests/fuzz     thousands of random examples
 # Tests on real data run where CMT_DEEPLAB_TEST_DATA names their folder; otherwise they are skipped.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
