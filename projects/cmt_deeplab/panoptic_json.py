@@ -57,7 +57,7 @@ def is_color(value: object) -> bool:
     )
 
 
-TEXT = Field('a text', lambda value: type(value) is str and value != '')
+TEXT = Field('a text', lambda value: type(value) is str and value.strip() != '')
 IMAGE_ID = Field('a whole number or a text', lambda value: type(value) is int or TEXT.fits(value))
 SIDE = Field('a positive whole number of pixels', lambda value: type(value) is int and value > 0)
 FLAG = Field('0, 1, true or false', lambda value: type(value) in (int, bool) and value in (0, 1))

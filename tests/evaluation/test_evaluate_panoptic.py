@@ -14,6 +14,7 @@ import pytest
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.evaluation.coco_panoptic import evaluate_folders
 from PIL import Image
+from pq_oracles import by_panopticapi, ours
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'analysis_tools' / 'evaluate_panoptic.py'
 CATEGORIES = [
@@ -175,6 +176,137 @@ def test_a_true_segment_of_area_0_may_be_absent(sides):
     assert after['per_class'][5]['rq'] < before['per_class'][5]['rq']
 
 
+def each_segment(change):
+    def edited(content):
+        for annotation in content['annotations']:
+            for segment in annotation['segments_info']:
+                segment.update(change(segment))
+
+    return edited
+
+
+AREAS = {
+    'a quarter': lambda s: dict(area=s['area'] // 4),
+    'four times': lambda s: dict(area=4 * s['area']),
+    'negative': lambda s: dict(area=-s['area']),
+    'huge': lambda s: dict(area=10**30),
+    'fractions': lambda s: dict(area=s['area'] + 0.5),
+    'zero': lambda s: dict(area=0),
+}
+
+
+@pytest.mark.parametrize('name', AREAS)
+def test_pixels_are_counted_whatever_the_json_says(sides, name):
+    expected = evaluate_folders(*map(str, sides))
+    for path in (sides[0], sides[2]):
+        edit(path, each_segment(AREAS[name]))
+    said = []
+    truth = tuple(map(str, sides[:2]))
+    assert evaluate_folders(*truth, *truth, warn=said.append)['All']['pq'] == 1
+    assert len(said) == 2 and all('The "area" of 12 segments in' in words for words in said)
+    assert 'first: segment 7 with the area' in said[0] and 'image 11): the pixels' in said[0]
+    assert evaluate_folders(*map(str, sides), warn=said.append) == expected
+
+
+def test_believed_areas_give_no_figure_above_100_percent(sides):
+    edit(sides[0], each_segment(AREAS['a quarter']))
+    truth = sides[0], sides[1]
+    done = run(*truth, *truth, '--as-panopticapi')
+    assert done.returncode == 1 and 'figures above 100 %: correct the areas' in done.stderr
+    assert 'PQ' not in done.stdout and 'Traceback' not in done.stderr
+    done = run(*truth, *truth)
+    assert 'All       | 100.0  100.0  100.0     3' in done.stdout
+    assert 'Warning: The "area" of 12 segments' in done.stderr
+
+
+def as_panopticapi_accepts(rng, truth, guess):
+    """Change both JSONs in ways in which panopticapi gives figures, and we otherwise none."""
+    annotation = truth['annotations'][0]
+    segments, listed = annotation['segments_info'], guess['annotations'][0]['segments_info']
+    void = dict(id=0, category_id=20, iscrowd=0, area=99)
+    changes = (
+        lambda: [s.update(area=s['area'] * rng.choice([1, 2, 1.1])) for s in segments],
+        lambda: segments[1].update(area=-(10**6)),
+        lambda: segments[0].update(iscrowd=rng.choice([2, '1', True])),
+        lambda: segments[0].update(category_id=1234),
+        lambda: segments.pop(),
+        lambda: segments.append(dict(segments[0], id=99)),
+        lambda: segments.append(dict(segments[0], category_id=5)),
+        lambda: segments.insert(0, void),
+        lambda: listed.append(dict(listed[0], category_id=20)),
+        lambda: listed.insert(0, void),
+        lambda: truth['annotations'].append(annotation),
+        lambda: guess['annotations'].append(guess['annotations'][0]),
+        lambda: truth['categories'].append(dict(id=3, isthing=0)),
+        lambda: truth['categories'][0].update(isthing=rng.choice(['1', 2, True])),
+        lambda: truth.update(images=[dict(id='other')]),
+        lambda: guess['annotations'].append(dict(image_id=5, file_name='5', segments_info=[])),
+    )
+    for k in np.flatnonzero(rng.random(len(changes)) < 0.2):
+        changes[k]()
+
+
+@pytest.mark.parametrize('seed', range(25))
+def test_as_panopticapi_gives_its_figures_where_we_differ(sides, seed):
+    pytest.importorskip('panopticapi')
+    rng, paths = np.random.default_rng(seed), tuple(map(str, sides))
+    contents = [json.loads(sides[k].read_text()) for k in (0, 2)]
+    as_panopticapi_accepts(rng, *contents)
+    for k, content in zip((0, 2), contents):
+        sides[k].write_text(json.dumps(content, default=lambda value: value.item()))
+    figures = ours(evaluate_folders(*paths, as_panopticapi=True))
+    for place, expected in by_panopticapi(paths[:2], paths[2:]).items():
+        assert figures[place] == pytest.approx(expected, abs=1e-12)
+
+
+def split(path, folder, image_id):
+    """Cut the only stuff segment of an image into two, the lower one with the id 301."""
+
+    def cut(pixels):
+        lower = (pixels == (44, 1, 0)).all(-1)
+        lower[:15] = False
+        pixels[lower] = (45, 1, 0)
+        return pixels
+
+    def listed(content):
+        segments = content['annotations'][image_id - 11]['segments_info']
+        segments.append(dict(id=301, category_id=20, iscrowd=0))
+        [segment.pop('area', None) for segment in segments]
+
+    repaint(folder / f'{image_id}.png', cut)
+    edit(path, listed)
+
+
+def test_stuff_in_several_segments_is_told_once(sides):
+    before, said = evaluate_folders(*map(str, sides)), []
+    split(*sides[:2], 12)
+    split(*sides[:2], 13)
+    figures = evaluate_folders(*map(str, sides), warn=said.append)
+    assert figures['Stuff']['pq'] < before['Stuff']['pq'] and len(said) == 1
+    assert said[0].startswith(
+        f'2 images of {sides[0]} have several segments of one stuff class (fi'
+    )
+    assert (
+        "2 of 'sky' in image 12): PQ counts each by itself, so that one piece misses 2" in said[0]
+    )
+    truth = tuple(map(str, sides[:2]))
+    assert evaluate_folders(*truth, *truth, warn=said.append)['All']['pq'] == 1
+    assert len(said) == 2  # not of the prediction, which is split as the truth is
+    figures = evaluate_folders(*map(str, sides[2:]), *truth, warn=said.append)
+    assert len(said) == 3 and f'of {sides[0]} have several' in said[2]
+    assert 'so that 2 are false positives of them' in said[2]
+
+
+def test_images_that_are_not_scored_are_told(sides):
+    said = []
+    edit(sides[0], lambda c: c['annotations'].pop(0) and None)
+    evaluate_folders(*map(str, sides), warn=said.append)
+    assert said == [
+        f'1 images that {sides[0]} lists but does not annotate are not scored (first: image 11).',
+        f'1 images that only {sides[2]} has are not scored (first: image 11).',
+    ]
+
+
 def test_starts_without_torch_and_mmdet():
     heavy = {'torch', 'mmcv', 'mmdet', 'mmengine'}
     code = (
@@ -289,6 +421,38 @@ BAD = {
     'palette PNG': (
         lambda s: Image.new('P', (40, 30)).save(s[3] / '12.png'),
         '12.png is a gray or palette PNG',
+    ),
+    'two categories with one id': (
+        lambda s: edit(s[0], lambda c: c['categories'].append(dict(id=3, name='x', isthing=1))),
+        'gt.json: "categories" has two entries with the "id" 3',
+    ),
+    'image listed twice in the truth': (
+        lambda s: edit(s[0], lambda c: c['annotations'].append(first(c))),
+        'gt.json: "annotations" has two entries with the "image_id" 11',
+    ),
+    'isthing as text': (
+        lambda s: edit(s[0], lambda c: c['categories'][0].update(isthing='1')),
+        'gt.json: "categories" .*"id" 3 whose "isthing" is \'1\' .str.',
+    ),
+    'ids as text on one side': (
+        lambda s: edit(s[2], lambda c: first(c).update(image_id='11')),
+        "gt.json and .*pred.json have the image ids 11 .int. and '11' .str.: write both in one",
+    ),
+    'categories of the prediction in another order': (
+        lambda s: edit(s[2], lambda c: [k.update(id=25 - k['id']) for k in c['categories']][3:]),
+        "pred.json calls category 5 'sky', but .*gt.json calls it 'dog'",
+    ),
+    'truth without annotations': (
+        lambda s: edit(s[0], lambda c: c.pop('annotations') and None),
+        'gt.json has no ground truth',
+    ),
+    'PNG is a folder': (
+        lambda s: edit(s[2], lambda c: first(c).update(file_name='.')),
+        'The panoptic PNG .* cannot be read',
+    ),
+    'name that no file can have': (
+        lambda s: edit(s[2], lambda c: first(c).update(file_name='\0')),
+        'The panoptic PNG .* cannot be read',
     ),
     'image without prediction': (
         lambda s: edit(s[2], lambda c: c['annotations'].pop() and None),

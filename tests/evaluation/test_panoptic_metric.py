@@ -1,12 +1,17 @@
 """The metric for mmengine: equal to mmdet's CocoPanopticMetric, and errors in one sentence."""
 
 import json
+import logging
 import os
+from pathlib import Path
 
-import cmt_deeplab  # noqa: F401
 import numpy as np
 import pytest
 import torch
+from cmt_deeplab.errors import UserError
+from cmt_deeplab.evaluation import panoptic_metric
+from cmt_deeplab.evaluation.coco_panoptic import evaluate_folders
+from cmt_deeplab.evaluation.panoptic_files import png_name
 from mmdet.registry import METRICS
 from PIL import Image
 
@@ -153,9 +158,100 @@ def test_padded_duplicates_count_once_and_rows_keep_the_samplers_order(data):
     assert [row[0] for row in metric.results] == [1, 2, 3, 4, 5, 6]
 
 
-def test_written_predictions_score_the_same_from_files(data, tmp_path):
-    from cmt_deeplab.evaluation.coco_panoptic import evaluate_folders
+def test_images_of_two_data_sets_may_have_one_id(data, tmp_path):
+    samples, ann_file, folder = data
+    first, second = samples[:3], [dict(s, img_id=s['img_id'] - 3) for s in samples[3:]]
+    assert evaluate(build(), first + second) == evaluate(build(), samples)
+    words = '/x/000001.jpg and /x/000004.jpg both have the img_id 1, by which a panoptic JSON'
+    files = dict(ann_file=ann_file, seg_prefix=folder)
+    plain = without_ground_truth(first + second)
+    for metric, given in (
+        (build(outfile_prefix=str(tmp_path / 'out')), first + second),
+        (build(**files), plain),
+    ):
+        with pytest.raises(UserError, match=words):
+            metric.process({}, given)
+    parts = build(**files), build(**files)  # as two processes, of which the first gathers all
+    for metric, given in zip(parts, (plain[:3], plain[3:])):
+        metric.process({}, given)
+    parts[0].results += parts[1].results
+    with pytest.raises(UserError, match=words):
+        parts[0].evaluate(len(plain))
 
+
+def test_every_written_prediction_has_a_file_of_its_own(data, tmp_path):
+    samples, ann_file, folder = data
+    paths = ('/x/a/city.jpg', '/x/b/city.jpg', '/x/000003.jpg', '/y/3.jpg', '/x/5.jpg', None)
+    written = [dict(s, img_path=path) for s, path in zip(samples, paths)]
+    prefix = str(tmp_path / 'out')
+    evaluate(build(outfile_prefix=prefix, ann_file=ann_file), written)
+    entries = json.loads((tmp_path / 'out.panoptic.json').read_text())['annotations']
+    assert [entry['file_name'] for entry in entries] == [
+        *('city_1.png', 'city_2.png', '000003.png', '3_4.png', '5.png', '6.png')
+    ]
+    figures = evaluate_folders(ann_file, folder, f'{prefix}.panoptic.json', f'{prefix}.panoptic')
+    assert 100 * figures['All']['pq'] == pytest.approx(
+        evaluate(build(), samples)['coco_panoptic/PQ'], abs=1e-9
+    )
+    assert png_name('a/1', '/x/1.jpg') == 'a%2F1.png'
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(UserError, match='file/out.panoptic.json cannot be written'):
+        build(outfile_prefix=str(tmp_path / 'file' / 'out'))
+
+
+def said_by(metric, samples, monkeypatch):
+    """The figures, and the warnings in the log."""
+    said = []
+    monkeypatch.setattr(
+        panoptic_metric,
+        'print_log',
+        lambda message, logger, level=logging.INFO: said.append((level, message)),
+    )
+    figures = evaluate(metric, samples)
+    return figures, [message for level, message in said if level == logging.WARNING]
+
+
+def test_what_needs_a_word_is_said_once(data, monkeypatch):
+    samples, ann_file, folder = data
+    expected = evaluate(build(), samples)
+    content = json.loads(Path(ann_file).read_text())
+    for annotation in content['annotations']:
+        for segment in annotation['segments_info']:
+            segment['area'] /= 4
+    Path(ann_file).write_text(json.dumps(content))
+    metric, plain = build(ann_file=ann_file, seg_prefix=folder), without_ground_truth(samples)
+    figures, said = said_by(metric, plain, monkeypatch)
+    assert figures == pytest.approx(expected)
+    assert sorted(words.split(f' {ann_file}')[0] for words in said) == [
+        '1 images of',
+        f'The "area" of {sum(len(a["segments_info"]) for a in content["annotations"])} segments in',
+    ]
+    assert "have several segments of one stuff class (first: 2 of 'sky' in image 2)" in said[1]
+    assert said_by(metric, plain, monkeypatch) == (figures, [])  # once, not after each validation
+    _, said = said_by(build(), samples, monkeypatch)
+    assert [words.split(' have ')[0] for words in said] == ['1 images of the ground truth']
+
+
+def test_categories_are_found_by_name_and_kind(data):
+    samples, ann_file, folder = data
+    content = json.loads(Path(ann_file).read_text())
+    expected = evaluate(build(), samples)
+    content['categories'].reverse()
+    Path(ann_file).write_text(json.dumps(content))
+    files = dict(ann_file=ann_file, seg_prefix=folder)
+    assert evaluate(build(**files), without_ground_truth(samples)) == pytest.approx(expected)
+    content['categories'][0]['isthing'] = 1
+    Path(ann_file).write_text(json.dumps(content))
+    with pytest.raises(UserError, match="no category named 'sea'"):
+        build(**files)
+    content['categories'][0] = dict(id=31, name='lake', isthing=0)
+    content['categories'].append(dict(id=32, name='sea', isthing=0))
+    Path(ann_file).write_text(json.dumps(content))
+    with pytest.raises(UserError, match='segment of category 31, which is not a class of the data'):
+        evaluate(build(**files), without_ground_truth(samples))
+
+
+def test_written_predictions_score_the_same_from_files(data, tmp_path):
     samples, ann_file, folder = data
     prefix = str(tmp_path / 'out' / 'run')
     assert (
@@ -196,19 +292,11 @@ def test_ignore_index_of_a_model_is_void(data):
     assert evaluate(build(), other) == expected
 
 
-def test_classwise_table_names_every_class(data, caplog):
-    from cmt_deeplab.evaluation import panoptic_metric
-
+def test_classwise_table_names_every_class(data, monkeypatch):
     samples, _, _ = data
     said = []
-    original, panoptic_metric.print_log = (
-        panoptic_metric.print_log,
-        lambda message, **_: said.append(message),
-    )
-    try:
-        evaluate(build(classwise=True), samples)
-    finally:
-        panoptic_metric.print_log = original
+    monkeypatch.setattr(panoptic_metric, 'print_log', lambda message, **_: said.append(message))
+    evaluate(build(classwise=True), samples)
     assert all(name in said[0] for name in META['classes'] + ('All', 'Things', 'Stuff'))
 
 
@@ -217,7 +305,16 @@ def test_classwise_table_names_every_class(data, caplog):
     [
         (lambda s: s.pop('img_id'), 'img_id'),
         (lambda s: s.pop('pred_panoptic_seg'), 'pred_panoptic_seg'),
-        (lambda s: s.pop('gt_panoptic_seg'), 'ann_file and seg_prefix'),
+        (lambda s: s.pop('gt_panoptic_seg'), 'ann_file and seg_prefix; .*format_only=True'),
+        (
+            lambda s: s.update(pred_panoptic_seg=dict(sem_seg=torch.zeros(1, 40, 56))),
+            r'sem_seg of image 1 is torch.float32 \(1, 40, 56\), but PQ needs whole numbers',
+        ),
+        (
+            lambda s: s.update(pred_panoptic_seg=dict(sem_seg=torch.zeros(40, 56).long())),
+            r'is torch.int64 \(40, 56\), but',
+        ),
+        (lambda s: s.update(pred_panoptic_seg=dict(sem_seg=np.zeros((1, 40, 56), int))), 'ndarray'),
         (
             lambda s: s.update(pred_panoptic_seg=dict(sem_seg=torch.full((1, 4, 4), 4))),
             '4 x 4 pixels',
@@ -245,5 +342,8 @@ def test_settings_are_checked_when_built(data):
         build(ann_file='/nowhere.json')
     with pytest.raises(ValueError, match="no category named 'lake'"):
         build(meta=dict(META, classes=('cat', 'dog', 'sky', 'lake')), ann_file=ann_file)
+    many = tuple(map(str, range(1000)))
+    with pytest.raises(UserError, match='PanopticQualityMetric: .* at most 999 classes'):
+        build(meta=dict(classes=many, thing_classes=many, stuff_classes=()))
     with pytest.raises(ValueError, match="no 'classes' and 'thing_classes'"):
         build(meta=dict(classes=META['classes']))
