@@ -86,8 +86,20 @@ def test_metrics_of_mmdet_need_a_ground_truth_of_the_same_images_and_classes(tmp
     check(instances('a', 'b'), things=('a', 'b'))
     with pytest.raises(UserError, match='has no image 3, the first one of the data set'):
         check(instances('a', image=7))
-    with pytest.raises(UserError, match="category 'a' where the data set has the thing 'b'"):
+    with pytest.raises(UserError, match="category 'a' where the data set has 'b'"):
         check(instances('a', 'b'), things=('b', 'a'))
+
+
+def test_mmdets_panoptic_metric_numbers_classes_in_the_order_of_its_file(tmp_path):
+    path = tmp_path / 'panoptic.json'
+    categories = [dict(id=i, name=name, isthing=0) for i, name in enumerate('ab', start=1)]
+    path.write_text(json.dumps(dict(images=[], annotations=[], categories=categories)))
+    metric = CocoPanopticMetric(ann_file=str(path), seg_prefix=str(tmp_path))
+    metric.dataset_meta = dict(classes=('a', 'b'))
+    check_metrics(loop(metric), build_small())
+    metric.dataset_meta = dict(classes=('b', 'a'))
+    with pytest.raises(UserError, match="category 'a' where the data set has 'b'"):
+        check_metrics(loop(metric), build_small())
 
 
 def test_models_of_mmdet_without_panoptic_output():

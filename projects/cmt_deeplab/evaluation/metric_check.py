@@ -1,6 +1,6 @@
 """What a validation or test would find out too late, told before the first iteration."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import copy
 from itertools import zip_longest
 
@@ -29,8 +29,8 @@ def check_metrics(loop: ValLoop | TestLoop, model: nn.Module) -> None:
     the first. Metrics and models of the user are left alone.
 
     Raises:
-        UserError: a metric does not score the predictions of the model, or has no ground truth:
-            :class:`PanopticQualityMetric` for the first image, mmdet's metric in no folder.
+        UserError: a metric does not score the predictions of the model, or has no ground truth, or
+            one with other classes.
         MissingFileError: the PNG of the first image does not exist.
     """
     dataset = loop.dataloader.dataset
@@ -47,6 +47,7 @@ def check_metrics(loop: ValLoop | TestLoop, model: nn.Module) -> None:
             if len(dataset):
                 metric.check_sample(dataset[0]['data_samples'].to_dict())
         elif isinstance(metric, CocoPanopticMetric):
+            _require_order(metric, None)
             if metric.seg_prefix is None and not metric.format_only:
                 raise UserError(
                     'CocoPanopticMetric in val_evaluator or test_evaluator has no seg_prefix: add '
@@ -118,17 +119,27 @@ def _require_truth(metric: BaseMetric, sample: dict) -> None:
                 'data set: give the instances of the same images, with the same ids.'
             )
         if truth is not None:
-            meta = metric.dataset_meta
-            things = meta.get('thing_classes', meta['classes'])
-            ids = truth.get_cat_ids(cat_names=meta['classes'])
-            found = [entry['name'] for entry in truth.load_cats(ids)][: len(things)]
-            for thing, name_there in zip_longest(things, found):
-                if thing != name_there:
-                    raise UserError(
-                        f'The ann_file of {name} has the category {name_there!r} where the data '
-                        f'set has the thing {thing!r}: mmdet counts both from 0, so give it the '
-                        'things of the data set in the same order.'
-                    )
+            _require_order(metric, metric.dataset_meta.get('thing_classes'))
+
+
+def _require_order(metric: CocoMetric | CocoPanopticMetric, labels: Sequence[str] | None) -> None:
+    """Raise a :class:`UserError` where the file of a metric of mmdet has other ``labels``.
+
+    mmdet's metrics number those of its categories that the data set has in the order of the file.
+    """
+    truth, classes = metric._coco_api, (metric.dataset_meta or {}).get('classes')
+    if truth is None or classes is None:
+        return
+    labels = classes if labels is None else labels
+    found = [truth.cats[i]['name'] for i in truth.get_cat_ids(cat_names=classes)][: len(labels)]
+    for name, name_there in zip_longest(labels, found):
+        if name != name_there:
+            raise UserError(
+                f'The ann_file of {type(metric).__name__} in val_evaluator or test_evaluator has '
+                f'the category {name_there!r} where the data set has {name!r}, and mmdet numbers '
+                'both in their order: give the categories of the file the order of the classes, '
+                'or take PanopticQualityMetric, which goes by name.'
+            )
 
 
 def _require_panoptic_output(model: nn.Module, metric: str) -> None:
