@@ -17,6 +17,14 @@ def mmdet_scope():
         DefaultScope.get_instance('tests', scope_name='mmdet')
 
 
+@pytest.fixture(scope='session', autouse=True)
+def unformatted_configs():
+    """mmengine writes the config of a run some eight times; yapf's layout takes most of its time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **style: (text, True))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def own_globals():
     """Forget what mmengine keeps by name for the whole process.

@@ -26,7 +26,7 @@ SEGMENTS = {
     3: [dict(id=1, category_id=1), dict(id=70000, category_id=5)],
     9: [dict(id=2, category_id=1), dict(id=300, category_id=1, iscrowd=1)],
 }
-OF_THE_DATA_SET = ('no list "images"', 'without "name"', 'no annotation for image')
+OF_THE_DATA_SET = ('no list "images"', 'no image', 'without "name"', 'no annotation for image')
 LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadPanopticIndexMap')]
 PIPELINE = [*LOAD, dict(type='PackPanopticInputs', crowd_as_void=False)]
 
