@@ -1,33 +1,37 @@
 """What is wrong with a config and would come to light late, or never.
 
-``tools/train.py`` and ``tools/test.py`` ask before they build the runner.
-mmengine ignores a top-level key that it does not know, keeps some arguments until long after the
-start, and takes the word 'no' for true.
+``PanopticRunner.from_cfg`` asks before it builds anything. mmengine ignores a top-level key that
+it does not know, keeps some arguments until long after the start, and takes the word 'no' for true.
 """
 
+import ast
 import inspect
-from collections.abc import Callable, Mapping
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
+from pathlib import Path
 
 import mmdet.registry
 from mmengine.config import Config
-from mmengine.hooks import CheckpointHook, EMAHook
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
+from mmengine.logging import print_log
 from mmengine.registry import Registry
 from mmengine.runner import Priority, Runner
-from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from cmt_deeplab.construction import (
-    config_entries,
+    key_missing,
     key_not_taken,
     keywords,
     name_of,
-    type_missing,
+    shortened,
     wrong_layer,
 )
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.mmengine_building import READ
-from cmt_deeplab.value_kinds import KINDS, kind_of, wrong_value
+from cmt_deeplab.mmengine_building import READ, entries_read
+from cmt_deeplab.value_kinds import wrong_kind_of, wrong_value
 
 REGISTRIES = [entry for entry in vars(mmdet.registry).values() if isinstance(entry, Registry)]
 REGISTRIES += [registry.parent for registry in REGISTRIES if registry.parent]
@@ -41,64 +45,118 @@ OF_MMDET_2 = {
     'log_config': 'default_hooks.logger',
     'evaluation': 'train_cfg.val_interval',
 }
+SPLITS = 'train', 'val', 'test'
+OF_TEST_TIME_AUGMENTATION = {'tta_model', 'tta_pipeline'}  # which mmdet's tools/test.py reads
+# the dicts that have no type: the keys that mmengine takes, with the kinds of their values
+FORMS = {
+    'env_cfg': dict(cudnn_benchmark=bool, mp_cfg=dict, dist_cfg=dict, resource_limit=int),
+    'env_cfg.mp_cfg': dict(mp_start_method=str, opencv_num_threads=int),
+    'env_cfg.dist_cfg': dict(backend=str, timeout=float),
+    'randomness': dict(seed=int | None, diff_rank_seed=bool, deterministic=bool),
+    'auto_scale_lr': dict(enable=bool, base_batch_size=int),
+}
+CLIPPING = {
+    'norm': dict(max_norm=float, norm_type=float, error_if_nonfinite=bool, foreach=bool | None),
+    'value': dict(clip_value=float, foreach=bool | None),
+}
+# further kinds, of keys beside which there are others
+KINDS_OF_VALUES = {
+    '': dict(
+        env_cfg=dict,
+        randomness=dict,
+        default_hooks=dict[str, dict | None],
+        custom_hooks=list[dict] | None,
+        find_unused_parameters=bool,
+    ),
+    **{f'{split}_dataloader': dict(dataset=dict, sampler=dict) for split in SPLITS},
+    'optim_wrapper': dict(optimizer=dict, paramwise_cfg=dict | None),
+    'optim_wrapper.paramwise_cfg': dict(custom_keys=dict[str, dict]),
+}
+# what a dict needs, unless it has another key
+NEEDED = {
+    **{f'{split}_dataloader': ('dataset', '') for split in SPLITS},
+    'optim_wrapper': ('optimizer', 'constructor'),
+    'optim_wrapper.optimizer': ('type', ''),
+}
+# the words for an argument that are looked up long after the start
+WORDS = {(Hook, 'priority'): Priority.__members__, (BaseMetric, 'collect_device'): ('cpu', 'gpu')}
 
 
 def check_config(cfg: Config) -> None:
     """Check the config of a run before anything is built.
 
     Raises:
-        UserError: a top-level key is misspelt, a value is of a kind that its class does not take,
+        UserError: a top-level key has no effect, a value is of a kind that its class does not take,
             or an argument that is used late is not known.
     """
-    _check_top_level(cfg)
-    _check_values(Runner, '', cfg)
-    for key in ('env_cfg', 'randomness', 'default_hooks'):
-        value = cfg.get(key, {})
-        if not isinstance(value, Mapping):
-            raise UserError(f'{key} is {value!r}, but must be a dict; dict() takes the defaults.')
     for registry in REGISTRIES:
         registry.import_from_location()
-    read = {key: value for key, value in cfg.items() if key in READ}
-    for place, part in config_entries(read):
-        part_type = _class_of(part.get('type')) if isinstance(part, Mapping) else None
-        if part_type:
-            _check_values(part_type, place, part)
-            priority = part.get('priority') if '_hooks.' in place else None
-            if isinstance(priority, str) and priority.upper() not in Priority.__members__:
-                raise UserError(
-                    f'{place}.priority is {priority!r}, but must be a number from 0 to 100 or one '
-                    f'of {", ".join(Priority.__members__)}.'
-                )
-        if inspect.isclass(part_type) and issubclass(part_type, CheckpointHook):
-            _check_late_keys(place, part, part_type, Runner.save_checkpoint)
-        if inspect.isclass(part_type) and issubclass(part_type, EMAHook):
-            average = _class_of(part.get('ema_type', 'ExponentialMovingAverage'))
-            _check_late_keys(place, part, part_type, *filter(None, [average]))
+    entries = entries_read(cfg)
+    _check_top_level(cfg, entries)
+    _check_values('', cfg, Runner)
+    for place, part in entries:
+        if isinstance(part, Mapping):
+            part_type = _class_of(part.get('type'))
+            _check_values(place, part, part_type)
+            if inspect.isclass(part_type):
+                _check_late_arguments(place, part, part_type)
     wrong = wrong_layer('model', cfg.get('model'))
     if wrong:
         raise UserError(wrong)
-    for split in ('train', 'val', 'test'):
-        _check_loader(f'{split}_dataloader', cfg.get(f'{split}_dataloader'))
-    _check_optim_wrapper(cfg.get('optim_wrapper'))
-    _check_late_keys('randomness', cfg.get('randomness', {}), Runner.set_randomness)
+    _warn_of_sizes(entries)
 
 
-def _check_top_level(cfg: Config) -> None:
+def _check_top_level(cfg: Config, entries: list[tuple[str, object]]) -> None:
     """Keys that mmengine would ignore, though the user cannot mean that."""
-    for key, value in cfg.items():
-        near = get_close_matches(key, READ, 1, 0.85)
-        place = OF_MMDET_2.get(key) or (near[0] if near else None)
-        if key in READ or place is None or key.startswith(f'{place}_'):
-            continue
-        used = any(_holds(entry, value) for path, entry in config_entries(cfg) if path != key)
-        if not used:  # otherwise it is a variable
-            raise UserError(f'The config sets {key}, which nothing reads; set {place}.')
     scope = cfg.get('default_scope')
     if isinstance(scope, str) and not find_spec(scope):
         raise UserError(
             f"default_scope is {scope!r}, which is no installed package: use 'mmdet', in whose "
             'registries the parts of this package are.'
         )
+    source = _source(cfg)
+    inherits = '_base_' in source or 'read_base' in source
+    for key in _unread(cfg, source):
+        value, places = cfg[key], places_of_variable(key, cfg[key], entries)
+        near = get_close_matches(key, READ, 1, 0.85)
+        meant = OF_MMDET_2.get(key) or (near[0] if near else None)
+        compared = [entry for path, entry in entries if path in places or not places]
+        telling = places or not isinstance(value, int | float | None)
+        if telling and any(_holds(entry, value) for entry in compared):
+            continue
+        of_a_base = re.search(rf'^{key}\s*=', cfg.text.replace(source, ''), re.MULTILINE)
+        if meant and not key.startswith(f'{meant}_'):
+            raise UserError(f'The config sets {key}, which nothing reads; set {meant}.')
+        said = f'The config sets {key}={shortened(value)}, which nothing reads'
+        if inherits and (of_a_base or places):
+            keys = ', '.join(places) or 'the keys that use it'
+            raise UserError(f'{said}; set {keys}.')
+        if inherits or places:  # otherwise the file may be one that mmengine has written
+            _warn(f'{said}: correct or remove it.')
+
+
+def _source(cfg: Config) -> str:
+    """The text of the config file itself; empty where there is none."""
+    path = Path(cfg.filename or '')
+    return path.read_text(encoding='utf-8') if path.suffix == '.py' and path.is_file() else ''
+
+
+def _unread(cfg: Config, source: str) -> list[str]:
+    """The top-level keys that the file sets, and neither it nor mmengine reads.
+
+    A config without a file may have used any of its keys.
+    """
+    names = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
+    read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+    written = {node.id for node in names} if source else set(cfg)
+    return [key for key in cfg if key in written - read - READ - OF_TEST_TIME_AUGMENTATION]
+
+
+def places_of_variable(key: str, value: object, entries: Iterable) -> list[str]:
+    """Where a variable of the config files stands, by its own name or else by its value."""
+    named = [path for path, _ in entries if path.endswith(f'.{key}')]
+    same = [path for path, entry in entries if isinstance(value, str) and entry == value]
+    return (named or same)[:6]
 
 
 def _holds(entry: object, value: object) -> bool:
@@ -117,55 +175,56 @@ def _class_of(named: object) -> Callable | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _check_values(part_type: Callable, place: str, part: Mapping) -> None:
+def _check_values(place: str, part: Mapping, part_type: Callable | None) -> None:
+    """Compare the entries of a dict with its form, or with the annotations of its type."""
+    form = FORMS.get(place)
+    if place == 'optim_wrapper.clip_grad':
+        form = CLIPPING.get(part.get('type', 'norm'))
+    if form is not None:
+        _refuse_keys(place, 'mmengine', part, form)
+    needed, instead = NEEDED.get(place, ('', ''))
+    if needed and not {needed, instead} & part.keys():
+        raise UserError(key_missing(place, needed))
+    kinds = KINDS_OF_VALUES.get(place, form or {})
     for key, value in part.items():
-        wrong = wrong_value(part_type, key, value)
+        wrong = wrong_kind_of(kinds[key], value) if key in kinds else None
+        wrong = wrong or (part_type and wrong_value(part_type, key, value))
         if wrong:
             raise UserError(
                 f'{f"{place}.{key}" if place else key} is {value!r}, but must be {wrong}.'
             )
 
 
-def _check_late_keys(place: str, part: Mapping, *functions: Callable) -> None:
-    """The arguments that a part takes, or keeps for a function that it calls later."""
-    taken = set().union(*(keywords(function)[0] for function in functions))
-    for key in part.keys() - taken - {'type', '_scope_', 'priority'}:
-        raise UserError(key_not_taken(place, name_of(functions[0]), key))
+def _check_late_arguments(place: str, part: Mapping, part_type: type) -> None:
+    """The arguments that a part looks up, or gives to a function, long after the start."""
+    for (owner, key), words in WORDS.items():
+        value = part.get(key)
+        known = not isinstance(value, str) or {value, value.upper()} & {*words}
+        if issubclass(part_type, owner) and not known:
+            raise UserError(f'{place}.{key} is {value!r}, but must be one of {", ".join(words)}.')
+    gives_on = None  # where the further arguments go
+    if issubclass(part_type, CheckpointHook):
+        gives_on = Runner.save_checkpoint
+    elif issubclass(part_type, EMAHook):
+        gives_on = _class_of(part.get('ema_type', 'ExponentialMovingAverage'))
+    if gives_on:
+        taken = keywords(part_type)[0] | keywords(gives_on)[0]
+        _refuse_keys(place, name_of(part_type), part, taken)
 
 
-def _check_loader(place: str, loader: object) -> None:
-    """What torch would accept in place of a data set or a sampler, but the training loop not."""
-    for key in ('dataset', 'sampler') if isinstance(loader, Mapping) else ():
-        value = loader.get(key)
-        if kind_of(value) in {*KINDS, 'NoneType'} - {'dict'}:
-            raise UserError(f'{place}.{key} is {value!r}, but must be a dict with a type.')
+def _refuse_keys(place: str, name: str, part: Mapping, taken: Iterable[str]) -> None:
+    for key in part.keys() - {*taken, 'type', '_scope_', 'priority'}:
+        raise UserError(key_not_taken(place, name, key))
 
 
-def _check_optim_wrapper(optim_wrapper: object) -> None:
-    """The optimizer, its factors, and the clipping of gradients, which begins with the training."""
-    if not isinstance(optim_wrapper, Mapping):
-        return
-    if not optim_wrapper.keys() & {'optimizer', 'constructor'}:
-        raise UserError(
-            "optim_wrapper has no optimizer: add optimizer=dict(type='AdamW', lr=...) to it, or "
-            'inherit a config that has it.'
-        )
-    optimizer = optim_wrapper.get('optimizer')
-    if isinstance(optimizer, Mapping) and 'type' not in optimizer:
-        raise UserError(type_missing('optim_wrapper.optimizer'))
-    own = name_of(optim_wrapper.get('constructor')) == 'PanopticOptimWrapperConstructor'
-    if own and isinstance(optimizer, Mapping) and optimizer.get('lr') is None:
-        raise UserError('optim_wrapper.optimizer has no lr, the learning rate: add it.')
-    paramwise = optim_wrapper.get('paramwise_cfg')
-    custom_keys = paramwise.get('custom_keys') if isinstance(paramwise, Mapping) else None
-    for key, factors in custom_keys.items() if isinstance(custom_keys, Mapping) else ():
-        if not isinstance(factors, Mapping):
-            raise UserError(
-                f"optim_wrapper.paramwise_cfg.custom_keys['{key}'] is {factors!r}, but must be a "
-                'dict such as dict(lr_mult=0.1).'
-            )
-    clipping = optim_wrapper.get('clip_grad')
-    if isinstance(clipping, Mapping):
-        by_value = clipping.get('type') == 'value'
-        function = clip_grad_value_ if by_value else clip_grad_norm_
-        _check_late_keys('optim_wrapper.clip_grad', clipping, function)
+def _warn_of_sizes(entries: Iterable[tuple[str, object]]) -> None:
+    """Where images of training and test, or the input of the model, differ in size."""
+    ends = 'dataset.image_size', 'model.data_preprocessor.size'
+    sizes = {path: tuple(entry) for path, entry in entries if path.endswith(ends)}
+    if len(set(sizes.values())) > 1:
+        shown = ', '.join(f'{path}={size}' for path, size in sizes.items())
+        _warn(f'The images of the run have different sizes: {shown}; give all the same value.')
+
+
+def _warn(sentence: str) -> None:
+    print_log(sentence, 'current', logging.WARNING)

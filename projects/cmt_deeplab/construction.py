@@ -77,6 +77,11 @@ def keywords(part_type: Callable) -> tuple[dict[str, bool], bool]:
     return found, others
 
 
+def shortened(value: object) -> str:
+    """A value of the config for a sentence."""
+    return str(value) if len(str(value)) <= 40 else f'{str(value)[:37]}...'
+
+
 def key_not_taken(place: str, name: str, key: str) -> str:
     """The sentence about a key of the dict at ``place`` that its type does not take."""
     if key == '_delete_':
@@ -96,10 +101,11 @@ def keys_missing(place: str, name: str, keys: str) -> str:
     return f'{place or "The config"} does not give {name} its {keys}: add it.'
 
 
-def type_missing(place: str) -> str:
-    """The sentence about a dict without a type."""
+def key_missing(place: str, key: str = 'type') -> str:
+    """The sentence about a dict without a key that it needs."""
+    what = 'the name of a class' if key == 'type' else 'it'
     place = place or 'A dict of the config'
-    return f'{place} has no type: add the name of a class, or inherit a config that has it.'
+    return f'{place} has no {key}: add {what}, or inherit a config that has it.'
 
 
 def is_meant(word: str, known: Iterable[str]) -> str:
@@ -148,7 +154,8 @@ def explain(
         part_type: the class or function that it names, if any.
         config: the arguments that the user gave.
     """
-    name, text = name_of(part_type), str(error)
+    name, text = name_of(part_type) if part_type else 'its type', str(error)
+    own = {getattr(constructor, '__qualname__', None) for constructor in constructors(part_type)}
     unexpected = re.search(
         r"(\S+)\(\) got (?:an unexpected|multiple values for) keyword argument '(\w+)'", text
     )
@@ -160,9 +167,6 @@ def explain(
             if path.endswith(f'.{key}'):
                 inner = function.removesuffix('.__init__').rpartition('.')[2]
                 return key_not_taken(path.removesuffix(f'.{key}'), inner, key)
-        own = (
-            getattr(constructor, '__qualname__', None) for constructor in constructors(part_type)
-        )
         if function not in own and not _by_mmengine(frames_of(error)[-1]):
             return None  # raised by another call inside the constructor
         return (
@@ -170,14 +174,10 @@ def explain(
             f'it {key!r}, which it does not take; choose another type.'
         )
     missing = re.search(r'(\S+)\(\) missing \d+ required .*arguments?: (.+)', text)
-    for function in constructors(part_type) if missing else ():
-        if missing[1] == getattr(function, '__qualname__', None):
-            return keys_missing(place, name, missing[2])
-    what = (
-        f'{place} ({name}) cannot be built'
-        if place and part_type
-        else f'{place or name} cannot be used'
-    )
+    if missing and (part_type is None or missing[1] in own):
+        return keys_missing(place, name, missing[2])
+    what = f'{place} ({name})' if place and part_type else place or name
+    what += f' cannot be {"built" if part_type else "used"}'
     return _refusal(error, what, place, config)
 
 
@@ -216,7 +216,9 @@ def is_explicit(error: Exception) -> bool:
 def quote(error: Exception) -> str:
     """The message of an error in one line; where Python itself raised it, with the line of code."""
     explicit = is_explicit(error)
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    text = str(error)
+    if isinstance(error, KeyError) and error.args:
+        text = str(error.args[0]) if explicit else f'there is no {text}'
     if not text:
         return f'`{_line(error)}` fails'
     text = ' '.join(text.split()).rstrip('.')
@@ -243,4 +245,5 @@ def is_installed(frame: FrameType) -> bool:
     """Whether a frame runs code of this package, of an installed one or of Python."""
     top = frame.f_globals.get('__name__', '').partition('.')[0]
     own = top == 'cmt_deeplab' or top in sys.stdlib_module_names
-    return own or 'site-packages' in Path(frame.f_code.co_filename).parts
+    file = getattr(sys.modules.get(top), '__file__', None) or ''  # a frame of Cython has no path
+    return own or 'site-packages' in Path(file).parts

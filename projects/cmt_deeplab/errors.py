@@ -12,9 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-# the names of classes, as not every program that imports this module needs torch
-OUT_OF_MEMORY = 'OutOfMemoryError', 'MemoryError', '_ArrayMemoryError'
-NO_CONNECTION = 'DistNetworkError', 'DistStoreError'
+# what torch and numpy say of the machine, by the name of the error or its words, and the sentence
+OF_THE_MACHINE = {
+    ('MemoryError', "can't allocate memory"): 'The memory does not suffice ({}): lower the '
+    'batch_size of the data loader, or the image_size of its data set together with '
+    'model.data_preprocessor.size.',
+    ('not compiled with CUDA', 'no NVIDIA driver', 'No CUDA GPUs'): 'torch finds no GPU here ({}): '
+    "give the device 'cpu'.",
+    ('DistNetworkError', 'DistStoreError'): 'The processes do not reach each other ({}): set the '
+    'environment variables MASTER_ADDR and MASTER_PORT to the first machine and a free port of it.',
+}
 
 
 class UserError(ValueError):
@@ -69,17 +76,10 @@ def _of_the_machine(error: BaseException) -> str | None:
         return f'The disk is full ({error}): make room, or set another work_dir.'
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f'{error.filename}: {error.strerror}; correct the path, or its permissions.'
-    text = ' '.join(str(error).split())[:120]
-    if type(error).__name__ in OUT_OF_MEMORY or "can't allocate memory" in text:
-        return (
-            f'The memory does not suffice ({text}): lower the batch_size of the data loader, or '
-            'the image_size of its data set together with model.data_preprocessor.size.'
-        )
-    if type(error).__name__ in NO_CONNECTION:
-        return (
-            f'The processes do not reach each other ({text}): set the environment variables '
-            'MASTER_ADDR and MASTER_PORT to the first machine and a port that is free there.'
-        )
+    text = ' '.join(f'{type(error).__name__}: {error}'.split())
+    for words, sentence in OF_THE_MACHINE.items():
+        if any(word in text for word in words):
+            return sentence.format(text[:150])
     return None
 
 

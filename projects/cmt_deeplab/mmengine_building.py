@@ -17,9 +17,9 @@ from cmt_deeplab.construction import (
     explain,
     is_explicit,
     is_installed,
+    key_missing,
     name_of,
     quote,
-    type_missing,
     type_unknown,
 )
 from cmt_deeplab.errors import frames_of
@@ -84,7 +84,7 @@ def _of_registry(error: Exception, variables: dict, whole: Mapping) -> str | Non
     if part_type is None and isinstance(named, str):
         return type_unknown(_place_of_value(named, whole), named, variables['registry'])
     place, own = _place_of(cfg, whole)
-    return type_missing(place) if named is None else explain(error, place, part_type, own)
+    return key_missing(place) if named is None else explain(error, place, part_type, own)
 
 
 def _said_on_purpose(error: Exception, frames: list[FrameType], whole: Mapping) -> str | None:
@@ -96,11 +96,14 @@ def _said_on_purpose(error: Exception, frames: list[FrameType], whole: Mapping) 
         else:
             libraries.append(frame)
     to_the_config = libraries and _within(frames[-1], LIBRARIES) and is_explicit(error)
-    if not to_the_config or _within(frames[-1], COMPUTING) or not _within(caller, CALLERS):
+    repeated = frames[-1].f_code.co_name == 'call_hook'  # from the error of a hook
+    if not to_the_config or repeated or _within(frames[-1], COMPUTING):
+        return None
+    if not _within(caller, CALLERS):
         return None
     for frame in reversed(libraries):
         name = type(frame.f_locals.get('self')).__name__
-        for place, part in _entries(whole):
+        for place, part in entries_read(whole):
             if isinstance(part, Mapping) and name_of(part.get('type')).split('.')[-1] == name:
                 wrong = culprit(error, place, part) or 'it'
                 return f'{place} ({name}) cannot be used: {quote(error)}; correct {wrong}.'
@@ -128,7 +131,8 @@ def _whole_config(frames: list[FrameType]) -> Config | dict:
     return {}
 
 
-def _entries(whole: Mapping) -> list[tuple[str, object]]:
+def entries_read(whole: Mapping) -> list[tuple[str, object]]:
+    """The entries of the config without its variables."""
     return [entry for entry in config_entries(whole) if entry[0].partition('.')[0] in READ]
 
 
@@ -139,15 +143,15 @@ def _place_of(cfg: Mapping, whole: Mapping) -> tuple[str, Mapping]:
     type, the most similar one is taken. The key of one that is not found is empty.
     """
     similar = {
-        place: sum(cfg.get(key) == value for key, value in entry.items())
-        for place, entry in _entries(whole)
+        place: (entry == cfg, sum(cfg.get(key) == value for key, value in entry.items()))
+        for place, entry in entries_read(whole)
         if isinstance(entry, Mapping) and entry.get('type') == cfg.get('type')
     }
     place = max(similar, key=similar.get, default='')
-    return place, dict(_entries(whole)).get(place, cfg)
+    return place, dict(entries_read(whole)).get(place, cfg)
 
 
 def _place_of_value(value: object, whole: Mapping) -> str:
     """The dotted key of a word in the whole config, such as the name of a type."""
-    places = (path for path, entry in _entries(whole) if entry == value)
+    places = (path for path, entry in entries_read(whole) if entry == value)
     return next(places, 'A value of the config')

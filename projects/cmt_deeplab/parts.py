@@ -13,11 +13,11 @@ from torch import nn
 
 from cmt_deeplab.construction import (
     explain,
+    key_missing,
     key_not_taken,
     keys_missing,
     keywords,
     name_of,
-    type_missing,
     type_unknown,
     wrong_layer,
 )
@@ -80,7 +80,7 @@ def part_class(slot: str, config: Mapping) -> Callable:
         )
     part_type = config.get('type')
     if part_type is None:
-        raise UserError(type_missing(slot).removesuffix('.') + fitting)
+        raise UserError(key_missing(slot).removesuffix('.') + fitting)
     if isinstance(part_type, str):
         with needs.registry.switch_scope_and_registry(config.get('_scope_')) as registry:
             part_type = registry.get(part_type)

@@ -5,6 +5,7 @@
 """
 
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ KINDS = {
     'word': (str, Path),  # before the lists, of which Python counts it
     'list': Sequence,
 }
+NUMERIC = {'number', 'truth value'}  # Python takes one for the other
 
 
 def kind_of(value: object) -> str:
@@ -32,16 +34,15 @@ def kind_of(value: object) -> str:
 def wrong_value(part_type: Callable, key: str, value: object) -> str | None:
     """What an argument must be where its value is of another kind, otherwise None.
 
-    Other packages also take what their annotations leave out: of theirs, a dict, a word, and a
-    number in place of a dict are refused alone.
+    Other packages also take what their annotations leave out: None, a list in place of anything,
+    a number in place of a list, and a fraction in place of a whole number.
     """
     annotation, of_this_package = _annotations(part_type).get(key, (Any, False))
     if of_this_package:
-        return _wrong(annotation, value)
+        return wrong_kind_of(annotation, value)
     allowed, kind = _allowed_kinds(annotation), kind_of(value)
-    if kind in ('dict', 'word') or (kind == 'number' and allowed == ['dict']):
-        return _wrong_kind(allowed, kind)
-    return None
+    may_be = kind == 'list' or (kind in NUMERIC and 'list' in allowed)
+    return None if may_be else _wrong_kind(allowed, kind)
 
 
 @cache
@@ -86,32 +87,37 @@ def _kind_of_annotation(annotation: Any) -> str | None:
 
 
 def _wrong_kind(allowed: list[str], kind: str) -> str | None:
-    if not allowed or kind not in KINDS or kind in allowed:
-        return None
-    return f'a {" or a ".join(allowed)}, not a {kind}'
+    right = not allowed or kind in allowed or (kind in NUMERIC and NUMERIC.intersection(allowed))
+    return None if right or kind not in KINDS else f'a {" or a ".join(allowed)}, not a {kind}'
 
 
-def _wrong(annotation: Any, value: object) -> str | None:
-    """What a value must be that an annotation of this package does not allow, otherwise None."""
-    kind, options = kind_of(value), _options(annotation)
-    allowed = _allowed_kinds(annotation)
-    numeric = {'number', 'truth value'}  # Python takes one for the other
-    if not (kind in numeric and numeric.intersection(allowed)):
-        wrong = _wrong_kind(allowed, kind)
-        if wrong:
-            return wrong
+def wrong_kind_of(annotation: Any, value: object) -> str | None:
+    """What a value must be that an annotation does not allow, otherwise None."""
+    kind, options, allowed = kind_of(value), _options(annotation), _allowed_kinds(annotation)
+    if value is None:
+        optional = type(None) in options or not allowed
+        return None if optional else f'a {" or a ".join(allowed)}, not None'
+    wrong = _wrong_kind(allowed, kind)
+    if wrong:
+        return wrong
+    if kind == 'number' and not math.isfinite(value) and value != math.inf:
+        return f'a number, not {value}'
+    if kind == 'number' and {*options} <= {bool, type(None)} and value not in (0, 1):
+        return 'True or False'
     if isinstance(value, float) and not value.is_integer() and {*options} <= {int, type(None)}:
         return 'a whole number'
-    lists = [option for option in options if _kind_of_annotation(option) == 'list']
-    return _wrong_entry(lists[0], value) if kind == 'list' and len(lists) == 1 else None
+    nested = [option for option in options if kind == _kind_of_annotation(option)]
+    return _wrong_entry(nested[0], value) if kind in ('dict', 'list') and len(nested) == 1 else None
 
 
-def _wrong_entry(annotation: Any, value: Sequence) -> str | None:
-    """What a list must be where one of its entries is of another kind, otherwise None."""
-    entries = typing.get_args(annotation)
-    if typing.get_origin(annotation) is not tuple or ... in entries:
+def _wrong_entry(annotation: Any, value: Sequence | Mapping) -> str | None:
+    """What a list or dict must be where one of its entries is of another kind, otherwise None."""
+    entries, kind = typing.get_args(annotation), kind_of(value)
+    if kind == 'dict':
+        value, entries = [*value.values()], entries[1:] * len(value)
+    elif typing.get_origin(annotation) is not tuple or ... in entries:
         entries = entries[:1] * len(value)
     elif len(value) != len(entries):
         return f'a list of {len(entries)} entries, not of {len(value)}'
-    wrong = next(filter(None, map(_wrong, entries, value)), None)
-    return wrong and f'a list whose entries are each {wrong}'
+    wrong = next(filter(None, map(wrong_kind_of, entries, value)), None)
+    return wrong and f'a {kind} whose entries are each {wrong}'

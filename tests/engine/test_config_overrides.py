@@ -4,6 +4,7 @@ import argparse
 from copy import deepcopy
 
 import pytest
+from cmt_deeplab.analysis.config_model import add_config_options
 from cmt_deeplab.analysis.config_model import load_config as read
 from cmt_deeplab.engine.config_overrides import check_overrides, merge_overrides
 from cmt_deeplab.engine.runner_setup import load_config
@@ -42,6 +43,7 @@ CONFIG = Config(
         ({'num_classes': 4}, 'set model.num_classes'),
         ({'modell.backbone.depth': 4}, 'nothing reads.*is model meant'),
         ({'foo': 4}, 'changes nothing'),
+        ({'custom_imports.imports': ['x']}, 'while the config file is read'),
     ],
 )
 def test_overrides_that_do_not_suit(options, words):
@@ -53,17 +55,41 @@ def test_overrides_that_do_not_suit(options, words):
 
 
 @pytest.mark.parametrize(
-    'key',
+    'key, words',
     [
-        'train_dataloader.pipeline.7.size',
-        'train_dataloader.dataset.image_size.0',
-        'model.backbone.depth.first',
-        'model.backbone.init_cfg.type',
+        ('train_dataloader.pipeline.7.size', 'train_dataloader.pipeline is a list of 1 entries'),
+        ('train_dataloader.dataset.image_size.0', r'image_size is \(96, 96\)'),
+        ('model.backbone.depth.first', 'model.backbone.depth is 18'),
+        ('model.backbone.init_cfg.type', 'model.backbone.init_cfg is None'),
     ],
 )
-def test_overrides_below_something_that_is_no_dict(key):
-    with pytest.raises(UserError, match=f'--cfg-options {key} does not suit the config'):
+def test_overrides_below_something_that_is_no_dict(key, words):
+    with pytest.raises(UserError, match=f'--cfg-options {key} does not suit the config.*{words}'):
         merge_overrides(deepcopy(CONFIG), {key: 4})
+
+
+@pytest.mark.parametrize(
+    'text, words',
+    [
+        ('model.width', 'model.width is not of the form key=value'),
+        ('=3', 'not of the form'),
+        ('model.=3', 'not of the form'),
+        ('model.sizes=[1,2', 'bracket that is not closed'),
+        ('custom_hooks=[dict(type=EMAHook)]', 'gives a dict'),
+    ],
+)
+def test_what_is_no_override(text, words, capsys):
+    parser = argparse.ArgumentParser()
+    add_config_options(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(['--cfg-options', text])
+    assert words in capsys.readouterr().err
+
+
+def test_every_tool_compares_overrides_with_the_config():
+    shapes = ROOT / 'configs' / 'cmt_deeplab' / 'cmt-deeplab_tiny_shapes.py'
+    with pytest.raises(UserError, match='num_things_classes changes nothing.*set model.num_things'):
+        read(str(shapes), {'num_things_classes': 3})
 
 
 def test_overrides_are_merged():

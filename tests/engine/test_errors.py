@@ -1,12 +1,25 @@
 """A mistake of the user is one sentence, wherever it comes to light; a fault keeps its trace."""
 
+import errno
+
 import pytest
+import torch
 from cmt_deeplab.compat import CompiledOpMissing
 from cmt_deeplab.errors import MissingFileError, UserError, report_user_errors, user_sentence
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import Registry
 from torch.utils.data import DataLoader
 from toy_run import toy_runner
+
+
+class FaultyHook(Hook):
+    def __init__(self, fault):
+        self.fault = fault
+
+    def before_train(self, runner):
+        self.fault()
 
 
 def caught(raising: BaseException) -> BaseException:
@@ -50,6 +63,44 @@ def test_a_failed_import_of_mmengine_stands_for_its_reason():
     with pytest.raises(ImportError) as error:
         load()
     assert user_sentence(error.value) == 'torch is too old'
+
+
+@pytest.mark.parametrize(
+    'raised, words',
+    [
+        (torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB.'), 'the batch_size'),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: ..."), 'the batch_size'),
+        (MemoryError(), 'the batch_size'),
+        (OSError(errno.ENOSPC, 'No space left on device'), 'The disk is full'),
+        (PermissionError(errno.EACCES, 'Permission denied', 'a/b'), 'a/b: Permission denied;'),
+        (AssertionError('Torch not compiled with CUDA enabled'), "give the device 'cpu'"),
+        (torch.distributed.DistNetworkError('address already in use'), 'MASTER_PORT'),
+    ],
+)
+def test_what_the_machine_refuses_is_a_sentence(raised, words):
+    sentence = user_sentence(caught(raised))
+    assert words in sentence and '\n' not in sentence
+
+
+def speak_to_oneself():
+    raise ValueError('a word of the user to himself')
+
+
+def call_mmengine():  # which refuses the argument of this code, not one of the config
+    Registry('x').register_module(force='no')
+
+
+def compute():
+    torch.nn.functional.interpolate(torch.zeros(1, 1, 2, 2), size=1, scale_factor=2)
+
+
+@pytest.mark.parametrize('fault', [speak_to_oneself, call_mmengine, compute])
+def test_faults_in_code_of_the_user_keep_their_trace(fault, tmp_path):
+    runner = toy_runner(tmp_path)
+    runner.register_hook(FaultyHook(fault))
+    with pytest.raises((ValueError, TypeError)) as error:
+        runner.train()
+    assert not isinstance(error.value, UserError)
 
 
 def test_a_fault_while_a_mistake_is_handled_is_not_hidden():

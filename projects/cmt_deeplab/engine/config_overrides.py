@@ -6,9 +6,10 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
-from cmt_deeplab.construction import config_entries, is_meant
+from cmt_deeplab.config_check import places_of_variable
+from cmt_deeplab.construction import config_entries, is_meant, shortened
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.mmengine_building import READ
+from cmt_deeplab.mmengine_building import READ, entries_read
 from cmt_deeplab.value_kinds import kind_of
 
 # a number may become a list of numbers; a list may be changed by position, and one dict become many
@@ -25,10 +26,7 @@ class OverridesAction(DictAction):
             if not equals or '' in key.split('.'):
                 wrong = 'is not of the form key=value, without blanks'
             elif 'dict(' in text or '{' in text:
-                wrong = (
-                    'gives a dict: give each of its values by a key with dots, or write it in a '
-                )
-                wrong += 'config file'
+                wrong = 'gives a dict: give its entries by keys with dots, or in a config file'
             elif any(text.count(one) != text.count(other) for one, other in ('()', '[]')):
                 wrong = 'has a bracket that is not closed, or not opened'
             if wrong:
@@ -80,11 +78,7 @@ def check_overrides(cfg: Config, options: dict) -> None:
                 'file is read: set it in a config file.'
             )
         if first not in READ:
-            places = [
-                path
-                for path in entries
-                if path.endswith(f'.{first}') and path.partition('.')[0] in READ
-            ]
+            places = places_of_variable(first, cfg[first], entries_read(cfg))
             raise UserError(
                 f"--cfg-options {key} changes nothing, as '{first}' is a variable of the config "
                 'files and its value stands elsewhere already; set '
@@ -95,8 +89,7 @@ def check_overrides(cfg: Config, options: dict) -> None:
         # None and words may be replaced by anything, and anything by None
         anything = old is None or value is None or isinstance(old, str)
         if not (anything or kinds[0] == kinds[1] or kinds in ALSO_ALLOWED):
-            shown = str(old) if len(str(old)) <= 40 else f'{str(old)[:37]}...'
             raise UserError(
                 f'--cfg-options {key}={value} gives a {kinds[1]} where the config has the '
-                f'{kinds[0]} {shown}; give a {kinds[0]}.'
+                f'{kinds[0]} {shortened(old)}; give a {kinds[0]}.'
             )

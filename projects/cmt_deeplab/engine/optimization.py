@@ -92,6 +92,8 @@ class PanopticOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
+        if self.base_lr is None:
+            raise UserError('optim_wrapper.optimizer has no lr, the learning rate: add it.')
         # torch.compile does not know mmengine's dict, which would make the groups its kind
         self.optimizer_cfg = dict(self.optimizer_cfg)
         # mmengine skips add_params where paramwise_cfg is empty

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from cmt_deeplab.config_check import check_config
-from cmt_deeplab.errors import UserError, require_file
+from cmt_deeplab.errors import UserError, mistakes_as_user_errors, require_file
 from cmt_deeplab.renamed import read_config
 
 from .config_overrides import OverridesAction, merge_overrides
@@ -129,6 +129,7 @@ def build_runner(cfg: Config) -> Runner:
     from mmdet.utils import setup_cache_size_limit_of_dynamo
 
     setup_cache_size_limit_of_dynamo()
-    if cfg.setdefault('runner_type', 'PanopticRunner') != 'PanopticRunner':  # which checks itself
-        check_config(cfg)
-    return RUNNERS.build(cfg)
+    with mistakes_as_user_errors():
+        if cfg.setdefault('runner_type', 'PanopticRunner') != 'PanopticRunner':  # it checks itself
+            check_config(cfg)
+        return RUNNERS.build(cfg)
