@@ -19,7 +19,7 @@ def mmdet_scope():
 
 @pytest.fixture(scope='session', autouse=True)
 def unformatted_configs():
-    """mmengine writes the config of a run some eight times; yapf's layout takes most of its time."""
+    """The layout by yapf of the config, which mmengine writes eight times, takes most of a run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **style: (text, True))
         yield
