@@ -23,6 +23,7 @@ ADAMW = dict(type='AdamW', lr=1e-2, weight_decay=0.05)
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason='on a GPU it is of the GPU')
 def test_bf16_on_the_cpu_computes_in_bf16_and_learns():
     torch.manual_seed(0)
     model = nn.Linear(4, 1)
