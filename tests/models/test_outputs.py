@@ -152,3 +152,9 @@ def test_training_and_prediction_need_no_float64():
 def test_more_classes_than_a_map_can_hold_are_refused():
     with pytest.raises(UserError, match=r'model.num_things_classes \+ .*at most 999.*not 1000'):
         build_small(num_things_classes=800, num_stuff_classes=200)
+
+
+@pytest.mark.parametrize('device', ['mps', 'gpu', 'cuda:99'])
+def test_a_device_that_is_not_there_is_named(device):
+    with pytest.raises(UserError, match=f"{device}|give the device 'cpu'"):
+        build_small().to(device)

@@ -9,7 +9,7 @@ import argparse
 import copy
 
 import torch
-from cmt_deeplab.coco_format import INSTANCE_OFFSET
+from cmt_deeplab.coco_format import map_value
 from data import add_data_arguments, build_dataset
 from harness import Form, Subject
 from mmdet.registry import METRICS
@@ -29,9 +29,7 @@ def subject(args: argparse.Namespace) -> Subject:
         sample = item['data_samples'].to_dict()
         labels = sample['gt_segments']['labels']
         instances = torch.arange(1, len(labels) + 1) * (labels < len(meta['thing_classes']))
-        values = torch.cat(
-            [labels + INSTANCE_OFFSET * instances, torch.tensor([len(meta['classes'])])]
-        )
+        values = torch.cat([map_value(labels, instances), torch.tensor([len(meta['classes'])])])
         index = sample['gt_panoptic_seg']['index_map'].long().clamp(min=-1)  # -1: no segment
         sample['pred_panoptic_seg'] = dict(sem_seg=values[index.roll(args.shift, -1)])
         samples.append(sample)

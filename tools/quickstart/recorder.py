@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from cmt_deeplab.coco_format import INSTANCE_OFFSET
+from cmt_deeplab.coco_format import map_value
 from cmt_deeplab.evaluation.pq import (
     ImageCounts,
     SegmentTable,
@@ -21,7 +21,7 @@ from mmengine.runner import Runner
 
 @dataclass(frozen=True)
 class ValidatedImage:
-    """One image, its maps (H, W) of ``label + INSTANCE_OFFSET * instance``, and how they compare.
+    """One image, its maps (H, W) of values of ``map_value``, and how they compare.
 
     Void is the number of classes.
     """
@@ -54,7 +54,7 @@ def validated_image(position: int, sample: DetDataSample, num_classes: int) -> V
         for data in (sample.gt_panoptic_seg, sample.pred_panoptic_seg)
     )
     labels, is_crowd = (np.asarray(sample.gt_segments[key]) for key in ('labels', 'is_crowd'))
-    true_ids = labels + INSTANCE_OFFSET * np.arange(1, len(labels) + 1)
+    true_ids = map_value(labels, np.arange(1, len(labels) + 1))
     histogram = joint_histogram(truth, prediction)
     gt = SegmentTable(true_ids, labels, is_crowd)
     pred = panoptic_map_segments(histogram[1], num_classes=num_classes)

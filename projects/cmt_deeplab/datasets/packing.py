@@ -11,7 +11,7 @@ from mmdet.registry import TRANSFORMS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 
-from cmt_deeplab.coco_format import INSTANCE_OFFSET, check_same_size
+from cmt_deeplab.coco_format import check_same_size, map_value
 from cmt_deeplab.geometry import image_tensor
 from cmt_deeplab.structures import VOID_INDEX
 
@@ -40,11 +40,11 @@ class PanopticIndexData(PixelData):
     def sem_seg(self) -> np.ndarray:
         """mmdet's panoptic map (1, H, W) int32, computed on access.
 
-        Segment k has the value label + INSTANCE_OFFSET (k + 1); void and padding have the number
+        Segment k has the value ``map_value(label, k + 1)``; void and padding have the number
         of classes. It is an array, because mmdet's visualizer hands ground truth to numpy as it is,
         while it converts predictions.
         """
-        values = [label + INSTANCE_OFFSET * k for k, label in enumerate(self.labels, start=1)]
+        values = [map_value(label, k) for k, label in enumerate(self.labels, start=1)]
         values = np.array([*values, self.num_classes], np.int32)  # -1 is the last entry
         return values[np.maximum(torch.as_tensor(self.index_map).cpu().numpy(), VOID_INDEX)]
 

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from torch import nn
 
 from cmt_deeplab.categories import class_list, first_difference
-from cmt_deeplab.errors import UserError
+from cmt_deeplab.errors import UserError, mistakes_as_user_errors
 
 # Parts of the names of tensors that only training uses.
 TRAINING_ONLY = ('semantic_head', 'auxiliary_head')
@@ -84,6 +84,19 @@ class ComparedWithCheckpoint:
         """Both torch and mmengine load a state dict by it."""
         super()._load_from_state_dict(state_dict, prefix, *args)
         self._loaded = shapes_of(state_dict, prefix)
+
+    def to(self, *args: Any, **kwargs: Any) -> nn.Module:
+        """As in torch; a device that is not there is told in one sentence."""
+        try:
+            with mistakes_as_user_errors():
+                return super().to(*args, **kwargs)
+        except RuntimeError as error:
+            device = kwargs.get('device', args[0] if args else None)
+            reason = str(error).partition('\n')[0]
+            raise UserError(
+                f'The model cannot go to the device {device!r} ({reason}): give one that torch '
+                "has here, such as 'cpu'."
+            ) from error
 
     @property
     def cfg(self) -> Config | None:
