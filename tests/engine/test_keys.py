@@ -3,6 +3,7 @@
 import pytest
 import torch
 from cmt_deeplab.errors import UserError
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from toy_run import toy_runner
 
 WITHOUT_VALIDATION = dict(val_dataloader=None, val_cfg=None, val_evaluator=None)
@@ -65,8 +66,45 @@ def test_the_best_checkpoint_is_that_of_the_highest_pq(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.glob('best_*')] == ['best_toy_PQ_iter_4.pth']
 
 
-def test_the_parameter_groups_can_be_compiled(tmp_path):
-    """torch.compile, the key ``compile``, fails on groups that are mmengine's ConfigDict."""
-    runner = toy_runner(tmp_path)
-    groups = runner.build_optim_wrapper(runner.optim_wrapper).optimizer.param_groups
-    assert len(groups) > 1 and all(type(group) is dict for group in groups)
+def test_training_ends_early_where_pq_falls(tmp_path, monkeypatch):
+    import toy
+
+    values = iter([30.0, 20.0, 10.0])
+    monkeypatch.setattr(
+        toy.ToyMetric, 'compute_metrics', lambda self, results: dict(PQ=next(values))
+    )
+    hook = dict(type='EarlyStoppingHook', monitor='toy/PQ', patience=1)
+    runner = toy_runner(tmp_path, custom_hooks=[hook], train_cfg__val_interval=2)
+    runner.train()
+    assert runner.iter == 4
+    for figure in ('coco_panoptic/PQ_th', 'coco_panoptic/SQ', 'PQ', 'cityscapes/RQ'):
+        assert (
+            EarlyStoppingHook(figure).rule == CheckpointHook(save_best=figure).rules[0] == 'greater'
+        )
+
+
+def test_the_network_alone_is_compiled(tmp_path):
+    """What mmengine compiles holds the optimizer's step as well."""
+    options = dict(WITHOUT_VALIDATION, train_cfg__max_iters=2)
+    torch._dynamo.utils.counters.clear()
+    plain = toy_runner(tmp_path / 'plain', **options).train().state_dict()
+    assert not torch._dynamo.utils.counters['stats']
+    runner = toy_runner(tmp_path / 'compiled', compile=dict(backend='eager'), **options)
+    compiled = runner.train().state_dict()
+    assert 'train_step' not in vars(runner.model) and 'forward' in vars(runner.model)
+    assert torch._dynamo.utils.counters['stats']['unique_graphs'] > 0
+    for key, value in plain.items():
+        torch.testing.assert_close(compiled[key], value)
+
+
+@pytest.mark.parametrize(
+    'value, words',
+    [
+        (dict(backend='fast'), 'compile=.*fast.*cannot be used'),
+        (dict(fast=True), "unexpected keyword argument 'fast'"),
+        (dict(mode='fast'), 'compile=.*cannot be used'),
+    ],
+)
+def test_arguments_of_compile(tmp_path, value, words):
+    with pytest.raises(UserError, match=words):
+        toy_runner(tmp_path, compile=value, **WITHOUT_VALIDATION).train()

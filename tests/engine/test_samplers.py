@@ -148,17 +148,64 @@ def test_an_order_that_is_not_repeated_is_told(tmp_path, changed):
     assert len(values) == 4
 
 
-def test_a_data_loader_without_batches_is_refused(tmp_path):
-    batch = dict(type=BY_RATIO['type'], drop_last=True)
-    with pytest.raises(UserError, match='leaves nothing of the 3 images'):
-        train(
-            tmp_path, **loader(sampler=FINITE, batch_sampler=batch, batch_size=4, dataset__length=3)
-        )
-    with pytest.raises(UserError, match='train_dataloader.batch_size is None'):
-        train(tmp_path, **loader(batch_size=None))
-    track = dict(type='TrackAspectRatioBatchSampler')
-    with pytest.raises(UserError, match="TrackAspectRatioBatchSampler asks for .*'images'"):
-        train(tmp_path, **loader(batch_sampler=track))
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        (dict(sampler=FINITE, batch_size=20, drop_last=True), 'leaves nothing of the 12 images'),
+        (
+            dict(
+                sampler=FINITE,
+                batch_size=4,
+                batch_sampler=dict(type=BY_RATIO['type'], drop_last=True),
+                dataset=dict(length=3),
+            ),
+            'leaves nothing of the 3 images',
+        ),
+        (dict(batch_size=None), 'train_dataloader.batch_size is None'),
+        (dict(dataset=dict(length=0)), r'train_dataloader.dataset \(ToyDataset\) has no image'),
+        (dict(num_batch_per_epoch=0), 'has no image.*num_batch_per_epoch'),
+        (dict(prefetch_factor=0, num_workers=1), 'train_dataloader.prefetch_factor is 0'),
+        (
+            dict(batch_sampler=dict(type='TrackAspectRatioBatchSampler')),
+            "TrackAspectRatioBatchSampler asks for .*'images'",
+        ),
+    ],
+)
+def test_a_data_loader_without_batches_is_refused(tmp_path, options, words):
+    loops = 'PanopticIterBasedTrainLoop', 'IterBasedTrainLoop'
+    for kind in loops if 'sampler' in options else loops[:1]:
+        with pytest.raises(UserError, match=words):
+            train(tmp_path, train_cfg__type=kind, **loader(**options))
+
+
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        (dict(dataset=dict(length=0)), 'has no image'),
+        (dict(batch_size=None), 'batch_size is None'),
+        (dict(sampler=dict(type='InfiniteSampler')), 'InfiniteSampler never ends the evaluation'),
+        (dict(batch_size=2, drop_last=True), 'drop_last=True leaves images out'),
+    ],
+)
+def test_an_evaluation_of_all_images_comes_to_an_end(tmp_path, options, words):
+    for split, call in (('val', 'train'), ('test', 'test')):
+        settings = {f'{split}_dataloader__{key}': value for key, value in options.items()}
+        with pytest.raises(UserError, match=f'{split}_dataloader.*{words}'):
+            getattr(toy_runner(tmp_path, **settings), call)()
+
+
+def test_a_larger_batch_than_the_data_set_is_filled_from_several_passes(tmp_path):
+    _, values = train(tmp_path, **loader(batch_size=20, drop_last=True))
+    assert len(values) == 10 and all(len(images) == 20 for images, _ in values)
+
+
+def test_keys_of_loading_processes_do_not_stop_a_run_without_them(tmp_path):
+    """One sets num_workers=0 to find a fault, and leaves the rest of the config as it is."""
+    options = dict(num_workers=0, persistent_workers=True, prefetch_factor=4)
+    _, values = train(tmp_path, **loader(**options))
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert len(values) == 10
+    assert 'num_workers is 0, so persistent_workers and prefetch_factor has no effect' in log
 
 
 def test_the_learning_rate_is_scaled_by_the_batch_of_a_batch_sampler(tmp_path):

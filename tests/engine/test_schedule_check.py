@@ -2,8 +2,9 @@
 
 import pytest
 from cmt_deeplab.errors import UserError
-from mmdet.registry import HOOKS
+from mmdet.registry import DATA_SAMPLERS, HOOKS
 from mmengine.hooks import Hook
+from torch.utils.data import Sampler
 from toy_run import toy_runner
 
 WITHOUT_VALIDATION = dict(val_dataloader=None, val_cfg=None, val_evaluator=None)
@@ -85,7 +86,7 @@ def test_hooks_that_count_epochs(tmp_path, hook, words):
 
 
 def test_an_interval_of_validations(tmp_path):
-    with pytest.raises(UserError, match='val_interval is 0, but must be at least 1'):
+    with pytest.raises(UserError, match='val_interval is 0, but must be .* val_dataloader'):
         toy_runner(tmp_path, train_cfg__val_interval=0).train()
 
 
@@ -131,11 +132,96 @@ def test_a_loop_by_epoch(tmp_path):
         load_from=str(tmp_path / 'a' / 'epoch_1.pth'),
     )
     assert 'EpochBasedTrainLoop does not restore them; train_cfg=' in log
-    endless = dict(BY_EPOCH, train_dataloader__sampler=dict(type='InfiniteSampler'))
-    for batch_sampler in (None, dict(type='AspectRatioBatchSampler')):
-        options = dict(endless, train_dataloader__batch_sampler=batch_sampler)
-        with pytest.raises(UserError, match='InfiniteSampler never ends the first epoch'):
-            toy_runner(tmp_path, **options).train()
+
+
+TWO_SETS = dict(
+    train_dataloader__dataset=dict(_delete_=True, type='ToyConcatDataset'),
+    train_dataloader__sampler=dict(
+        _delete_=True, type='GroupMultiSourceSampler', batch_size=2, source_ratio=[1, 1]
+    ),
+)
+
+
+@DATA_SAMPLERS.register_module()
+class EndlessSampler(Sampler):
+    def __init__(self, dataset, seed) -> None:
+        self.dataset = dataset
+
+    def __iter__(self):
+        while True:
+            yield from range(len(self.dataset))
+
+
+@DATA_SAMPLERS.register_module()
+class BoastfulSampler(EndlessSampler):
+    """An endless one with a length."""
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        (dict(train_dataloader__sampler=dict(type='InfiniteSampler')), 'InfiniteSampler never'),
+        (
+            dict(
+                train_dataloader__sampler=dict(type='InfiniteSampler'),
+                train_dataloader__batch_sampler=dict(type='AspectRatioBatchSampler'),
+            ),
+            'InfiniteSampler never ends the first epoch',
+        ),
+        (TWO_SETS, 'GroupMultiSourceSampler never'),
+        (
+            dict(train_dataloader__sampler=dict(_delete_=True, type='BoastfulSampler')),
+            'BoastfulSampler never ends the first epoch',
+        ),
+        (
+            dict(train_dataloader__sampler=dict(_delete_=True, type='EndlessSampler')),
+            "needs a sampler and a batch sampler with a length .*'EndlessSampler'",
+        ),
+    ],
+)
+def test_an_epoch_without_an_end(tmp_path, options, words):
+    with pytest.raises(UserError, match=words):
+        toy_runner(tmp_path, **{**BY_EPOCH, **options}).train()
+
+
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        (dict(train_cfg__max_iters=0), 'train_cfg.max_iters is 0, but must be at least 1'),
+        (dict(train_cfg__val_interval=2.5), 'val_interval is 2.5, but must be'),
+        (dict(train_cfg__dynamic_intervals=[(4, 0)]), 'train_cfg.dynamic_intervals is 0'),
+        (dict(default_hooks__checkpoint__interval=None), 'CheckpointHook has interval=None'),
+        (dict(default_hooks__param_scheduler=None), 'no ParamSchedulerHook steps it'),
+    ],
+)
+def test_settings_that_cannot_be(tmp_path, options, words):
+    with pytest.raises(UserError, match=words):
+        toy_runner(tmp_path, **options).train()
+
+
+def test_settings_without_an_effect_are_told(tmp_path):
+    schedulers = [
+        dict(type='CosineAnnealingLR', eta_min=0.0, end=6, by_epoch=False),
+        dict(type='LinearLR', end=4, by_epoch=False),
+    ]
+    log = log_of(
+        tmp_path / 'a',
+        param_scheduler=schedulers,
+        custom_hooks=[dict(type='EarlyStoppingHook', monitor='coco_panoptic/PQ')],
+        default_hooks__checkpoint=dict(interval=9, save_last=False),
+    )
+    assert 'CosineAnnealingLR) reaches 0 at its end=6' in log and 'LinearLR) reaches' not in log
+    assert 'EarlyStoppingHook follows coco_panoptic/PQ, but there is no validation' in log
+    assert 'a training of 8 saves no checkpoint' in log
+    log = log_of(
+        tmp_path / 'b',
+        **BY_EPOCH,
+        param_scheduler=[dict(type='MultiStepLR', milestones=[1, 2], by_epoch=False)],
+    )
+    assert 'milestones=[1, 2] counts iterations' in log
 
 
 def test_a_checkpoint_within_an_epoch_repeats_iterations_and_says_so(tmp_path):

@@ -94,8 +94,6 @@ class PanopticOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
         if self.base_lr is None:
             raise UserError('optim_wrapper.optimizer has no lr, the learning rate: add it.')
-        # torch.compile does not know mmengine's dict, which would make the groups its kind
-        self.optimizer_cfg = dict(self.optimizer_cfg)
         # mmengine skips add_params where paramwise_cfg is empty
         custom_keys = self.paramwise_cfg.setdefault('custom_keys', {})
         for key, factors in {'': self.paramwise_cfg, **custom_keys}.items():

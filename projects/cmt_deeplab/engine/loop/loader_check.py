@@ -22,6 +22,8 @@ def without_loading_processes(config: dict, place: str, logger: Any) -> dict:
 
     One sets ``num_workers=0`` to find a fault, and leaves the other keys as they are.
     """
+    if config.get('prefetch_factor') == 0:  # torch asks for None or more
+        raise UserError(f'{place}.prefetch_factor is 0, but must be at least 1, or None.')
     unused = [key for key in OF_LOADING_PROCESSES if config.get(key)]
     if config.get('num_workers', 0) != 0 or not unused:
         return config

@@ -58,7 +58,7 @@ def settings_of(runner: Any) -> dict:
     config['the number of processes'] = runner.world_size
     config['the number of training images'] = len(runner.train_dataloader.dataset)
     settings = dict(config=config, epochs=isinstance(runner.train_loop, EpochBasedTrainLoop))
-    if isinstance(runner.optim_wrapper, OptimWrapper):
+    if not isinstance(runner.optim_wrapper, OptimWrapperDict):  # of several optimizers
         names = {id(tensor): name for name, tensor in unwrapped(runner.model).named_parameters()}
         groups = runner.optim_wrapper.optimizer.param_groups
         tensors = [tensor for group in groups for tensor in group['params']]
@@ -90,9 +90,9 @@ def adapt(checkpoint: dict, runner: Any) -> None:
             f'correct train_cfg.type, or {_instead(path)}.'
         )
     found = {}
-    if not isinstance(runner.optim_wrapper, OptimWrapperDict):  # of several optimizers
+    if 'parameters' in present:
         found = _adapt_optimizer(checkpoint, runner)
-    differences = _differences(stored['config'], present['config']) if stored else found
+    differences = _differences(stored['config'], present['config']) if 'config' in stored else found
     if any(key.endswith(('.rule', '.save_best', '.save_best.0')) for key in differences):
         for history in map(checkpoint['message_hub'].get, ('runtime_info', 'resumed_keys')):
             for key in [key for key in history if key.startswith(('best_score', 'best_ckpt'))]:
