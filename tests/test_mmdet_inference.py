@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from cmt_deeplab.errors import UserError
-from mmcv.transforms import Compose
+from mmcv.transforms import Compose, LoadImageFromFile
 from mmdet.apis import DetInferencer, inference_detector, init_detector
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
@@ -91,7 +91,7 @@ def test_arrays_and_paths_in_any_order(tiny, image_path):
         results += found if isinstance(found, list) else [found]
     for _ in range(2):
         inferencer = DetInferencer(model=config, weights=tiny[1], device='cpu', show_progress=False)
-        for each in (image, image_path, [image_path, image]):
+        for each in (image, Path(image_path).parent, [Path(image_path), image]):
             results += inferencer(each, return_datasamples=True)['predictions']
     for result in results:
         torch.testing.assert_close(
@@ -100,10 +100,20 @@ def test_arrays_and_paths_in_any_order(tiny, image_path):
     assert len(results) == 15 and config.dump() == written
 
 
+def test_a_config_whose_types_are_classes(tiny, image_path):
+    """mmdet's fork asks each type for its text."""
+    loader = tiny[0].test_dataloader.dataset.pipeline[0]
+    loader.type = LoadImageFromFile
+    inferencer = DetInferencer(model=tiny[0], weights=tiny[1], device='cpu', show_progress=False)
+    assert len(inferencer(image_path)['predictions']) == 1 and loader.type is LoadImageFromFile
+
+
 def test_what_is_no_image_is_refused(tiny, image_path, tmp_path):
     image = cv2.imread(image_path)
     model = init_detector(tiny[0], tiny[1], device='cpu')
     inferencer = DetInferencer(model=tiny[0], weights=tiny[1], device='cpu', show_progress=False)
+    with pytest.raises(UserError, match='holds no image'):
+        inferencer(str(tmp_path))
     half = tmp_path / 'half.png'
     half.write_bytes(Path(image_path).read_bytes()[:500])
     cases = [image[..., 0], image[:0], image[None], image.astype(np.uint16), image / 255]

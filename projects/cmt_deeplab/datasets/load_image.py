@@ -7,7 +7,7 @@ so that the next call finds another pipeline; here it changes a copy.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmdet.apis import DetInferencer, inference
 from mmdet.datasets.transforms import InferencerLoader, LoadImageFromNDArray
+from mmdet.utils.misc import IMG_EXTENSIONS
 from mmengine.fileio import FileClient, get
 
 from cmt_deeplab.errors import MissingFileError, UserError
@@ -117,12 +118,31 @@ def load_given(self: InferencerLoader, results: Any) -> dict | None:
     """Load what ``DetInferencer`` is given: a path, an array, or a dict with one of them."""
     if not isinstance(results, dict):
         results = {'img' if isinstance(results, np.ndarray) else 'img_path': results}
-    if isinstance(results.get('img_path'), os.PathLike):
-        raise UserError(
-            f'DetInferencer draws no image that is given as {type(results["img_path"]).__name__}: '
-            f"give the path as text, '{results['img_path']}'."
-        )
     return self.from_file(results)
+
+
+def images_to_load(self: DetInferencer, inputs: Any) -> list:
+    """As in mmdet, also for a :class:`Path`, but not for a folder without images."""
+    if isinstance(inputs, list | tuple):
+        return [_as_text(each) for each in inputs]
+    images = _inputs_to_list(self, _as_text(inputs))
+    if not images:
+        known = ', '.join(IMG_EXTENSIONS)
+        raise UserError(f'The folder {inputs} holds no image: name one with images ({known}).')
+    return images
+
+
+def _as_text(given: Any) -> Any:
+    return os.fspath(given) if isinstance(given, os.PathLike) else given
+
+
+def find_transform(self: DetInferencer, pipeline: Sequence[dict], wanted: tuple) -> int:
+    """As in mmdet, also in a config whose types are classes."""
+    for index, config in enumerate(pipeline):
+        kind = config['type']
+        if (kind.rpartition('.')[2] if isinstance(kind, str) else kind) in wanted:
+            return index
+    return -1
 
 
 def _changing_a_copy(function: Callable) -> Callable:
@@ -130,7 +150,10 @@ def _changing_a_copy(function: Callable) -> Callable:
     return lambda *arguments: function(*arguments[:-1], deepcopy(arguments[-1]))
 
 
+_inputs_to_list = DetInferencer._inputs_to_list
 LoadImageFromFile.transform = LoadImageFromNDArray.transform = load_image
 InferencerLoader.transform = load_given
-inference.get_test_pipeline_cfg = _changing_a_copy(inference.get_test_pipeline_cfg)
+DetInferencer._inputs_to_list = images_to_load
+DetInferencer._get_transform_idx = find_transform
 DetInferencer._init_pipeline = _changing_a_copy(DetInferencer._init_pipeline)
+inference.get_test_pipeline_cfg = _changing_a_copy(inference.get_test_pipeline_cfg)
