@@ -161,6 +161,7 @@ def test_data_sets_in_a_wrapper_have_the_same_classes(shapes_root):
 def test_other_colors_in_a_wrapper_are_no_other_classes(shapes_root):
     twice = stated(shapes_root, 'ConcatDataset', ORDER, ORDER)
     nested = dict(type='ConcatDataset', datasets=[repeated(twice), twice['datasets'][0]])
-    for config in (twice, repeated(twice), nested):
+    leaf_first = dict(type='ConcatDataset', datasets=nested['datasets'][::-1])
+    for config in (twice, repeated(twice), nested, leaf_first):
         metainfo = DATASETS.build(config).metainfo
-        assert metainfo['classes'][:6] == ORDER and metainfo['palette'][0] == (0, 0, 0)
+        assert metainfo['classes'][:6] == ORDER and len(metainfo['palette']) == 11

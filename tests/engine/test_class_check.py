@@ -1,10 +1,12 @@
 """The classes of the model are those of the data sets, or the run does not start."""
 
 import re
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
+from cmt_deeplab.datasets.shape_forms import STUFF_CLASSES, THING_CLASSES
 from cmt_deeplab.engine.class_check import PanopticClassCheckHook
 from cmt_deeplab.errors import UserError
 from command_line import ROOT
@@ -163,6 +165,51 @@ def test_data_sets_of_boxes_and_wrappers():
     for net in (nn.Module(), heads(bbox_head=dict(num_classes=2))):
         for data in (boxes, wrapped, [1, 2]):
             PanopticClassCheckHook().before_run(runner(net, val=Loop(data)))
+
+
+def test_fewer_centers_than_segments():
+    net, data = heads(panoptic_head__transformer_decoder={}), dataset()
+    net.panoptic_head.transformer_decoder.centers = nn.Parameter(torch.zeros(1, 8, 3))
+    peer = heads(panoptic_head=dict(num_queries=3))
+    for model, key in ((net, 'transformer_decoder.num_centers'), (peer, 'num_queries')):
+        said, data.most_segments = [], 4
+        loops = runner(model, train=Loop(SimpleNamespace(datasets=[data])))
+        loops.logger = SimpleNamespace(warning=said.append, info=print)
+        PanopticClassCheckHook().before_run(loops)
+        assert (
+            f'has 4 segments, but the model finds at most 3: raise model.panoptic_head.{key}'
+            in said[0]
+        )
+    said.clear()
+    data.most_segments = 3
+    PanopticClassCheckHook().before_run(loops)
+    assert not said
+
+
+@pytest.mark.parametrize('first', ['disk', 'cross'])
+def test_mmdets_own_data_set_has_the_labels_of_its_names(shapes_root, first):
+    """mmdet takes the labels from the order of the file and their names from metainfo."""
+    things = sorted(THING_CLASSES, key=lambda name: name != first)
+    things = list(THING_CLASSES) if first == 'disk' else things
+    data = DATASETS.build(
+        dict(
+            type='CocoPanopticDataset',
+            data_root=str(shapes_root),
+            ann_file='annotations/panoptic_train2017.json',
+            data_prefix=dict(img='train2017/', seg='annotations/panoptic_train2017/'),
+            metainfo=dict(
+                classes=[*things, *STUFF_CLASSES], thing_classes=things, stuff_classes=STUFF_CLASSES
+            ),
+        )
+    )
+    check = partial(PanopticClassCheckHook().before_run, runner(nn.Module(), train=Loop(data)))
+    if first == 'disk':
+        check()
+    else:
+        with pytest.raises(
+            UserError, match='gives .* the name of another class: take the type Pan'
+        ):
+            check()
 
 
 @DATASETS.register_module()

@@ -1,7 +1,7 @@
 """Checks of a data set before a run: its pipelines, and whether its images go into the model."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -130,10 +130,14 @@ def one_metainfo(dataset: Any) -> dict:
 
 @DATASETS.register_module(force=True)
 class ConcatDataset(datasets.ConcatDataset):
-    """mmdet's ``ConcatDataset``, whose data sets must have the same classes; colors may differ."""
+    """mmdet's ``ConcatDataset``, whose data sets must have the same classes; colors may differ.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    It may stand in another one, where mmdet's own fails on its ``cumulative_sizes``.
+    """
+
+    def __init__(self, *args: Any, ignore_keys: str | Sequence[str] = (), **kwargs: Any) -> None:
+        given = [ignore_keys] if isinstance(ignore_keys, str) else ignore_keys or ()
+        super().__init__(*args, ignore_keys=[*given, 'palette', 'cumulative_sizes'], **kwargs)
         one_metainfo(self)
 
 

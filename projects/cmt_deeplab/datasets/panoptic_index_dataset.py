@@ -112,6 +112,9 @@ class PanopticIndexDataset(CocoPanopticDataset):
                     ),
                 )
             data_list.append(info)
+        self.most_segments = max(
+            sum(not segment['is_crowd'] for segment in info['segments_info']) for info in data_list
+        )
         self._check_boxes(data_list)
         if self.skip_faulty_images:
             data_list, self.skipped_images = without_faulty(

@@ -1,20 +1,27 @@
 """A hook that compares the classes of model, data sets and checkpoint, before a run."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mmdet.datasets import CocoPanopticDataset
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
 from torch import nn
 
-from cmt_deeplab.categories import Class, class_list, first_difference
+from cmt_deeplab.categories import Class, category_labels, class_list, first_difference
 from cmt_deeplab.construction import keywords
-from cmt_deeplab.criterion.mmdet_losses import PanopticClassLoss
-from cmt_deeplab.datasets.dataset_check import SAME, innermost, one_metainfo, source_of
+from cmt_deeplab.datasets.dataset_check import (
+    SAME,
+    innermost,
+    innermost_ones,
+    one_metainfo,
+    source_of,
+)
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.panoptic_json import read_panoptic_json
 
 # heads of mmdet that predict things alone, by the last name of their place in the model
 HEADS_OF_THINGS = {'bbox_head', 'mask_head', 'mask_iou_head', 'query_head', 'grid_head'}
@@ -54,11 +61,6 @@ def model_class_counts(model: nn.Module) -> dict[str, tuple[int, str]]:
             counts[f'{key}.num_things_classes'] = things, 'thing'
             counts[f'{key}.num_stuff_classes'] = stuff, 'stuff'
             if module is model:
-                for path, part in model.named_modules():
-                    weights = getattr(getattr(part, 'loss', None), 'class_weight', None)
-                    if isinstance(part, PanopticClassLoss) and weights is not None:
-                        key = f'len(model.{path}.loss.class_weight)'
-                        counts[key] = len(weights), 'class weights'
                 return counts
             weights = getattr(getattr(module, 'loss_cls', None), 'class_weight', None)
             if isinstance(weights, Sequence):
@@ -70,8 +72,44 @@ def model_class_counts(model: nn.Module) -> dict[str, tuple[int, str]]:
 
 def classes_of_checkpoint(checkpoint: dict) -> tuple[Class, ...]:
     """The classes that a checkpoint states, () where it states none."""
-    meta = checkpoint.get('meta') or {}
+    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
+    meta = meta if isinstance(meta, Mapping) else {}
     return class_list(meta.get('dataset_meta') or meta)  # mmdet 2: meta['CLASSES']
+
+
+def refuse_labels_by_position(dataset: Any) -> None:
+    """Refuse a data set of mmdet's own class whose labels are not those of its names.
+
+    mmdet numbers the categories in the order of the file, and names them in the order of metainfo.
+    """
+    labels = getattr(dataset, 'cat2label', None)
+    if not (labels and isinstance(dataset, CocoPanopticDataset)):
+        return
+    categories = read_panoptic_json(dataset.ann_file, needs=('categories',))['categories']
+    right = category_labels(categories, dataset.metainfo)
+    for category in categories:
+        if labels.get(category['id']) not in (None, right[category['id']]):
+            raise UserError(
+                f'{dataset.ann_file} lists its categories in another order than the classes of '
+                f'{type(dataset).__name__}, which gives {category["name"]!r} the name of another '
+                'class: take the type PanopticIndexDataset, which goes by name.'
+            )
+
+
+def warn_of_few_centers(runner: Any, dataset: Any) -> None:
+    """Warn where an image of a training set has more segments than the model can tell apart."""
+    head = getattr(unwrapped(runner.model), 'panoptic_head', None)
+    centers = getattr(getattr(head, 'transformer_decoder', None), 'centers', None)
+    number, key = getattr(head, 'num_queries', None), 'num_queries'  # of mmdet's models
+    if centers is not None:
+        number, key = centers.shape[-1], 'transformer_decoder.num_centers'
+    for part in innermost_ones(dataset):
+        most = getattr(part, 'most_segments', 0)
+        if number is not None and most > number:
+            runner.logger.warning(
+                f'An image of {source_of(part)} has {most} segments, but the model finds at most '
+                f'{number}: raise model.panoptic_head.{key} to learn all of them.'
+            )
 
 
 @HOOKS.register_module()
@@ -96,10 +134,13 @@ class PanopticClassCheckHook(Hook):
             runner.logger.info('The model states no class counts, so they are not checked.')
         first = None
         for name, dataset in built_datasets(runner):
-            metainfo = one_metainfo(dataset)
-            classes = class_list(metainfo)
+            classes = class_list(one_metainfo(dataset))
             if not classes:
                 continue
+            for part in innermost_ones(dataset):
+                refuse_labels_by_position(part)
+            if name == 'train_dataloader':
+                warn_of_few_centers(runner, dataset)
             name = f'{name}.dataset'
             self._compare_counts(counts, classes, name, dataset)
             first = first or (name, classes)
