@@ -16,7 +16,6 @@ default_hooks = dict(
         by_epoch=False,
         interval=5000,
         max_keep_ckpts=3,
-        greater_keys=['PQ', 'mAP', 'mIoU'],  # of save_best
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),  # draws with --show and --show-dir

@@ -52,6 +52,12 @@ class ResumingRunner(Runner):
             self._loop_state = self._train_loop.state_dict()
         super().save_checkpoint(*args, **kwargs)
 
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """As in mmengine; where it is called before ``train``, that resumes from the checkpoint."""
+        self._load_from, self._resume = str(filename), True
+        if isinstance(self._train_loop, BaseLoop):
+            super().resume(filename, *args, **kwargs)
+
     def load_or_resume(self) -> None:
         """As in mmengine; a resumed run needs to know its settings, and whether it has an end."""
         if isinstance(self._train_loop, BaseLoop):
