@@ -59,6 +59,10 @@ def test_metrics_of_mmdet_name_what_switches_their_prediction_on(tmp_path):
     check_metrics(
         loop(Own(), written, DumpDetResults(out_file_path=str(tmp_path / 'o.pkl'))), model
     )
+    written._coco_api, left_out = object(), loop(written)
+    left_out.dataloader.dataset = type('Dataset', (list,), dict(skipped_images=['one']))()
+    with pytest.raises(UserError, match='CocoPanopticMetric .* skip_faulty_images left some out'):
+        check_metrics(left_out, model)
     with pytest.raises(UserError, match='Identity .* is no metric'):
         check_metrics(loop(torch.nn.Identity()), model)
 

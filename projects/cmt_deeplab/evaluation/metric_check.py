@@ -41,6 +41,12 @@ def check_metrics(loop: ValLoop | TestLoop, model: nn.Module) -> None:
                 f'The type {name} in val_evaluator or test_evaluator is no metric: '
                 'PanopticQualityMetric is one.'
             )
+        if getattr(metric, '_coco_api', None) and getattr(dataset, 'skipped_images', None):
+            raise UserError(
+                f'{name} in val_evaluator or test_evaluator scores all images of its ann_file, but '
+                'skip_faulty_images left some out: take them out of the files, or use '
+                'PanopticQualityMetric.'
+            )
         if isinstance(metric, PanopticQualityMetric | CocoPanopticMetric):
             _require_panoptic_output(model, name)
         if isinstance(metric, PanopticQualityMetric):
