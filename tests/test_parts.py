@@ -10,7 +10,7 @@ from cmt_deeplab.models.transformer import CMTLayer
 from cmt_deeplab.parts import build_part
 from mmdet.models import ResNet
 from mmdet.registry import MODELS
-from small_model import set_in, small_config
+from small_model import COMPLETE, set_in
 from torch import nn
 
 SLOTS = (
@@ -38,34 +38,6 @@ WRONG = {
     'a loss of mmdet for boxes': dict(type='IoULoss'),
     'an activation by its class': dict(type=nn.ReLU),
 }
-# A model that is built in a fifth of a second, with every slot filled.
-COMPLETE = small_config(
-    backbone=dict(
-        type='PanopticResNet',
-        depth=18,
-        num_stages=2,
-        strides=(1, 2),
-        dilations=(1, 1),
-        out_indices=(0, 1),
-        base_channels=8,
-        stem_channels=8,
-    ),
-    panoptic_head__norm_cfg=None,
-    panoptic_head__act_cfg=dict(type='ReLU'),
-    panoptic_head__pixel_decoder=dict(
-        type='AxialPixelDecoder',
-        kinds=('bottleneck', 'bottleneck'),
-        filters=(8, 8),
-        num_blocks=(1, 1),
-        dilations=(1, 1),
-    ),
-    panoptic_head__transformer_decoder__layers_per_stage=(1,),
-    panoptic_head__semantic_head=dict(
-        type='PanopticSemanticHead', channels=8, fuse=(1,), fuse_channels=(8,), rates=None
-    ),
-    criterion__assigner=dict(type='PanopticHungarianAssigner'),
-    criterion__losses=dict(pq=dict(type='PanopticPQLoss')),
-)
 HEAD = 'model.panoptic_head'
 DECODER = f'{HEAD}.transformer_decoder'
 

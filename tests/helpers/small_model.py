@@ -57,3 +57,33 @@ def small_config(**changes) -> dict:
 
 def build_small(**changes):
     return MODELS.build(small_config(**changes))
+
+
+# A model that is built in a fifth of a second, with every slot filled.
+COMPLETE = small_config(
+    backbone=dict(
+        type='PanopticResNet',
+        depth=18,
+        num_stages=2,
+        strides=(1, 2),
+        dilations=(1, 1),
+        out_indices=(0, 1),
+        base_channels=8,
+        stem_channels=8,
+    ),
+    panoptic_head__norm_cfg=None,
+    panoptic_head__act_cfg=dict(type='ReLU'),
+    panoptic_head__pixel_decoder=dict(
+        type='AxialPixelDecoder',
+        kinds=('bottleneck', 'bottleneck'),
+        filters=(8, 8),
+        num_blocks=(1, 1),
+        dilations=(1, 1),
+    ),
+    panoptic_head__transformer_decoder__layers_per_stage=(1,),
+    panoptic_head__semantic_head=dict(
+        type='PanopticSemanticHead', channels=8, fuse=(1,), fuse_channels=(8,), rates=None
+    ),
+    criterion__assigner=dict(type='PanopticHungarianAssigner'),
+    criterion__losses=dict(pq=dict(type='PanopticPQLoss')),
+)
