@@ -129,7 +129,7 @@ def test_kinds_of_image_files(name, tmp_path):
 
 
 UNREADABLE = {
-    '12 bits in 16': (of_16_bits(BGR, 16), 'values end at 3984, so it would be nearly black'),
+    '12 bits in 16': (of_16_bits(BGR, 16), 'values end at 3984, which is nearly black'),
     '14 bits in 16': (of_16_bits(GRAY, 64), 'nearly black'),
     'float TIFF': (pil_file(Image.fromarray(GRAY.astype(np.float32)), 'TIFF'), 'cannot be decoded'),
     'float HDR': (cv2.imencode('.hdr', BGR / np.float32(255))[1].tobytes(), 'is not an image'),
@@ -156,7 +156,21 @@ def test_image_files_that_are_refused(name, tmp_path):
     )
 
 
+def test_all_values_of_16_bits(tmp_path):
+    for kind in ('.png', '.tiff'):
+        path = str(tmp_path / f'image{kind}')
+        cv2.imwrite(path, RNG.integers(0, 1 << 16, (30, 40, 3)).astype(np.uint16))
+        assert np.array_equal(load(img_path=path), cv2.imread(path))
+    path = str(tmp_path / 'gray.png')
+    cv2.imwrite(path, GRAY.astype(np.uint16) * 16)
+    for kind in ('grayscale', 'color_ignore_orientation'):
+        with pytest.raises(UserError, match='nearly black'):
+            TRANSFORMS.build(dict(type='LoadImageFromFile', color_type=kind))(dict(img_path=path))
+
+
 def test_paths_that_are_refused(tmp_path):
+    with pytest.raises(UserError, match='cannot be read'):
+        load(img_path='a\0b')
     with pytest.raises(MissingFileError, match='does not exist'):
         load(img_path=str(tmp_path / 'nothing.jpg'))
     with pytest.raises(UserError, match='cannot be read'):

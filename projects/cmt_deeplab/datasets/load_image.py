@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import mmcv
 import numpy as np
+from mmcv.image.io import imread_flags
 from mmcv.transforms import LoadImageFromFile
 from mmdet.apis import DetInferencer, inference
 from mmdet.datasets.transforms import InferencerLoader, LoadImageFromNDArray
@@ -63,32 +64,35 @@ def load_image(self: LoadImageFromFile, results: dict) -> dict | None:
 
 
 def _read(loader: LoadImageFromFile, path: Any) -> np.ndarray:
-    """The image at a path; of 16 bits the upper 8, as OpenCV does."""
+    """The image at a path, read as OpenCV reads it: of 16 bits about the upper 8."""
     if not isinstance(path, str | os.PathLike):
         raise _no_image(path)
-    data = _bytes(loader, path)
+    data, kind, backend = _bytes(loader, path), loader.color_type, loader.imdecode_backend
+    flag = kind
+    if backend == 'cv2' and kind != 'unchanged':
+        flag = imread_flags[kind] | cv2.IMREAD_ANYDEPTH
     problem, image = damage(data), None
-    if not problem:
-        flag, backend = loader.color_type, loader.imdecode_backend
-        if flag == 'color' and backend == 'cv2':
-            flag = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-        try:
+    try:
+        if not problem:
             image = mmcv.imfrombytes(data, flag=flag, backend=backend)
-        except Exception as error:  # of many kinds, by backend
-            problem = f'cannot be decoded with imdecode_backend={backend!r} ({error!r})'
-    if image is None:
+        if flag != kind and image is not None and image.dtype == np.uint16:
+            problem = _too_dark(image)
+            image = mmcv.imfrombytes(data, flag=kind, backend=backend)
+    except Exception as error:  # of many kinds, by backend
+        problem = f'cannot be decoded with imdecode_backend={backend!r} ({error!r})'
+    if problem or image is None:
         raise UserError(
             f'The image {path} {problem or "cannot be decoded"}: fetch it again, write it as a '
             'JPEG or PNG of 8 bits, or take it out.'
         )
-    if image.dtype != np.uint16 or loader.color_type != 'color':
-        return image
+    return image
+
+
+def _too_dark(image: np.ndarray) -> str | None:
+    """What is wrong with an image of 16 bits that is nearly black, such as one of 12."""
     if 0 < image.max() < 1 << FEWEST_BITS:
-        raise UserError(
-            f'The image {path} has 16 bits per color, but its values end at {image.max()}, so it '
-            'would be nearly black: scale it and write it with 8 bits.'
-        )
-    return (image >> 8).astype(np.uint8)
+        return f'has 16 bits per color, but its values end at {image.max()}, which is nearly black'
+    return None
 
 
 def _bytes(loader: LoadImageFromFile, path: str | os.PathLike) -> bytes:
@@ -101,7 +105,7 @@ def _bytes(loader: LoadImageFromFile, path: str | os.PathLike) -> bytes:
         raise MissingFileError(
             f'The image {path} does not exist: put it there or correct the path.'
         ) from None
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise UserError(
             f'The image {path} cannot be read ({error}): give the path of a file that can.'
         ) from error

@@ -142,7 +142,7 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
     def normalize(self, image: Tensor) -> Tensor:
         """An image (3, H, W) as RGB, less the mean, over the standard deviation."""
         if self._channel_conversion:
-            image = image[[2, 1, 0]]
+            image = image.flip(0)
         return (image.float() - self.mean) / self.std
 
 
