@@ -100,6 +100,24 @@ def test_arrays_and_paths_in_any_order(tiny, image_path):
     assert len(results) == 15 and config.dump() == written
 
 
+def test_instances_and_a_semantic_map_when_asked(tmp_path, image_path):
+    config = config_of(TINY, model__semantic_on=True, model__instance_on=True)
+    weights = save_weights(config, tmp_path / 'tiny.pth')
+    stored = torch.load(weights, weights_only=False)
+    decoder = 'panoptic_head.transformer_decoder'
+    bias = stored['state_dict'][f'{decoder}.predictor.class_head.conv.bias']
+    bias[0], bias[-1] = 20, -20  # disks alone
+    torch.save(stored, weights)
+    inferencer = DetInferencer(model=config, weights=weights, device='cpu', show_progress=False)
+    result = inferencer(image_path, out_dir=str(tmp_path), no_save_pred=False)
+    found = result['predictions'][0]
+    assert set(found['labels']) == {0} and len(found['masks']) == len(found['bboxes'])
+    assert (tmp_path / 'vis' / 'scene.png').is_file()
+    (sample,) = inferencer(image_path, return_datasamples=True)['predictions']
+    assert len(sample.pred_instances) == len(found['scores']) > 0
+    assert set(sample.pred_sem_seg.sem_seg.unique().tolist()) <= {0, 255}
+
+
 def test_a_config_whose_types_are_classes(tiny, image_path):
     """mmdet's fork asks each type for its text."""
     loader = tiny[0].test_dataloader.dataset.pipeline[0]

@@ -15,8 +15,8 @@ from torch import Tensor
 from .resize import Geometry, RowResizer
 
 BITS = 24  # centers per code plane: sums of powers of two up to 2^23 are exact in float32
-# Pixels x centers in flight: what stays in a CPU's cache, and 256 MB on a GPU.
-CHUNK_ELEMENTS = dict(cpu=1 << 19, cuda=1 << 26)
+# Pixels x centers in flight: what stays in a CPU's cache, and 128 MB on a GPU.
+CHUNK_ELEMENTS = dict(cpu=1 << 19, cuda=1 << 25)
 BLOCK_ELEMENTS = 1 << 23  # pixels x code planes of which the runs are searched at a time
 
 # From resized rows of the table (pixels, N) to the probability (pixels, M) of each candidate where
