@@ -52,6 +52,15 @@ def damage(data: bytes) -> str | None:
     return None
 
 
+def image_size(path: str) -> tuple[int, int] | None:
+    """(height, width) according to the header of a local image, None where Pillow cannot tell."""
+    try:
+        with Image.open(path) as image:
+            return image.size[::-1]
+    except Exception:  # of many kinds, by format
+        return None
+
+
 def png_size(header: bytes) -> tuple[int, int] | None:
     """(height, width) according to the first bytes of a PNG, None if they are not of a PNG."""
     if not header.startswith(PNG_START):
