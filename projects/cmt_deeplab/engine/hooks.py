@@ -6,12 +6,12 @@ from mmdet.registry import HOOKS
 from mmengine.dist import master_only
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook, LoggerHook
 from mmengine.runner import BaseLoop
-from torch import nn
 
 from cmt_deeplab.datasets import check_pipelines, check_samples
 from cmt_deeplab.engine.loop.batch_stream import images_per_batch
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.models.data_preprocessor import PanopticDataPreprocessor
+from cmt_deeplab.models.detectors.checkpoint_check import TRAINING_ONLY, compare_weights, shapes_of
 from cmt_deeplab.renamed import rename_weights
 
 from .class_check import built_datasets, unwrapped
@@ -62,7 +62,6 @@ class PanopticCheckpointCheckHook(Hook):
     """
 
     priority = 'VERY_HIGH'  # before hooks that copy the weights, such as EMAHook
-    training_only = ('semantic_head', 'auxiliary_head')
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         path = runner._load_from or 'of this run'
@@ -72,48 +71,15 @@ class PanopticCheckpointCheckHook(Hook):
                 'model by name; use a .pth file that training wrote.'
             )
         training = isinstance(runner._train_loop, BaseLoop)
-        resuming = training and runner._resume
-        unneeded = ('',) if training else self.training_only  # '' is part of every name
-        if resuming:
-            unneeded = ()
+        unneeded = ('',) if training else TRAINING_ONLY
         stored = checkpoint.get('state_dict', checkpoint)
         rename_weights(stored)
-        self._compare_tensors(path, stored, unwrapped(runner.model), unneeded)
-
-    @staticmethod
-    def _compare_tensors(path: str, stored: dict, model: nn.Module, unneeded: tuple) -> None:
-        """Compare by name and shape; ``unneeded`` are parts of names of tensors that may differ."""
-        found = {
-            key.removeprefix('module.'): tuple(value.shape)
-            for key, value in stored.items()
-            if hasattr(value, 'shape')
-        }
-        expected = {
-            key: tuple(value.shape)
-            for key, value in model.state_dict().items()
-            if not key.startswith('data_preprocessor.')
-        }
-        unfit = [key for key in expected if found.get(key) != expected[key]]
-        fitting = len(expected) - len(unfit)
-        if 10 * fitting < len(expected):
-            raise UserError(
-                f'The checkpoint {path} is one of another model: {fitting} of {len(expected)} '
-                f"tensors fit ('{unfit[0]}' does not); use the checkpoint that belongs to this "
-                'config.'
-            )
-        needed = [key for key in unfit if not any(part in key for part in unneeded)]
-        if needed:
-            # a tensor of another shape says more about the mistake than one that is missing
-            key = min(needed, key=lambda key: key not in found)
-            what = (
-                f"'{key}' has shape {found[key]} in the checkpoint and {expected[key]} in the model"
-                if key in found
-                else f"it has no '{key}' ({len(needed)} of {len(expected)} tensors are missing)"
-            )
-            raise UserError(
-                f'The checkpoint {path} does not fit the config: {what}; use the config that it '
-                'was trained with, with its numbers of classes.'
-            )
+        compare_weights(
+            shapes_of(stored),
+            unwrapped(runner.model),
+            checkpoint=f'The checkpoint {path}',
+            unneeded=() if training and runner._resume else unneeded,
+        )
 
 
 @HOOKS.register_module()
