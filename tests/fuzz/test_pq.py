@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.evaluation.coco_panoptic import evaluate_folders
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from mmdet.registry import METRICS
 from pq_oracles import GROUPS, ORACLES, by_panopticapi, ours, write_side
 
 CATEGORIES = [
@@ -77,6 +79,43 @@ def test_equals_other_programs_on_real_images(real_data, oracle):
     assert len(expected) > 127 and round(100 * expected['All'][0], 4) == 61.6101
     for place in got.keys() - GROUPS | expected.keys():
         assert got[place] == pytest.approx(expected.get(place, (0, 0, 0)), abs=1e-9), place
+
+
+@given(sides=scenes())
+def test_the_metric_of_a_run_equals_the_command_line(folder, sides):
+    """Index planes and panoptic maps of the network in place of PNGs and JSONs."""
+    expected = figures(*written(folder, sides))
+    metric = METRICS.build(dict(type='PanopticQualityMetric'))
+    things, stuff = (
+        [c['name'] for c in CATEGORIES if c['isthing'] == kind] for kind in (True, False)
+    )
+    metric.dataset_meta = dict(classes=things + stuff, thing_classes=things, stuff_classes=stuff)
+    label_of = {c['id']: (things + stuff).index(c['name']) for c in CATEGORIES}
+    for image_id, plane in sides['truth'][0].items():
+        listed, guessed = (sides[side][1][image_id] for side in ('truth', 'guess'))
+        index, guess = np.full(plane.shape, -1), sides['guess'][0][image_id]
+        found = np.full(plane.shape, len(label_of), np.int32)  # void
+        for k, segment in enumerate(listed):
+            index[plane == segment['id']] = k
+        for k, segment in enumerate(guessed, start=1):
+            found[guess == segment['id']] = label_of[segment['category_id']] + 1000 * k
+        truth = dict(
+            labels=torch.tensor([label_of[s['category_id']] for s in listed], dtype=torch.int64),
+            is_crowd=torch.tensor([bool(s['iscrowd']) for s in listed], dtype=torch.bool),
+        )
+        sample = dict(
+            img_id=image_id,
+            img_path=f'{image_id}.jpg',
+            ori_shape=plane.shape,
+            gt_panoptic_seg=dict(index_map=torch.from_numpy(index)[None]),
+            gt_segments=truth,
+            pred_panoptic_seg=dict(sem_seg=torch.from_numpy(found)[None]),
+        )
+        metric.process(None, [sample])
+    values = metric.evaluate(len(sides['truth'][0]))
+    for group, suffix in zip(GROUPS, ('', '_th', '_st')):
+        got = [values[f'coco_panoptic/{key}{suffix}'] for key in ('PQ', 'SQ', 'RQ')]
+        assert got == pytest.approx([100 * value for value in expected[group]], abs=1e-9)
 
 
 @given(sides=scenes(), data=st.data())
