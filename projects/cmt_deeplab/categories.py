@@ -106,6 +106,12 @@ def class_list(metainfo: object) -> tuple[Class, ...]:
     return tuple((name, None if things is None else name in things) for name in names)
 
 
+def classes_of_checkpoint(checkpoint: object) -> tuple[Class, ...]:
+    """The classes that a checkpoint states, () where it states none."""
+    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
+    return class_list(meta.get('dataset_meta') or meta) if isinstance(meta, Mapping) else ()
+
+
 def class_of(category: Mapping) -> Class:
     """The class of an entry of "categories" of an annotation file."""
     return category['name'], bool(category['isthing'])
@@ -141,7 +147,7 @@ def segments_of(
             raise UserError(
                 f'{path}: image {annotation["image_id"]} has a segment of {described(entry)}, '
                 'which is not among the classes of the data set'
-                f'{_hint(entry, class_list(metainfo))}: name it in metainfo of the data set, '
+                f'{hint(entry, class_list(metainfo))}: name it in metainfo of the data set, '
                 'rename the category in the JSON, or take out its segments.'
             )
         is_crowd, bbox = bool(segment.get('iscrowd', 0)), segment.get('bbox')
@@ -157,6 +163,7 @@ def segments_of(
                 category=label,
                 is_thing=of_thing_class and not is_crowd,
                 bbox=bbox,
+                area=segment.get('area'),
             )
         )
     return segments
@@ -170,7 +177,7 @@ def described(entry: Class | None) -> str:
     return {True: 'the thing ', False: 'the stuff class ', None: ''}[is_thing] + repr(name)
 
 
-def _hint(entry: Class, known: Collection[Class]) -> str:
+def hint(entry: Class, known: Collection[Class]) -> str:
     """What is known of a class that is not among the known ones, in brackets, or nothing."""
     name, is_thing = entry
     kinds = {str(other): thing for other, thing in known}

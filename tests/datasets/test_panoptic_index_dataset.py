@@ -454,6 +454,10 @@ def test_png_and_json_disagree(root, edit):
         build(root)[0]
     assert str(path) in one_sentence(error)
 
+    edit(lambda c: c['annotations'][0]['segments_info'][-1].update(area=0))  # may be absent
+    sample = build(root)[0]['data_samples']
+    assert 4242 not in sample.gt_segments.ids and len(sample.gt_segments) > 0
+
     edit(lambda c: c['images'][0].update(height=50))
     with pytest.raises(ValueError, match='its size in the annotation file is 96 x 50'):
         build(root)[0]

@@ -242,7 +242,7 @@ def test_categories_are_found_by_name_and_kind(data):
     assert evaluate(build(**files), without_ground_truth(samples)) == pytest.approx(expected)
     content['categories'][0]['isthing'] = 1
     Path(ann_file).write_text(json.dumps(content))
-    with pytest.raises(UserError, match="no category named 'sea'"):
+    with pytest.raises(UserError, match="not have the stuff class 'sea', .*set .a thing there."):
         build(**files)
     content['categories'][0] = dict(id=31, name='lake', isthing=0)
     content['categories'].append(dict(id=32, name='sea', isthing=0))
@@ -340,8 +340,12 @@ def test_settings_are_checked_when_built(data):
         build(ann_file=ann_file, seg_prefix='/nowhere')
     with pytest.raises(FileNotFoundError, match='/nowhere.json'):
         build(ann_file='/nowhere.json')
-    with pytest.raises(ValueError, match="no category named 'lake'"):
+    with pytest.raises(ValueError, match="does not have the stuff class 'lake'"):
         build(meta=dict(META, classes=('cat', 'dog', 'sky', 'lake')), ann_file=ann_file)
+    Path(ann_file).write_text(json.dumps(dict(images=[], categories=CATEGORIES)))  # a test set
+    build(ann_file=ann_file, format_only=True, outfile_prefix=ann_file)
+    with pytest.raises(UserError, match='has no ground truth'):
+        build(ann_file=ann_file, seg_prefix=os.path.dirname(ann_file))
     many = tuple(map(str, range(1000)))
     with pytest.raises(UserError, match='PanopticQualityMetric: .* at most 999 classes'):
         build(meta=dict(classes=many, thing_classes=many, stuff_classes=()))

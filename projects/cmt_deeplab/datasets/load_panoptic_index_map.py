@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
 from mmdet.registry import TRANSFORMS
 from mmengine.fileio import get
 
@@ -19,8 +20,9 @@ class LoadPanopticIndexMap(PanopticTransform):
 
     The plane holds k where a pixel belongs to segment k of ``gt_segments_info``, and -1 on void.
     That list is the ``segments_info`` that ``PanopticIndexDataset`` provides: ``label``,
-    ``is_crowd``, ``of_thing_class`` and ``id`` of each segment, crowds included. Without a
-    ``seg_map_path`` (inference on plain images) nothing is loaded.
+    ``is_crowd``, ``of_thing_class`` and ``id`` of each segment, crowds included. A segment with
+    the ``area`` 0 may be absent from the PNG. Without a ``seg_map_path`` (inference on plain
+    images) nothing is loaded.
 
     In a test pipeline this transform comes after the resize, because the ground truth of an
     evaluation stays at the original size.
@@ -52,6 +54,7 @@ class LoadPanopticIndexMap(PanopticTransform):
         ids = read_id_plane(path, read=partial(get, backend_args=self.backend_args))
         check_png_size(ids.shape, results)
         plane, unlisted, absent = index_plane(ids, [s['id'] for s in segments])
+        absent = np.setdiff1d(absent, [s['id'] for s in segments if s.get('area') == 0])
         listed_in = f'segments_info of image {results.get("img_id")}'
         check_same_ids(unlisted, absent, png=path, listed_in=listed_in)
         results['gt_index_map'] = plane

@@ -9,7 +9,7 @@ import numpy as np
 from mmengine.logging import print_log
 from PIL import Image
 
-from cmt_deeplab.categories import category_labels
+from cmt_deeplab.categories import category_labels, class_list, class_of, described, hint
 from cmt_deeplab.coco_format import colors_of_ids
 from cmt_deeplab.errors import UserError, make_folder_of
 from cmt_deeplab.panoptic_json import read_panoptic_json, require_image
@@ -26,17 +26,19 @@ class TruthFiles:
         needs = ('categories',) if folder is None else ('categories', 'annotations')
         content = read_panoptic_json(ann_file, needs=needs)
         self.categories = content['categories']
-        self.annotations = {a['image_id']: a for a in content['annotations'] if folder is not None}
+        listed = () if folder is None else content['annotations']
+        self.annotations = {annotation['image_id']: annotation for annotation in listed}
 
     def category_ids(self, metainfo: Mapping) -> list[int]:
         """The category id of each label of a data set."""
         labels = category_labels(self.categories, metainfo)
         id_of_label = {label: category for category, label in labels.items()}
-        for label, name in enumerate(metainfo['classes']):
+        for label, entry in enumerate(class_list(metainfo)):
             if label not in id_of_label:
+                known = map(class_of, self.categories)
                 raise UserError(
-                    f'{self.ann_file} has no category named {name!r}, a class of the data set: '
-                    'give its own ann_file or metainfo.'
+                    f'{self.ann_file} does not have {described(entry)}, a class of the data set'
+                    f'{hint(entry, [*known])}: give its own ann_file or metainfo.'
                 )
         return [id_of_label[label] for label in range(len(metainfo['classes']))]
 
