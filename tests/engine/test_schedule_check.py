@@ -115,9 +115,10 @@ def test_what_lies_beyond_the_end_is_told_and_runs(tmp_path):
         tmp_path / 'b', param_scheduler=[dict(type='PanopticWarmupPolyLR', by_epoch=False)]
     )
     assert 'warmup=5000 lasts to the end' in log
-    runner = toy_runner(tmp_path / 'c', train_cfg__val_begin=9)
+    runner = toy_runner(tmp_path / 'c', train_cfg__val_begin=9, train_cfg__val_interval=10)
     runner.train()
-    assert 'no validation runs' in next((tmp_path / 'c').glob('*/*.log')).read_text()
+    log = next((tmp_path / 'c').glob('*/*.log')).read_text()
+    assert 'no validation runs' in log and 'val_interval=10 lies beyond' in log
 
 
 def test_a_loop_by_epoch(tmp_path):

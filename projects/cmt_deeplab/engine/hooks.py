@@ -9,6 +9,7 @@ from mmengine.runner import BaseLoop
 
 from cmt_deeplab.datasets import check_pipelines, check_samples
 from cmt_deeplab.engine.loop.batch_stream import images_per_batch
+from cmt_deeplab.engine.loop.resume import load_instead
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.models.data_preprocessor import PanopticDataPreprocessor
 from cmt_deeplab.models.detectors.checkpoint_check import TRAINING_ONLY, compare_weights, shapes_of
@@ -71,15 +72,21 @@ class PanopticCheckpointCheckHook(Hook):
                 'model by name; use a .pth file that training wrote.'
             )
         training = isinstance(runner._train_loop, BaseLoop)
+        resuming = training and runner._resume
         unneeded = ('',) if training else TRAINING_ONLY
         stored = checkpoint.get('state_dict', checkpoint)
         rename_weights(stored)
-        compare_weights(
-            shapes_of(stored),
-            unwrapped(runner.model),
-            checkpoint=f'The checkpoint {path}',
-            unneeded=() if training and runner._resume else unneeded,
-        )
+        try:
+            compare_weights(
+                shapes_of(stored),
+                unwrapped(runner.model),
+                checkpoint=f'The checkpoint {path}',
+                unneeded=() if resuming else unneeded,
+            )
+        except UserError as error:
+            if not resuming:
+                raise
+            raise UserError(f'{str(error)[:-1]}, or {load_instead(path)}.') from error
 
 
 @HOOKS.register_module()

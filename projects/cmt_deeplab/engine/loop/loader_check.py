@@ -27,7 +27,7 @@ def without_loading_processes(config: dict, place: str, logger: Any) -> dict:
     unused = [key for key in OF_LOADING_PROCESSES if config.get(key)]
     if config.get('num_workers', 0) != 0 or not unused:
         return config
-    logger.info(f'{place}.num_workers is 0, so {" and ".join(unused)} has no effect.')
+    logger.warning(f'{place}.num_workers is 0, so {" and ".join(unused)} has no effect.')
     return {key: value for key, value in config.items() if key not in unused}
 
 

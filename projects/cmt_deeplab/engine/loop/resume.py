@@ -82,12 +82,12 @@ def adapt(checkpoint: dict, runner: Any) -> None:
     if 'optimizer' not in checkpoint or not {'epoch', 'iter'} <= checkpoint.get('meta', {}).keys():
         raise UserError(
             f'The checkpoint {path} cannot be resumed, as it holds no state of an optimizer, like '
-            f'those of save_best: resume one named iter_N.pth or epoch_N.pth, or {_instead(path)}.'
+            f'those of save_best: resume one named iter_N.pth or epoch_N.pth, or {load_instead(path)}.'
         )
     if present['epochs'] and not stored.get('epochs', True):
         raise UserError(
             f'The checkpoint {path} cannot be resumed by epoch, as its run counted iterations: '
-            f'correct train_cfg.type, or {_instead(path)}.'
+            f'correct train_cfg.type, or {load_instead(path)}.'
         )
     found = {}
     if 'parameters' in present:
@@ -113,7 +113,8 @@ def adapt(checkpoint: dict, runner: Any) -> None:
         )
 
 
-def _instead(path: str) -> str:
+def load_instead(path: str) -> str:
+    """What else one can do with a checkpoint."""
     return f"train on from its weights with load_from='{path}', without resuming"
 
 
@@ -145,7 +146,7 @@ def _adapt_optimizer(checkpoint: dict, runner: Any) -> dict[str, tuple]:
     if any(getattr(scheduler, 'need_val_args', False) for scheduler in schedulers):
         raise UserError(
             'param_scheduler ReduceOnPlateauLR depends on the figures of the past, so a run with '
-            f'other settings cannot be resumed: restore them, or {_instead(runner._load_from)}.'
+            f'other settings cannot be resumed: restore them, or {load_instead(runner._load_from)}.'
         )
     _repeat_steps(schedulers, optim_wrapper, checkpoint['meta'])
     number_of = {name: number for number, name in enumerate(old_names)}
@@ -207,7 +208,7 @@ def _matching_names(checkpoint: dict, runner: Any) -> list[str]:
         raise UserError(
             f'The checkpoint {path} cannot be resumed, as it holds the state of '
             f'{old_kind or "another optimizer"}, and optim_wrapper.optimizer is {kind}: restore '
-            f'the optimizer, or {_instead(path)}.'
+            f'the optimizer, or {load_instead(path)}.'
         )
     old_names = settings.get('parameters')
     if old_names is None:
@@ -218,7 +219,7 @@ def _matching_names(checkpoint: dict, runner: Any) -> list[str]:
             raise UserError(
                 f'The optimizer in the checkpoint {path} has parameter groups of {sizes[0]} '
                 f'tensors, that of the config has {sizes[1]} (version 0.1.0 decayed relative '
-                f'positions as well): restore optim_wrapper, or {_instead(path)}.'
+                f'positions as well): restore optim_wrapper, or {load_instead(path)}.'
             )
         old_names = names
     for who, other in (('this run', set(old_names)), ('its run', set(names))):
@@ -226,6 +227,6 @@ def _matching_names(checkpoint: dict, runner: Any) -> list[str]:
         if trained:
             raise UserError(
                 f'The checkpoint {path} cannot be resumed, as only {who} trains {trained!r}: '
-                f'freeze the same parts as in its run, or {_instead(path)}.'
+                f'freeze the same parts as in its run, or {load_instead(path)}.'
             )
     return old_names

@@ -61,11 +61,15 @@ def check_loop(loop: BaseLoop, runner: Any) -> None:
             f'log_processor.by_epoch is True, but {name} counts iterations: the log shows one '
             'long epoch; set log_processor.by_epoch=False.'
         )
-    if runner._val_loop is not None and loop.val_begin > length:
-        runner.logger.warning(
-            f'train_cfg.val_begin={loop.val_begin} lies beyond the end of training, {length}: no '
-            'validation runs.'
-        )
+    for key, effect in (
+        ('val_begin', 'no validation runs'),
+        ('val_interval', 'one runs at the end'),
+    ):
+        if runner._val_loop is not None and getattr(loop, key) > length:
+            runner.logger.warning(
+                f'train_cfg.{key}={getattr(loop, key)} lies beyond the end of training, {length}: '
+                f'{effect}.'
+            )
 
 
 def _check_hook(hook: Any, loop: BaseLoop, runner: Any) -> None:
@@ -153,8 +157,8 @@ def _check_scheduler(config: dict, place: str, loop: BaseLoop, logger: Any) -> N
         if not config.get('convert_to_iter_based'):
             raise UserError(
                 f'{place} counts epochs, but train_cfg.type={type(loop).__name__} '
-                'iterations: set by_epoch=False and give begin, end and milestones in iterations, '
-                'or set convert_to_iter_based=True.'
+                'counts iterations: set by_epoch=False and give begin, end and milestones in '
+                'iterations, or set convert_to_iter_based=True.'
             )
         if 'end' not in config:
             raise UserError(f'{place} with convert_to_iter_based=True needs its end, in epochs.')
