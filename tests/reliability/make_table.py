@@ -6,45 +6,13 @@ commit to compare with, whose outcomes are stored in before.json.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from trial.judge import GOOD
 from trial.page import key_of, page
-
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-STORED = HERE / 'before.json'
-
-
-def run(
-    checkout: Path, scratch: Path, *, rows: str = '', jobs: int = 2, short: bool = False
-) -> dict:
-    """What became of the situations in a checkout of the repository.
-
-    A dict of ``rows``, the list of outcomes with their situations; ``texts``, what is said of each
-    kind; and ``seconds``.
-
-    Args:
-        scratch: a folder to work in. What is in it from an earlier call is used again.
-        rows: a regular expression; those whose 'kind: name [route]' matches are set up.
-        jobs: situations at a time.
-        short: only those that are cheap and need no trained weights.
-    """
-    scratch.mkdir(parents=True, exist_ok=True)
-    data, output = scratch / 'data', scratch / 'outcomes.json'
-    if not data.is_dir():
-        shapes = [sys.executable, str(ROOT / 'tools/misc/make_shapes.py'), str(data / 'shapes')]
-        counts = ['--train', '6', '--val', '4', '--seed', '7']
-        subprocess.run([*shapes, *counts], check=True, capture_output=True)
-    environment = dict(os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
-    environment['PYTHONPATH'] = os.pathsep.join([str(checkout / 'projects'), str(HERE)])
-    command = [sys.executable, str(HERE / 'trial/worker.py'), checkout.resolve(), scratch.resolve()]
-    options = ['--rows', rows, '--jobs', str(jobs), *(['--short'] if short else [])]
-    subprocess.run([*map(str, command), *options], check=True, env=environment)
-    return json.loads(output.read_text())
+from trial.run import ROOT, STORED, run
 
 
 def main() -> None:
@@ -69,7 +37,7 @@ def main() -> None:
         now = run(args.checkout, scratch / 'now', **options)
     if args.markdown:
         args.markdown.write_text(page(now['rows'], stored, now['texts'], now['seconds']))
-    wrong = [row for row in now['rows'] if row['outcome'] not in ('right', 'told')]
+    wrong = [row for row in now['rows'] if row['outcome'] not in GOOD]
     print(f'{len(now["rows"])} situations, {len(wrong)} of them neither right nor told')
     sys.exit(bool(wrong))
 

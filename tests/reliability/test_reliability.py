@@ -4,21 +4,19 @@ Those of the command line, which take a moment, run with every test; all of them
 ``python -m pytest -m slow tests/reliability``, in some minutes.
 """
 
-import sys
-from pathlib import Path
+import json
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from make_table import ROOT, STORED, key_of, run  # noqa: E402
+from trial.judge import GOOD
+from trial.page import key_of
+from trial.run import ROOT, STORED, run
 
 
 def wrong(rows: list[dict]) -> list[str]:
     return [
         f'{key_of(row)}: {row["outcome"]}: {row["text"]}'
         for row in rows
-        if row['outcome'] not in ('right', 'told')
+        if row['outcome'] not in GOOD
     ]
 
 
@@ -30,8 +28,6 @@ def test_the_command_line_is_right_or_tells(tmp_path):
 
 @pytest.mark.slow
 def test_every_situation_is_right_or_told(tmp_path):
-    import json
-
     rows = run(ROOT, tmp_path)['rows']
     assert len(rows) > 200
     assert not wrong(rows), '\n'.join(wrong(rows))

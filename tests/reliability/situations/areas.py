@@ -81,7 +81,7 @@ for form, area, told in (
     ('negative', -5, r'area.*-5'),
 ):
 
-    @kind(f'An area of the truth is {form}', EVALUATE, told=told)
+    @kind(f'An area of the truth is {form}', EVALUATE, told=told, word=r'area')
     def formed(place: Place, area=area) -> Found:
         return truth_itself(place, first_segment(area=area))
 

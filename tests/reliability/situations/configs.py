@@ -144,7 +144,7 @@ for name, text, told in (
 
 for option, told in (
     ('optimizer.lr=0.1', r'optimizer'),
-    ('optim_wrapper.optim.lr=0.1', 'optimzer'),
+    ('optim_wrapper.optim.lr=0.1', 'optim'),
     ('lr=0.1', r'\blr\b'),
     ('model.backbone.depht=50', 'depht'),
     ('data_root=/elsewhere', 'data_root'),

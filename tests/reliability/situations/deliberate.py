@@ -145,11 +145,6 @@ for name, text, told in (
     ),
     ('The model has a type that does not exist', "model = dict(type='CMTDeepLap')\n", 'CMTDeepLap'),
     (
-        'A dtype of mixed precision does not exist',
-        "optim_wrapper = dict(type='AmpOptimWrapper', dtype='float8')\n",
-        'float8',
-    ),
-    (
         'clip_grad has a key that torch does not take',
         'optim_wrapper = dict(clip_grad=dict(max=1.0))\n',
         'clip_grad|max',
@@ -171,6 +166,11 @@ for name, text, told in (
     @kind(name, TRAIN, told=told)
     def config(place: Place, text: str = text) -> Wrong:
         return must_tell(place, text)
+
+
+@kind('A dtype of mixed precision does not exist', 'tools/train.py --amp', told='float8')
+def dtype(place: Place) -> Wrong:
+    return must_tell(place, '', '--amp', '--cfg-options', 'optim_wrapper.dtype=float8')
 
 
 @kind('--out has the ending .json', TEST + ' --out', told=r'\.pkl')

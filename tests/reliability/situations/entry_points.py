@@ -25,7 +25,15 @@ def tool(name: str, program: str, *arguments: str, told: str) -> None:
         return Wrong('ends without a word')
 
 
-tool('The config does not exist', 'tools/analysis_tools/get_flops.py', 'absent.py', told=ABSENT)
+tool(
+    'The config does not exist',
+    'tools/analysis_tools/get_flops.py',
+    'absent.py',
+    '--shape',
+    '96',
+    '96',
+    told=ABSENT,
+)
 tool(
     '--shape is one number',
     'tools/analysis_tools/get_flops.py',

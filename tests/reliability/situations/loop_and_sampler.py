@@ -93,9 +93,9 @@ def no_workers_option(place: Place) -> Found:
     return Found(present, True, 'checkpoint after 2 iterations:')
 
 
-@kind('prefetch_factor with num_workers=0', TRAIN, told='prefetch_factor')
-def prefetch(place: Place) -> Wrong:
-    return must_tell(place, 'train_dataloader = dict(prefetch_factor=2)\n')
+@kind('prefetch_factor with num_workers=0', TRAIN, told='prefetch_factor', word='prefetch_factor')
+def prefetch(place: Place) -> Found:
+    return trains(place, 'train_dataloader = dict(prefetch_factor=2)\n')
 
 
 @kind("default_hooks.batch_size=None, mmdet's way to switch a hook off", TRAIN)

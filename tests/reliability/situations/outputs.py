@@ -102,6 +102,17 @@ def mmdet_metric(place: Place) -> Found:
     return pq(place, f'test_evaluator = {metric}\n')
 
 
+@kind(
+    "mmdet's CocoPanopticMetric, and the file lists the categories in another order",
+    TEST,
+    told='CocoPanopticMetric|categor',
+)
+def mmdet_metric_order(place: Place) -> Found:
+    place.edit(lambda content: content['categories'].reverse(), 'val')
+    metric = f"dict(_delete_=True, type='CocoPanopticMetric', **{PATHS})"
+    return pq(place, f'test_evaluator = {metric}\n')
+
+
 @kind('Predictions are dumped with --out', TEST + ' --out')
 def dumped(place: Place) -> Found:
     place.test('', '--out', 'out.pkl')

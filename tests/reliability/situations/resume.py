@@ -1,6 +1,7 @@
 """A resume compares the settings, not only the tensors of the model."""
 
 import json
+from pathlib import Path
 
 import torch
 from trial.place import Place
@@ -17,8 +18,9 @@ ROUTE = 'tools/train.py --resume'
 
 
 def first_run(place: Place) -> None:
-    """Four iterations, with a checkpoint after the second."""
+    """Four iterations, with a checkpoint after the second; their steps do not count."""
     place.train('default_hooks = dict(checkpoint=dict(interval=2))\n', iterations=4, work='first')
+    Place.steps = 0
 
 
 def values_of(place: Place, work: str, key: str) -> dict[int, float]:
@@ -123,14 +125,6 @@ for name, text in (
         "optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.01, momentum=0.9))\n",
     ),
     (
-        'The learning rate decays from layer to layer',
-        'optim_wrapper = dict(paramwise_cfg=dict(decay_rate=0.8))\n',
-    ),
-    (
-        'custom_keys make other groups',
-        "optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.5)}))\n",
-    ),
-    (
         'The model has another number of centers',
         'model = dict(panoptic_head=dict(transformer_decoder=dict(num_centers=20)))\n',
     ),
@@ -144,6 +138,32 @@ for name, text in (
     def changed(place: Place, text: str = text) -> Wrong:
         resume(place, text)
         return Wrong('resumes without a word')
+
+
+for name, factors in (
+    ('The learning rate decays from layer to layer', 'decay_rate=0.8'),
+    ('custom_keys give the backbone another rate', "custom_keys={'backbone': dict(lr_mult=0.5)}"),
+):
+
+    @kind(
+        f'{name} since the checkpoint',
+        ROUTE,
+        told=r'load_from',
+        word=says('paramwise_cfg|decay_rate|custom_keys|lr_mult'),
+        report=MISMATCH,
+    )
+    def groups(place: Place, factors: str = factors) -> Found:
+        text = f'optim_wrapper = dict(paramwise_cfg=dict({factors}))\n'
+        resume(place, text)
+        place.train(EVERY_TWO + text, iterations=4, work='unbroken')
+        rates = [group_rates(place.folder / work / 'iter_4.pth') for work in ('work', 'unbroken')]
+        return Found(*rates, 'learning rates of the groups')
+
+
+def group_rates(checkpoint: Path) -> list[str]:
+    """The learning rates of the optimizer's parameter groups, from the largest to the smallest."""
+    groups = torch.load(checkpoint, weights_only=False)['optimizer']['param_groups']
+    return [f'{rate:.3g}' for rate in sorted({group['initial_lr'] for group in groups})[::-1]]
 
 
 @kind(
@@ -172,10 +192,10 @@ def data(place: Place) -> Found:
     return Found(max(values_of(place, 'work', 'loss')), 4, 'iterations trained:', 0)
 
 
-@kind('EMAHook is new in the config', ROUTE, told='EMA|ema')
-def ema(place: Place) -> Wrong:
+@kind('EMAHook is new in the config', ROUTE)
+def ema(place: Place) -> Found:
     resume(place, "custom_hooks = [dict(type='EMAHook', ema_type='ExpMomentumEMA')]\n")
-    return Wrong('resumes without a word')
+    return Found(max(values_of(place, 'work', 'loss')), 4, 'iterations trained:', 0)
 
 
 @kind('Mixed precision is new (--amp)', ROUTE)
@@ -192,7 +212,12 @@ def weights_only(place: Place) -> Wrong:
     return Wrong('resumes without a word')
 
 
-@kind('The checkpoint is of the last iteration already', ROUTE, told='max_iters', word='max_iters')
+@kind(
+    'The checkpoint is of the last iteration already',
+    ROUTE,
+    told='max_iters',
+    word='[Nn]othing.*max_iters|max_iters.*reached',
+)
 def ended(place: Place) -> Found:
     first_run(place)
     place.train('', '--resume', place.folder / 'first/iter_4.pth', iterations=4)

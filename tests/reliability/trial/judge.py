@@ -84,13 +84,16 @@ def sentence(ended: Ended) -> str:
 
 
 def lines(ended: Ended) -> list[str]:
-    """Lines of the output, without the time and the name that a log puts before them."""
-    prefix = r'^\d[\d/: -]+ - mmengine - '
-    return [re.sub(prefix, '', x.strip()) for x in (ended.output + ended.errors).splitlines()]
+    """The lines of the output, without the config in the log and the time before a line of it."""
+    text = re.sub(r'- INFO - Config:\n.*?(?=^\d\d/\d\d )', '', ended.output, flags=re.M | re.S)
+    prefix = r'^\d\d/\d\d [\d:]+ - mmengine - '
+    return [re.sub(prefix, '', line.strip()) for line in (text + ended.errors).splitlines()]
 
 
 def shown(value: Any) -> str:
-    return f'{value:.2f}' if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f'{value:.2f}' if abs(value) >= 0.1 else f'{value:.3g}'
 
 
 def one_line(text: str) -> str:

@@ -1,11 +1,16 @@
 """Writes docs/reliability.md from the outcomes at the old commit and now."""
 
 import html
+import itertools
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
 
+from .judge import GOOD
+
 BEFORE = '4eceedf'
+WIDTH = 100  # columns of a line
+HEAD = f'<tr><th>situation</th><th>through</th><th>at {BEFORE}</th><th>now</th></tr>'
 WORDS = {
     'right': 'right',
     'told': 'told',
@@ -59,16 +64,11 @@ def page(rows: Sequence[dict], before: dict, texts: dict[str, str], seconds: flo
     lines = [INTRODUCTION.strip(), '', *summary(rows, before)]
     lines += [AGAIN.format(minutes=max(seconds / 60, 1)).strip('\n')]
     for kind in dict.fromkeys(row['kind'] for row in rows):
-        lines += ['', f'## {kind}', '', textwrap.fill(texts[kind], 100), '']
-        lines += [f'| situation | through | at {BEFORE} | now |', '|---|---|---|---|']
+        lines += ['', f'## {kind}', '', textwrap.fill(texts[kind], WIDTH), '', '<table>', HEAD]
         for row in rows:
             if row['kind'] == kind:
-                old = before.get(key_of(row))
-                lines.append(
-                    '| '
-                    + ' | '.join([named(row), f'`{row["route"]}`', told(old), told(row)])
-                    + ' |'
-                )
+                lines += row_lines(row, before.get(key_of(row)))
+        lines.append('</table>')
     return '\n'.join(lines) + '\n'
 
 
@@ -84,22 +84,24 @@ def summary(rows: Sequence[dict], before: dict) -> list[str]:
     return [*lines, '']
 
 
-def named(row: dict) -> str:
-    name = cell(row['name'])
-    return f'[{name}]({row["report"]})' if row['report'] else name
+def row_lines(row: dict, old: dict | None) -> list[str]:
+    """A row of the table, broken into lines of the repository's width."""
+    name = html.escape(row['name'], quote=False)
+    if row['report']:
+        name = f'<a href="{row["report"]}">{name}</a>'
+    same = old == dict(outcome=row['outcome'], text=row['text'])
+    now = f'<i>{WORDS[row["outcome"]]}</i>: the same' if same else came_of(row)
+    cells = name, f'<code>{html.escape(row["route"])}</code>', came_of(old), now
+    wrapped = (
+        textwrap.wrap(f'<td>{cell}</td>', WIDTH, break_long_words=False, break_on_hyphens=False)
+        for cell in cells
+    )
+    return ['<tr>', *itertools.chain(*wrapped), '</tr>']
 
 
-def told(row: dict | None) -> str:
+def came_of(row: dict | None) -> str:
     if row is None:
         return ''
-    word = WORDS[row['outcome']]
-    word = f'**{word}**' if row['outcome'] not in ('right', 'told') else f'*{word}*'
-    return f'{word}: {cell(row["text"])}'
-
-
-def cell(text: str) -> str:
-    """Text for a cell of a Markdown table, in which no character has a meaning of its own."""
-    escaped = html.escape(text, quote=False)
-    for character in '\\`*_[]|':
-        escaped = escaped.replace(character, f'\\{character}')
-    return escaped
+    emphasis = 'i' if row['outcome'] in GOOD else 'b'
+    text = html.escape(row['text'], quote=False)
+    return f'<{emphasis}>{WORDS[row["outcome"]]}</{emphasis}>: {text}'

@@ -1,14 +1,13 @@
 """Where a situation takes place: small data, a trained model, and the routes of a user."""
 
 import json
-import re
 import runpy
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -19,7 +18,8 @@ train_dataloader = dict(batch_size={batch}, num_workers=0, persistent_workers=Fa
 val_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False)
 test_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False)
 train_cfg = dict(max_iters={iterations}, val_interval={iterations})
-default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval={iterations}))
+default_hooks = dict(
+    logger=dict(interval=1), checkpoint=dict(interval={iterations}, max_keep_ckpts=-1))
 randomness = dict(seed=1)
 """
 ANNOTATIONS = 'data/shapes/annotations/panoptic_{}2017'
@@ -28,6 +28,8 @@ ANNOTATIONS = 'data/shapes/annotations/panoptic_{}2017'
 @dataclass
 class Place:
     """A folder of its own, in which one situation takes place.
+
+    ``Place.steps`` counts the steps of training that this process takes.
 
     Attributes:
         checkout: the repository whose code runs.
@@ -40,6 +42,7 @@ class Place:
     folder: Path
     checkpoint: Path
     known: dict
+    steps: ClassVar[int] = 0
 
     def file(self, split: str) -> Path:
         """The annotation file of ``train`` or ``val``."""
@@ -72,7 +75,8 @@ class Place:
         return leaf
 
     def tool(self, name: str, *arguments: Any) -> None:
-        """Run a program of the checkout as the command line does."""
+        """Run a program of the checkout as the command line does, in a state as at its start."""
+        forget_runs()
         sys.argv = [str(self.checkout / name), *map(str, arguments)]
         runpy.run_path(sys.argv[0], run_name='__main__')
 
@@ -140,6 +144,17 @@ class Place:
         return cv2.imread(str(self.images(split)[index]))
 
 
+def forget_runs() -> None:
+    """Forget what mmengine keeps by name for the whole process, as the folder of the log."""
+    from mmdet.registry import VISUALIZERS
+    from mmengine.logging import MessageHub, MMLogger
+    from mmengine.registry import VISUALIZERS as ROOT_VISUALIZERS
+
+    kept = {*VISUALIZERS.module_dict.values(), *ROOT_VISUALIZERS.module_dict.values()}
+    for kind in (MessageHub, MMLogger, *kept):
+        kind._instance_dict.clear()
+
+
 def ids_of(path: Path) -> np.ndarray:
     """The segment ids (H, W) of a panoptic PNG."""
     blue, green, red = np.moveaxis(cv2.imread(str(path)).astype(np.int64), -1, 0)
@@ -149,8 +164,3 @@ def ids_of(path: Path) -> np.ndarray:
 def write_ids(path: Path, ids: np.ndarray) -> None:
     colors = np.stack([ids >> 16, (ids >> 8) & 255, ids & 255], -1)
     cv2.imwrite(str(path), colors.astype(np.uint8))
-
-
-def last_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
-    return re.sub(r'\s+', ' ', lines[-1]) if lines else ''

@@ -24,10 +24,9 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
 
-LONGEST = 60  # seconds of processor time of one situation
-PATIENCE = 6  # times as long by the clock, on a busy machine
+LONGEST = 120  # seconds of processor time of one situation
+PATIENCE = 5  # times as long by the clock, on a busy machine
 TRAINING = dict(iterations=120, batch=4)  # of the weights that situations test
-steps_taken = 0  # of training, in this process
 
 
 def main() -> None:
@@ -117,14 +116,15 @@ def prepare() -> None:
     from mmengine.model import BaseModel
     from yapf.yapflib import yapf_api
 
+    from trial.place import Place
+
     torch.set_num_threads(1)
     # The layout of the config in the log takes most of the time of a short run.
     yapf_api.FormatCode = lambda text, **_: (text, True)
     step = BaseModel.train_step
 
     def train_step(self, *args, **kwargs):
-        global steps_taken
-        steps_taken += 1
+        Place.steps += 1
         return step(self, *args, **kwargs)
 
     BaseModel.train_step = train_step
@@ -181,7 +181,7 @@ def captured(folder: Path):
 
 def situate(sender, checkout: Path, scratch: Path, situation) -> None:
     """One situation, in this fork."""
-    from trial.judge import Ended, judge
+    from trial.judge import GOOD, Ended, judge
     from trial.place import Place
 
     resource.setrlimit(resource.RLIMIT_CPU, (LONGEST, 2 * LONGEST))
@@ -199,7 +199,7 @@ def situate(sender, checkout: Path, scratch: Path, situation) -> None:
         except BaseException as error:  # noqa: B036  what a user would see
             traceback.print_exc()
             ended.error = error
-        ended.steps = steps_taken
+        ended.steps = Place.steps
 
     def without_places(text: str) -> str:
         for place in (folder, checkout, scratch):
@@ -212,7 +212,7 @@ def situate(sender, checkout: Path, scratch: Path, situation) -> None:
     )
     outcome = judge(situation, ended)
     outcome.text = without_places(outcome.text)
-    if outcome.kind in ('right', 'told'):
+    if outcome.kind in GOOD:
         shutil.rmtree(folder)
     sender.send(outcome)
     sender.close()

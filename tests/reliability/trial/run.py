@@ -1,0 +1,39 @@
+"""Runs the situations against a checkout of the repository, in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parents[1]
+ROOT = HERE.parents[1]
+STORED = HERE / 'before.json'  # what came of the situations at the commit to compare with
+SCENES = ('--train', '6', '--val', '4', '--seed', '7')
+
+
+def run(
+    checkout: Path, scratch: Path, *, rows: str = '', jobs: int = 2, short: bool = False
+) -> dict:
+    """What became of the situations in a checkout of the repository.
+
+    A dict of ``rows``, the list of outcomes with their situations; ``texts``, what is said of each
+    kind; and ``seconds``.
+
+    Args:
+        scratch: a folder to work in. What is in it from an earlier call is used again.
+        rows: a regular expression; those whose 'kind: name [route]' matches are set up.
+        jobs: situations at a time.
+        short: only those that are cheap and need no trained weights.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    data, output = scratch / 'data', scratch / 'outcomes.json'
+    if not data.is_dir():
+        shapes = [sys.executable, str(ROOT / 'tools/misc/make_shapes.py'), str(data / 'shapes')]
+        subprocess.run([*shapes, *SCENES], check=True, capture_output=True)
+    environment = dict(os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
+    environment['PYTHONPATH'] = os.pathsep.join([str(checkout / 'projects'), str(HERE)])
+    command = [sys.executable, str(HERE / 'trial/worker.py'), checkout.resolve(), scratch.resolve()]
+    options = ['--rows', rows, '--jobs', str(jobs), *(['--short'] if short else [])]
+    subprocess.run([*map(str, command), *options], check=True, env=environment)
+    return json.loads(output.read_text())
