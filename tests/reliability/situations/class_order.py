@@ -7,7 +7,7 @@ import torch
 from trial.place import Place
 from trial.situation import DETECTOR, INFERENCER, TEST, TRAIN, Found, Wrong, section
 
-from .common import OPEN_DATA, must_tell, pq, trains
+from .common import must_tell, pq, trains
 
 kind = section(
     'Classes and images by name',
@@ -43,25 +43,25 @@ def renumber(content: dict) -> None:
 @kind('The test file lists the same categories in another order', TEST, told=DIFFER)
 def reordered(place: Place) -> Found:
     place.edit(reverse, 'val')
-    return pq(place, OPEN_DATA)
+    return pq(place)
 
 
 @kind('The test file lists two things in another order', TEST, told=DIFFER)
 def swapped(place: Place) -> Found:
     place.edit(swap_first, 'val')
-    return pq(place, OPEN_DATA)
+    return pq(place)
 
 
 @kind('The test file has the same names under other category ids', TEST, told=DIFFER)
 def renumbered(place: Place) -> Found:
     place.edit(renumber, 'val')
-    return pq(place, OPEN_DATA)
+    return pq(place)
 
 
 @kind('The test file calls a class of the checkpoint by another name', TEST, told='circle|disk')
 def renamed(place: Place) -> Wrong:
     place.edit(lambda content: content['categories'][0].update(name='circle'), 'val')
-    found = pq(place, OPEN_DATA)
+    found = pq(place)
     return Wrong(f'PQ {found.value:.2f} without a word')
 
 
@@ -71,7 +71,7 @@ def other_kind(place: Place) -> Wrong:
         content['categories'][5]['isthing'] = 0
 
     place.edit(change)
-    text = OPEN_DATA + 'model = dict(num_things_classes=5, num_stuff_classes=6)\n'
+    text = 'model = dict(num_things_classes=5, num_stuff_classes=6)\n'
     found = pq(place, text)
     return Wrong(f'PQ {found.value:.2f} without a word')
 
@@ -308,7 +308,7 @@ test_evaluator = dict(ann_file=None, seg_prefix=None)
         place,
         """
 parts = [
-    dict(type='ShapesPanopticDataset', data_root='data/shapes/', image_size=_base_.image_size,
+    dict(type='PanopticIndexDataset', data_root='data/shapes/', image_size=_base_.image_size,
          ann_file=f'annotations/panoptic_{split}2017.json', pipeline=_base_.test_pipeline,
          data_prefix=dict(img=f'{split}2017/', seg=f'annotations/panoptic_{split}2017/'),
          test_mode=True)
@@ -338,19 +338,19 @@ def coco_names(place: Place) -> Found:
             category['name'] = names[kind][3 * number]
 
     place.edit(change)
-    return trains(place, OPEN_DATA)
+    return trains(place)
 
 
 @kind('Two categories have one name', TRAIN, told=r'stripes|name')
 def one_name(place: Place) -> Wrong:
     place.edit(lambda content: content['categories'][7].update(name='stripes'))
-    return must_tell(place, OPEN_DATA)
+    return must_tell(place)
 
 
 @kind('A thing and a stuff class have one name, as in some conversions', TRAIN, told=r'disk|name')
 def thing_and_stuff(place: Place) -> Found:
     place.edit(lambda content: content['categories'][7].update(name='disk'))
-    return trains(place, OPEN_DATA)
+    return trains(place)
 
 
 @kind(
@@ -360,7 +360,7 @@ def thing_and_stuff(place: Place) -> Found:
 )
 def validation_order(place: Place) -> Found:
     place.edit(reverse, 'val')
-    return trains(place, OPEN_DATA)
+    return trains(place)
 
 
 @kind(

@@ -6,14 +6,6 @@ from typing import Any
 from trial.place import Place
 from trial.situation import Found, Wrong
 
-# The data set that takes the classes of its annotation file, unlike that of the generated scenes.
-OPEN = 'PanopticIndexDataset'
-OPEN_DATA = f"""
-train_dataloader = dict(dataset=dict(type='{OPEN}'))
-val_dataloader = dict(dataset=dict(type='{OPEN}'))
-test_dataloader = dict(dataset=dict(type='{OPEN}'))
-"""
-
 
 def trains(place: Place, *arguments: Any, **short: Any) -> Found:
     """Training must work: the iterations of the log are those that were asked for."""

@@ -81,7 +81,7 @@ for name, text, told in (
     (
         'Fewer centers than an image has segments',
         'model = dict(panoptic_head=dict(transformer_decoder=dict(num_centers=4)))\n',
-        'num_centers',
+        'num_cent',
     ),
     ('A bool is given as text', "val_evaluator = dict(classwise='no')\n", 'classwise'),
     (
@@ -139,7 +139,7 @@ for name, text, told in (
 
     @kind(name, TRAIN, told=told)
     def config(place: Place, text: str = text) -> Wrong:
-        return must_tell(place, text)
+        return must_tell(place, text.replace('num_centers', place.centers))
 
 
 for option, told in (

@@ -6,16 +6,7 @@ from pathlib import Path
 from trial.place import Place, ids_of, write_ids
 from trial.situation import EVALUATE, TEST, TRAIN, Found, Wrong, section
 
-from .common import (
-    OPEN_DATA,
-    each_category,
-    each_segment,
-    first_segment,
-    must_tell,
-    pq,
-    trains,
-    truth_itself,
-)
+from .common import each_category, each_segment, first_segment, must_tell, pq, trains, truth_itself
 
 kind = section(
     'Fields of the annotation file',
@@ -49,7 +40,7 @@ def numbers(place: Place, change) -> Found:
 @kind('"isthing" is "1" or "0", as text', TRAIN, told='isthing')
 def isthing_text_trained(place: Place) -> Found:
     place.edit(each_category(text_isthing))
-    return trains(place, OPEN_DATA)
+    return trains(place)
 
 
 @kind('"isthing" is "1" or "0", as text', EVALUATE, told='isthing')
@@ -65,7 +56,7 @@ def isthing_bool_evaluated(place: Place) -> Found:
 @kind('"isthing" is true or false', TRAIN)
 def isthing_bool_trained(place: Place) -> Found:
     place.edit(each_category(lambda c: c.update(isthing=bool(c['isthing']))))
-    return trains(place, OPEN_DATA)
+    return trains(place)
 
 
 for route in (TRAIN, EVALUATE):
@@ -77,7 +68,7 @@ for route in (TRAIN, EVALUATE):
             truth_itself(place, change)
             return Wrong('scores without knowing things from stuff')
         place.edit(change)
-        return must_tell(place, OPEN_DATA)
+        return must_tell(place)
 
     @kind('"isthing" is 2 in one category', route, told='isthing.*2|2.*isthing')
     def isthing_two(place: Place, route: str = route) -> Found | Wrong:
@@ -88,7 +79,7 @@ for route in (TRAIN, EVALUATE):
             truth_itself(place, change)
             return Wrong('counts the class as stuff without a word')
         place.edit(change)
-        return must_tell(place, OPEN_DATA)
+        return must_tell(place)
 
 
 for form, color, told in (
@@ -105,7 +96,7 @@ for form, color, told in (
     )
     def colors(place: Place, color=color) -> Found:
         place.edit(each_category(lambda c: c.update(color=color)))
-        return drawn(place, OPEN_DATA)
+        return drawn(place)
 
 
 @kind(
@@ -115,7 +106,7 @@ for form, color, told in (
 )
 def no_colors(place: Place) -> Found:
     place.edit(each_category(lambda c: c.pop('color')))
-    return drawn(place, OPEN_DATA)
+    return drawn(place)
 
 
 def drawn(place: Place, text: str = '') -> Found:
@@ -127,7 +118,7 @@ def drawn(place: Place, text: str = '') -> Found:
 @kind('Colors of categories are "#dc2828"', TRAIN, told='color')
 def colors_trained(place: Place) -> Found:
     place.edit(each_category(lambda c: c.update(color='#dc2828')))
-    return trains(place, OPEN_DATA)
+    return trains(place)
 
 
 for form, box in (('an empty list', []), ('null', None), ('three numbers', [1, 2, 3])):
@@ -291,7 +282,7 @@ for name, change, told in (
             else:
                 place.edit(change)
             if route == TRAIN:
-                return must_tell(place, OPEN_DATA)
+                return must_tell(place)
             return Wrong(f'PQ {place.evaluate("val", "pred")["All"]:.2f} without a word')
 
 

@@ -3,7 +3,7 @@
 from trial.place import Place
 from trial.situation import EVALUATE, TRAIN, Found, Wrong, section
 
-from .common import OPEN_DATA, trains
+from .common import trains
 
 kind = section(
     'Many classes',
@@ -32,7 +32,7 @@ for total, told in ((999, None), (1000, '999|1000'), (1001, '999|1001')):
     def trained(place: Place, total: int = total) -> Found:
         place.edit(more_stuff(total))
         text = f'model = dict(num_things_classes=6, num_stuff_classes={total - 6})\n'
-        return trains(place, OPEN_DATA + text)
+        return trains(place, text)
 
     @kind(f'The files have {total} classes', EVALUATE)
     def evaluated(place: Place, total: int = total) -> Found:
@@ -60,7 +60,7 @@ def all_stuff(place: Place) -> Found:
             category['isthing'] = 0
 
     place.edit(change)
-    return trains(place, OPEN_DATA + 'model = dict(num_things_classes=0, num_stuff_classes=11)\n')
+    return trains(place, 'model = dict(num_things_classes=0, num_stuff_classes=11)\n')
 
 
 @kind('All classes are things', TRAIN)
@@ -70,4 +70,4 @@ def all_things(place: Place) -> Found:
             category['isthing'] = 1
 
     place.edit(change)
-    return trains(place, OPEN_DATA + 'model = dict(num_things_classes=11, num_stuff_classes=0)\n')
+    return trains(place, 'model = dict(num_things_classes=11, num_stuff_classes=0)\n')

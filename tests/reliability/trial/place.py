@@ -12,11 +12,17 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
+# The data set takes the classes of its annotation file, as one of a user's own data does.
 TINY = 'configs/cmt_deeplab/cmt-deeplab_tiny_shapes.py'
-SHORT = """_base_ = {base!r}
-train_dataloader = dict(batch_size={batch}, num_workers=0, persistent_workers=False)
-val_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False)
-test_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False)
+SHORT = """
+_base_ = {base!r}
+train_dataloader = dict(
+    batch_size={batch}, num_workers=0, persistent_workers=False,
+    dataset=dict(type='PanopticIndexDataset'))
+val_dataloader = dict(
+    batch_size=2, num_workers=0, persistent_workers=False,
+    dataset=dict(type='PanopticIndexDataset'))
+test_dataloader = val_dataloader
 train_cfg = dict(max_iters={iterations}, val_interval={iterations})
 default_hooks = dict(
     logger=dict(interval=1), checkpoint=dict(interval={iterations}, max_keep_ckpts=-1))
@@ -73,6 +79,13 @@ class Place:
         leaf = self.folder / f'leaf{number}.py'
         leaf.write_text(f'_base_ = {str(short)!r}\n{text}')
         return leaf
+
+    @property
+    def centers(self) -> str:
+        """The key of the transformer decoder for the number of centers, which had another name."""
+        old = 'num_centers'.replace('er', 're')
+        model = (self.checkout / 'configs/_base_/models/cmt-deeplab_tiny.py').read_text()
+        return old if old in model else 'num_centers'
 
     def tool(self, name: str, *arguments: Any) -> None:
         """Run a program of the checkout as the command line does, in a state as at its start."""
