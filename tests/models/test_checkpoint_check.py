@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from cmt_deeplab.analysis.compared_model import ComparedModel, SharedData, build_network
 from cmt_deeplab.datasets import ShapesPanopticDataset
 from cmt_deeplab.errors import UserError
 from mmdet.apis import DetInferencer, init_detector
@@ -80,3 +81,15 @@ def test_checkpoints_that_do_not_tell_things_from_stuff(route, checkpoint):
     assert numbered['classes'][10] == 'class 10' and len(numbered['thing_classes']) == 6
     old = route(any_classes(tiny()), checkpoint(dict(CLASSES=list('abcdefghijk')))).dataset_meta
     assert old['thing_classes'] == list('abcdef') and old['stuff_classes'] == list('ghijk')
+
+
+@pytest.mark.parametrize('meta, scored', [(SHAPES, True), (REVERSED, False), (None, True)])
+def test_the_comparison_of_models(checkpoint, shapes_root, meta, scored):
+    config = tiny()
+    for split in ('train', 'val'):
+        config[f'{split}_dataloader'].dataset.data_root = f'{shapes_root}/'
+    path = checkpoint(dict(dataset_meta=meta))
+    model = ComparedModel('tiny', config, checkpoint=path)
+    build_network(model, SharedData(config), 'cpu')
+    assert model.other_classes is not scored
+    assert scored or "no PQ: label 0 is the thing 'cross' in the checkpoint" in model.notes[0]

@@ -15,6 +15,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.runner import load_checkpoint
 from torch import nn
 
+from cmt_deeplab.categories import class_list, classes_of_checkpoint, first_difference
 from cmt_deeplab.errors import UserError, require_file, user_sentence
 from cmt_deeplab.mmdet_config import set_class_counts
 
@@ -98,6 +99,7 @@ class SharedData:
         if any(kind not in metainfo for kind in kinds):
             raise UserError('The data are not panoptic (no stuff_classes): name others by --data.')
         self.counts = tuple(len(metainfo[kind]) for kind in kinds)
+        self.classes = class_list(metainfo)
 
     def dataset_config(self, model: ComparedModel, split: str) -> dict:
         """The data set of a split ('train' or 'val'), with a model's pipeline and image size.
@@ -141,8 +143,13 @@ def build_network(model: ComparedModel, data: SharedData, device: str) -> None:
     if model.network is None:
         network = MODELS.build(model.config.model)
         if model.checkpoint:
-            _load(network, model.checkpoint)
+            stored = classes_of_checkpoint(_load(network, model.checkpoint))
             model.trained = True
+            owners = 'the checkpoint', 'the data'
+            difference = stored and first_difference(stored, data.classes, owners=owners)
+            if difference and not model.other_classes:
+                model.other_classes = True
+                model.notes.append(f'no PQ: {difference}')
         model.network = network
     network = model.network.to(device).eval()
     prepared = network.data_preprocessor(batch_of(data.dataset(model, 'val'), [0]), False)
@@ -153,9 +160,9 @@ def build_network(model: ComparedModel, data: SharedData, device: str) -> None:
     model.figures.update(params=cost.params, macs=cost.macs)
 
 
-def _load(network: nn.Module, checkpoint: str) -> None:
+def _load(network: nn.Module, checkpoint: str) -> dict:
     try:
-        load_checkpoint(network, checkpoint, map_location='cpu', strict=True)
+        return load_checkpoint(network, checkpoint, map_location='cpu', strict=True)
     except RuntimeError as error:
         keys = re.findall(r'(?<=[ ,])[\w.]+\.\w+', str(error)) or ['']
         raise UserError(

@@ -1,7 +1,7 @@
 """A hook that compares the classes of model, data sets and checkpoint, before a run."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mmdet.datasets import CocoPanopticDataset
@@ -11,7 +11,13 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
 from torch import nn
 
-from cmt_deeplab.categories import Class, category_labels, class_list, first_difference
+from cmt_deeplab.categories import (
+    Class,
+    category_labels,
+    class_list,
+    classes_of_checkpoint,
+    first_difference,
+)
 from cmt_deeplab.construction import keywords
 from cmt_deeplab.datasets.dataset_check import (
     SAME,
@@ -68,13 +74,6 @@ def model_class_counts(model: nn.Module) -> dict[str, tuple[int, str]]:
         elif head in HEADS_OF_THINGS and isinstance(getattr(module, 'num_classes', None), int):
             counts[f'{key}.num_classes'] = module.num_classes, 'thing'
     return counts
-
-
-def classes_of_checkpoint(checkpoint: dict) -> tuple[Class, ...]:
-    """The classes that a checkpoint states, () where it states none."""
-    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
-    meta = meta if isinstance(meta, Mapping) else {}
-    return class_list(meta.get('dataset_meta') or meta)  # mmdet 2: meta['CLASSES']
 
 
 def refuse_labels_by_position(dataset: Any) -> None:
