@@ -67,6 +67,7 @@ KINDS_OF_VALUES = {
         default_hooks=dict[str, dict | None],
         custom_hooks=list[dict] | None,
         find_unused_parameters=bool,
+        model_wrapper_cfg=dict | None,
     ),
     **{f'{split}_dataloader': dict(dataset=dict, sampler=dict) for split in SPLITS},
     'optim_wrapper': dict(optimizer=dict, paramwise_cfg=dict | None),

@@ -5,8 +5,10 @@ Every error that this package raises because of a wrong config, file or argument
 """
 
 import errno
+import os
 import sys
 import traceback
+from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +52,24 @@ def make_folder_of(path: str) -> None:
         raise UserError(f'{path} cannot be written ({error}): name another file.') from error
     if Path(path).is_dir():
         raise UserError(f'{path} cannot be written, as it is a folder: name a file in it.')
+    if not os.access(path if Path(path).exists() else Path(path).parent, os.W_OK):
+        raise UserError(f'{path} cannot be written (no permission): name another file.')
+
+
+def output_file(path: str) -> str:
+    """For argparse: the path of a file that can be written when the work is done."""
+    try:
+        make_folder_of(path)
+    except UserError as error:
+        raise ArgumentTypeError(str(error)) from error
+    return path
+
+
+def positive(text: str) -> int:
+    """For argparse: a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f'{text} is not a whole number of at least 1.')
+    return int(text)
 
 
 def frames_of(error: BaseException) -> list[FrameType]:

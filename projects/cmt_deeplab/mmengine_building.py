@@ -4,6 +4,7 @@
 """
 
 import inspect
+import re
 from collections.abc import Mapping
 from types import FrameType
 
@@ -95,12 +96,15 @@ def _said_on_purpose(error: Exception, frames: list[FrameType], whole: Mapping) 
             libraries, caller = [], frame
         else:
             libraries.append(frame)
-    to_the_config = libraries and _within(frames[-1], LIBRARIES) and is_explicit(error)
+    on_purpose = is_explicit(error) or _within(frames[-1], 'mmengine.fileio')  # of backend_args
+    to_the_config = libraries and _within(frames[-1], LIBRARIES) and on_purpose
     repeated = frames[-1].f_code.co_name == 'call_hook'  # from the error of a hook
     if not to_the_config or repeated or _within(frames[-1], COMPUTING):
         return None
     if not _within(caller, CALLERS):
         return None
+    if _within(frames[-1], 'mmengine.config') and isinstance(error, AttributeError | KeyError):
+        return key_missing('The config', re.findall(r'\w+', str(error))[-1])
     for frame in reversed(libraries):
         name = type(frame.f_locals.get('self')).__name__
         for place, part in entries_read(whole):

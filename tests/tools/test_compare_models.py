@@ -153,7 +153,7 @@ def test_a_checkpoint_of_another_model_is_named(leaf, tmp_path):
 @pytest.mark.parametrize(
     ('options', 'sentence'),
     [
-        (['--runs', 0], '--runs must be at least 1'),
+        (['--runs', 0], '--runs: 0 is not a whole number of at least 1'),
         (['--device', 'cuda'], 'torch finds no GPU'),
         (['--device', 'gpu'], '--device gpu is unknown'),
         (['--json', CONFIGS], 'cannot be written'),
@@ -164,4 +164,4 @@ def test_a_checkpoint_of_another_model_is_named(leaf, tmp_path):
 def test_a_wrong_option_is_one_sentence(leaf, options, sentence, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     done = run_tool(TOOL, leaf, *options)
-    assert done.returncode == 1 and sentence in done.stderr and 'Traceback' not in done.stderr
+    assert done.returncode and sentence in done.stderr and 'Traceback' not in done.stderr

@@ -226,3 +226,25 @@ def test_command_line_names_a_config_that_is_not_there():
         and 'configs/nothing.py does not exist' in done.stderr
         and 'Traceback' not in done.stderr
     )
+
+
+@pytest.mark.parametrize(
+    ('config', 'options', 'sentence'),
+    [
+        ('_base_/default_runtime.py', ['--shape', 9, 9], 'The config has no model: add it'),
+        ('cmt_deeplab/cmt-deeplab_tiny_shapes.py', ['--shape', 0, 9], '0 is not a whole number'),
+        (
+            'cmt_deeplab/cmt-deeplab_tiny_shapes.py',
+            ['--shape', 9, 9, '--json', '/proc/no/figures.json'],
+            '/proc/no/figures.json cannot be written',
+        ),
+        (
+            'cmt_deeplab/cmt-deeplab_tiny_shapes.py',
+            ['--shape', 9, 9, '--cfg-options', 'image_size=64'],
+            'image_size changes nothing',
+        ),
+    ],
+)
+def test_a_wrong_argument_is_one_sentence(config, options, sentence):
+    done = run_tool(TOOL, ROOT / 'configs' / config, *options)
+    assert done.returncode and sentence in done.stderr and 'Traceback' not in done.stderr

@@ -38,7 +38,7 @@ from cmt_deeplab.analysis.compared_model import (
 from cmt_deeplab.analysis.comparison_table import as_markdown, as_text, machine
 from cmt_deeplab.analysis.config_model import load_config
 from cmt_deeplab.analysis.learning_curve import draw_curves, train
-from cmt_deeplab.errors import UserError, make_folder_of, report_user_errors
+from cmt_deeplab.errors import UserError, output_file, positive, report_user_errors
 from matplotlib.backend_bases import FigureCanvasBase
 from mmengine.logging import MMLogger
 from whole_models import measure_models
@@ -50,27 +50,37 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('models', nargs='+', metavar='CONFIG[:CHECKPOINT]')
     parser.add_argument('--data', metavar='CONFIG', help='config whose images and metric are used')
-    parser.add_argument('--images', type=int, metavar='N', help='PQ on the first N images only')
-    parser.add_argument('--runs', type=int, default=30, help='timed runs of each model (30)')
     parser.add_argument(
-        '--batch', type=int, help="images of a training step (that of the data's config)"
+        '--images', type=positive, metavar='N', help='PQ on the first N images only'
     )
-    parser.add_argument('--train', type=int, metavar='N', help='train each model N iterations')
+    parser.add_argument('--runs', type=positive, default=30, help='timed runs of each model (30)')
+    parser.add_argument(
+        '--batch', type=positive, help="images of a training step (that of the data's config)"
+    )
+    parser.add_argument('--train', type=positive, metavar='N', help='train each model N iterations')
     parser.add_argument('--seed', type=int, default=0, help='seed of the trainings (0)')
     parser.add_argument(
         '--device',
         default='cpu',
         help='cpu (the default) or cuda; --train takes a GPU where there is one',
     )
-    parser.add_argument('--threads', type=int, default=1, help="torch's threads on the CPU (1)")
+    parser.add_argument(
+        '--threads', type=positive, default=1, help="torch's threads on the CPU (1)"
+    )
     parser.add_argument(
         '--work-dir',
         default='work_dirs/compare',
         help='curves and checkpoints of the trainings (work_dirs/compare)',
     )
-    parser.add_argument('--json', metavar='OUT', help='file for all figures and curves')
-    parser.add_argument('--markdown', metavar='OUT', help='file for the table as Markdown')
-    parser.add_argument('--plot', metavar='OUT', help='picture of the trainings (WORK_DIR/pq.png)')
+    parser.add_argument(
+        '--json', type=output_file, metavar='OUT', help='file for all figures and curves'
+    )
+    parser.add_argument(
+        '--markdown', type=output_file, metavar='OUT', help='file for the table as Markdown'
+    )
+    parser.add_argument(
+        '--plot', type=output_file, metavar='OUT', help='picture of the trainings (WORK_DIR/pq.png)'
+    )
     return parser.parse_args()
 
 
@@ -80,17 +90,12 @@ def compare(args: argparse.Namespace) -> list[ComparedModel]:
     Raises:
         UserError: an argument is wrong, so that there is nothing to compare.
     """
-    for name in ('images', 'runs', 'batch', 'train', 'threads'):
-        if (value := getattr(args, name)) is not None and value < 1:
-            raise UserError(f'--{name} must be at least 1, not {value}.')
     if args.device.startswith('cuda') and not torch.cuda.is_available():
         raise UserError('--device cuda: torch finds no GPU here; leave --device out for the CPU.')
     try:
         torch.empty(1, device=args.device)
     except (AssertionError, RuntimeError) as error:
         raise UserError(f'--device {args.device} is unknown to torch here; use cpu.') from error
-    for path in filter(None, (args.json, args.markdown, args.plot)):
-        make_folder_of(path)
     formats = FigureCanvasBase.get_supported_filetypes()
     if args.plot and Path(args.plot).suffix[1:] not in formats:
         raise UserError(f'--plot {args.plot} names no picture: let it end in .png, .pdf or .svg.')

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
 from cmt_deeplab.analysis.config_model import add_config_options, load_config
 from cmt_deeplab.analysis.flops import NetworkCost, config_cost
-from cmt_deeplab.errors import make_folder_of, report_user_errors
+from cmt_deeplab.errors import output_file, positive, report_user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,13 +30,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config')
     parser.add_argument(
         '--shape',
-        type=int,
+        type=positive,
         nargs=2,
         required=True,
         metavar=('H', 'W'),
         help='size of the network input, used as it is',
     )
-    parser.add_argument('--json', metavar='OUT', help='file for the figures')
+    parser.add_argument('--json', type=output_file, metavar='OUT', help='file for the figures')
     add_config_options(parser)
     return parser.parse_args()
 
@@ -59,8 +59,6 @@ def table(cost: NetworkCost, shape: list[int]) -> str:
 def main() -> None:
     args = parse_args()
     with report_user_errors():
-        if args.json:
-            make_folder_of(args.json)
         config = load_config(args.config, args.cfg_options)
         cost = config_cost(config.model, args.shape)
     print(table(cost, args.shape))

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 import cmt_deeplab  # noqa: F401  before mmdet, which needs its stand-ins
 from cmt_deeplab.analysis.config_model import add_config_options, load_config
 from cmt_deeplab.analysis.plane_ceiling import plane_ceiling
-from cmt_deeplab.errors import report_user_errors
+from cmt_deeplab.errors import output_file, positive, report_user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,8 +26,8 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config')
-    parser.add_argument('--stride', type=int, default=4, help='of the plane, a power of two')
-    parser.add_argument('--json', metavar='OUT', help='file for the figures')
+    parser.add_argument('--stride', type=positive, default=4, help='of the plane, a power of two')
+    parser.add_argument('--json', type=output_file, metavar='OUT', help='file for the figures')
     add_config_options(parser)
     return parser.parse_args()
 

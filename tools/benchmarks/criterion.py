@@ -9,6 +9,7 @@ import argparse
 import torch
 from cmt_deeplab.criterion import PanopticCriterion
 from cmt_deeplab.criterion.targets import StagePlane, sample_pixels
+from cmt_deeplab.errors import positive
 from cmt_deeplab.structures import MaskPrediction, PanopticTarget
 from harness import Subject
 from scipy.optimize import linear_sum_assignment
@@ -21,11 +22,13 @@ LOSSES = ('loss_pq_mask', 'loss_pq_class', 'loss_mask_id', 'loss_instance')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--batch', type=int, default=1, help='images')
-    parser.add_argument('--size', type=int, default=161, help='side of the prediction, odd')
-    parser.add_argument('--centers', type=int, default=128, help='N')
-    parser.add_argument('--segments', type=int, default=30, help='K, at most N')
-    parser.add_argument('--samples', type=int, default=4096, help='pixels of the instance loss')
+    parser.add_argument('--batch', type=positive, default=1, help='images')
+    parser.add_argument('--size', type=positive, default=161, help='side of the prediction, odd')
+    parser.add_argument('--centers', type=positive, default=128, help='N')
+    parser.add_argument('--segments', type=positive, default=30, help='K, at most N')
+    parser.add_argument(
+        '--samples', type=positive, default=4096, help='pixels of the instance loss'
+    )
 
 
 def make_batch(args: argparse.Namespace) -> tuple[list[Tensor], list[PanopticTarget]]:

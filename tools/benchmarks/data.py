@@ -10,6 +10,7 @@ import pickle
 
 import cv2
 import numpy as np
+from cmt_deeplab.errors import positive
 from harness import Form, Subject
 from mmdet.registry import DATASETS, TRANSFORMS
 from mmengine.dataset import BaseDataset, Compose
@@ -21,7 +22,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--ann-file', default='annotations/panoptic_train2017.json')
     parser.add_argument('--img-prefix', default='train2017/')
     parser.add_argument('--seg-prefix', default='annotations/panoptic_train2017/')
-    parser.add_argument('--images', type=int, default=100)
+    parser.add_argument('--images', type=positive, default=100)
 
 
 def build_dataset(args: argparse.Namespace, pipeline: list[dict]) -> BaseDataset:
@@ -41,7 +42,7 @@ def build_dataset(args: argparse.Namespace, pipeline: list[dict]) -> BaseDataset
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_arguments(parser)
-    parser.add_argument('--size', type=int, default=640, help='side of the crop')
+    parser.add_argument('--size', type=positive, default=640, help='side of the crop')
 
 
 def pipelines(size: int) -> dict[str, list[dict]]:

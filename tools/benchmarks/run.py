@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
 import cmt_deeplab  # noqa: F401  registers the parts
 import torch
-from cmt_deeplab.errors import report_user_errors
+from cmt_deeplab.errors import output_file, positive, report_user_errors
 from harness import measure, table
 
 SUBJECTS = ('axial', 'criterion', 'data', 'merge', 'metric')
@@ -34,9 +34,11 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
         subparser.add_argument(
             '--device', default='cpu', help='cpu or cuda, of axial and criterion'
         )
-        subparser.add_argument('--runs', type=int, default=11, help='timed runs of each form')
-        subparser.add_argument('--threads', type=int, default=1, help="torch's threads")
-        subparser.add_argument('--json', metavar='OUT', help='file for the figures')
+        subparser.add_argument('--runs', type=positive, default=11, help='timed runs of each form')
+        subparser.add_argument('--threads', type=positive, default=1, help="torch's threads")
+        subparser.add_argument(
+            '--json', type=output_file, metavar='OUT', help='file for the figures'
+        )
     return parser.parse_args(arguments)
 
 

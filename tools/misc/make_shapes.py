@@ -24,24 +24,23 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     from cmt_deeplab.datasets import write_shapes
-    from cmt_deeplab.errors import UserError
+    from cmt_deeplab.errors import UserError, report_user_errors
     from rich.progress import Progress
 
     args = parse_args()
-    try:
-        with Progress() as bar:
-            images = bar.add_task(f'images in {args.root}', total=args.train + args.val)
-            write_shapes(
-                args.root,
-                preset=args.preset,
-                num_train=args.train,
-                num_val=args.val,
-                seed=args.seed,
-                size=args.size,
-                progress=lambda done, total: bar.update(images, completed=done),
-            )
-    except (OSError, UserError) as error:
-        sys.exit(str(error))
+    with report_user_errors(), Progress() as bar:
+        if min(args.train, args.val) < 1 or args.seed < 0:
+            raise UserError('--train and --val must be at least 1, and --seed at least 0.')
+        images = bar.add_task(f'images in {args.root}', total=args.train + args.val)
+        write_shapes(
+            args.root,
+            preset=args.preset,
+            num_train=args.train,
+            num_val=args.val,
+            seed=args.seed,
+            size=args.size,
+            progress=lambda done, total: bar.update(images, completed=done),
+        )
 
 
 if __name__ == '__main__':

@@ -99,8 +99,6 @@ def main() -> None:
     try:
         with report_user_errors():
             path, quality = run(args)
-    except OSError as error:
-        sys.exit(f'Error: {error}')
     except KeyboardInterrupt:
         sys.exit('\nStopped.')
     print(path)

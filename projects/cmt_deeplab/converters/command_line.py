@@ -3,7 +3,7 @@
 import argparse
 
 from cmt_deeplab.analysis.config_model import add_config_options, load_config
-from cmt_deeplab.errors import report_user_errors
+from cmt_deeplab.errors import output_file, report_user_errors
 
 from .convert import convert_file
 from .table import CodeBase
@@ -17,7 +17,7 @@ def run(description: str, code_base: CodeBase) -> None:
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('src', help='checkpoint of the source')
-    parser.add_argument('dst', help='file to write, .pth')
+    parser.add_argument('dst', type=output_file, help='file to write, .pth')
     parser.add_argument(
         '--config', required=True, help='config of the network that takes the weights'
     )
