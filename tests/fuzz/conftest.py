@@ -15,7 +15,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 set_hypothesis_home_dir(os.path.join(tempfile.gettempdir(), 'hypothesis'))
 COMMON = dict(deadline=None, database=None, suppress_health_check=list(HealthCheck))
-FAST = dict(max_examples=40, derandomize=True, phases=(Phase.explicit, Phase.generate))
+FAST = dict(max_examples=80, derandomize=True, phases=(Phase.explicit, Phase.generate))
 settings.register_profile('ci', **FAST, **COMMON)
 settings.register_profile('long', max_examples=4000, print_blob=True, **COMMON)
 settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'ci'))
