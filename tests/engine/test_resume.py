@@ -188,7 +188,7 @@ def test_a_checkpoint_of_a_former_version_tells_its_learning_rates(tmp_path, che
         (dict(optim_wrapper__optimizer__type='Adam'), 'state of AdamW, and .* is Adam'),
         (dict(model__width=16), r"'backbone.weight' has shape \(8, 4\)"),
         (dict(model=dict(type='FrozenToyModel')), "only its run trains 'backbone.weight'"),
-        (BY_EPOCH, 'its run counted iterations: correct train_cfg.type'),
+        (BY_EPOCH, 'its run counted iterations and this one epochs: correct'),
     ],
 )
 def test_what_cannot_be_resumed_is_refused(tmp_path, checkpoint, options, words):

@@ -80,14 +80,14 @@ def adapt(checkpoint: dict, runner: Any) -> None:
     """
     stored, present, path = checkpoint.get('settings', {}), runner.settings, runner._load_from
     if 'optimizer' not in checkpoint or not {'epoch', 'iter'} <= checkpoint.get('meta', {}).keys():
-        raise UserError(
-            f'The checkpoint {path} cannot be resumed, as it holds no state of an optimizer, like '
-            f'those of save_best: resume one named iter_N.pth or epoch_N.pth, or {load_instead(path)}.'
+        raise _refusal(
+            path,
+            'it holds no state of an optimizer, like those of save_best',
+            'resume one named iter_N.pth or epoch_N.pth',
         )
     if present['epochs'] and not stored.get('epochs', True):
-        raise UserError(
-            f'The checkpoint {path} cannot be resumed by epoch, as its run counted iterations: '
-            f'correct train_cfg.type, or {load_instead(path)}.'
+        raise _refusal(
+            path, 'its run counted iterations and this one epochs', 'correct train_cfg.type'
         )
     found = {}
     if 'parameters' in present:
@@ -118,6 +118,12 @@ def load_instead(path: str) -> str:
     return f"train on from its weights with load_from='{path}', without resuming"
 
 
+def _refusal(path: str, why: str, remedy: str) -> UserError:
+    return UserError(
+        f'The checkpoint {path} cannot be resumed, as {why}: {remedy}, or {load_instead(path)}.'
+    )
+
+
 def _differences(stored: dict, present: dict) -> dict[str, tuple]:
     """The stored and the present value of each setting where they differ."""
     different = {
@@ -144,9 +150,10 @@ def _adapt_optimizer(checkpoint: dict, runner: Any) -> dict[str, tuple]:
     if old == new and old_names == names:
         return {}
     if any(getattr(scheduler, 'need_val_args', False) for scheduler in schedulers):
-        raise UserError(
-            'param_scheduler ReduceOnPlateauLR depends on the figures of the past, so a run with '
-            f'other settings cannot be resumed: restore them, or {load_instead(runner._load_from)}.'
+        raise _refusal(
+            runner._load_from,
+            'ReduceOnPlateauLR depends on the figures of the past, and settings are others',
+            'restore them',
         )
     _repeat_steps(schedulers, optim_wrapper, checkpoint['meta'])
     number_of = {name: number for number, name in enumerate(old_names)}
@@ -205,10 +212,11 @@ def _matching_names(checkpoint: dict, runner: Any) -> list[str]:
     old_kind, kind = settings.get('optimizer'), type(optimizer).__name__
     keys = [each[0].keys() - {'initial_lr'} for each in (stored['param_groups'], groups)]
     if old_kind not in (None, kind) or not (keys[0] <= keys[1] or keys[1] <= keys[0]):
-        raise UserError(
-            f'The checkpoint {path} cannot be resumed, as it holds the state of '
-            f'{old_kind or "another optimizer"}, and optim_wrapper.optimizer is {kind}: restore '
-            f'the optimizer, or {load_instead(path)}.'
+        raise _refusal(
+            path,
+            f'it holds the state of {old_kind or "another optimizer"}, and optim_wrapper.optimizer '
+            f'is {kind}',
+            'restore the optimizer',
         )
     old_names = settings.get('parameters')
     if old_names is None:
@@ -216,17 +224,17 @@ def _matching_names(checkpoint: dict, runner: Any) -> list[str]:
             [len(group['params']) for group in each] for each in (stored['param_groups'], groups)
         ]
         if sizes[0] != sizes[1]:
-            raise UserError(
-                f'The optimizer in the checkpoint {path} has parameter groups of {sizes[0]} '
-                f'tensors, that of the config has {sizes[1]} (version 0.1.0 decayed relative '
-                f'positions as well): restore optim_wrapper, or {load_instead(path)}.'
+            raise _refusal(
+                path,
+                f'its optimizer has parameter groups of {sizes[0]} tensors, and that of the config '
+                f'has {sizes[1]} (version 0.1.0 decayed relative positions as well)',
+                'restore optim_wrapper',
             )
         old_names = names
     for who, other in (('this run', set(old_names)), ('its run', set(names))):
         trained = next((name for name in (*names, *old_names) if name not in other), None)
         if trained:
-            raise UserError(
-                f'The checkpoint {path} cannot be resumed, as only {who} trains {trained!r}: '
-                f'freeze the same parts as in its run, or {load_instead(path)}.'
+            raise _refusal(
+                path, f'only {who} trains {trained!r}', 'freeze the same parts as in its run'
             )
     return old_names
