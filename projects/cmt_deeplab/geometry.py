@@ -23,6 +23,21 @@ from cmt_deeplab.errors import UserError
 Size = tuple[int, int]  # height, width
 
 
+def as_size(value: Sequence[int], key: str) -> Size:
+    """The value of a key that is a size.
+
+    Raises:
+        UserError: it is no (height, width).
+    """
+    try:
+        height, width = map(int, value)
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise UserError(f'{key} is {value!r}: give (height, width) in pixels.')
+    return height, width
+
+
 def corners_aligned(side: int) -> bool:
     """Whether an input with this side aligns corners."""
     return side % 2 == 1

@@ -191,6 +191,7 @@ def test_a_16_bit_image_read_as_it_is():
     [
         (dict(color_type='rgb'), "has color_type='rgb': give one of 'color'"),
         (dict(imdecode_backend='turbojpeg'), "with imdecode_backend='turbojpeg'"),
+        (dict(backend_args=dict(backend='disk')), 'cannot be read .* or backend_args'),
         (dict(imdecode_backend='pil'), "with imdecode_backend='pil'"),
     ],
 )

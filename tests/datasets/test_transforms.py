@@ -9,6 +9,7 @@ from cmt_deeplab.datasets import (
     PackPanopticInputs,
     PanopticColorJitter,
     PanopticCopyPaste,
+    PanopticIndexDataset,
     PanopticLargeScaleJitter,
     PanopticRandomCrop,
     PanopticRandomFlip,
@@ -133,6 +134,11 @@ def test_size_comes_from_somewhere():
         ValueError, match='PanopticLargeScaleJitter has no size: give it one .*or give image_size'
     ):
         PanopticLargeScaleJitter()(blocks())
+    for wrong in ([641], 641, (641, 0), (1, 2, 3), 'large'):
+        with pytest.raises(UserError, match='PanopticResize is .*: give .height, width. in pixels'):
+            PanopticResize(size=wrong)
+        with pytest.raises(UserError, match='image_size of the data set is'):
+            PanopticIndexDataset(image_size=wrong, lazy_init=True)
 
 
 def test_flip():

@@ -105,9 +105,10 @@ def _bytes(loader: LoadImageFromFile, path: str | os.PathLike) -> bytes:
         raise MissingFileError(
             f'The image {path} does not exist: put it there or correct the path.'
         ) from None
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of many kinds, by backend
         raise UserError(
-            f'The image {path} cannot be read ({error}): give the path of a file that can.'
+            f'The image {path} cannot be read ({error!r}): correct the path, or backend_args of '
+            'the loader.'
         ) from error
 
 

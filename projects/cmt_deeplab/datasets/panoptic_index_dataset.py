@@ -20,6 +20,7 @@ from cmt_deeplab.categories import (
 )
 from cmt_deeplab.coco_format import check_num_classes
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.geometry import as_size
 from cmt_deeplab.panoptic_json import HINT, read_panoptic_json
 from cmt_deeplab.remarks import split_stuff_of, split_stuff_remark
 
@@ -66,7 +67,7 @@ class PanopticIndexDataset(CocoPanopticDataset):
         **kwargs,
     ) -> None:
         self.skip_faulty_images, self.skipped_images = skip_faulty_images, []
-        self.image_size = image_size and tuple(map(int, image_size))
+        self.image_size = image_size and as_size(image_size, 'image_size of the data set')
         coco, given = self.METAINFO is CocoPanopticDataset.METAINFO, metainfo or {}
         stated = {**({} if coco or 'thing_classes' in given else self.METAINFO), **given}
         self._classes_stated = bool(stated)

@@ -11,7 +11,7 @@ from mmcv.transforms.utils import cache_randomness
 from mmdet.registry import TRANSFORMS
 
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.geometry import Size, fitted_size, resize_image
+from cmt_deeplab.geometry import Size, as_size, fitted_size, resize_image
 
 from .base_transform import PanopticTransform
 from .index_plane import resize_plane
@@ -33,7 +33,7 @@ class SizedTransform(PanopticTransform):
     """A transform with a size (height, width) of its own, or else the one of the data set."""
 
     def __init__(self, *, size: Sequence[int] | None = None) -> None:
-        self.size = size
+        self.size = size and as_size(size, f'The size of {type(self).__name__}')
 
     def size_for(self, results: dict) -> Size:
         """The transform's own size or the ``image_size`` of the data set.

@@ -10,7 +10,7 @@ from mmengine.model import ImgDataPreprocessor
 from torch import Tensor
 
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.geometry import Size, fitted_size, image_tensor, padded_side, resize_image
+from cmt_deeplab.geometry import Size, as_size, fitted_size, image_tensor, padded_side, resize_image
 from cmt_deeplab.image_file import range_problem
 from cmt_deeplab.models.mmdet_truth import add_index_map, pad_masks
 from cmt_deeplab.structures import PADDING_INDEX
@@ -58,7 +58,7 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
         super().__init__(mean=mean, std=std, bgr_to_rgb=bgr_to_rgb, non_blocking=True)
         self.align_corners = align_corners
         self.class_counts = (num_things_classes, num_stuff_classes)
-        self.size = None if size is None else tuple(size)
+        self.size = size and as_size(size, 'data_preprocessor.size')
         if self.size is not None and self.size != self.padded(self.size):
             raise UserError(
                 f'data_preprocessor.size is {self.size}, but with align_corners={align_corners} '
