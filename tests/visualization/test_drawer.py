@@ -76,6 +76,12 @@ def test_bad_maps_are_refused(segment_map, message):
         )
 
 
+@pytest.mark.parametrize('image', [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3))])
+def test_an_image_that_is_not_rgb_of_uint8_is_refused(image):
+    with pytest.raises(ValueError, match='draw over RGB of type uint8'):
+        PanopticDrawer(classes=CLASSES, num_things_classes=2).draw(image, np.zeros((4, 4), int))
+
+
 def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match='alpha'):
         PanopticDrawer(classes=CLASSES, num_things_classes=2, alpha=2.0)

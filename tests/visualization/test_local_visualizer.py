@@ -5,6 +5,7 @@ import torch
 from cmt_deeplab.errors import UserError
 from mmdet.registry import VISUALIZERS
 from mmdet.structures import DetDataSample
+from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData, PixelData
 
 META = dict(
@@ -88,3 +89,16 @@ def test_a_named_palette_that_is_too_short_is_refused():
     image = np.zeros((32, 32, 3), np.uint8)
     with pytest.raises(UserError, match="palette 'coco' of 300 colors"):
         visualizer.add_datasample('image', image, sample(np.full((32, 32), 1)))
+
+
+def test_matplotlib_renders_only_what_it_has_drawn(monkeypatch):
+    visualizer = VISUALIZERS.build(dict(type='PanopticLocalVisualizer', name='test-get-image'))
+    visualizer.dataset_meta = META
+    image = np.random.default_rng(0).integers(0, 255, (90, 133, 3)).astype(np.uint8)
+    visualizer.set_image(image)
+    assert (DetLocalVisualizer.get_image(visualizer) == image).all()
+    visualizer.draw_bboxes(torch.tensor([10, 10, 50, 50]), edge_colors='r')
+    assert (visualizer.get_image() != image).any()
+    monkeypatch.setattr(DetLocalVisualizer, 'get_image', None)
+    visualizer.add_datasample('image', image, sample(np.ones((90, 133), int)), draw_gt=False)
+    assert visualizer.get_image().shape == (450, 665, 3)

@@ -143,8 +143,8 @@ def _require_order(metric: CocoMetric | CocoPanopticMetric, labels: Sequence[str
             raise UserError(
                 f'The ann_file of {type(metric).__name__} in val_evaluator or test_evaluator has '
                 f'the category {name_there!r} where the data set has {name!r}, and mmdet numbers '
-                'both in their order: give the categories of the file the order of the classes, '
-                'or take PanopticQualityMetric, which goes by name.'
+                'both in their order: give the metainfo of the data set the order of the file, or '
+                'take PanopticQualityMetric, which goes by name.'
             )
 
 

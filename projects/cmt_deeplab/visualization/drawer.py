@@ -159,10 +159,11 @@ class PanopticDrawer:
         return canvas
 
     def _check(self, image: np.ndarray, segment_map: np.ndarray, ids: np.ndarray) -> None:
-        if image.shape[:2] != segment_map.shape:
+        if image.shape != (*segment_map.shape, 3) or image.dtype != np.uint8:
             raise UserError(
-                f'The image is {image.shape[:2]} and its segment map {segment_map.shape}: draw the '
-                'result at the size of the image.'
+                f'The image is {image.dtype} {image.shape} and its segment map '
+                f'{segment_map.shape}: draw over RGB of type uint8, (H, W, 3), at the size of the '
+                'map.'
             )
         if not len(ids) or ids[0] < 0:
             raise UserError(

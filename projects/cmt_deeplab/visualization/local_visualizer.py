@@ -37,6 +37,14 @@ class PanopticLocalVisualizer(DetLocalVisualizer):
                         data_sample.pop(f'{side}_{form}', None)
         super().add_datasample(name, image, data_sample, **kwargs)
 
+    def get_image(self) -> np.ndarray:
+        """The picture (H, W, 3), which matplotlib need not render where it has drawn nothing."""
+        axes = self.ax_save
+        untouched = len(axes.images) == 1 and not (
+            axes.patches or axes.lines or axes.texts or axes.collections
+        )
+        return self._image if untouched else super().get_image()
+
     def _draw_panoptic_seg(
         self,
         image: np.ndarray,
