@@ -53,14 +53,13 @@ def evaluation_remarks(
     """The sentences on an evaluation; ``stuff`` has the names of the stuff classes by category."""
     for side, where in enumerate((truth, prediction)):
         yield from _on_areas([(s.image_id, s.areas[side]) for s in scores if s.areas[side]], where)
-        found = [
-            SplitStuff(score.image_id, stuff[category], int(number))
-            for score in scores
-            for category, (_, tp, fp, fn) in score.counts.items()
-            # the predicted segments of the category, and those that the truth has, or its segments
-            for number, expected in ((tp + fp, tp + fn) if side else (tp + fn, 1),)
-            if category in stuff and number > max(expected, 1)
-        ]
+        found = []
+        for score in scores:
+            for category, (_, tp, fp, fn) in score.counts.items():
+                # a prediction may have as many segments of a category as the truth
+                number, expected = (tp + fp, tp + fn) if side else (tp + fn, 1)
+                if category in stuff and number > max(expected, 1):
+                    found.append(SplitStuff(score.image_id, stuff[category], int(number)))
         yield from split_stuff_remark(found, where, is_prediction=side == 1)
 
 
