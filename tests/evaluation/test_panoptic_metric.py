@@ -179,6 +179,13 @@ def test_images_of_two_data_sets_may_have_one_id(data, tmp_path):
         parts[0].evaluate(len(plain))
 
 
+def test_ids_of_another_type_are_not_called_missing(data):
+    samples, ann_file, folder = data
+    plain = [dict(s, img_id=str(s['img_id'])) for s in without_ground_truth(samples)]
+    with pytest.raises(UserError, match="data set and .* the image ids '1' .str. and 1 .int."):
+        build(ann_file=ann_file, seg_prefix=folder).process({}, plain)
+
+
 def test_every_written_prediction_has_a_file_of_its_own(data, tmp_path):
     samples, ann_file, folder = data
     paths = ('/x/a/city.jpg', '/x/b/city.jpg', '/x/000003.jpg', '/y/3.jpg', '/x/5.jpg', None)
