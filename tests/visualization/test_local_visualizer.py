@@ -96,6 +96,8 @@ def test_matplotlib_renders_only_what_it_has_drawn(monkeypatch):
     visualizer.dataset_meta = META
     image = np.random.default_rng(0).integers(0, 255, (90, 133, 3)).astype(np.uint8)
     visualizer.set_image(image)
+    assert (visualizer.get_image() == image).all()
+    assert visualizer.ax_save.images  # matplotlib gets the image now
     assert (DetLocalVisualizer.get_image(visualizer) == image).all()
     visualizer.draw_bboxes(torch.tensor([10, 10, 50, 50]), edge_colors='r')
     assert (visualizer.get_image() != image).any()

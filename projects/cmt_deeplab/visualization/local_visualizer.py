@@ -37,13 +37,26 @@ class PanopticLocalVisualizer(DetLocalVisualizer):
                         data_sample.pop(f'{side}_{form}', None)
         super().add_datasample(name, image, data_sample, **kwargs)
 
+    _waiting = False  # matplotlib, which copies an image several times, gets it when it draws
+
+    def set_image(self, image: np.ndarray) -> None:
+        self._image, self._waiting = image.astype(np.uint8, copy=False), True
+        self.height, self.width = image.shape[:2]
+        self._default_font_size = max(np.sqrt(self.height * self.width) // 90, 10)  # mmengine's
+
     def get_image(self) -> np.ndarray:
-        """The picture (H, W, 3), which matplotlib need not render where it has drawn nothing."""
-        axes = self.ax_save
-        untouched = len(axes.images) == 1 and not (
-            axes.patches or axes.lines or axes.texts or axes.collections
-        )
-        return self._image if untouched else super().get_image()
+        return self._image if self._waiting else super().get_image()
+
+    @property
+    def ax_save(self) -> Any:
+        if self._waiting:
+            self._waiting = False
+            super().set_image(self._image)
+        return self._axes
+
+    @ax_save.setter
+    def ax_save(self, axes: Any) -> None:
+        self._axes = axes
 
     def _draw_panoptic_seg(
         self,
