@@ -238,3 +238,11 @@ def test_the_number_of_draws_is_resumed(tmp_path):
     whole = train(tmp_path / 'a', **options)[0]
     resumed = train(tmp_path / 'b', tmp_path / 'a' / 'iter_4.pth', **options)[0]
     assert resumed.model._last_draw == whole.model._last_draw == (0, 8)
+
+
+def test_resume_is_called_before_train(tmp_path, checkpoint):
+    runner = toy_runner(tmp_path, optim_wrapper__optimizer__lr=0.02, **WITHOUT_VALIDATION)
+    runner.resume(checkpoint)
+    runner.train()
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert 'resumed epoch: 0, iter: 4' in log and 'optimizer.lr: 0.02 now' in log
