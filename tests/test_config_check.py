@@ -17,6 +17,9 @@ LEAVES = [
     ('train_dataloder = dict(batch_size=3)', 'set train_dataloader'),
     ("optimizer = dict(type='SGD', lr=0.1)", 'set optim_wrapper.optimizer'),
     ("lr_config = dict(policy='poly')", 'set param_scheduler'),
+    ('fp16 = dict(loss_scale=512.0)', 'set optim_wrapper.type'),
+    ("resume_from = 'iter_2.pth'", 'set load_from, and resume=True'),
+    ("train_dataloader = dict(pin_memory='no')", 'train_dataloader.pin_memory .* a truth value'),
     # values of another kind
     ("resume = 'yes'", "resume is 'yes', but must be a truth value"),
     ("custom_hooks = dict(type='EMAHook')", 'must be a list, not a dict'),
@@ -70,6 +73,7 @@ UNREADABLE = [
     ('model = dict(type=Unknown)', "NameError in line 1: name 'Unknown' is not defined"),
     ('model = dict(', 'SyntaxError.* was never closed'),
     ("custom_imports = dict(imports=['no_such_module'])", "imports the module 'no_such_module'"),
+    ('import no_such_module', "imports the module 'no_such_module'"),
     ("custom_imports = ['no_such_module']", 'custom_imports must be a dict'),
 ]
 # a base on the generated scenes, whose variables stand elsewhere when the leaf is read

@@ -44,8 +44,12 @@ OF_MMDET_2 = {
     'checkpoint_config': 'default_hooks.checkpoint',
     'log_config': 'default_hooks.logger',
     'evaluation': 'train_cfg.val_interval',
+    'data': 'train_dataloader, val_dataloader and test_dataloader',
+    'fp16': "optim_wrapper.type='PanopticAmpOptimWrapper'",
+    'resume_from': 'load_from, and resume=True',
+    'optimizer_config': 'optim_wrapper.clip_grad',
 }
-SPLITS = 'train', 'val', 'test'
+LOADERS = 'train_dataloader', 'val_dataloader', 'test_dataloader'
 OF_TEST_TIME_AUGMENTATION = {'tta_model', 'tta_pipeline'}  # which mmdet's tools/test.py reads
 # the dicts that have no type: the keys that mmengine takes, with the kinds of their values
 FORMS = {
@@ -59,6 +63,9 @@ CLIPPING = {
     'norm': dict(max_norm=float, norm_type=float, error_if_nonfinite=bool, foreach=bool | None),
     'value': dict(clip_value=float, foreach=bool | None),
 }
+OF_A_LOADER = dict(
+    dataset=dict, sampler=dict, pin_memory=bool, drop_last=bool, persistent_workers=bool
+)
 # further kinds, of keys beside which there are others
 KINDS_OF_VALUES = {
     '': dict(
@@ -69,13 +76,13 @@ KINDS_OF_VALUES = {
         find_unused_parameters=bool,
         model_wrapper_cfg=dict | None,
     ),
-    **{f'{split}_dataloader': dict(dataset=dict, sampler=dict) for split in SPLITS},
+    **{loader: OF_A_LOADER for loader in LOADERS},
     'optim_wrapper': dict(optimizer=dict, paramwise_cfg=dict | None),
     'optim_wrapper.paramwise_cfg': dict(custom_keys=dict[str, dict]),
 }
 # what a dict needs, unless it has another key
 NEEDED = {
-    **{f'{split}_dataloader': ('dataset', '') for split in SPLITS},
+    **{loader: ('dataset', '') for loader in LOADERS},
     'optim_wrapper': ('optimizer', 'constructor'),
     'optim_wrapper.optimizer': ('type', ''),
 }

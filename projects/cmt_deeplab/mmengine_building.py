@@ -10,6 +10,7 @@ from types import FrameType
 
 from mmengine.config import Config
 from mmengine.runner import Runner
+from mmengine.runner._flexible_runner import FlexibleRunner
 from torch.utils.data import DataLoader
 
 from cmt_deeplab.construction import (
@@ -36,6 +37,7 @@ READ = {
     'efficient_conv_bn_eval',
     'custom_imports',
     *inspect.signature(Runner.__init__).parameters,
+    *inspect.signature(FlexibleRunner.__init__).parameters,
 }
 # functions of the runner other than build_... to which a top-level key goes
 OF_FUNCTIONS = {'set_randomness': 'randomness', 'setup_env': 'env_cfg', 'build_logger': 'log_level'}
@@ -46,9 +48,12 @@ LIBRARIES = (
     *('torch.optim', 'torch.utils.data', 'torch.distributed', 'torch.cuda', 'torch.profiler'),
 )
 # except in what networks do with tensors
-COMPUTING = 'mmengine.model', 'mmengine.structures', 'mmdet.models', 'mmdet.structures', 'mmcv.ops'
-# who may have called them; a refusal of what other code passes on is a fault of that code
-CALLERS = '__main__', 'cmt_deeplab.engine', 'cmt_deeplab.datasets', 'cmt_deeplab.analysis'
+COMPUTING = (
+    *('mmengine.model', 'mmengine.structures', 'mmdet.models', 'mmdet.structures', 'mmcv.ops'),
+    *(f'cmt_deeplab.{part}' for part in ('models', 'criterion', 'postprocess', 'visualization')),
+)
+# who may have called them; what other code passes on is a fault of that code
+CALLERS = '__main__', 'cmt_deeplab'
 
 
 def said_of_the_config(error: Exception) -> str | None:
@@ -99,9 +104,8 @@ def _said_on_purpose(error: Exception, frames: list[FrameType], whole: Mapping) 
     on_purpose = is_explicit(error) or _within(frames[-1], 'mmengine.fileio')  # of backend_args
     to_the_config = libraries and _within(frames[-1], LIBRARIES) and on_purpose
     repeated = frames[-1].f_code.co_name == 'call_hook'  # from the error of a hook
-    if not to_the_config or repeated or _within(frames[-1], COMPUTING):
-        return None
-    if not _within(caller, CALLERS):
+    computing = any(_within(frame, COMPUTING) for frame in (caller, frames[-1]))
+    if not to_the_config or repeated or computing or not _within(caller, CALLERS):
         return None
     if _within(frames[-1], 'mmengine.config') and isinstance(error, AttributeError | KeyError):
         return key_missing('The config', re.findall(r'\w+', str(error))[-1])

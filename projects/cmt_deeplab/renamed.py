@@ -49,7 +49,9 @@ def read_config(path: str) -> Config:
         path, f'The config {path} does not exist; the configs of this project lie in configs/.'
     )
     try:
-        return Config.fromfile(path)
+        config = Config.fromfile(path)
+        list(config_entries(config))  # fails where an import of a new-style config does
+        return config
     except Exception as error:
         sentence = why_not_loaded(path, error)
         if sentence is None:
