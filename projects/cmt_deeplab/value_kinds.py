@@ -8,7 +8,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ KINDS = {
     'word': (str, Path),  # before the lists, of which Python counts it
     'list': Sequence,
 }
-NUMERIC = {'number', 'truth value'}  # Python takes one for the other
+NUMERIC = {'number', 'truth value'}  # other packages take one for the other
 
 
 def kind_of(value: object) -> str:
@@ -42,7 +42,7 @@ def wrong_value(part_type: Callable, key: str, value: object) -> str | None:
         return wrong_kind_of(annotation, value)
     allowed, kind = _allowed_kinds(annotation), kind_of(value)
     may_be = kind == 'list' or (kind in NUMERIC and 'list' in allowed)
-    return None if may_be else _wrong_kind(allowed, kind)
+    return None if may_be else _wrong_kind(allowed, kind, NUMERIC)
 
 
 @cache
@@ -86,8 +86,8 @@ def _kind_of_annotation(annotation: Any) -> str | None:
     return origin.__name__ if known else None
 
 
-def _wrong_kind(allowed: list[str], kind: str) -> str | None:
-    right = not allowed or kind in allowed or (kind in NUMERIC and NUMERIC.intersection(allowed))
+def _wrong_kind(allowed: list[str], kind: str, alike: Set[str] = frozenset()) -> str | None:
+    right = not allowed or kind in allowed or (kind in alike and alike.intersection(allowed))
     return None if right or kind not in KINDS else f'a {" or a ".join(allowed)}, not a {kind}'
 
 
@@ -102,8 +102,6 @@ def wrong_kind_of(annotation: Any, value: object) -> str | None:
         return wrong
     if kind == 'number' and not math.isfinite(value) and value != math.inf:
         return f'a number, not {value}'
-    if kind == 'number' and {*options} <= {bool, type(None)} and value not in (0, 1):
-        return 'True or False'
     if isinstance(value, float) and not value.is_integer() and {*options} <= {int, type(None)}:
         return 'a whole number'
     nested = [option for option in options if kind == _kind_of_annotation(option)]
