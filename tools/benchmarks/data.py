@@ -6,6 +6,8 @@ hands to the trainer.
 """
 
 import argparse
+import json
+import os.path as osp
 import pickle
 
 import cv2
@@ -26,13 +28,23 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def build_dataset(args: argparse.Namespace, pipeline: list[dict]) -> BaseDataset:
-    """The first images of the data set that the arguments name."""
+    """The first images of the data set that the arguments name, with the classes in its order.
+
+    mmdet's metric numbers them so.
+    """
     init_default_scope('mmdet')
+    with open(osp.join(args.data_root, args.ann_file)) as stream:
+        categories = json.load(stream)['categories']
+    classes = {
+        kind: [c['name'] for c in categories if c['isthing'] == is_thing]
+        for kind, is_thing in (('thing_classes', 1), ('stuff_classes', 0))
+    }
     return DATASETS.build(
         dict(
             type='PanopticIndexDataset',
             data_root=args.data_root,
             ann_file=args.ann_file,
+            metainfo=classes,
             indices=args.images,
             pipeline=pipeline,
             data_prefix=dict(img=args.img_prefix, seg=args.seg_prefix),
