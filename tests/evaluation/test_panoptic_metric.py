@@ -339,6 +339,15 @@ def test_errors_say_what_to_do(data, change, words):
         build().process({}, [sample])
 
 
+def test_a_class_that_no_image_shows_may_be_missing_in_the_file(data, tmp_path):
+    _, ann_file, folder = data
+    classes = META['classes'] + ('lake',)
+    meta = dict(META, classes=classes, stuff_classes=META['stuff_classes'] + ('lake',))
+    build(meta=meta, ann_file=ann_file, seg_prefix=folder)
+    with pytest.raises(UserError, match="not have the stuff class 'lake'.* add it to .categories"):
+        build(meta=meta, ann_file=ann_file, outfile_prefix=str(tmp_path / 'written'))
+
+
 def test_settings_are_checked_when_built(data):
     _, ann_file, _ = data
     with pytest.raises(ValueError, match='outfile_prefix'):

@@ -29,18 +29,23 @@ class TruthFiles:
         listed = () if folder is None else content['annotations']
         self.annotations = {annotation['image_id']: annotation for annotation in listed}
 
-    def category_ids(self, metainfo: Mapping) -> list[int]:
-        """The category id of each label of a data set."""
+    def category_ids(self, metainfo: Mapping, *, all_needed: bool) -> list[int | None]:
+        """The category id of each label of a data set; None for one that the file need not have.
+
+        A class that no image shows may be missing, unless predictions are written, or the file has
+        a category that the data set lacks, as where a class was renamed.
+        """
         labels = category_labels(self.categories, metainfo)
         id_of_label = {label: category for category, label in labels.items()}
         for label, entry in enumerate(class_list(metainfo)):
-            if label not in id_of_label:
+            if label not in id_of_label and (all_needed or None in id_of_label):
                 known = map(class_of, self.categories)
                 raise UserError(
                     f'{self.ann_file} does not have {described(entry)}, a class of the data set'
-                    f'{hint(entry, [*known])}: give its own ann_file or metainfo.'
+                    f'{hint(entry, [*known])}: add it to "categories", or give the metric the '
+                    'ann_file of the data set.'
                 )
-        return [id_of_label[label] for label in range(len(metainfo['classes']))]
+        return [id_of_label.get(label) for label in range(len(metainfo['classes']))]
 
     def truth_of(self, img_id: Hashable, metainfo: Mapping) -> tuple[np.ndarray, SegmentTable]:
         """The plane (H, W) of an image, and its segments with the labels of a data set."""

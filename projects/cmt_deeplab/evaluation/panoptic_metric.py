@@ -95,7 +95,10 @@ class PanopticQualityMetric(BaseMetric):
         if meta is not None:
             number = len(self._classes()[0])
             check_num_classes(number, 'PanopticQualityMetric')
-            self._category_ids = self._read.category_ids(meta) if self._read else range(number)
+            self._category_ids = range(number)
+            if self._read:
+                written = bool(self._written)
+                self._category_ids = self._read.category_ids(meta, all_needed=written)
 
     def check_sample(self, sample: dict) -> None:
         """Raise a :class:`UserError` unless a prediction for the sample could be scored."""
