@@ -95,7 +95,7 @@ def relabel_checkpoint(place: Place, change) -> None:
 
 
 def other_names(names: list) -> list:
-    return [f'{name}s' for name in names]
+    return [f'other {name}' for name in names]
 
 
 @kind('The checkpoint was trained on as many other classes', TEST, told=DIFFER)

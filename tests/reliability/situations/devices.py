@@ -54,7 +54,7 @@ def nan_inferencer(place: Place) -> Wrong:
     return Wrong('predicts nothing but void without a word')
 
 
-@kind('load_from names weights that are NaN', TRAIN, told=NAN, late=True)
+@kind('load_from names weights that are NaN', TRAIN, told=NAN)
 def nan_loaded(place: Place) -> Wrong:
     nan_checkpoint(place)
     return must_tell(place, f"load_from = '{place.checkpoint}'\n")
