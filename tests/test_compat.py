@@ -197,6 +197,9 @@ def test_every_route_reads_weights_only_and_says_what_is_wrong(tmp_path, monkeyp
     (tmp_path / 'damaged.pth').write_bytes(Path(hostile).read_bytes()[:300])
     with pytest.raises(UserError, match='damaged'):
         route(str(tmp_path / 'damaged.pth'), tmp_path / 'damaged', monkeypatch)
+    spoiled = save(tmp_path, state_dict={'conv.weight': torch.tensor([1, float('nan')])})
+    with pytest.raises(UserError, match=r"pth has weights .* not finite .'conv.weight' has nan"):
+        route(spoiled, tmp_path / 'spoiled', monkeypatch)
     assert os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] == '1'
     assert os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] == '0'
 
@@ -272,8 +275,8 @@ def test_an_address_with_other_content_than_its_name_says_is_named(monkeypatch, 
         CheckpointLoader.load_checkpoint('https://example.invalid/far.pth')
 
 
-def test_a_name_that_no_library_has_keeps_its_own_error():
-    with pytest.raises(KeyError):
+def test_a_name_that_no_library_has_is_named():
+    with pytest.raises(UserError, match='open-mmlab://no_such_model cannot be read'):
         CheckpointLoader.load_checkpoint('open-mmlab://no_such_model')
 
 

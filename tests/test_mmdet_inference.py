@@ -136,6 +136,7 @@ def test_what_is_no_image_is_refused(tiny, image_path, tmp_path):
     half.write_bytes(Path(image_path).read_bytes()[:500])
     cases = [image[..., 0], image[:0], image[None], image.astype(np.uint16), image / 255]
     cases += [torch.from_numpy(image), None, 'nothing.jpg', str(half), [image, image[..., :1]]]
+    cases += ['file:///nothing.jpg', 's3://nothing/at/all.jpg']
     for given in cases:
         for infer in (partial(inference_detector, model), inferencer):
             with pytest.raises(UserError) as error:

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from cmt_deeplab.errors import MissingFileError, UserError, files_on_the_way
+from cmt_deeplab.precision import not_finite
 
 READERS = {Path(module.__file__) for module in (torch.serialization, torch.hub)}
 # torch's switches that overrule the argument weights_only of torch.load
@@ -110,6 +111,7 @@ def keep_weights_only() -> None:
     """Make mmengine's ``CheckpointLoader``, through which all its loading goes, read weights only.
 
     That holds for ``load_from``, ``resume``, ``init_cfg``, ``init_detector`` and the inferencers.
+    Weights that are not finite are refused there.
     """
     from mmengine.runner import checkpoint
 
@@ -126,9 +128,17 @@ def keep_weights_only() -> None:
         os.environ.update(WEIGHTS_ONLY)
         try:
             with _one_sentence(filename):
-                return load(filename, *args, **kwargs)
+                content = load(filename, *args, **kwargs)
         finally:
             os.environ.update(before)
+        weights = content.get('state_dict', content) if isinstance(content, dict) else {}
+        name = not_finite(weights)
+        if name is not None:
+            raise UserError(
+                f"The checkpoint {filename} has weights that are not finite ('{name}' has nan or "
+                'inf): use another one, or train with a lower learning rate.'
+            )
+        return content
 
     checkpoint.CheckpointLoader.load_checkpoint = staticmethod(load_checkpoint)
 

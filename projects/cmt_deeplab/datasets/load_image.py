@@ -130,7 +130,10 @@ def images_to_load(self: DetInferencer, inputs: Any) -> list:
     """As in mmdet, also for a :class:`Path`, but not for a folder without images."""
     if isinstance(inputs, list | tuple):
         return [_as_text(each) for each in inputs]
-    images = _inputs_to_list(self, _as_text(inputs))
+    try:
+        images = _inputs_to_list(self, _as_text(inputs))
+    except Exception:  # of many kinds, by backend; the loader names the image
+        images = [inputs]
     if not images:
         known = ', '.join(IMG_EXTENSIONS)
         raise UserError(f'The folder {inputs} holds no image: name one with images ({known}).')
