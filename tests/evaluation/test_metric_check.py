@@ -83,6 +83,8 @@ def test_metrics_of_mmdet_need_a_ground_truth_of_the_same_images_and_classes(tmp
         return CocoMetric(ann_file=str(path))
 
     check(SemSegMetric())
+    with pytest.raises(UserError, match='cannot write to output_dir'):
+        check(SemSegMetric(output_dir=str(tmp_path)))
     with pytest.raises(UserError, match='SemSegMetric .* no ground truth: .*LoadPanopticIndexMap'):
         check(SemSegMetric(), sample(truth=None, img_id=3))
     with pytest.raises(UserError, match='CocoMetric .* no ground truth: set its ann_file'):

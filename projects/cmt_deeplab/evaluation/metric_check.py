@@ -107,7 +107,13 @@ def _require_output(model: CMTDeepLab, metric: BaseMetric) -> None:
 def _require_truth(metric: BaseMetric, sample: dict) -> None:
     """Raise a :class:`UserError` where a metric of mmdet has no ground truth or other classes."""
     name = f'{type(metric).__name__} in val_evaluator or test_evaluator'
-    if isinstance(metric, SemSegMetric) and not metric.format_only:
+    if isinstance(metric, SemSegMetric) and metric.output_dir is not None:
+        raise UserError(
+            f'{name} cannot write to output_dir, as mmdet hands OpenCV a picture of Pillow there: '
+            'leave it out, and take pred_sem_seg from tools/test.py --out, or PNGs from '
+            'outfile_prefix of PanopticQualityMetric.'
+        )
+    if isinstance(metric, SemSegMetric):
         if 'gt_sem_seg' not in sample and 'index_map' not in sample.get('gt_panoptic_seg', ()):
             raise UserError(
                 f'{name} has no ground truth: load it in the test pipeline, by '
