@@ -180,6 +180,12 @@ def test_files_have_a_length_that_can_be_read():
     assert not wrong
 
 
+def test_no_two_files_of_tests_have_one_name():
+    """pytest collects neither of them then, so that the whole suite ends."""
+    names = [path.name for path in python_files('tests') if path.name.startswith('test_')]
+    assert not {name for name in names if names.count(name) > 1}
+
+
 def test_no_line_is_longer_than_100_columns():
     long = [
         f'{path}:{number}'
