@@ -113,7 +113,7 @@ def test_what_is_right_is_read(read, changes):
         (dict(images=None), 'no list "images"'),
         (dict(images=[None]), '"images" has the entry None, not a dict'),
         (dict(annotation_image_id='1'), "the image ids '1' .str. and 1 .int.: write both in one"),
-        (dict(annotation_image_id=2), 'annotates image 2, which its list of images lacks'),
+        (dict(annotation_image_id=2), 'has image 2, which the list "images" of .* lacks: add it'),
         (dict(annotations=[]), 'has no ground truth .*format_only=True and outfile_prefix'),
         (dict(annotations=None), 'has no ground truth'),
         (

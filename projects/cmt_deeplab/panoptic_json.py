@@ -91,14 +91,14 @@ UNIQUE = dict(
 )
 # panopticapi compares the flags with 1, takes black pixels for a segment where id 0 is listed, and
 # reads neither images nor names.
-ANYTHING = Field('anything', lambda value: True)
+ANYTHING = Field('anything', lambda value: True, needed=False)
 PANOPTICAPI_FIELDS = dict(
-    categories=dict(id=FIELDS['categories']['id'], isthing=ANYTHING),
+    categories=dict(id=FIELDS['categories']['id'], isthing=replace(ANYTHING, needed=True)),
     annotations=FIELDS['annotations'],
     segments_info=dict(
         FIELDS['segments_info'],
         id=Field(f'a whole number below {NUM_IDS}', lambda v: type(v) is int and 0 <= v < NUM_IDS),
-        iscrowd=replace(ANYTHING, needed=False),
+        iscrowd=ANYTHING,
     ),
 )
 
@@ -108,7 +108,7 @@ def read_panoptic_json(
     *,
     needs: Sequence[str] = ('categories', 'annotations'),
     optional: str | None = None,
-    category_names: bool = True,
+    names_needed: bool = True,
     known_categories: Container[int] | None = None,
     as_panopticapi: bool = False,
     read: Callable[[str], bytes] = read_bytes,
@@ -118,7 +118,7 @@ def read_panoptic_json(
     Args:
         needs: any of ``images``, ``categories`` and ``annotations``.
         optional: one of these lists that may be missing, and is empty then.
-        category_names: whether the categories must have names.
+        names_needed: whether the categories must have names.
         known_categories: the category ids that segments may have, by default those of the file.
         as_panopticapi: accept what panopticapi accepts: the ``PANOPTICAPI_FIELDS``, entries that
             stand twice, and segments of categories that the file lacks.
@@ -133,16 +133,19 @@ def read_panoptic_json(
     if optional and content.get(optional) is None:
         content[optional] = []
     fields = dict(PANOPTICAPI_FIELDS if as_panopticapi else FIELDS)
-    if not (category_names or as_panopticapi):
+    if not (names_needed or as_panopticapi):
         fields['categories'] = dict(FIELDS['categories'], name=replace(TEXT, needed=False))
-    unique = dict.fromkeys(UNIQUE, ()) if as_panopticapi else UNIQUE
+
+    def check(entries: Sequence, part: str, place: str) -> None:
+        _check_entries(entries, fields[part], () if as_panopticapi else UNIQUE[part], place)
+
     for part in needs:
         entries = content.get(part)
         if part == 'annotations' and part != optional and 'categories' in needs and not entries:
             raise UserError(f'{path} {NO_TRUTH}.')
         if type(entries) is not list:
             raise UserError(f'{path} has no list "{part}": {HINT}.')
-        _check_entries(entries, fields[part], unique[part], f'{path}: "{part}"')
+        check(entries, part, f'{path}: "{part}"')
     if 'annotations' not in needs:
         return content
     if known_categories is None and 'categories' in needs and not as_panopticapi:
@@ -153,19 +156,14 @@ def read_panoptic_json(
             lambda value: type(value) is int and value in known_categories,
         )
         fields['segments_info'] = dict(fields['segments_info'], category_id=category_id)
-    listed = {image['id'] for image in content['images']} if 'images' in needs else None
+    images = {image['id'] for image in content['images']} if 'images' in needs else None
+    owners = f'"annotations" of {path}', f'the list "images" of {path}'
     for annotation in content['annotations']:
         image_id = annotation['image_id']
-        if listed:
-            require_image(
-                image_id,
-                listed,
-                where=f'"annotations" and "images" of {path}',
-                missing=f'{path} annotates image {image_id}, which its list of images lacks: add '
-                'it there.',
-            )
-        part, place = 'segments_info', f'{path}: "segments_info" of image {image_id}'
-        _check_entries(annotation[part], fields[part], unique[part], place)
+        if images:
+            require_image(image_id, images, owners=owners, remedy='add it there')
+        place = f'{path}: "segments_info" of image {image_id}'
+        check(annotation['segments_info'], 'segments_info', place)
     return content
 
 
@@ -217,7 +215,8 @@ def _check_entries(
             if name not in entry:
                 if field.needed:
                     raise UserError(
-                        f'{place} has an entry without "{name}" ({short(entry)}): {HINT}.'
+                        f'{place} has an entry without "{name}" ({short(entry)}): add it, or '
+                        f'{HINT}.'
                     )
             elif not field.fits(entry[name]):
                 key = next(iter(fields))
@@ -235,16 +234,16 @@ def _check_entries(
 
 
 def require_image(
-    image_id: Hashable, ids: Collection[Hashable], *, where: str, missing: str
+    image_id: Hashable, ids: Collection[Hashable], *, owners: tuple[str, str], remedy: str
 ) -> None:
-    """Refuse an ``image_id`` that is not among ``ids`` with the sentence ``missing``.
-
-    Where it is among them as a value of another type, that is said of ``where``, the two places.
-    """
+    """Refuse an image of the first owner that is not among the ``ids`` of the second one."""
     if image_id in ids:
         return
+    first, second = owners
     for other in ids:
         if str(other) == str(image_id):
             kinds = ' and '.join(f'{i!r} ({type(i).__name__})' for i in (image_id, other))
-            raise UserError(f'{where} have the image ids {kinds}: write both in one type.')
-    raise UserError(missing)
+            raise UserError(
+                f'{first} and {second} have the image ids {kinds}: write both in one type.'
+            )
+    raise UserError(f'{first} has image {image_id}, which {second} lacks: {remedy}.')

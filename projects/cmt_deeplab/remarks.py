@@ -4,26 +4,10 @@ This module imports neither torch nor mmdet.
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-
-
-class SplitStuff(NamedTuple):
-    """Several segments of one stuff class in one image."""
-
-    image_id: Hashable
-    name: str
-    number: int
-
-
-class WrongAreas(NamedTuple):
-    """Segments of one image whose stated area is not the one in the PNG, and one of them."""
-
-    number: int
-    example: str
 
 
 @dataclass(frozen=True)  # mmengine turns a NamedTuple into a plain one
@@ -32,70 +16,75 @@ class ImageScore:
 
     image_id: Hashable
     counts: Mapping[int, Sequence[float]]
-    areas: tuple[WrongAreas | None, WrongAreas | None] = (None, None)  # of truth and prediction
+    wrong_areas: Sequence[tuple[int, str]]  # of truth and prediction, see the function
 
 
 def wrong_areas(
-    ids: np.ndarray, stated: np.ndarray | None, counted: np.ndarray
-) -> WrongAreas | None:
-    """Compare the areas that a JSON states, NaN where it does not, with the pixels."""
-    wrong = [] if stated is None else np.flatnonzero((stated != counted) & ~np.isnan(stated))
-    if not len(wrong):
-        return None
-    k = wrong[0]
-    example = f'segment {ids[k]} with the area {stated[k]:.15g} and {counted[k]} pixels'
-    return WrongAreas(len(wrong), example)
+    ids: np.ndarray, stated: np.ndarray | float, counted: np.ndarray
+) -> tuple[int, str]:
+    """How many areas that a JSON states, NaN where it does not, are not the pixels; the first."""
+    wrong = np.flatnonzero((stated != counted) & ~np.isnan(stated))
+    for k in wrong[:1]:
+        words = f'segment {ids[k]} with the area {stated[k]:.15g} and {counted[k]} pixels'
+        return len(wrong), words
+    return 0, ''
 
 
 def evaluation_remarks(
     scores: Sequence[ImageScore], stuff: Mapping[int, str], truth: str, prediction: str
 ) -> Iterator[str]:
     """The sentences on an evaluation; ``stuff`` has the names of the stuff classes by category."""
+    if scores and not any(tp + fn for s in scores for _, tp, _, fn in s.counts.values()):
+        yield f'There is nothing to find in {truth}, which has no segment but crowds: PQ is 0.'
     for side, where in enumerate((truth, prediction)):
-        yield from _on_areas([(s.image_id, s.areas[side]) for s in scores if s.areas[side]], where)
-        found = []
-        for score in scores:
-            for category, (_, tp, fp, fn) in score.counts.items():
-                # a prediction may have as many segments of a category as the truth
-                number, expected = (tp + fp, tp + fn) if side else (tp + fn, 1)
-                if category in stuff and number > max(expected, 1):
-                    found.append(SplitStuff(score.image_id, stuff[category], int(number)))
-        yield from split_stuff_remark(found, where, is_prediction=side == 1)
-
-
-def _on_areas(found: Sequence[tuple[Hashable, WrongAreas]], where: str) -> Iterator[str]:
-    if found:
-        image_id, first = found[0]
-        yield (
-            f'The "area" of {sum(areas.number for _, areas in found)} segments in {where} is not '
-            f'that of the PNGs (first: {first.example}, of image {image_id}): the pixels were '
-            'counted; correct the areas, which other programs believe.'
+        wrong = [(s.image_id, *s.wrong_areas[side]) for s in scores if s.wrong_areas[side][0]]
+        for image_id, _, first in wrong[:1]:
+            yield (
+                f'The "area" of {sum(number for _, number, _ in wrong)} segments in {where} is not '
+                f'that of the PNGs (first: {first}, of image {image_id}): the pixels were counted; '
+                'correct the areas, which other programs believe.'
+            )
+        # A prediction may have as many segments of a category as the truth.
+        numbers = (
+            (score.image_id, category, *((tp + fp, tp + fn) if side else (tp + fn, 1)))
+            for score in scores
+            for category, (_, tp, fp, fn) in score.counts.items()
         )
+        yield from _on_split_stuff(numbers, stuff, where, is_prediction=side == 1)
 
 
-def split_stuff_of(content: Mapping) -> list[SplitStuff]:
-    """The stuff of a panoptic JSON that is split, crowds left aside."""
-    stuff = {c['id']: c.get('name', c['id']) for c in content['categories'] if c['isthing'] != 1}
-    found = []
-    for annotation in content['annotations']:
-        ids = [s['category_id'] for s in annotation['segments_info'] if not s.get('iscrowd')]
-        for category, number in Counter(ids).items() if len({*ids}) < len(ids) else ():
-            if number > 1 and category in stuff:
-                found.append(SplitStuff(annotation['image_id'], stuff[category], number))
-    return found
+def json_remarks(content: Mapping, path: str) -> Iterator[str]:
+    """The sentence on the stuff that is split in the panoptic JSON at ``path``, crowds aside."""
+    stuff = {c['id']: c['name'] for c in content['categories'] if not c['isthing']}
+    numbers = (
+        (annotation['image_id'], category, number, 1)
+        for annotation in content['annotations']
+        for category, number in Counter(
+            s['category_id'] for s in annotation['segments_info'] if not s.get('iscrowd')
+        ).items()
+    )
+    yield from _on_split_stuff(numbers, stuff, path)
 
 
-def split_stuff_remark(
-    found: Sequence[SplitStuff], where: str, *, is_prediction: bool = False
+def _on_split_stuff(
+    numbers: Iterable[tuple[Hashable, int, float, float]],
+    stuff: Mapping[int, str],
+    where: str,
+    *,
+    is_prediction: bool = False,
 ) -> Iterator[str]:
-    """One sentence on the stuff that is split in ``where``, or none."""
-    if found:
-        image_id, name, number = found[0]
-        images = len({entry.image_id for entry in found})
-        lost = sum(entry.number - 1 for entry in found)
+    """One sentence, or none, on (image, category, its number of segments, the number expected)."""
+    split = [
+        (image_id, stuff[category], int(number))
+        for image_id, category, number, expected in numbers
+        if number > max(expected, 1) and category in stuff
+    ]
+    for image_id, name, number in split[:1]:
+        lost = sum(number - 1 for *_, number in split)
         cost = f'{lost} are false positives' if is_prediction else f'one piece misses {lost}'
         yield (
-            f'{images} images of {where} have several segments of one stuff class (first: {number} '
-            f'of {name!r} in image {image_id}): PQ counts each by itself, so that {cost} of them; '
-            'give a stuff class one segment in an image, in the JSON and in the PNG.'
+            f'{len({image for image, *_ in split})} images of {where} have several segments of one '
+            f'stuff class (first: {number} of {name!r} in image {image_id}): PQ counts each by '
+            f'itself, so that {cost} of them; give a stuff class one segment in an image, in the '
+            'JSON and in the PNG.'
         )

@@ -310,7 +310,7 @@ def first_segment(content):
         (lambda c: c.pop('categories') and None, 'has no list "categories"'),
         (
             lambda c: [a.pop('segments_info') for a in c['annotations']] and None,
-            '"annotations" has an entry without "segments_info" .*: give a COCO panoptic JSON',
+            '"annotations" has an entry without "segments_info" .*: add it, or give a COCO',
         ),
         (
             lambda c: c['categories'][0].pop('isthing') and None,
@@ -356,7 +356,7 @@ def first_segment(content):
         ),
         (
             lambda c: c['images'].pop(0) and None,
-            'annotates image 1, which its list of images lacks',
+            'has image 1, which the list "images" of .* lacks: add it there',
         ),
     ],
 )

@@ -297,6 +297,13 @@ def test_stuff_in_several_segments_is_told_once(sides):
     assert 'so that 2 are false positives of them' in said[2]
 
 
+def test_a_truth_of_crowds_alone_is_told(sides):
+    said, truth = [], tuple(map(str, sides[:2]))
+    edit(sides[0], each_segment(lambda _: dict(iscrowd=1)))
+    assert evaluate_folders(*truth, *truth, warn=said.append)['All']['pq'] == 0
+    assert len(said) == 1 and said[0].startswith(f'There is nothing to find in {sides[0]}')
+
+
 def test_images_that_are_not_scored_are_told(sides):
     said = []
     edit(sides[0], lambda c: c['annotations'].pop(0) and None)
@@ -440,7 +447,11 @@ BAD = {
     ),
     'categories of the prediction in another order': (
         lambda s: edit(s[2], lambda c: [k.update(id=25 - k['id']) for k in c['categories']][3:]),
-        "pred.json calls category 5 'sky', but .*gt.json calls it 'dog'",
+        "pred.json gives category 5 the .name. 'sky', but .*gt.json gives it 'dog'",
+    ),
+    'a thing of the truth is stuff in the prediction': (
+        lambda s: edit(s[2], lambda c: c['categories'][0].update(isthing=0)),
+        'pred.json gives category 3 the "isthing" 0, but .*gt.json gives it 1',
     ),
     'truth without annotations': (
         lambda s: edit(s[0], lambda c: c.pop('annotations') and None),
@@ -456,7 +467,7 @@ BAD = {
     ),
     'image without prediction': (
         lambda s: edit(s[2], lambda c: c['annotations'].pop() and None),
-        'no prediction for image 13',
+        'gt.json has image 13, which .*pred.json lacks: predict every image',
     ),
     'PNG missing': (lambda s: (s[3] / '12.png').unlink(), '12.png does not exist'),
     'PNG truncated': (lambda s: truncate(s[3] / '12.png'), '12.png is truncated or damaged'),

@@ -127,7 +127,7 @@ def test_models_of_mmdet_without_panoptic_output():
     ('first', 'sentence'),
     [
         (sample(truth=None, img_id=3), "Image 3 comes without 'gt_panoptic_seg.index_map'"),
-        (sample(), "no 'img_id'"),
+        (sample(), "the 'img_id' None"),
         (sample(truth=(16, 24), img_id=3), 'prediction of image 3.*its ground truth'),
     ],
 )

@@ -37,7 +37,7 @@ def counts_of_the_metric(data_sample: DetDataSample) -> tuple[int, int]:
     metric = PanopticQualityMetric()
     metric.dataset_meta = dict(classes=CLASSES, thing_classes=CLASSES[:2])
     metric.process(None, [data_sample.to_dict()])
-    counts = metric.results[0][3].counts.values()
+    counts = metric.results[0][2].counts.values()
     return sum(tp for _, tp, _, _ in counts), sum(fp for _, _, fp, _ in counts)
 
 

@@ -22,7 +22,7 @@ from cmt_deeplab.coco_format import check_num_classes
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import as_size
 from cmt_deeplab.panoptic_json import HINT, read_panoptic_json
-from cmt_deeplab.remarks import split_stuff_of, split_stuff_remark
+from cmt_deeplab.remarks import json_remarks
 
 from .dataset_check import check_pipelines
 from .file_check import check_files, without_faulty
@@ -152,7 +152,7 @@ class PanopticIndexDataset(CocoPanopticDataset):
                     f'{self.ann_file} has no annotation for image {image["id"]}, so it cannot be '
                     'evaluated: add one or take the image out.'
                 )
-        for remark in split_stuff_remark(split_stuff_of(content), self.ann_file):
+        for remark in json_remarks(content, self.ann_file):
             print_log(remark, logger='current', level=logging.WARNING)
         return content
 

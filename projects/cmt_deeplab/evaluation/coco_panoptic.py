@@ -6,7 +6,7 @@ This module imports neither torch nor mmdet.
 import os
 import os.path as osp
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -22,36 +22,30 @@ from .pq import SegmentTable, aggregate, joint_histogram, match_segments
 NEEDS = ('categories', 'annotations')
 
 
-def read_segments(
+def listed_segments(
     annotation: dict,
+    plane: np.ndarray,
     *,
-    folder: str,
+    png: str,
     json_file: str,
     label_of: Callable[[int], int] = int,
-    expected_size: Sequence | None = None,
     is_prediction: bool = False,
     as_panopticapi: bool = False,
-) -> tuple[np.ndarray, SegmentTable]:
-    """The ids (H, W) and the segments of one image.
+) -> SegmentTable:
+    """The segments that the entry ``annotation`` of ``json_file`` lists of a plane of ids (H, W).
 
     A segment that does not say ``iscrowd`` is none. A true one with the area 0 may be absent.
 
     Args:
-        annotation: the entry of the image in the list of ``json_file``.
-        folder: where the PNGs lie.
+        png: the path of the plane.
         label_of: gives the category that is counted, of a category id.
-        expected_size: the last arguments of :func:`check_same_size`, where the size is known.
         as_panopticapi: where ids stand twice, the last segment counts, and the ids of a ground
             truth may differ from those of its PNG.
 
     Raises:
-        UserError: the PNG cannot be read, or its size or its ids are not the expected ones.
+        UserError: the ids of the plane are not the listed ones.
     """
-    path = osp.join(folder, annotation['file_name'])
-    plane = read_id_plane(path)
     segments = [*{segment['id']: segment for segment in annotation['segments_info']}.values()]
-    if expected_size is not None:
-        check_same_size(path, plane.shape, *expected_size)
     table = SegmentTable(
         ids=np.array([segment['id'] for segment in segments], np.int64),
         categories=np.array([label_of(segment['category_id']) for segment in segments], np.int64),
@@ -63,10 +57,10 @@ def read_segments(
         check_same_ids(
             np.setdiff1d(present, [*table.ids, VOID_ID]),
             np.setdiff1d(table.ids if is_prediction else table.ids[table.areas != 0], present),
-            png=path,
+            png=png,
             listed_in=f'{json_file} (image {annotation["image_id"]})',
         )
-    return plane, table
+    return table
 
 
 def evaluate_folders(
@@ -99,34 +93,56 @@ def evaluate_folders(
             raise MissingFileError(
                 f'The folder {folder} with the {what} PNGs does not exist: correct the path.'
             )
-    truth, predicted = _read_sides(gt_json, pred_json, as_panopticapi=as_panopticapi, warn=warn)
-    images = [] if as_panopticapi else truth['images']
-    sizes = {entry['id']: (entry['height'], entry['width']) for entry in images}
+    truth = read_panoptic_json(
+        gt_json,
+        needs=NEEDS if as_panopticapi else ('images', *NEEDS),
+        optional='images',
+        names_needed=False,
+        as_panopticapi=as_panopticapi,
+    )
+    categories = {category['id']: category for category in truth['categories']}
+    guess = read_panoptic_json(
+        pred_json,
+        needs=('annotations',),
+        known_categories=categories,
+        as_panopticapi=as_panopticapi,
+    )
+    predicted = {entry['image_id']: entry for entry in guess['annotations']}
+    for entry in truth['annotations']:
+        owners = gt_json, pred_json
+        require_image(entry['image_id'], predicted, owners=owners, remedy='predict every image')
+    sizes = {}
+    if not as_panopticapi:
+        sizes = {entry['id']: (entry['height'], entry['width']) for entry in truth['images']}
+        _check_categories(categories, guess.get('categories'), gt_json, pred_json)
+        scored = {entry['image_id'] for entry in truth['annotations']}
+        for ids, where in (
+            (sizes, f'{gt_json} lists but does not annotate'),
+            (predicted, f'only {pred_json} has'),
+        ):
+            if unscored := [image_id for image_id in ids if image_id not in scored]:
+                warn(
+                    f'{len(unscored)} images that {where} are not scored (first: image '
+                    f'{unscored[0]}).'
+                )
 
     def score(entry: dict) -> ImageScore:
-        image_id, size = entry['image_id'], None
-        if image_id in sizes:
-            remedy = 'take PNGs and JSON from one release'
-            size = f'its size in {gt_json}', sizes[image_id], remedy
-        gt_plane, gt = read_segments(
-            entry,
-            folder=gt_folder,
-            json_file=gt_json,
-            expected_size=size,
-            as_panopticapi=as_panopticapi,
-        )
+        image_id, guessed = entry['image_id'], predicted[entry['image_id']]
+        gt_png = osp.join(gt_folder, entry['file_name'])
+        pred_png = osp.join(pred_folder, guessed['file_name'])
+        gt_plane, pred_plane = read_id_plane(gt_png), read_id_plane(pred_png)
+        size = sizes.get(image_id, gt_plane.shape)
+        remedy = 'take PNGs and JSON from one release'
+        check_same_size(gt_png, gt_plane.shape, f'its size in {gt_json}', size, remedy)
         remedy = 'write predictions at the size of the original image'
-        gt_path = osp.join(gt_folder, entry['file_name'])
-        pred_plane, pred = read_segments(
-            predicted[image_id],
-            folder=pred_folder,
-            json_file=pred_json,
-            expected_size=(f'its ground truth {gt_path}', gt_plane.shape, remedy),
-            is_prediction=True,
-        )
+        check_same_size(pred_png, pred_plane.shape, f'its ground truth {gt_png}', size, remedy)
         matches = match_segments(
-            gt,
-            pred,
+            listed_segments(
+                entry, gt_plane, png=gt_png, json_file=gt_json, as_panopticapi=as_panopticapi
+            ),
+            listed_segments(
+                guessed, pred_plane, png=pred_png, json_file=pred_json, is_prediction=True
+            ),
             gt_void=VOID_ID,
             histogram=joint_histogram(gt_plane, pred_plane),
             believe_areas=as_panopticapi,
@@ -137,12 +153,12 @@ def evaluate_folders(
     # The first error cancels what has not begun.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         scores = list(track(pool.map(score, truth['annotations']), len(truth['annotations'])))
-    categories = {entry['id']: entry['isthing'] == 1 for entry in truth['categories']}
-    stuff = {c['id']: c.get('name', c['id']) for c in truth['categories'] if c['isthing'] != 1}
+    stuff = {i: c.get('name', i) for i, c in categories.items() if c['isthing'] != 1}
     for remark in evaluation_remarks(scores, stuff, gt_json, pred_json):
         if not as_panopticapi:
             warn(remark)
-    figures = aggregate((score.counts for score in scores), categories)
+    kinds = {category: category not in stuff for category in categories}
+    figures = aggregate((score.counts for score in scores), kinds)
     rows = [*figures['per_class'].values(), *(figures[g] for g in ('All', 'Things', 'Stuff'))]
     if any(row[key] > 1 for row in rows for key in ('pq', 'sq', 'rq')):
         raise UserError(
@@ -152,46 +168,17 @@ def evaluate_folders(
     return figures
 
 
-def _read_sides(
-    gt_json: str, pred_json: str, *, as_panopticapi: bool, warn: Callable[[str], object]
-) -> tuple[dict, dict[Hashable, dict]]:
-    """The ground truth, and the predicted annotation of each image."""
-    truth = read_panoptic_json(
-        gt_json,
-        needs=NEEDS if as_panopticapi else ('images', *NEEDS),
-        optional='images',
-        category_names=False,
-        as_panopticapi=as_panopticapi,
-    )
-    names = {entry['id']: entry.get('name') for entry in truth['categories']}
-    prediction = read_panoptic_json(
-        pred_json, needs=('annotations',), known_categories=names, as_panopticapi=as_panopticapi
-    )
-    predicted = {entry['image_id']: entry for entry in prediction['annotations']}
-    scored = dict.fromkeys(entry['image_id'] for entry in truth['annotations'])
-    for image_id in scored:
-        missing = f'{pred_json} has no prediction for image {image_id} of {gt_json}: predict '
-        where = f'{gt_json} and {pred_json}'
-        require_image(image_id, predicted, where=where, missing=f'{missing}every image.')
-    if not as_panopticapi:
-        _check_names(names, prediction.get('categories'), gt_json=gt_json, pred_json=pred_json)
-        unscored = [entry['id'] for entry in truth['images'] if entry['id'] not in scored]
-        for ids, where in (
-            (unscored, f'{gt_json} lists but does not annotate'),
-            ([i for i in predicted if i not in scored], f'only {pred_json} has'),
-        ):
-            if ids:
-                warn(f'{len(ids)} images that {where} are not scored (first: image {ids[0]}).')
-    return truth, predicted
-
-
-def _check_names(names: dict, listed: object, *, gt_json: str, pred_json: str) -> None:
-    """Refuse predictions whose own list of categories, if any, has another name for an id."""
+def _check_categories(
+    known: Mapping[int, dict], listed: object, gt_json: str, pred_json: str
+) -> None:
+    """Refuse predictions whose own list of categories, if any, has another class for an id."""
     for entry in listed if isinstance(listed, list) else ():
-        category, name = map(entry.get, ('id', 'name')) if isinstance(entry, dict) else (None, None)
-        known = names.get(category) if isinstance(category, int) else None
-        if known is not None and name not in (None, known):
-            raise UserError(
-                f'{pred_json} calls category {category} {name!r}, but {gt_json} calls it '
-                f'{known!r}: predict with the categories of the ground truth.'
-            )
+        category = entry.get('id') if isinstance(entry, dict) else None
+        truth = known.get(category, {}) if isinstance(category, int) else {}
+        for key in ('name', 'isthing'):
+            if key in truth and entry.get(key) not in (None, truth[key]):
+                raise UserError(
+                    f'{pred_json} gives category {category} the "{key}" {entry[key]!r}, but '
+                    f'{gt_json} gives it {truth[key]!r}: predict with the categories of the ground '
+                    'truth.'
+                )

@@ -9,12 +9,19 @@ import numpy as np
 from mmengine.logging import print_log
 from PIL import Image
 
-from cmt_deeplab.categories import category_labels, class_list, class_of, described, hint
-from cmt_deeplab.coco_format import colors_of_ids
+from cmt_deeplab.categories import (
+    category_labels,
+    class_list,
+    class_of,
+    described,
+    hint,
+    segments_of,
+)
+from cmt_deeplab.coco_format import colors_of_ids, read_id_plane
 from cmt_deeplab.errors import UserError, make_folder_of
 from cmt_deeplab.panoptic_json import read_panoptic_json, require_image
 
-from .coco_panoptic import read_segments
+from .coco_panoptic import listed_segments
 from .pq import SegmentTable
 
 
@@ -30,44 +37,34 @@ class TruthFiles:
         self.annotations = {annotation['image_id']: annotation for annotation in listed}
 
     def category_ids(self, metainfo: Mapping, *, all_needed: bool) -> list[int | None]:
-        """The category id of each label of a data set; None for one that the file need not have.
+        """The category id of each label of a data set; None for one that the file lacks.
 
-        A class that no image shows may be missing, unless predictions are written, or the file has
-        a category that the data set lacks, as where a class was renamed.
+        The class of every segment must be one of the data set. The other way round, a class that no
+        image shows may be missing, unless ``all_needed``.
         """
-        labels = category_labels(self.categories, metainfo)
-        id_of_label = {label: category for category, label in labels.items()}
-        for label, entry in enumerate(class_list(metainfo)):
-            if label not in id_of_label and (all_needed or None in id_of_label):
-                known = map(class_of, self.categories)
+        classes, self._labels = class_list(metainfo), category_labels(self.categories, metainfo)
+        for annotation in self.annotations.values():
+            segments_of(annotation, self._labels, self.categories, metainfo, self.ann_file)
+        category_of = {label: category for category, label in self._labels.items()}
+        for label, entry in enumerate(classes if all_needed else ()):
+            if label not in category_of:
+                known = [class_of(category) for category in self.categories]
                 raise UserError(
                     f'{self.ann_file} does not have {described(entry)}, a class of the data set'
-                    f'{hint(entry, [*known])}: add it to "categories", or give the metric the '
+                    f'{hint(entry, known)}: add it to "categories", or give the metric the '
                     'ann_file of the data set.'
                 )
-        return [id_of_label.get(label) for label in range(len(metainfo['classes']))]
+        return [category_of.get(label) for label in range(len(classes))]
 
-    def truth_of(self, img_id: Hashable, metainfo: Mapping) -> tuple[np.ndarray, SegmentTable]:
-        """The plane (H, W) of an image, and its segments with the labels of a data set."""
-        missing = f'{self.ann_file} has no annotation of image {img_id}: give the ann_file of this '
-        require_image(
-            img_id,
-            self.annotations,
-            where=f'The data set and {self.ann_file}',
-            missing=f'{missing}data set.',
-        )
-        labels = category_labels(self.categories, metainfo)
-
-        def label_of(category: int) -> int:
-            if labels[category] is None:
-                raise UserError(
-                    f'{self.ann_file}: image {img_id} has a segment of category {category}, which '
-                    'is not a class of the data set: give its own ann_file or metainfo.'
-                )
-            return labels[category]
-
-        return read_segments(
-            self.annotations[img_id], folder=self.folder, json_file=self.ann_file, label_of=label_of
+    def truth_of(self, img_id: Hashable) -> tuple[np.ndarray, SegmentTable]:
+        """The plane (H, W) of an image, and its segments with the labels of the data set."""
+        owners, remedy = ('The data set', self.ann_file), 'give the ann_file of this data set'
+        require_image(img_id, self.annotations, owners=owners, remedy=remedy)
+        annotation = self.annotations[img_id]
+        png = osp.join(self.folder, annotation['file_name'])
+        plane, label_of = read_id_plane(png), self._labels.get
+        return plane, listed_segments(
+            annotation, plane, png=png, json_file=self.ann_file, label_of=label_of
         )
 
 
@@ -98,7 +95,7 @@ class PredictionFiles:
         is_segment = np.isin(values, table.ids)
         id_of_value = np.cumsum(is_segment) * is_segment
         colors = colors_of_ids(id_of_value[rank.reshape(plane.shape)])
-        Image.fromarray(np.ascontiguousarray(colors)).save(path)
+        Image.fromarray(np.ascontiguousarray(colors)).save(path, 'PNG')
         found = zip(table.categories, areas[is_segment].tolist())
         segments = [
             dict(id=k, category_id=category_ids[label], area=area)

@@ -17,6 +17,7 @@ from mmengine.logging import print_log
 
 from cmt_deeplab.coco_format import VOID_ID, check_num_classes, check_same_size, label_of
 from cmt_deeplab.errors import MissingFileError, UserError
+from cmt_deeplab.panoptic_json import IMAGE_ID
 from cmt_deeplab.remarks import ImageScore, evaluation_remarks
 from cmt_deeplab.structures import VOID_INDEX
 
@@ -84,8 +85,8 @@ class PanopticQualityMetric(BaseMetric):
             )
         self.ann_file, self.seg_prefix, self.classwise = ann_file, seg_prefix, classwise
         self.format_only = format_only
-        self._read = ann_file and TruthFiles(ann_file, seg_prefix)
-        self._written = outfile_prefix and PredictionFiles(outfile_prefix)
+        self._files = TruthFiles(ann_file, seg_prefix) if ann_file else None
+        self._written = PredictionFiles(outfile_prefix) if outfile_prefix else None
         self._path_of, self._said = {}, set()
 
     @BaseMetric.dataset_meta.setter
@@ -96,9 +97,9 @@ class PanopticQualityMetric(BaseMetric):
             number = len(self._classes()[0])
             check_num_classes(number, 'PanopticQualityMetric')
             self._category_ids = range(number)
-            if self._read:
-                written = bool(self._written)
-                self._category_ids = self._read.category_ids(meta, all_needed=written)
+            if self._files:
+                written = self._written is not None
+                self._category_ids = self._files.category_ids(meta, all_needed=written)
 
     def check_sample(self, sample: dict) -> None:
         """Raise a :class:`UserError` unless a prediction for the sample could be scored."""
@@ -108,35 +109,29 @@ class PanopticQualityMetric(BaseMetric):
         trial.process(None, [sample | dict(pred_panoptic_seg=dict(sem_seg=void))])
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        self._classes()  # refuses a data set without classes
         for sample in data_samples:
-            img_id, img_path = sample.get('img_id'), sample.get('img_path')
-            if img_id is None:
-                raise UserError(
-                    "A data sample has no 'img_id': list it in meta_keys of the packing transform."
-                )
+            img_id, img_path = _id_of(sample), sample.get('img_path')
+            sample = dict(sample, img_id=img_id)
             plane = _predicted_plane(sample)
-            from_file = not (self.format_only or _has_truth(sample))
-            by_id = from_file or bool(self._written)
-            if by_id:
-                self._require_one_path(img_id, img_path)
+            self._require_one_path(img_id, img_path)
             score = None if self.format_only else self._score(sample, plane)
             entry = None
             if self._written:
                 table = self._segments(sample, np.unique(plane))
                 entry = self._written.write_png(img_id, img_path, plane, table, self._category_ids)
-            self.results.append((img_id, img_path, by_id, score, entry))
+            self.results.append((img_id, img_path, score, entry))
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         # A distributed sampler may have repeated images to give each process as many.
         images = {(img_id, img_path): rest for img_id, img_path, *rest in results}
-        for identity, (by_id, _, _) in images.items():
-            if by_id:  # another process may have had the other image
-                self._require_one_path(*identity)
+        for identity in images:  # another process may have had the other image
+            self._require_one_path(*identity)
         if self._written:
-            self._written.write_json([entry for *_, entry in images.values()])
+            self._written.write_json([entry for _, entry in images.values()])
         if self.format_only:
             return {}
-        scores = [score for _, score, _ in images.values()]
+        scores = [score for score, _ in images.values()]
         classes, things = self._classes()
         figures = aggregate(
             (score.counts for score in scores),
@@ -153,13 +148,13 @@ class PanopticQualityMetric(BaseMetric):
         return {name: 100 * figures[group][key] for name, (group, key) in FIGURES.items()}
 
     def _require_one_path(self, img_id: Hashable, img_path: str | None) -> None:
-        """Refuse a second image with an ``img_id``, by which a JSON tells images apart."""
+        """Refuse a second image with an ``img_id``, where a JSON tells images apart by it."""
         known = self._path_of.setdefault(img_id, img_path)
-        if known != img_path:
+        if known != img_path and (self.seg_prefix or self._written):
             raise UserError(
                 f'{known} and {img_path} both have the img_id {img_id}, by which a panoptic JSON '
-                '(ann_file, outfile_prefix) tells images apart: evaluate one data set at a time, '
-                'or load the truth in the test pipeline and leave outfile_prefix out.'
+                'tells images apart: evaluate one data set at a time, or load the truth in the '
+                'test pipeline and leave ann_file, seg_prefix and outfile_prefix out.'
             )
 
     def _classes(self) -> tuple[Sequence[str], Sequence[str]]:
@@ -218,11 +213,23 @@ class PanopticQualityMetric(BaseMetric):
                 'the test pipeline or give PanopticQualityMetric ann_file and seg_prefix; a data '
                 'set without ground truth is predicted with format_only=True and outfile_prefix.'
             )
-        return *self._read.truth_of(img_id, self.dataset_meta), VOID_ID
+        return *self._files.truth_of(img_id), VOID_ID
 
 
 def _has_truth(sample: dict) -> bool:
     return (sample.get('gt_panoptic_seg') or {}).get('index_map') is not None
+
+
+def _id_of(sample: dict) -> int | str:
+    """The ``img_id``, without the type of numpy or torch that a data set may have given it."""
+    img_id = sample.get('img_id')
+    img_id = img_id.item() if hasattr(img_id, 'item') else img_id
+    if not IMAGE_ID.fits(img_id):
+        raise UserError(
+            f"A data sample has the 'img_id' {img_id!r}, but it has to be {IMAGE_ID.form}: list it "
+            'in meta_keys of the packing transform, and correct it in the data set.'
+        )
+    return img_id
 
 
 def _predicted_plane(sample: dict) -> np.ndarray:

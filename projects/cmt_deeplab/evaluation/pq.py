@@ -31,13 +31,13 @@ ImageCounts = dict[int, list[float]]
 class SegmentTable:
     """The segments of one image in the order of the annotation, which says which crowd is the last.
 
-    ``areas`` are the pixels that a JSON states, NaN where it does not; ``None`` is all of them NaN.
+    ``areas`` are the pixels that a JSON states, NaN where it does not.
     """
 
     ids: np.ndarray  # (S,) int64, the values of the plane
     categories: np.ndarray  # (S,) int64
     is_crowd: np.ndarray  # (S,) bool
-    areas: np.ndarray | None = None  # (S,) float64
+    areas: np.ndarray | float = np.nan  # (S,) float64, or one for all
 
 
 def joint_histogram(gt_plane: np.ndarray, pred_plane: np.ndarray) -> JointHistogram:
@@ -89,8 +89,8 @@ class SegmentMatches:
     def score(self, image_id: Hashable) -> ImageScore:
         """The counts, and what needs a word."""
         sides = (self.gt, self.gt_areas), (self.pred, self.pred_areas)
-        areas = (wrong_areas(table.ids, table.areas, counted) for table, counted in sides)
-        return ImageScore(image_id, self.counts(), tuple(areas))
+        wrong = [wrong_areas(table.ids, table.areas, counted) for table, counted in sides]
+        return ImageScore(image_id, self.counts(), wrong)
 
 
 def panoptic_map_segments(ids: np.ndarray, *, num_classes: int) -> SegmentTable:
@@ -124,7 +124,7 @@ def match_segments(
     rows, columns = positions(gt.ids, gt_ids), positions(pred.ids, pred_ids)
     gt_areas, pred_areas = counts.sum(axis=1)[rows], counts.sum(axis=0)[columns]
     believed = gt_areas
-    if believe_areas and gt.areas is not None:
+    if believe_areas:
         believed = np.where(np.isnan(gt.areas), gt_areas, gt.areas)
     counts = counts[:, columns]
     forgiven = counts[positions(gt_void, gt_ids)]  # (T,) pixels on void
