@@ -8,7 +8,6 @@ import reprlib
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
-from itertools import zip_longest
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.panoptic_json import is_color
@@ -169,10 +168,8 @@ def segments_of(
     return segments
 
 
-def described(entry: Class | None) -> str:
+def described(entry: Class) -> str:
     """A class in a sentence."""
-    if entry is None:
-        return 'no class'
     name, is_thing = entry
     return {True: 'the thing ', False: 'the stuff class ', None: ''}[is_thing] + repr(name)
 
@@ -191,13 +188,20 @@ def hint(entry: Class, known: Collection[Class]) -> str:
 def first_difference(
     one: Sequence[Class], other: Sequence[Class], *, owners: tuple[str, str]
 ) -> str | None:
-    """Where the classes of two owners differ first, in words, or None where they are the same."""
-    for label, (a, b) in enumerate(zip_longest(one, other)):
-        if a and b and a[0] == b[0] and (None in (a[1], b[1]) or a[1] == b[1]):
-            continue
-        alike = a and b and a[0] != b[0] and _plain(a[0]) == _plain(b[0])
-        both = f'{described(a)} in {owners[0]} and {described(b)} in {owners[1]}'
-        return f'label {label} is {both}{", which differ in case or spaces" if alike else ""}'
+    """What the classes of two owners differ in, in words, or None where they are the same.
+
+    A class that one of them lacks is named before those that stand in another order.
+    """
+    for here, there, (owner, lacking) in ((one, other, owners), (other, one, owners[::-1])):
+        kinds = dict(there)
+        for name, is_thing in here:
+            if name not in kinds or {is_thing, kinds[name]} == {True, False}:
+                entry = name, is_thing
+                return f'{described(entry)} is in {owner} but not in {lacking}{hint(entry, there)}'
+    for label, (a, b) in enumerate(zip(one, other)):
+        if a[0] != b[0]:
+            both = f'{described(a)} in {owners[0]} and {described(b)} in {owners[1]}'
+            return f'label {label} is {both}'
     return None
 
 

@@ -163,7 +163,7 @@ class PanopticClassCheckHook(Hook):
             if beginning and {c for c, _ in stored} != {c for c, _ in classes}:
                 runner.logger.warning(
                     f'{what}; where their number fits, the class predictor begins with what it '
-                    'knows of its own.'
+                    'knows of its own, so give classes that both have the same labels by metainfo.'
                 )
                 return
             raise UserError(
