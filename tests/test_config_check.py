@@ -39,6 +39,7 @@ LEAVES = [
     ("optim_wrapper = dict(clip_grad=dict(max_norm='x'))", 'clip_grad.max_norm .* a number'),
     ('train_dataloader = dict(sampler=3)', 'train_dataloader.sampler is 3'),
     ("randomness = dict(deterministic='no')", 'randomness.deterministic .* a truth value'),
+    ('work_dir = 5', 'work_dir is 5, but must be a word'),
     # arguments that are used late
     ('env_cfg = dict(cudnn_benchmak=True)', "env_cfg gives mmengine the key 'cudnn_benchmak'"),
     ('auto_scale_lr = dict(base_batchsize=1)', "auto_scale_lr .* the key 'base_batchsize'"),
@@ -154,6 +155,10 @@ def test_a_mistake_is_named_before_anything_is_built(text, words, tmp_path):
         'optim_wrapper = dict(clip_grad=dict(max_norm=1, norm_type=2))',
         'default_hooks = dict(checkpoint=dict(save_optimizer=False, save_best=None))',
         "default_hooks = dict(checkpoint=dict(priority='LOW'))",
+        'default_hooks = None',
+        "optim_wrapper = dict(type='AmpOptimWrapper', loss_scale=512.0)",
+        "optim_wrapper = dict(type='AmpOptimWrapper', loss_scale=dict(init_scale=512.0))",
+        "optim_wrapper = dict(clip_grad=dict(max_norm=1, norm_type='inf'))",
     ],
 )
 def test_variables_and_late_arguments_that_are_right(text, tmp_path):
@@ -170,6 +175,7 @@ def test_variables_that_the_leaf_reads_and_configs_that_mmengine_wrote_are_right
     text = "_base_ = '{shapes}'\ndata_root = '/mine/'\nnum_things_classes = 1\n"
     text += 'scenes = dict(data_root=data_root)\ntrain_dataloader = dict(dataset=scenes)\n'
     text += 'model = dict(num_things_classes=num_things_classes)\n'
+    text += "model.update(init_cfg=[dict(type='Normal', layer='Conv2d', std=0.01)])\n"
     config = read_config(leaf(tmp_path, text))
     check_config(config)
     config.dump(tmp_path / 'dumped.py')

@@ -29,6 +29,7 @@ INSTANCES = (
     'condinst/condinst_r50_fpn_ms-poly-90k_coco_instance.py',
     'queryinst/queryinst_r50_fpn_1x_coco.py',
     'rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py',
+    'gn+ws/mask-rcnn_r50_fpn_gn-ws-all_2x_coco.py',  # a folder that mmengine's get_config refuses
     'htc/htc_r50_fpn_1x_coco.py',
     'seesaw_loss/mask-rcnn_r50_fpn_seesaw-loss_random-ms-2x_lvis-v1.py',
     'detr/detr_r50_8xb2-150e_coco.py',
@@ -134,6 +135,7 @@ def test_schedules_keep_their_places():
     ('name', 'data', 'sentence'),
     [
         ('mmdet::solo/nothing.py', SHAPES, 'mmdet::solo/nothing.py is not to be found'),
+        ('mmdett::solo/nothing.py', SHAPES, 'name of an installed toolbox'),
         ('nowhere.py', SHAPES, 'nowhere.py does not exist'),
         ('mmdet::_base_/default_runtime.py', SHAPES, 'has no model'),
         (f'mmdet::{PANOPTIC[3]}', dict(num_things_classes=6), 'does not set num_stuff_classes'),

@@ -60,7 +60,9 @@ FORMS = {
     'auto_scale_lr': dict(enable=bool, base_batch_size=int),
 }
 CLIPPING = {
-    'norm': dict(max_norm=float, norm_type=float, error_if_nonfinite=bool, foreach=bool | None),
+    'norm': dict(
+        max_norm=float, norm_type=float | str, error_if_nonfinite=bool, foreach=bool | None
+    ),
     'value': dict(clip_value=float, foreach=bool | None),
 }
 OF_A_LOADER = dict(
@@ -71,7 +73,8 @@ KINDS_OF_VALUES = {
     '': dict(
         env_cfg=dict,
         randomness=dict,
-        default_hooks=dict[str, dict | None],
+        default_hooks=dict[str, dict | None] | None,
+        **dict.fromkeys(['work_dir', 'experiment_name', 'load_from'], str | None),
         custom_hooks=list[dict] | None,
         find_unused_parameters=bool,
         model_wrapper_cfg=dict | None,

@@ -16,11 +16,11 @@ inherits our data and takes the model, the optimizer and the schedule from mmdet
 """
 
 from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.hub import get_config
 
-from cmt_deeplab.config_loading import why_not_loaded
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.renamed import read_config
 
@@ -35,17 +35,17 @@ def read_config_of(name: str) -> Config:
         MissingFileError: there is no such file.
         UserError: the toolbox is not installed or has no such config.
     """
-    if '::' not in name:
+    package, _, path = name.rpartition('::')
+    if not package:
         return read_config(name)
-    try:
-        return get_config(name)
-    except (AssertionError, FileNotFoundError, ImportError, ValueError) as error:
-        missing = why_not_loaded(name, error) if 'import custom' in str(error) else None
+    spec = find_spec(package) if package.isidentifier() else None
+    file = Path(spec.origin if spec and spec.origin else '').parent / '.mim' / 'configs' / path
+    if not file.is_file():
         raise UserError(
-            missing
-            or f'The config {name} is not to be found ({error}): give the name of an installed '
-            'toolbox, two colons and the path below its folder configs.'
-        ) from error
+            f'The config {name} is not to be found: give the name of an installed toolbox, two '
+            'colons and the path below its folder configs.'
+        )
+    return read_config(str(file))
 
 
 def mmdet_config(name: str, data: Mapping, *, max_iters: int | None = None) -> Config:

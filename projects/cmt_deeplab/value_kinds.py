@@ -35,13 +35,14 @@ def wrong_value(part_type: Callable, key: str, value: object) -> str | None:
     """What an argument must be where its value is of another kind, otherwise None.
 
     Other packages also take what their annotations leave out: None, a list in place of anything,
-    a number in place of a list, and a fraction in place of a whole number.
+    anything in place of a word, a number in place of a list, and a fraction in place of a whole
+    number.
     """
     annotation, of_this_package = _annotations(part_type).get(key, (Any, False))
     if of_this_package:
         return wrong_kind_of(annotation, value)
     allowed, kind = _allowed_kinds(annotation), kind_of(value)
-    may_be = kind == 'list' or (kind in NUMERIC and 'list' in allowed)
+    may_be = kind == 'list' or 'word' in allowed or (kind in NUMERIC and 'list' in allowed)
     return None if may_be else _wrong_kind(allowed, kind, NUMERIC)
 
 

@@ -75,6 +75,7 @@ def test_overrides_below_something_that_is_no_dict(key, words):
         ('=3', 'not of the form'),
         ('model.=3', 'not of the form'),
         ('model.sizes=[1,2', 'bracket that is not closed'),
+        ('work_dir="my runs"', 'has blanks, which mmengine leaves out'),
         ('custom_hooks=[dict(type=EMAHook)]', 'gives a dict'),
     ],
 )

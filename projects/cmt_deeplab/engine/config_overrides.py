@@ -29,6 +29,8 @@ class OverridesAction(DictAction):
                 wrong = 'gives a dict: give its entries by keys with dots, or in a config file'
             elif any(text.count(one) != text.count(other) for one, other in ('()', '[]')):
                 wrong = 'has a bracket that is not closed, or not opened'
+            elif ' ' in text.strip() and not re.search(r'[,(\[]', text):
+                wrong = 'has blanks, which mmengine leaves out: give it in a config file'
             if wrong:
                 raise ArgumentError(self, f'{entry} {wrong}.')
         super().__call__(parser, namespace, values, *args)

@@ -64,7 +64,7 @@ class CMTDeepLab(ComparedWithCheckpoint, BaseDetector):
         seed_per_image: int | None = None,
         semantic_on: bool = False,
         instance_on: bool = False,
-        init_cfg: dict | None = None,
+        init_cfg: dict | list[dict] | None = None,
     ) -> None:
         check_num_classes(
             num_things_classes + num_stuff_classes,
