@@ -275,6 +275,15 @@ def test_a_float_image_is_resized_for_plain_images(tmp_path):
     torch.testing.assert_close(*means, atol=0.01, rtol=0)
 
 
+def test_images_of_other_types_in_a_pipeline():
+    for kind in (np.int64, bool, np.longdouble):
+        with pytest.raises(UserError, match=f'type {np.dtype(kind)}, but the model reads'):
+            PackPanopticInputs()(dict(img=BGR.astype(kind)))
+    truth = dict(gt_index_map=np.full_like(GRAY, -1, np.int16), gt_segments_info=[], num_classes=1)
+    packed = PackPanopticInputs()(dict(truth, img=Image.fromarray(BGR)))
+    assert torch.equal(packed['inputs'], torch.from_numpy(BGR).permute(2, 0, 1))
+
+
 @pytest.mark.parametrize(
     'name', ['PanopticResize', 'PanopticLargeScaleJitter', 'PanopticColorJitter']
 )

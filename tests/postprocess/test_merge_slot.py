@@ -62,7 +62,10 @@ def test_other_parts_are_refused(config):
         (dict(type='PanopticMaskWiseMerge', stuff_threshold='0.5'), "stuff_threshold.*'0.5'"),
         (dict(type='PanopticMaskWiseMerge', overlap_threshold=-0.1), 'overlap_threshold=-0.1'),
         (dict(type='PanopticMaskWiseMerge', thing_area=-4), 'thing_area=-4'),
-        (dict(type='PanopticPixelWiseMerge', class_threshold=float('nan')), 'class_threshold=nan'),
+        (
+            dict(type='PanopticPixelWiseMerge', class_threshold=float('nan')),
+            'class_threshold is nan',
+        ),
         (dict(type='PanopticPixelWiseMerge', thing_threshold=0.3), '_delete_=True'),
         (dict(type='PanopticMaskWiseMerge', num_things_classes=80), 'num_things_classes is 80'),
     ],

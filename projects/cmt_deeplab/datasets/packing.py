@@ -84,7 +84,7 @@ class PackPanopticInputs(PanopticTransform):
     def _pack_truth(self, results: dict, sample: DetDataSample) -> None:
         plane, segments = results['gt_index_map'], results['gt_segments_info']
         if self.crowd_as_void:
-            other, size = 'the image', results.get('img', plane).shape[:2]
+            other, size = 'the image', np.shape(results.get('img', plane))[:2]
             remedy = (
                 'in a training pipeline put LoadPanopticIndexMap before every transform that '
                 'changes the geometry, or set crowd_as_void=False for evaluation'
