@@ -229,7 +229,7 @@ def _check_entries(
         values = [entry[key] for entry in entries if key in entry]
         if len({*values}) < len(values):
             [(value, _)] = Counter(values).most_common(1)
-            remedy = f'give each a "{key}" of its own, or take one out'
+            remedy = f'give each its own "{key}", or take one out'
             raise UserError(f'{place} has two entries with the "{key}" {value}: {remedy}.')
 
 

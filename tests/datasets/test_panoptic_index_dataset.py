@@ -168,7 +168,9 @@ def test_images_without_a_thing_stay(root, edit):
     assert [build(root, pipeline=[]).get_data_info(i)['img_id'] for i in range(3)] == [1, 5, 6]
     assert len(build(root, pipeline=[])) == 9
     assert len(build(root, pipeline=[], filter_cfg=dict(filter_empty_gt=False))) == 12
-    with pytest.raises(ValueError, match='has no image with a segment') as error:
+    with pytest.raises(
+        ValueError, match='of at least min_size=500 pixels with a segment that is no'
+    ) as error:
         build(root, filter_cfg=dict(min_size=500))
     one_sentence(error)
 

@@ -182,8 +182,8 @@ class PanopticIndexDataset(CocoPanopticDataset):
         ]
         if not kept:
             raise UserError(
-                f'{self.ann_file} has no image with a segment of at least min_size={smallest} '
-                'pixels: check ann_file and filter_cfg of the data set.'
+                f'{self.ann_file} has no image of at least min_size={smallest} pixels with a '
+                'segment that is no crowd: check ann_file and filter_cfg of the data set.'
             )
         return kept
 
