@@ -164,6 +164,8 @@ def test_images_of_two_data_sets_may_have_one_id(data, tmp_path):
     assert evaluate(build(), first + second) == evaluate(build(), samples)
     words = '/x/000001.jpg and /x/000004.jpg both have the img_id 1, by which a panoptic JSON'
     files = dict(ann_file=ann_file, seg_prefix=folder)
+    loaded = build(**files)  # as in our configs, where the pipeline loads the truth all the same
+    assert evaluate(loaded, first + second) == evaluate(build(), samples)
     plain = without_ground_truth(first + second)
     for metric, given in (
         (build(outfile_prefix=str(tmp_path / 'out')), first + second),

@@ -114,7 +114,8 @@ class PanopticQualityMetric(BaseMetric):
             img_id, img_path = _id_of(sample), sample.get('img_path')
             sample = dict(sample, img_id=img_id)
             plane = _predicted_plane(sample)
-            self._require_one_path(img_id, img_path)
+            if self._written or not _has_truth(sample):
+                self._require_one_path(img_id, img_path)
             score = None if self.format_only else self._score(sample, plane)
             entry = None
             if self._written:
@@ -125,7 +126,7 @@ class PanopticQualityMetric(BaseMetric):
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         # A distributed sampler may have repeated images to give each process as many.
         images = {(img_id, img_path): rest for img_id, img_path, *rest in results}
-        for identity in images:  # another process may have had the other image
+        for identity in images if self._path_of else ():  # another process may have had the other
             self._require_one_path(*identity)
         if self._written:
             self._written.write_json([entry for _, entry in images.values()])
@@ -148,13 +149,13 @@ class PanopticQualityMetric(BaseMetric):
         return {name: 100 * figures[group][key] for name, (group, key) in FIGURES.items()}
 
     def _require_one_path(self, img_id: Hashable, img_path: str | None) -> None:
-        """Refuse a second image with an ``img_id``, where a JSON tells images apart by it."""
+        """Refuse a second image with an ``img_id``, by which a JSON tells images apart."""
         known = self._path_of.setdefault(img_id, img_path)
-        if known != img_path and (self.seg_prefix or self._written):
+        if known != img_path:
             raise UserError(
                 f'{known} and {img_path} both have the img_id {img_id}, by which a panoptic JSON '
-                'tells images apart: evaluate one data set at a time, or load the truth in the '
-                'test pipeline and leave ann_file, seg_prefix and outfile_prefix out.'
+                '(ann_file, outfile_prefix) tells images apart: evaluate one data set at a time, '
+                'or load the truth in the test pipeline and leave outfile_prefix out.'
             )
 
     def _classes(self) -> tuple[Sequence[str], Sequence[str]]:
