@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from mmcv.transforms import LoadImageFromFile
+from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.logging import print_log
 
 from cmt_deeplab.errors import MissingFileError, UserError
@@ -74,8 +75,8 @@ def without_faulty(
 ) -> tuple[list[dict], list[str]]:
     """The records whose image and truth can be read, and a sentence for each other one.
 
-    Every file is read and decoded once, so that the images of a run are the same from its start
-    to its end, and in a resumed run.
+    Every file is read and decoded once, by one of the processes, so that the images of a run are
+    the same in all of them, from its start to its end, and in a resumed run.
 
     Raises:
         UserError: half of the images or more are faulty.
@@ -89,8 +90,10 @@ def without_faulty(
         except UserError as error:
             return str(error)
 
+    rank, number = get_dist_info()
     with ThreadPoolExecutor() as pool:
-        faults = list(pool.map(fault, records))
+        shares = all_gather_object(list(pool.map(fault, records[rank::number])))
+    faults = [shares[i % number][i // number] for i in range(len(records))]
     kept = [record for record, why in zip(records, faults) if why is None]
     skipped = [why for why in faults if why is not None]
     if skipped:
