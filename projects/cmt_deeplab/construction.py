@@ -193,7 +193,10 @@ def _refusal(error: Exception, what: str, place: str, config: Mapping) -> str | 
     installed = [is_installed(frame) for frame in own]
     if not all(installed) and (installed[-1] or not is_explicit(error)):
         return None
-    wrong = culprit(error, place, config) or 'its values'
+    values = 'its values'
+    if config.get('ann_file') and isinstance(error, LookupError):
+        values = 'ann_file or metainfo: this type reads files of another format or of other classes'
+    wrong = culprit(error, place, config) or values
     return f'{what}: {quote(error)}; correct {wrong}.'
 
 

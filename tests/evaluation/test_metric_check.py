@@ -6,10 +6,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from cmt_deeplab.analysis.config_model import build_without_values
+from cmt_deeplab.construction import explain
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.evaluation import PanopticQualityMetric, check_followed, check_metrics
 from cmt_deeplab.mmdet_config import mmdet_config
 from mmdet.evaluation import CocoMetric, CocoPanopticMetric, DumpDetResults, SemSegMetric, VOCMetric
+from mmdet.registry import METRICS
 from mmdet.structures import DetDataSample
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
@@ -94,6 +96,16 @@ def test_metrics_of_mmdet_need_a_ground_truth_of_the_same_images_and_classes(tmp
         check(instances('a', image=7))
     with pytest.raises(UserError, match="category 'a' where the data set has 'b'"):
         check(instances('a', 'b'), things=('b', 'a'))
+
+
+def test_a_panoptic_file_for_a_metric_of_instances_is_named(tmp_path):
+    path = tmp_path / 'panoptic.json'
+    path.write_text(json.dumps(dict(images=[], annotations=[dict(image_id=1)], categories=[])))
+    settings = dict(ann_file=str(path))
+    with pytest.raises(KeyError) as caught:
+        METRICS.build(dict(settings, type='CocoMetric'))
+    sentence = explain(caught.value, 'val_evaluator', CocoMetric, settings)
+    assert 'correct ann_file or metainfo: this type reads files of another format' in sentence
 
 
 def test_mmdets_panoptic_metric_numbers_classes_in_the_order_of_its_file(tmp_path):
