@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from cmt_deeplab.engine.distributed import leave_process_group
 from cmt_deeplab.errors import UserError
 from command_line import environment
 from mmdet.registry import DATA_SAMPLERS
+from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from test_distributed import free_port
-from torch.utils.data import BatchSampler, RandomSampler, Sampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, Sampler
+from toy import ToyDataset
 from toy_run import toy_runner
 
 BY_RATIO = dict(type='AspectRatioBatchSampler')
@@ -144,7 +147,7 @@ def test_an_order_that_is_not_repeated_is_told(tmp_path, changed):
     train(tmp_path, **loader(**options))
     _, values = train(tmp_path, **loader(**changed))
     log = next((tmp_path / 'resumed').glob('*/*.log')).read_text()
-    assert 'does not see the images that an unbroken run would see next' in log
+    assert 'Up to iteration 6 the images came in another order' in log
     assert len(values) == 4
 
 
@@ -185,6 +188,10 @@ def test_a_data_loader_without_batches_is_refused(tmp_path, options, words):
         (dict(batch_size=None), 'batch_size is None'),
         (dict(sampler=dict(type='InfiniteSampler')), 'InfiniteSampler never ends the evaluation'),
         (dict(batch_size=2, drop_last=True), 'drop_last=True leaves images out'),
+        (
+            dict(batch_size=2, batch_sampler=dict(type=BatchSampler, drop_last=True)),
+            'drop_last=True leaves images out',
+        ),
     ],
 )
 def test_an_evaluation_of_all_images_comes_to_an_end(tmp_path, options, words):
@@ -192,6 +199,47 @@ def test_an_evaluation_of_all_images_comes_to_an_end(tmp_path, options, words):
         settings = {f'{split}_dataloader__{key}': value for key, value in options.items()}
         with pytest.raises(UserError, match=f'{split}_dataloader.*{words}'):
             getattr(toy_runner(tmp_path, **settings), call)()
+
+
+def test_data_loaders_that_were_built_in_python_are_checked(tmp_path):
+    for split, call in (('val', 'train'), ('test', 'test'), ('train', 'train')):
+        runner = toy_runner(tmp_path)
+        given = dict(batch_size=None) if split == 'train' else dict(batch_size=5, drop_last=True)
+        setattr(runner, f'_{split}_dataloader', DataLoader(ToyDataset(), **given))
+        words = 'batch_size is None' if split == 'train' else 'drop_last=True leaves images out'
+        with pytest.raises(UserError, match=f'{split}_dataloader.{words}'):
+            getattr(runner, call)()
+
+
+class Numbers(IterableDataset):
+    metainfo = ToyDataset.metainfo
+
+    def __iter__(self):
+        return map(ToyDataset().__getitem__, range(12))
+
+    def __len__(self) -> int:
+        return 12
+
+
+NUMBERS = dict(dataset=Numbers(), batch_size=2)
+BATCHES = dict(dataset=ToyDataset(), batch_sampler=[[0, 1], [2, 3]])
+
+
+@pytest.mark.parametrize(
+    'given, kind, words',
+    [
+        (NUMBERS, 'PanopticIterBasedTrainLoop', r'\(Numbers\) gives no image by its index'),
+        (NUMBERS, 'IterBasedTrainLoop', None),
+        (BATCHES, 'PanopticIterBasedTrainLoop', None),
+        (BATCHES, 'IterBasedTrainLoop', "no attribute 'sampler'.*PanopticIterBasedTrainLoop"),
+    ],
+)
+def test_what_only_one_of_the_loops_can_read(tmp_path, given, kind, words):
+    options = dict(val_dataloader=None, val_cfg=None, val_evaluator=None, param_scheduler=None)
+    runner = toy_runner(tmp_path, train_cfg__type=kind, train_cfg__max_iters=4, **options)
+    runner._train_dataloader = DataLoader(**given, collate_fn=pseudo_collate)
+    with pytest.raises(UserError, match=words) if words else nullcontext():
+        runner.train()
 
 
 def test_a_larger_batch_than_the_data_set_is_filled_from_several_passes(tmp_path):

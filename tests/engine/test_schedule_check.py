@@ -20,8 +20,8 @@ BY_EPOCH = dict(
 class FreezeHook(Hook):
     """A user's own, which counts epochs under a name of its own."""
 
-    def __init__(self, freeze_epochs: int) -> None:
-        self.freeze_epochs = freeze_epochs
+    def __init__(self, freeze_epochs: int, interval: object = None) -> None:
+        self.freeze_epochs, self.interval = freeze_epochs, interval
 
 
 def log_of(folder, **options) -> str:
@@ -76,13 +76,23 @@ def test_a_scheduler_by_epoch_is_converted(tmp_path):
         (dict(type='YOLOXModeSwitchHook'), 'num_last_epochs=15'),
         (dict(type='SetEpochInfoHook'), 'EpochBasedTrainLoop'),
         (dict(type='SyncBuffersHook'), 'SyncBuffersHook counts epochs'),
-        (dict(type='FreezeHook', freeze_epochs=1), 'freeze_epochs=1'),
     ],
 )
 def test_hooks_that_count_epochs(tmp_path, hook, words):
     runner = toy_runner(tmp_path, custom_hooks=[hook])
     with pytest.raises(UserError, match=words):
         runner.train()
+
+
+def test_what_a_hook_of_the_user_counts_is_not_known(tmp_path):
+    log = log_of(tmp_path, custom_hooks=[dict(type='FreezeHook', freeze_epochs=1)])
+    assert 'FreezeHook has freeze_epochs=1: if that counts epochs' in log
+
+
+def test_whole_numbers_may_be_floats(tmp_path):
+    checkpoint = dict(default_hooks__checkpoint__interval=4.0)
+    toy_runner(tmp_path, train_cfg__val_interval=1e3, **checkpoint).train()
+    assert (tmp_path / 'iter_4.pth').is_file()
 
 
 def test_an_interval_of_validations(tmp_path):
@@ -179,7 +189,7 @@ class BoastfulSampler(EndlessSampler):
         ),
         (
             dict(train_dataloader__sampler=dict(_delete_=True, type='EndlessSampler')),
-            "needs a sampler and a batch sampler with a length .*'EndlessSampler'",
+            "lacks what loops of mmengine ask for .*'EndlessSampler'",
         ),
     ],
 )

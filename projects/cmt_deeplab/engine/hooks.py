@@ -20,6 +20,30 @@ from .class_check import built_datasets, unwrapped
 for followed in (CheckpointHook, EarlyStoppingHook):  # mmengine leaves these lists to others
     followed._default_greater_keys = [*followed._default_greater_keys, 'PQ', '/SQ', '/RQ']
 
+CHECKS = {
+    'checkpoint_check': dict(type='PanopticCheckpointCheckHook'),
+    'class_check': dict(type='PanopticClassCheckHook'),
+    'skipped_images': dict(type='PanopticSkippedImagesHook'),
+}
+# which mmengine leaves out where the config gives None
+HOOKS_OF_MMENGINE = {
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+}
+
+
+def with_checks(hooks: dict) -> dict:
+    """The default hooks of a config and three checks, without those that are None."""
+    return {
+        name: hook
+        for name, hook in {**CHECKS, **hooks}.items()
+        if hook is not None or name in HOOKS_OF_MMENGINE
+    }
+
 
 @HOOKS.register_module()
 class PanopticSizeCheckHook(Hook):

@@ -27,23 +27,10 @@ from cmt_deeplab.evaluation import check_followed, check_metrics
 
 from .class_check import unwrapped
 from .distributed import init_process_group
+from .hooks import with_checks
 from .optimization import check_optim_wrapper
 
 SYNCHRONIZED = ('MMSyncBN', 'SyncBN', 'SyncBatchNorm')  # the first needs several processes as well
-CHECKS = {
-    'checkpoint_check': dict(type='PanopticCheckpointCheckHook'),
-    'class_check': dict(type='PanopticClassCheckHook'),
-    'skipped_images': dict(type='PanopticSkippedImagesHook'),
-}
-# which mmengine leaves out where the config gives None
-HOOKS_OF_MMENGINE = {
-    'runtime_info',
-    'timer',
-    'sampler_seed',
-    'logger',
-    'param_scheduler',
-    'checkpoint',
-}
 
 
 @RUNNERS.register_module()
@@ -121,13 +108,8 @@ class PanopticRunner(ResumingRunner):
         return super().build_model(model)
 
     def register_default_hooks(self, hooks: dict | None = None) -> None:
-        """As in mmengine, with two checks; None leaves out any hook, not only one of mmengine."""
-        kept = {
-            name: hook
-            for name, hook in {**CHECKS, **(hooks or {})}.items()
-            if hook is not None or name in HOOKS_OF_MMENGINE
-        }
-        super().register_default_hooks(kept)
+        """As in mmengine, with checks; None leaves out any hook, not only one of mmengine."""
+        super().register_default_hooks(with_checks(hooks or {}))
 
     def build_dataloader(
         self, dataloader: DataLoader | dict, *args: Any, **kwargs: Any
@@ -152,14 +134,17 @@ class PanopticRunner(ResumingRunner):
             UserError: they do not go together, or a key of the config names no part of the model.
         """
         self.find_checkpoint()
+        self._check_given(self._train_dataloader)
         try:
             loop = super().build_train_loop(loop)
-        except TypeError as error:
-            if 'has no len()' not in str(error):
+            # mmengine's loops and hooks ask for both
+            len(loop.dataloader), loop.dataloader.batch_sampler.sampler
+        except (AttributeError, TypeError) as error:
+            if 'has no len()' not in str(error) and "no attribute 'sampler'" not in str(error):
                 raise
             raise UserError(
-                'A training loop by epoch needs a sampler and a batch sampler with a length in '
-                f'train_dataloader ({error}): use others, or a loop by iteration.'
+                'train_dataloader or a sampler of it lacks what loops of mmengine ask for '
+                f"({error}): add it, or use train_cfg=dict(type='PanopticIterBasedTrainLoop')."
             ) from error
         parts = dict(unwrapped(self.model).named_modules())
         for key in ('activation_checkpointing', 'efficient_conv_bn_eval'):
@@ -174,8 +159,14 @@ class PanopticRunner(ResumingRunner):
         check_loop(loop, self)
         return loop
 
+    def _check_given(self, loader: DataLoader | dict) -> None:
+        """Check a data loader that was built in Python; mmengine builds those of a config."""
+        if isinstance(loader, DataLoader):
+            self.build_dataloader(loader)
+
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """As in mmengine, then the metrics are compared with the model and with the hooks."""
+        self._check_given(self._val_dataloader)
         loop = super().build_val_loop(loop)
         check_metrics(loop, unwrapped(self.model))
         check_followed(self._hooks, loop.evaluator.metrics)
@@ -183,6 +174,7 @@ class PanopticRunner(ResumingRunner):
 
     def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """As in mmengine, then the metrics are compared with the model."""
+        self._check_given(self._test_dataloader)
         loop = super().build_test_loop(loop)
         check_metrics(loop, unwrapped(self.model))
         return loop

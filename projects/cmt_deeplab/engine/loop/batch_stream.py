@@ -9,7 +9,7 @@ from zlib import crc32
 
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_world_size
-from torch.utils.data import DataLoader, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from cmt_deeplab.errors import UserError
 
@@ -70,6 +70,11 @@ class BatchStream:
         self.batch_sampler = dataloader.batch_sampler
         self.sampler = getattr(self.batch_sampler, 'sampler', None)  # where mmengine's hooks look
         self.batch_size = getattr(self.batch_sampler, 'batch_size', None)
+        if isinstance(dataloader.dataset, IterableDataset):
+            raise UserError(
+                f'train_dataloader.dataset ({type(dataloader.dataset).__name__}) gives no image by '
+                'its index: use a data set that does.'
+            )
         self.images = len(dataloader.dataset)
         self.digest = 0
         self._read_ahead: deque[int] = deque()  # digests of batches that are not taken yet
@@ -91,10 +96,11 @@ class BatchStream:
 
     def __len__(self) -> int:
         """Batches in which all processes together see the data set once."""
-        finite = all(hasattr(each, '__len__') for each in (self.sampler, self.batch_sampler))
+        parts = (part for part in (self.sampler, self.batch_sampler) if part is not None)
+        finite = all(hasattr(part, '__len__') for part in parts)
         if finite and not isinstance(self.sampler, InfiniteSampler):
             return len(self.batch_sampler)
-        sizes = self.batch_size if isinstance(self.batch_size, Sequence) else [self.batch_size]
+        sizes = self.batch_size if isinstance(self.batch_size, Sequence) else [self.batch_size or 1]
         return -(-self.images // int(get_world_size() * mean(sizes)))
 
     def __iter__(self) -> Iterator[NumberedBatch]:

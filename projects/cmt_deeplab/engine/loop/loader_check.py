@@ -6,7 +6,7 @@ from typing import Any
 from mmdet.datasets.samplers import MultiSourceSampler
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import all_gather_object
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from cmt_deeplab.errors import UserError
 
@@ -43,6 +43,8 @@ def check_loader(loader: DataLoader, place: str) -> None:
     Raises:
         UserError: it does not; the message names the key to set.
     """
+    if isinstance(loader.dataset, IterableDataset):
+        return  # it has no sampler
     images, batch_sampler = len(loader.dataset), loader.batch_sampler
     if not images:
         raise UserError(
@@ -60,9 +62,13 @@ def check_loader(loader: DataLoader, place: str) -> None:
         raise UserError(
             f'{place} gives no batch: {type(batch_sampler).__name__} with batches of '
             f'{getattr(batch_sampler, "batch_size", None)} leaves nothing of the {images} images '
-            f'in {len(batches)} processes; use a smaller batch_size or drop_last=False.'
+            f'in {len(batches)} processes; use a smaller batch_size, drop_last=False or fewer '
+            'processes.'
         )
-    left_out = len(sampler_of(loader)) % loader.batch_size if loader.drop_last else 0
+    left_out = getattr(batch_sampler, 'drop_last', False) and (
+        type(batch_sampler) is not BatchSampler
+        or len(sampler_of(loader)) % batch_sampler.batch_size
+    )
     if left_out and place != 'train_dataloader':
         raise UserError(
             f'{place}.drop_last=True leaves images out of the evaluation: set drop_last=False.'

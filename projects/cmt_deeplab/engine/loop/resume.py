@@ -5,30 +5,17 @@ their seed. All else is what the config of the resumed run says, as if it had be
 start: learning rates follow the present schedule. Every difference is logged before training.
 """
 
-from collections.abc import Mapping
+from collections import defaultdict
 from typing import Any
 
+import torch
 from mmengine.hooks import EMAHook
-from mmengine.optim import OptimWrapper, OptimWrapperDict
-from mmengine.runner import EpochBasedTrainLoop
+from mmengine.optim import OptimWrapper
 
-from cmt_deeplab.construction import config_entries, name_of
-from cmt_deeplab.engine.class_check import unwrapped
 from cmt_deeplab.errors import UserError
 
-COMPARED = (
-    'model',
-    'train_dataloader',
-    'train_cfg',
-    'optim_wrapper',
-    'param_scheduler',
-    'auto_scale_lr',
-    'randomness',
-    'default_hooks',
-    'custom_hooks',
-)
-# of the data loader, which gives the same batches with any of them
-WITHOUT_EFFECT = ('num_workers', 'persistent_workers', 'prefetch_factor', 'pin_memory')
+from .settings import differences, without_functions
+
 # attributes of a scheduler that say where it stands, or that follow from the optimizer; the last
 # three are of ReduceOnPlateauLR
 NO_SETTINGS = (
@@ -41,35 +28,6 @@ NO_SETTINGS = (
     'num_bad_epochs',
     'cooldown_counter',
 )
-
-
-def settings_of(runner: Any) -> dict:
-    """What a checkpoint tells about its run, in plain values.
-
-    ``config`` holds values of the config by their dotted keys, ``parameters`` the names of the
-    optimizer's parameters in its order.
-    """
-    entries = config_entries({key: runner.cfg.get(key) for key in COMPARED})
-    config = {
-        place: value if isinstance(value, str | int | float | None) else name_of(value)
-        for place, value in entries
-        if not isinstance(value, Mapping | list | tuple) and not place.endswith(WITHOUT_EFFECT)
-    }
-    config['the number of processes'] = runner.world_size
-    config['the number of training images'] = len(runner.train_dataloader.dataset)
-    settings = dict(config=config, epochs=isinstance(runner.train_loop, EpochBasedTrainLoop))
-    if not isinstance(runner.optim_wrapper, OptimWrapperDict):  # of several optimizers
-        names = {id(tensor): name for name, tensor in unwrapped(runner.model).named_parameters()}
-        groups = runner.optim_wrapper.optimizer.param_groups
-        tensors = [tensor for group in groups for tensor in group['params']]
-        settings['parameters'] = [names.get(id(tensor), f'{i}') for i, tensor in enumerate(tensors)]
-        settings['optimizer'] = type(runner.optim_wrapper.optimizer).__name__
-    return settings
-
-
-def without_functions(state: dict) -> dict:
-    """The entries of a dict that are no functions."""
-    return {key: value for key, value in state.items() if not callable(value)}
 
 
 def adapt(checkpoint: dict, runner: Any) -> None:
@@ -89,11 +47,9 @@ def adapt(checkpoint: dict, runner: Any) -> None:
         raise _refusal(
             path, 'its run counted iterations and this one epochs', 'correct train_cfg.type'
         )
-    found = {}
-    if 'parameters' in present:
-        found = _adapt_optimizer(checkpoint, runner)
-    differences = _differences(stored['config'], present['config']) if 'config' in stored else found
-    if any(key.endswith(('.rule', '.save_best', '.save_best.0')) for key in differences):
+    found = _adapt_optimizer(checkpoint, runner) if 'parameters' in present else {}
+    found = differences(stored['config'], present['config']) if 'config' in stored else found
+    if any(key.endswith(('.rule', '.save_best', '.save_best.0')) for key in found):
         for history in map(checkpoint['message_hub'].get, ('runtime_info', 'resumed_keys')):
             for key in [key for key in history if key.startswith(('best_score', 'best_ckpt'))]:
                 del history[key]  # of another figure
@@ -101,15 +57,16 @@ def adapt(checkpoint: dict, runner: Any) -> None:
         for key, value in checkpoint['ema_state_dict'].items():  # mmengine swaps the two
             if key.startswith('module.'):
                 checkpoint['state_dict'][key.removeprefix('module.')] = value
-    if differences:
+    if found:
         lines = (
             f'{key}: {new} now, {old} in the checkpoint'
             + ', which stays' * (key == 'randomness.seed')
-            for key, (old, new) in differences.items()
+            for key, (old, new) in found.items()
         )
         runner.logger.warning(
-            f'The checkpoint {path} is of a run with other settings. Those of now '
-            'apply, as if they had been so from the start:\n  ' + '\n  '.join(lines)
+            f'The checkpoint {path} is of a run with other settings. This run goes on with its '
+            'own, and its learning rates are those of a run that had them from the start:\n  '
+            + '\n  '.join(lines)
         )
 
 
@@ -124,23 +81,11 @@ def _refusal(path: str, why: str, remedy: str) -> UserError:
     )
 
 
-def _differences(stored: dict, present: dict) -> dict[str, tuple]:
-    """The stored and the present value of each setting where they differ."""
-    different = {
-        key: (stored.get(key, 'not set'), present.get(key, 'not set'))
-        for key in {**present, **stored}
-        if stored.get(key, 'not set') != present.get(key, 'not set')
-    }
-    if present.get('randomness.seed') is None:  # the user leaves the seed open
-        different.pop('randomness.seed', None)
-    return different
-
-
 def _adapt_optimizer(checkpoint: dict, runner: Any) -> dict[str, tuple]:
     """Give the optimizer of the checkpoint the groups and learning rates of this run.
 
     Returns:
-        What is different in groups and schedules that both have.
+        What is different in groups and schedules, of all that both tell.
     """
     optim_wrapper, schedulers = runner.optim_wrapper, runner.param_schedulers or []
     stored, names = checkpoint['optimizer'], runner.settings['parameters']
@@ -152,50 +97,69 @@ def _adapt_optimizer(checkpoint: dict, runner: Any) -> dict[str, tuple]:
     if any(getattr(scheduler, 'need_val_args', False) for scheduler in schedulers):
         raise _refusal(
             runner._load_from,
-            'ReduceOnPlateauLR depends on the figures of the past, and settings are others',
-            'restore them',
+            'ReduceOnPlateauLR followed the figures of a run with other settings',
+            'restore optim_wrapper and param_scheduler',
         )
     _repeat_steps(schedulers, optim_wrapper, checkpoint['meta'])
-    number_of = {name: number for number, name in enumerate(old_names)}
-    states = {number: stored['state'].get(number_of[name]) for number, name in enumerate(names)}
-    scaler = {key: stored[key] for key in ('loss_scaler',) if key in stored}
-    checkpoint['optimizer'] = {
-        **optim_wrapper.state_dict(),
-        **scaler,
-        'state': {number: state for number, state in states.items() if state is not None},
+    states = {
+        names.index(name): stored['state'][number]
+        for number, name in enumerate(old_names)
+        if number in stored['state']
     }
+    needed = _kept_by(optim_wrapper.optimizer)
+    for lacking in (needed - state.keys() for state in states.values()):
+        if lacking:
+            raise _refusal(
+                runner._load_from,
+                f'its optimizer kept no {min(lacking)!r}, which optim_wrapper.optimizer needs',
+                'restore the arguments of the optimizer',
+            )
+    scaler = {key: stored[key] for key in ('loss_scaler',) if key in stored}
+    checkpoint['optimizer'] = {**optim_wrapper.state_dict(), **scaler, 'state': states}
     checkpoint['param_schedulers'] = [scheduler.state_dict() for scheduler in schedulers]
-    return _differences({key: old[key] for key in new if key in old}, new)
+    return differences(
+        {key: old[key] for key in old.keys() & new.keys()},
+        {key: new[key] for key in old.keys() & new.keys()},
+    )
+
+
+def _kept_by(optimizer: torch.optim.Optimizer) -> set[str]:
+    """What an optimizer keeps of each parameter, seen from a copy that steps over one number."""
+    group = optimizer.param_groups[0]
+    number = torch.zeros(1, device=group['params'][0].device, requires_grad=True)
+    number.grad = torch.zeros_like(number)
+    copy, groups = object.__new__(type(optimizer)), [dict(group, params=[number])]
+    vars(copy).update(vars(optimizer), state=defaultdict(dict), param_groups=groups)
+    copy.step()
+    return set(copy.state[number])
 
 
 def _rules(groups: list[dict], schedules: list[dict]) -> dict:
     """The settings of parameter groups and schedulers, without where they stand."""
     rules = {
-        f'group {number} of the optimizer: {key.removeprefix("initial_")}': value
+        f'{key.removeprefix("initial_")} of group {number} of the optimizer': value
         for number, group in enumerate(groups)
         for key, value in group.items()
         if key != 'params' and f'initial_{key}' not in group
     }
-    for number, schedule in enumerate(schedules):
-        for key, value in without_functions(schedule).items():
-            if key not in NO_SETTINGS:
-                rules[f'param_scheduler.{number}.{key}'] = value
-    return rules
+    return rules | {
+        f'param_scheduler.{number}.{key}': value
+        for number, schedule in enumerate(schedules)
+        for key, value in without_functions(schedule).items()
+        if key not in NO_SETTINGS
+    }
 
 
 def _repeat_steps(schedulers: list, optim_wrapper: OptimWrapper, meta: dict) -> None:
     """Step new schedulers to the iteration and epoch of a checkpoint."""
     optim_wrapper._global_step = 0  # mmengine warns of schedulers that step before the optimizer
+    schedulers = sorted(schedulers, key=lambda scheduler: scheduler.by_epoch)
     epoch = 0
     for iteration in range(1, meta['iter'] + 1):
+        before, epoch = epoch, meta['epoch'] * iteration // meta['iter']
         for scheduler in schedulers:
-            if not scheduler.by_epoch:
+            if not scheduler.by_epoch or epoch > before:
                 scheduler.step()
-        while epoch < meta['epoch'] * iteration // meta['iter']:
-            epoch += 1
-            for scheduler in schedulers:
-                if scheduler.by_epoch:
-                    scheduler.step()
 
 
 def _matching_names(checkpoint: dict, runner: Any) -> list[str]:
@@ -207,34 +171,32 @@ def _matching_names(checkpoint: dict, runner: Any) -> list[str]:
         UserError: it is the state of another optimizer or of other parameters.
     """
     path, optimizer = runner._load_from, runner.optim_wrapper.optimizer
-    stored, groups = checkpoint['optimizer'], optimizer.param_groups
+    groups = checkpoint['optimizer']['param_groups'], optimizer.param_groups
     settings, names = checkpoint.get('settings', {}), runner.settings['parameters']
-    old_kind, kind = settings.get('optimizer'), type(optimizer).__name__
-    keys = [each[0].keys() - {'initial_lr'} for each in (stored['param_groups'], groups)]
-    if old_kind not in (None, kind) or not (keys[0] <= keys[1] or keys[1] <= keys[0]):
+    kinds = settings.get('optimizer', 'another optimizer'), type(optimizer).__name__
+    keys = [each[0].keys() - {'initial_lr'} for each in groups]
+    agree = keys[0] <= keys[1] or keys[1] <= keys[0]  # versions of torch differ in some
+    if not agree or ('optimizer' in settings and kinds[0] != kinds[1]):
         raise _refusal(
             path,
-            f'it holds the state of {old_kind or "another optimizer"}, and optim_wrapper.optimizer '
-            f'is {kind}',
+            f'it holds the state of {kinds[0]}, and optim_wrapper.optimizer is {kinds[1]}',
             'restore the optimizer',
         )
-    old_names = settings.get('parameters')
-    if old_names is None:
-        sizes = [
-            [len(group['params']) for group in each] for each in (stored['param_groups'], groups)
-        ]
-        if sizes[0] != sizes[1]:
-            raise _refusal(
-                path,
-                f'its optimizer has parameter groups of {sizes[0]} tensors, and that of the config '
-                f'has {sizes[1]} (version 0.1.0 decayed relative positions as well)',
-                'restore optim_wrapper',
-            )
-        old_names = names
-    for who, other in (('this run', set(old_names)), ('its run', set(names))):
-        trained = next((name for name in (*names, *old_names) if name not in other), None)
+    sizes = [[len(group['params']) for group in each] for each in groups]
+    if 'parameters' not in settings and sizes[0] != sizes[1]:
+        raise _refusal(
+            path,
+            f'its optimizer has parameter groups of {sizes[0]} tensors, and that of the config '
+            f'has {sizes[1]} (version 0.1.0 decayed relative positions as well)',
+            'restore optim_wrapper',
+        )
+    old_names = settings.get('parameters', names)
+    for who, trained in (
+        ('this run', set(names) - set(old_names)),
+        ('its run', set(old_names) - set(names)),
+    ):
         if trained:
             raise _refusal(
-                path, f'only {who} trains {trained!r}', 'freeze the same parts as in its run'
+                path, f'only {who} trains {min(trained)!r}', 'freeze the same parts as in its run'
             )
     return old_names

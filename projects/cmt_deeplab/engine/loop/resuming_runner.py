@@ -9,7 +9,8 @@ from cmt_deeplab.engine.class_check import unwrapped
 from cmt_deeplab.errors import require_file
 from cmt_deeplab.models.backbones.pretrained import checked_weights
 
-from .resume import adapt, settings_of, without_functions
+from .resume import adapt
+from .settings import settings_of, without_functions
 from .train_loop import PanopticIterBasedTrainLoop
 
 

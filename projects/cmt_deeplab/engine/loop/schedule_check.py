@@ -37,7 +37,7 @@ def check_loop(loop: BaseLoop, runner: Any) -> None:
         ('max_epochs' if by_epoch else 'max_iters', length),
         *(('val_interval' if i < 1 else 'dynamic_intervals', n) for i, n in enumerate(intervals)),
     ):
-        if not isinstance(value, int) or value < 1:
+        if not _is_whole(value) or value < 1:
             remedy = (
                 '; for no validation set val_dataloader, val_cfg and val_evaluator to None'
                 if key == 'val_interval'
@@ -72,11 +72,16 @@ def check_loop(loop: BaseLoop, runner: Any) -> None:
             )
 
 
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | float) and value % 1 == 0  # 1e4 as well
+
+
 def _check_hook(hook: Any, loop: BaseLoop, runner: Any) -> None:
     """Look for arguments that count epochs, by the names of a hook's attributes."""
     name = type(hook).__name__
+    known = type(hook).__module__.partition('.')[0] in ('mmengine', 'mmdet', 'cmt_deeplab')
     interval = getattr(hook, 'interval', 1)
-    if not isinstance(interval, int):
+    if known and not _is_whole(interval):
         raise UserError(f'The hook {name} has interval={interval}, but needs a whole number.')
     followed = getattr(hook, 'monitor', None) or getattr(hook, 'save_best', None)
     if followed and runner._val_loop is None:
@@ -102,6 +107,11 @@ def _check_hook(hook: Any, loop: BaseLoop, runner: Any) -> None:
         runner.logger.warning(
             f'The hook {name} has {counts[0]}, but {type(loop).__name__} counts iterations: the '
             'metrics of all validations are logged at one step; set log_metric_by_epoch=False.'
+        )
+    elif counts and not known:
+        runner.logger.warning(
+            f'The hook {name} has {counts[0]}: if that counts epochs, it has no effect, as '
+            f'{type(loop).__name__} counts iterations.'
         )
     elif counts or isinstance(hook, AT_EPOCHS):
         shown = f' ({counts[0]})' if counts else ''

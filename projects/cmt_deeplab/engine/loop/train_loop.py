@@ -80,10 +80,11 @@ class PanopticIterBasedTrainLoop(IterBasedTrainLoop):
         if get_rank() == 0 and digest not in (None, self.stream.digest):
             names = type(self.stream.batch_sampler).__name__, type(self.stream.sampler).__name__
             self.runner.logger.warning(
-                'The resumed run does not see the images that an unbroken run would see next: '
-                f'{names[0]} over {names[1]} now gives another order up to iteration {self._iter}. '
-                'Batch size, data set, number of processes and randomness.seed have to be the '
-                "same, and the sampler's order has to follow from its seed and its epoch."
+                f'Up to iteration {self._iter} the images came in another order than that of '
+                f'{names[0]} over {names[1]} now, so the resumed run may leave images out of this '
+                'pass over the data, or see them again. The order is the same with the same batch '
+                'size, data set, number of processes and randomness.seed, and where that of the '
+                'sampler follows from its seed and its epoch.'
             )
 
     def run(self) -> torch.nn.Module:
