@@ -50,7 +50,7 @@ def evaluation_remarks(
             for score in scores
             for category, (_, tp, fp, fn) in score.counts.items()
         )
-        yield from _on_split_stuff(numbers, stuff, where, is_prediction=side == 1)
+        yield from _on_split_stuff(numbers, stuff, where)
 
 
 def json_remarks(content: Mapping, path: str) -> Iterator[str]:
@@ -67,11 +67,7 @@ def json_remarks(content: Mapping, path: str) -> Iterator[str]:
 
 
 def _on_split_stuff(
-    numbers: Iterable[tuple[Hashable, int, float, float]],
-    stuff: Mapping[int, str],
-    where: str,
-    *,
-    is_prediction: bool = False,
+    numbers: Iterable[tuple[Hashable, int, float, float]], stuff: Mapping[int, str], where: str
 ) -> Iterator[str]:
     """One sentence, or none, on (image, category, its number of segments, the number expected)."""
     split = [
@@ -80,11 +76,8 @@ def _on_split_stuff(
         if number > max(expected, 1) and category in stuff
     ]
     for image_id, name, number in split[:1]:
-        lost = sum(number - 1 for *_, number in split)
-        cost = f'{lost} are false positives' if is_prediction else f'one piece misses {lost}'
         yield (
             f'{len({image for image, *_ in split})} images of {where} have several segments of one '
-            f'stuff class (first: {number} of {name!r} in image {image_id}): PQ counts each by '
-            f'itself, so that {cost} of them; give a stuff class one segment in an image, in the '
-            'JSON and in the PNG.'
+            f'stuff class (first: {number} of {name!r} in image {image_id}), and PQ counts each of '
+            'them: give a stuff class one segment in an image, in the JSON and in the PNG.'
         )
