@@ -61,13 +61,6 @@ def image_size(path: str) -> tuple[int, int] | None:
         return None
 
 
-def png_size(header: bytes) -> tuple[int, int] | None:
-    """(height, width) according to the first bytes of a PNG, None if they are not of a PNG."""
-    if not header.startswith(PNG_START):
-        return None
-    return int.from_bytes(header[20:24], 'big'), int.from_bytes(header[16:20], 'big')
-
-
 def panoptic_png_problem(data: bytes) -> str | None:
     """Why the bytes of an image cannot hold segment ids as colors, with the remedy, or None."""
     if data.startswith(JPEG_START):

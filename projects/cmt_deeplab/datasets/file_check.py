@@ -15,7 +15,7 @@ from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.logging import print_log
 
 from cmt_deeplab.errors import MissingFileError, UserError
-from cmt_deeplab.image_file import check_image_file, image_size, panoptic_png_problem, png_size
+from cmt_deeplab.image_file import check_image_file, image_size, panoptic_png_problem
 
 from .load_panoptic_index_map import LoadPanopticIndexMap, check_png_size
 
@@ -35,13 +35,12 @@ def check_files(records: Sequence[dict], ann_file: str) -> None:
         check_image_file(record['img_path'])
         png = record['seg_map_path']
         if png:
-            header = check_image_file(png, kind='panoptic PNG')
-            size, unfit = png_size(header), panoptic_png_problem(header)
+            unfit = panoptic_png_problem(check_image_file(png, kind='panoptic PNG'))
             if unfit:
                 raise UserError(f'{png} {unfit}.')
-            if size is not None:  # of what is no PNG the reader knows more
+            size, shape = image_size(png), image_size(record['img_path'])
+            if size:
                 check_png_size(size, record)
-                shape = image_size(record['img_path'])
                 if shape and sorted(shape) != sorted(size):  # as an EXIF tag may turn the image
                     check_png_size(size, dict(record, ori_shape=shape))
     load_truth = LoadPanopticIndexMap()
