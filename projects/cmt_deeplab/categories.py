@@ -181,7 +181,7 @@ def hint(entry: Class, known: Collection[Class]) -> str:
     if name in kinds:
         return f' ({"a stuff class" if is_thing else "a thing"} there)'
     alike = [other for other in kinds if _plain(other) == _plain(name)]
-    alike += get_close_matches(name, kinds, 1)
+    alike += get_close_matches(str(name), kinds, 1, 0.75)  # 'disc' for 'disk', not 'cat' for 'car'
     return f' (is {alike[0]!r} meant?)' if alike else ''
 
 
@@ -196,8 +196,8 @@ def first_difference(
         kinds = dict(there)
         for name, is_thing in here:
             if name not in kinds or {is_thing, kinds[name]} == {True, False}:
-                entry = name, is_thing
-                return f'{described(entry)} is in {owner} but not in {lacking}{hint(entry, there)}'
+                entry, others = (name, is_thing), [known for known in there if known not in here]
+                return f'{described(entry)} is in {owner} but not in {lacking}{hint(entry, others)}'
     for label, (a, b) in enumerate(zip(one, other)):
         if a[0] != b[0]:
             both = f'{described(a)} in {owners[0]} and {described(b)} in {owners[1]}'

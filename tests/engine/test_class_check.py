@@ -77,6 +77,8 @@ def test_data_sets_disagree():
         (dataset(stuff=('c', 'd')), "the stuff class 'd' is in val_.* but not in train_"),
         (dataset(('0', 'a', 'b')), "the thing '0' is in val_dataloader.* but not in train_"),
         (dataset(('a', 'B ')), "'b' is in train_.* but not in val_.* .is 'B ' meant"),
+        (dataset(('a', 3)), "the thing 'b' is in train_dataloader.* but not in val_dataloader"),
+        (dataset(('a', 'b', 'bus', 'cat')), r"'bus' is in val_dataloader.dataset but not in \S*;"),
         (dataset(('a',), ('b', 'c')), "the thing 'b' is .*not in val_.* .a stuff class there"),
     )
     for val, words in cases:
