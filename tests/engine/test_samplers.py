@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.multiprocessing
 from cmt_deeplab.engine.distributed import leave_process_group
+from cmt_deeplab.engine.loop import loader_check
 from cmt_deeplab.errors import UserError
 from command_line import environment
 from mmdet.registry import DATA_SAMPLERS
@@ -240,6 +241,14 @@ def test_what_only_one_of_the_loops_can_read(tmp_path, given, kind, words):
     runner._train_dataloader = DataLoader(**given, collate_fn=pseudo_collate)
     with pytest.raises(UserError, match=words) if words else nullcontext():
         runner.train()
+
+
+def test_a_process_without_images_may_evaluate_but_not_train(monkeypatch):
+    monkeypatch.setattr(loader_check, 'all_gather_object', lambda number: [1, number])
+    empty = DataLoader(ToyDataset(), batch_size=2, sampler=[])
+    loader_check.check_loader(empty, 'val_dataloader')
+    with pytest.raises(UserError, match='12 images in 2 processes; .* or fewer processes'):
+        loader_check.check_loader(empty, 'train_dataloader')
 
 
 def test_a_larger_batch_than_the_data_set_is_filled_from_several_passes(tmp_path):

@@ -1,6 +1,7 @@
 """A hook that compares the classes of model, data sets and checkpoint, before a run."""
 
 import re
+import reprlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -150,10 +151,17 @@ class PanopticClassCheckHook(Hook):
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         stored = classes_of_checkpoint(checkpoint)
         beginning = isinstance(runner._train_loop, BaseLoop) and not runner._resume
-        for name, dataset in built_datasets(runner) if stored else ():
+        for name, dataset in built_datasets(runner):
             classes = class_list(one_metainfo(dataset))
+            if classes and not stored and not beginning:
+                runner.logger.warning(
+                    f'The checkpoint {runner._load_from or "of this run"} does not name its '
+                    f'classes, which are taken for those of {name}.dataset in their order '
+                    f'({reprlib.repr([c for c, _ in classes])}); metainfo gives another order.'
+                )
+                return
             owners = 'the checkpoint', source_of(innermost(dataset))
-            difference = first_difference(stored, classes, owners=owners) if classes else None
+            difference = stored and classes and first_difference(stored, classes, owners=owners)
             if not difference:
                 continue
             what = (

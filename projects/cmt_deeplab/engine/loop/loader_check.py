@@ -58,7 +58,9 @@ def check_loader(loader: DataLoader, place: str) -> None:
     if not all(hasattr(part, '__len__') for part in (sampler_of(loader), batch_sampler)):
         return  # of training alone, whose loop by iteration needs no lengths
     batches = all_gather_object(len(batch_sampler))
-    if min(batches) < 1 and not isinstance(sampler_of(loader), ENDLESS):
+    # a process that evaluates nothing does not keep the others from it
+    fewest = min(batches) if place == 'train_dataloader' else max(batches)
+    if fewest < 1 and not isinstance(sampler_of(loader), ENDLESS):
         raise UserError(
             f'{place} gives no batch: {type(batch_sampler).__name__} with batches of '
             f'{getattr(batch_sampler, "batch_size", None)} leaves nothing of the {images} images '
@@ -90,9 +92,10 @@ def check_end(loader: DataLoader, place: str, what: str) -> None:
         UserError: it goes on after twice the indices that it promises, or promises no number.
     """
     sampler = sampler_of(loader)
-    limit = 2 * len(sampler) if hasattr(sampler, '__len__') else 0
+    endless = not hasattr(sampler, '__len__')
     with own_random_state({}):
-        endless = not limit or next(islice(iter(sampler), limit, None), None) is not None
+        if not endless:
+            endless = next(islice(iter(sampler), 2 * len(sampler), None), None) is not None
     if endless:
         training = place == 'train_dataloader'
         raise UserError(

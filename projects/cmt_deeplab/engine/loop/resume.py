@@ -118,8 +118,8 @@ def _adapt_optimizer(checkpoint: dict, runner: Any) -> dict[str, tuple]:
     checkpoint['optimizer'] = {**optim_wrapper.state_dict(), **scaler, 'state': states}
     checkpoint['param_schedulers'] = [scheduler.state_dict() for scheduler in schedulers]
     return differences(
-        {key: old[key] for key in old.keys() & new.keys()},
-        {key: new[key] for key in old.keys() & new.keys()},
+        {key: value for key, value in old.items() if key in new},
+        {key: value for key, value in new.items() if key in old},
     )
 
 
