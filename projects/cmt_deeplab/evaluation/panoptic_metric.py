@@ -87,7 +87,7 @@ class PanopticQualityMetric(BaseMetric):
         self.format_only = format_only
         self._files = TruthFiles(ann_file, seg_prefix) if ann_file else None
         self._written = PredictionFiles(outfile_prefix) if outfile_prefix else None
-        self._path_of, self._said = {}, set()
+        self._path_of = {}
 
     @BaseMetric.dataset_meta.setter
     def dataset_meta(self, meta: dict | None) -> None:
@@ -98,8 +98,8 @@ class PanopticQualityMetric(BaseMetric):
             check_num_classes(number, 'PanopticQualityMetric')
             self._category_ids = range(number)
             if self._files:
-                written = self._written is not None
-                self._category_ids = self._files.category_ids(meta, all_needed=written)
+                needed = self._written is not None
+                self._category_ids = self._files.category_ids(meta, all_needed=needed)
 
     def check_sample(self, sample: dict) -> None:
         """Raise a :class:`UserError` unless a prediction for the sample could be scored."""
@@ -142,10 +142,9 @@ class PanopticQualityMetric(BaseMetric):
         print_log(f'Panoptic quality:\n{table}', logger='current')
         stuff = {label: name for label, name in enumerate(classes) if name not in things}
         truth = self.ann_file or 'the ground truth'
+        # The logger leaves out what it has said, so that this comes once, not at each validation.
         for remark in evaluation_remarks(scores, stuff, truth, 'the predictions'):
-            if remark not in self._said:
-                print_log(remark, logger='current', level=logging.WARNING)
-            self._said.add(remark)
+            print_log(remark, logger='current', level=logging.WARNING)
         return {name: 100 * figures[group][key] for name, (group, key) in FIGURES.items()}
 
     def _require_one_path(self, img_id: Hashable, img_path: str | None) -> None:
