@@ -19,7 +19,7 @@ PNG_BITS = 8  # per channel
 HEADER, TAIL = 32, 64  # bytes that are looked at
 
 PIXEL_TYPES = ('uint8', 'float32', 'float64')
-LARGEST_SCALED = 3  # of values from 0 to 1, and of those normalized by mean and deviation
+LARGEST_NORMALIZED = 3  # by mean and deviation, where values below 0 are usual
 VALUES = 'values from 0 to 255'
 WANTED = f'the model reads (height, width, 3) in the order BGR with {VALUES}'
 
@@ -108,10 +108,10 @@ def range_problem(values: Any, *, beyond: float = 0) -> str | None:
     """Why floating-point numbers, an array or a tensor, do not have the range of 8 bits, or None.
 
     They may go ``beyond`` the range on both sides. An image that is dark all over has whole
-    numbers; others of this size are scaled to 0..1 or normalized.
+    numbers, or some above 1; others of this size are scaled to 0..1 or normalized.
     """
     low, high = float(values.min()), float(values.max())
-    scaled = high <= LARGEST_SCALED and (values % 1).any()
+    scaled = high <= (1 if low >= 0 else LARGEST_NORMALIZED) and (values % 1).any()
     if -beyond <= low and high <= 255 + beyond and not scaled:
         return None
     return (

@@ -253,7 +253,7 @@ def test_tensors_that_are_an_image():
     expected = preprocess(dict(inputs=[IMAGE]))['inputs']
     for images in ([IMAGE.float()], IMAGE[None], [IMAGE.double()], [IMAGE.half()]):
         assert torch.equal(preprocess(dict(inputs=images))['inputs'], expected)
-    preprocess(dict(inputs=[torch.zeros(3, 9, 9)]))
+    preprocess(dict(inputs=[torch.zeros(3, 9, 9), IMAGE / 100]))  # dark all over, resized
     distorted = IMAGE.float() * 1.5 - 200  # as PhotoMetricDistortion leaves colors in training
     preprocess(dict(inputs=[distorted, IMAGE / 300]), training=True)
     as_they_are = partial(PanopticDataPreprocessor, align_corners=True, mean=[0] * 3, std=[1] * 3)
