@@ -194,10 +194,9 @@ def _refusal(error: Exception, what: str, place: str, config: Mapping) -> str | 
     if not all(installed) and (installed[-1] or not is_explicit(error)):
         return None
     values = 'its values'
-    if config.get('ann_file') and isinstance(error, LookupError):
+    if isinstance(error, LookupError) and 'ann_file' in dict(config_entries(config)):
         values = 'ann_file or metainfo: this type reads files of another format or of other classes'
-    wrong = culprit(error, place, config) or values
-    return f'{what}: {quote(error)}; correct {wrong}.'
+    return f'{what}: {quote(error)}; correct {culprit(error, place, config) or values}.'
 
 
 def culprit(error: Exception, place: str, config: Mapping) -> str | None:
@@ -218,8 +217,7 @@ def is_explicit(error: Exception) -> bool:
 
 def quote(error: Exception) -> str:
     """The message of an error in one line; where Python itself raised it, with the line of code."""
-    explicit = is_explicit(error)
-    text = str(error)
+    explicit, text = is_explicit(error), str(error)
     if isinstance(error, KeyError) and error.args:
         text = str(error.args[0]) if explicit else f'there is no {text}'
     if not text:
@@ -247,6 +245,5 @@ def _by_mmengine(frame: FrameType) -> bool:
 def is_installed(frame: FrameType) -> bool:
     """Whether a frame runs code of this package, of an installed one or of Python."""
     top = frame.f_globals.get('__name__', '').partition('.')[0]
-    own = top == 'cmt_deeplab' or top in sys.stdlib_module_names
     file = getattr(sys.modules.get(top), '__file__', None) or ''  # a frame of Cython has no path
-    return own or 'site-packages' in Path(file).parts
+    return top in {'cmt_deeplab', *sys.stdlib_module_names} or 'site-packages' in Path(file).parts

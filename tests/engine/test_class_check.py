@@ -280,6 +280,8 @@ def test_checkpoints_of_others_work_as_far_as_they_name_classes(trained, tmp_pat
     checkpoint = torch.load(trained, weights_only=False)
     torch.save(dict(state_dict=checkpoint['state_dict'], meta=meta), tmp_path / 'theirs.pth')
     run(tmp_path, str(tmp_path / 'theirs.pth'), 'test', named('a', 'b'))
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert ('does not name its classes, which are taken for those' in log) is not bool(meta)
     if meta:
         with pytest.raises(UserError, match="'a' (is )?in the checkpoint (but not|and) "):
             run(tmp_path, str(tmp_path / 'theirs.pth'), 'test', named('b', 'a'))
