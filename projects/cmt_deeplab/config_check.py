@@ -66,7 +66,12 @@ CLIPPING = {
     'value': dict(clip_value=float, foreach=bool | None),
 }
 OF_A_LOADER = dict(
-    dataset=dict, sampler=dict, pin_memory=bool, drop_last=bool, persistent_workers=bool
+    dataset=dict,
+    sampler=dict,
+    num_workers=int,
+    pin_memory=bool,
+    drop_last=bool,
+    persistent_workers=bool,
 )
 # further kinds, of keys beside which there are others
 KINDS_OF_VALUES = {
@@ -76,6 +81,11 @@ KINDS_OF_VALUES = {
         default_hooks=dict[str, dict | None] | None,
         **dict.fromkeys(['work_dir', 'experiment_name', 'load_from'], str | None),
         custom_hooks=list[dict] | None,
+        **dict.fromkeys(
+            ['val_evaluator', 'test_evaluator', 'param_scheduler'], dict | list[dict] | None
+        ),
+        **dict.fromkeys(['activation_checkpointing', 'efficient_conv_bn_eval'], str | list | None),
+        compile=bool | dict | None,
         find_unused_parameters=bool,
         model_wrapper_cfg=dict | None,
     ),
@@ -201,9 +211,8 @@ def _check_values(place: str, part: Mapping, part_type: Callable | None) -> None
         wrong = wrong_kind_of(kinds[key], value) if key in kinds else None
         wrong = wrong or (part_type and wrong_value(part_type, key, value))
         if wrong:
-            raise UserError(
-                f'{f"{place}.{key}" if place else key} is {value!r}, but must be {wrong}.'
-            )
+            key = f'{place}.{key}' if place else key
+            raise UserError(f'{key} is {shortened(repr(value))}, but must be {wrong}.')
 
 
 def _check_late_arguments(place: str, part: Mapping, part_type: type) -> None:

@@ -96,7 +96,7 @@ def _of_the_machine(error: BaseException) -> str | None:
         return f'The disk is full ({error}): make room, or set another work_dir.'
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f'{error.filename}: {error.strerror}; correct the path, or its permissions.'
-    text = ' '.join(f'{type(error).__name__}: {error}'.split())
+    text = ' '.join(f'{type(error).__name__}: {error}'.split()).rstrip(': ')
     for words, sentence in OF_THE_MACHINE.items():
         if any(word in text for word in words):
             return sentence.format(text[:150])

@@ -49,7 +49,13 @@ LIBRARIES = (
 )
 # except in what networks do with tensors
 COMPUTING = (
-    *('mmengine.model', 'mmengine.structures', 'mmdet.models', 'mmdet.structures', 'mmcv.ops'),
+    *(
+        'mmengine.model.base_model',
+        'mmengine.structures',
+        'mmdet.models',
+        'mmdet.structures',
+        'mmcv.ops',
+    ),
     *(f'cmt_deeplab.{part}' for part in ('models', 'criterion', 'postprocess', 'visualization')),
 )
 # who may have called them; what other code passes on is a fault of that code
@@ -70,7 +76,8 @@ def said_of_the_config(error: Exception) -> str | None:
             if variables.get('runner_cls', Runner) is None:
                 return type_unknown('runner_type', variables['obj_type'], variables['registry'])
         elif module == REGISTRY:
-            return _of_registry(error, variables, whole)
+            sentence = _of_registry(error, variables, whole)
+            return sentence or _said_on_purpose(error, frames, whole)
         elif module == RUNNER and function == 'build_dataloader':
             place, own = _place_of(variables['dataloader'], whole)
             return explain(error, place, DataLoader, own)
@@ -85,11 +92,15 @@ def _of_registry(error: Exception, variables: dict, whole: Mapping) -> str | Non
     """The sentence about a dict from which a registry could not build."""
     cfg, part_type = variables['cfg'], variables.get('obj_cls', variables.get('scheduler_cls'))
     if not isinstance(cfg, Mapping):
-        return f'{_place_of_value(cfg, whole)} is {cfg!r}, but must be a dict with a type.'
+        place = _place_of_value(cfg, whole)
+        return f'{place} is {cfg!r}, but must be a dict with a type.' if place else None
     named = cfg.get('type', (variables.get('default_args') or {}).get('type'))
     if part_type is None and isinstance(named, str):
-        return type_unknown(_place_of_value(named, whole), named, variables['registry'])
+        place = _place_of_value(named, whole)
+        return type_unknown(place, named, variables['registry']) if place else None
     place, own = _place_of(cfg, whole)
+    if whole and not place:  # the code has made this dict
+        return None
     return key_missing(place) if named is None else explain(error, place, part_type, own)
 
 
@@ -160,6 +171,9 @@ def _place_of(cfg: Mapping, whole: Mapping) -> tuple[str, Mapping]:
 
 
 def _place_of_value(value: object, whole: Mapping) -> str:
-    """The dotted key of a word in the whole config, such as the name of a type."""
+    """The dotted key of a value in the whole config, such as the name of a type.
+
+    It is empty where the config is known and does not have the value: then the code has made it.
+    """
     places = (path for path, entry in entries_read(whole) if entry == value)
-    return next(places, 'A value of the config')
+    return next(places, '' if whole else 'A value of the config')

@@ -34,15 +34,15 @@ def kind_of(value: object) -> str:
 def wrong_value(part_type: Callable, key: str, value: object) -> str | None:
     """What an argument must be where its value is of another kind, otherwise None.
 
-    Other packages also take what their annotations leave out: None, a list in place of anything,
-    anything in place of a word, a number in place of a list, and a fraction in place of a whole
-    number.
+    The annotations of other packages leave much out: mmengine has ``loss_scale: str``, which may
+    be a number or a dict, and mmdet ``conv_cfg: bool``. There, only a word in place of a number, a
+    truth value or a dict is refused, and one of the first two in place of a dict.
     """
     annotation, of_this_package = _annotations(part_type).get(key, (Any, False))
     if of_this_package:
         return wrong_kind_of(annotation, value)
     allowed, kind = _allowed_kinds(annotation), kind_of(value)
-    may_be = kind == 'list' or 'word' in allowed or (kind in NUMERIC and 'list' in allowed)
+    may_be = kind in ('list', 'dict') or {'list', 'word'}.intersection(allowed)
     return None if may_be else _wrong_kind(allowed, kind, NUMERIC)
 
 

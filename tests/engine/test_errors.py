@@ -90,15 +90,23 @@ def call_mmengine():  # which refuses the argument of this code, not one of the 
     Registry('x').register_module(force='no')
 
 
+def build():  # what the code has written, and not the config
+    MODELS.build(dict(type='NoSuchNetwork'))
+
+
+def build_wrongly():
+    MODELS.build(dict(type='PanopticResNet', depth=18, width=3))
+
+
 def compute():
     torch.nn.functional.interpolate(torch.zeros(1, 1, 2, 2), size=1, scale_factor=2)
 
 
-@pytest.mark.parametrize('fault', [speak_to_oneself, call_mmengine, compute])
+@pytest.mark.parametrize('fault', [speak_to_oneself, call_mmengine, build, build_wrongly, compute])
 def test_faults_in_code_of_the_user_keep_their_trace(fault, tmp_path):
     runner = toy_runner(tmp_path)
     runner.register_hook(FaultyHook(fault))
-    with pytest.raises((ValueError, TypeError)) as error:
+    with pytest.raises((ValueError, TypeError, KeyError)) as error:
         runner.train()
     assert not isinstance(error.value, UserError)
 
