@@ -171,6 +171,19 @@ def test_what_else_differs_is_told(tmp_path, checkpoint):
     assert not any(key in told for key in ('num_workers', 'custom_hooks:', 'hooks.logger'))
 
 
+def test_a_schedule_that_follows_a_figure_goes_on_in_a_longer_run(tmp_path):
+    plateau = dict(type='ReduceOnPlateauLR', monitor='toy/mean', patience=0, threshold=9.0)
+    options = dict(BY_EPOCH, param_scheduler=[plateau], val_evaluator=dict(type='ToyMetric'))
+    toy_runner(tmp_path, **options).train()
+    longer = dict(BY_EPOCH['train_cfg'], max_epochs=3)
+    start = dict(resume=True, load_from=str(tmp_path / 'epoch_2.pth'))
+    runner = toy_runner(tmp_path / 'longer', **dict(options, train_cfg=longer), **start)
+    runner.train()
+    assert runner.epoch == 3 and runner.optim_wrapper.get_lr()['lr'][0] == pytest.approx(
+        1e-3
+    )  # not 1e-2
+
+
 def test_a_checkpoint_of_a_former_version_tells_its_learning_rates(tmp_path, checkpoint):
     content = torch.load(checkpoint, weights_only=True)
     del content['settings']
@@ -225,6 +238,12 @@ def test_the_best_figure_of_before_does_not_count_for_another(tmp_path):
     options = dict(resume=True, load_from=str(tmp_path / 'a' / 'iter_6.pth'))
     toy_runner(tmp_path / 'b', **best, **options).train()
     assert [path.name for path in (tmp_path / 'b').glob('best*')] == ['best_toy_count_iter_8.pth']
+
+
+def test_a_best_figure_that_the_metric_does_not_give(tmp_path):
+    runner = toy_runner(tmp_path, default_hooks__checkpoint__save_best='toy/PQ')
+    with pytest.raises(UserError, match="save_best .* names 'toy/PQ', .* use one of toy/count"):
+        runner.train()
 
 
 def test_a_run_at_its_end_has_nothing_left_to_train(tmp_path, checkpoint):

@@ -8,7 +8,7 @@ import torch
 from cmt_deeplab.analysis.config_model import build_without_values
 from cmt_deeplab.construction import explain
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.evaluation import PanopticQualityMetric, check_followed, check_metrics
+from cmt_deeplab.evaluation import PanopticQualityMetric, check_followed, check_metrics, figures_of
 from cmt_deeplab.mmdet_config import mmdet_config
 from mmdet.evaluation import CocoMetric, CocoPanopticMetric, DumpDetResults, SemSegMetric, VOCMetric
 from mmdet.registry import METRICS
@@ -165,10 +165,10 @@ def test_what_chooses_the_best_checkpoint_is_a_figure_of_the_metrics():
         EarlyStoppingHook(monitor='coco_panoptic/PQ', rule='greater'),
         CheckpointHook(),
     ]
-    check_followed(hooks, [PanopticQualityMetric()])
+    check_followed(hooks, figures_of([PanopticQualityMetric()]))
     for hook in (CheckpointHook(save_best='mAP'), EarlyStoppingHook(monitor='PQ', rule='greater')):
         with pytest.raises(UserError, match='(mAP|PQ).*give: use one of coco_panoptic/PQ'):
-            check_followed([hook], [PanopticQualityMetric()])
-        check_followed([hook], [PanopticQualityMetric(), Own()])  # it may give it
+            check_followed([hook], figures_of([PanopticQualityMetric()]))
+        check_followed([hook], figures_of([PanopticQualityMetric(), Own()]))  # it may give it
     with pytest.raises(UserError, match='use one of mine/PQ, '):
-        check_followed(hooks, [PanopticQualityMetric(prefix='mine')])
+        check_followed(hooks, figures_of([PanopticQualityMetric(prefix='mine')]))

@@ -1,6 +1,5 @@
 """mmengine's runner, also on machines without a GPU, and with exact resuming."""
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch.distributed
 from mmdet.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.dist import is_distributed
+from mmengine.hooks import CheckpointHook
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
@@ -23,7 +23,7 @@ from cmt_deeplab.engine.loop.loader_check import check_loader, without_loading_p
 from cmt_deeplab.engine.loop.resuming_runner import ResumingRunner
 from cmt_deeplab.engine.loop.schedule_check import check_loop, check_schedulers
 from cmt_deeplab.errors import UserError, mistakes_as_user_errors
-from cmt_deeplab.evaluation import check_followed, check_metrics
+from cmt_deeplab.evaluation import check_followed, check_metrics, figures_of
 
 from .class_check import unwrapped
 from .distributed import init_process_group
@@ -169,8 +169,15 @@ class PanopticRunner(ResumingRunner):
         self._check_given(self._val_dataloader)
         loop = super().build_val_loop(loop)
         check_metrics(loop, unwrapped(self.model))
-        check_followed(self._hooks, loop.evaluator.metrics)
+        check_followed(self._hooks, figures_of(loop.evaluator.metrics))
         return loop
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """As in mmengine, after the first validation has told what unknown metrics give."""
+        if fn_name == 'after_val_epoch':
+            followers = [hook for hook in self._hooks if isinstance(hook, CheckpointHook)]
+            check_followed(followers, kwargs['metrics'])
+        super().call_hook(fn_name, **kwargs)
 
     def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """As in mmengine, then the metrics are compared with the model."""
@@ -225,7 +232,7 @@ class PanopticRunner(ResumingRunner):
         part = 'network' if hasattr(model, 'network') else 'forward'
         plain = getattr(model, part)
         try:
-            compiler = partial(torch.compile, **(options if isinstance(options, Mapping) else {}))
+            compiler = partial(torch.compile, **({} if options is True else options))
             compiler(torch.neg)(torch.zeros(2, device=next(model.parameters()).device))
             compiled = compiler(plain)
         except Exception as error:

@@ -1,6 +1,6 @@
 """What a validation or test would find out too late, told before the first iteration."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from copy import copy
 from itertools import zip_longest
 
@@ -171,21 +171,23 @@ def _require_panoptic_output(model: nn.Module, metric: str) -> None:
         )
 
 
-def check_followed(hooks: Iterable[Hook], metrics: Iterable[BaseMetric]) -> None:
-    """Compare the figures that choose the best checkpoint or end the training with the metrics.
-
-    Of metrics other than the panoptic ones it is not known what they give, so that with one of them
-    every name passes.
-
-    Raises:
-        UserError: a hook follows a figure that no metric gives.
-    """
+def figures_of(metrics: Iterable[BaseMetric]) -> list[str]:
+    """The names of what the panoptic metrics give; none where another metric may give more."""
     given = []
     for metric in metrics:
         if not isinstance(metric, PanopticQualityMetric | CocoPanopticMetric):
-            return
+            return []
         given += [f'{metric.prefix}/{name}' if metric.prefix else name for name in FIGURES]
-    for hook in hooks:
+    return given
+
+
+def check_followed(hooks: Iterable[Hook], given: Collection[str]) -> None:
+    """Compare the figures that choose the best checkpoint or end the training with those given.
+
+    Raises:
+        UserError: a hook follows another figure. Where none is given, every name passes.
+    """
+    for hook in hooks if given else ():
         key = 'monitor' if isinstance(hook, EarlyStoppingHook) else 'save_best'
         followed = getattr(hook, key, None) or [] if isinstance(hook, FOLLOWING) else []
         for name in [followed] if isinstance(followed, str) else followed:

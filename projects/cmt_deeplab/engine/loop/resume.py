@@ -90,6 +90,9 @@ def _adapt_optimizer(checkpoint: dict, runner: Any) -> dict[str, tuple]:
     optim_wrapper, schedulers = runner.optim_wrapper, runner.param_schedulers or []
     stored, names = checkpoint['optimizer'], runner.settings['parameters']
     old_names = _matching_names(checkpoint, runner)
+    for state, scheduler in zip(checkpoint.get('param_schedulers', []), schedulers):
+        if getattr(scheduler, 'need_val_args', False):  # another end changes nothing of the past
+            state['end'] = scheduler.end
     old = _rules(stored['param_groups'], checkpoint.get('param_schedulers', []))
     new = _rules(optim_wrapper.optimizer.param_groups, [vars(each) for each in schedulers])
     if old == new and old_names == names:
