@@ -69,7 +69,7 @@ LOSSES = [
     (dict(type='ResNet', depth=18), 'losses.x is .*ResNet.*PanopticLoss'),
     (dict(type='PanopticMaskWiseMerge'), 'losses.x'),
     (dict(type='PanopticPQLoss', loss_weight=-1), 'losses.x.*loss_weight=-1'),
-    (dict(type='PanopticPQLoss', loss_weight=float('nan')), 'losses.x.*loss_weight=nan'),
+    (dict(type='PanopticPQLoss', loss_weight=float('nan')), 'losses.x.loss_weight is nan'),
     (dict(type='PanopticPQLoss', loss_weight='5'), "losses.x.*loss_weight.*'5'"),
     (dict(type='PanopticPQLoss', weight=3), "losses.x gives PanopticPQLoss the key 'weight'"),
     (dict(type='PanopticInstanceDiscriminationLoss', num_samples=0), 'losses.x.*num_samples=0'),
