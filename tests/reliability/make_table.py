@@ -36,7 +36,7 @@ def main() -> None:
             STORED.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + '\n')
         now = run(args.checkout, scratch / 'now', **options)
     if args.markdown:
-        args.markdown.write_text(page(now['rows'], stored, now['texts'], now['seconds']))
+        args.markdown.write_text(page(now['rows'], stored, now['texts']))
     wrong = [row for row in now['rows'] if row['outcome'] not in GOOD]
     print(f'{len(now["rows"])} situations, {len(wrong)} of them neither right nor told')
     sys.exit(bool(wrong))

@@ -1,7 +1,7 @@
 """A number in the JSON is believed where the pixels know better."""
 
 from trial.place import Place
-from trial.situation import EVALUATE, TEST, TRAIN, Found, section
+from trial.situation import EVALUATE, TEST, TRAIN, Found, Wrong, section
 
 from .common import each_segment, first_segment, pq, trains, truth_itself
 
@@ -12,6 +12,7 @@ kind = section(
     'line trusts it, as panopticapi does.',
 )
 
+AS_PANOPTICAPI = f'{EVALUATE} --as-panopticapi'
 REPORT = 'https://github.com/facebookresearch/detectron2/issues/5420'
 FROM_PNGS = """
 from copy import deepcopy
@@ -35,6 +36,34 @@ for amount, factor in (('a quarter of', 0.25), ('four times', 4), ('half of', 0.
     )
     def evaluated(place: Place, factor: float = factor) -> Found:
         return truth_itself(place, scaled(factor))
+
+
+@kind('Each area of the truth is half as large again; panopticapi is followed', AS_PANOPTICAPI)
+def followed(place: Place) -> Found:
+    from panopticapi.evaluation import pq_compute_single_core
+
+    place.copy_truth()
+    place.edit(scaled(1.5), 'val')
+    truth, predicted = place.content('val'), place.content('pred')
+    categories = {category['id']: category for category in truth['categories']}
+    pairs = list(zip(truth['annotations'], predicted['annotations']))
+    folders = str(place.pngs('val')), str(place.pngs('pred'))
+    figures = pq_compute_single_core(0, pairs, *folders, categories)
+    right = 100 * figures.pq_average(categories, isthing=None)[0]['pq']
+    return Found(place.evaluate('val', 'pred', '--as-panopticapi')['All'], right, 'PQ', 1e-6)
+
+
+@kind(
+    'Each area of the truth is a quarter of the true one; panopticapi is followed',
+    AS_PANOPTICAPI,
+    told='100 %',
+    report=REPORT,
+)
+def followed_above(place: Place) -> Wrong:
+    place.copy_truth()
+    place.edit(scaled(0.25), 'val')
+    figures = place.evaluate('val', 'pred', '--as-panopticapi')
+    return Wrong(f'PQ {figures["All"]:.2f} without a word')
 
 
 @kind('The areas of the prediction are wrong; it equals the truth', EVALUATE)

@@ -5,6 +5,7 @@ import pickle
 import shutil
 
 import numpy as np
+import torch
 from trial.place import Place
 from trial.situation import INFERENCER, TEST, Found, section
 
@@ -17,6 +18,12 @@ PATHS = dict(
     seg_prefix='data/shapes/annotations/panoptic_val2017/',
 )
 PANOPTIC = f"dict(type='PanopticQualityMetric', **{PATHS})"
+
+
+def order_as_classes(place: Place) -> None:
+    """List the categories in the order of the model's classes, as metrics of mmdet want it."""
+    classes = torch.load(place.checkpoint, weights_only=False)['meta']['dataset_meta']['classes']
+    place.edit(lambda c: c['categories'].sort(key=lambda e: classes.index(e['name'])), 'val')
 
 
 def beside(metric: str) -> str:
@@ -58,6 +65,7 @@ def instances_file(place: Place) -> None:
     report='https://github.com/open-mmlab/mmdetection/pull/7313',
 )
 def coco_metric(place: Place) -> Found:
+    order_as_classes(place)
     instances_file(place)
     metric = "dict(type='CocoMetric', ann_file='instances.json', metric=['bbox', 'segm'])"
     figures = place.test(beside(metric) + 'model = dict(instance_on=True)\n')
@@ -98,6 +106,7 @@ for metric, word in (
 
 @kind("mmdet's CocoPanopticMetric in place of ours", TEST)
 def mmdet_metric(place: Place) -> Found:
+    order_as_classes(place)
     metric = f"dict(_delete_=True, type='CocoPanopticMetric', **{PATHS})"
     return pq(place, f'test_evaluator = {metric}\n')
 
@@ -108,6 +117,7 @@ def mmdet_metric(place: Place) -> Found:
     told='CocoPanopticMetric|categor',
 )
 def mmdet_metric_order(place: Place) -> Found:
+    order_as_classes(place)
     place.edit(lambda content: content['categories'].reverse(), 'val')
     metric = f"dict(_delete_=True, type='CocoPanopticMetric', **{PATHS})"
     return pq(place, f'test_evaluator = {metric}\n')

@@ -7,6 +7,7 @@ from typing import Any
 from .situation import Found, Situation, Wrong
 
 GOOD = ('right', 'told')
+LONGEST_TRACE = 240  # characters
 
 
 @dataclass
@@ -37,12 +38,12 @@ class Outcome:
 def judge(situation: Situation, ended: Ended) -> Outcome:
     if ended.error is not None and not is_user_error(ended.error):
         error = f'{type(ended.error).__name__}: {ended.error}'
-        return Outcome('trace', one_line(error))
+        return Outcome('trace', last_line(error))
     if ended.error is not None:
         return told(situation, ended, str(ended.error))
     if ended.exit_code not in (None, 0):
         if 'Traceback (most recent call last)' in ended.errors:
-            return Outcome('trace', one_line(ended.errors.strip().splitlines()[-1]))
+            return Outcome('trace', last_line(ended.errors.strip().splitlines()[-1]))
         return told(situation, ended, sentence(ended))
     found = ended.found
     if isinstance(found, Wrong):
@@ -84,16 +85,23 @@ def sentence(ended: Ended) -> str:
 
 
 def lines(ended: Ended) -> list[str]:
-    """The lines of the output, without the config in the log and the time before a line of it."""
+    """The lines that a word may stand in: no config, no losses, no time at the begin of a line."""
     text = re.sub(r'- INFO - Config:\n.*?(?=^\d\d/\d\d )', '', ended.output, flags=re.M | re.S)
     prefix = r'^\d\d/\d\d [\d:]+ - mmengine - '
-    return [re.sub(prefix, '', line.strip()) for line in (text + ended.errors).splitlines()]
+    all_lines = (text + ended.errors).splitlines()
+    return [re.sub(prefix, '', line.strip()) for line in all_lines if 'Iter(' not in line]
 
 
 def shown(value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
     return f'{value:.2f}' if abs(value) >= 0.1 else f'{value:.3g}'
+
+
+def last_line(text: str) -> str:
+    """The last line of a stack trace, without the folders of this machine and not at any length."""
+    text = re.sub(r'/([\w.@+-]+/)+', '', one_line(text))
+    return text if len(text) <= LONGEST_TRACE else f'{text[:LONGEST_TRACE]} ...'
 
 
 def one_line(text: str) -> str:

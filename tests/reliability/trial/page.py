@@ -41,28 +41,27 @@ in another way:
 * **no end**: the run had to be stopped.
 """
 AGAIN = """
-To make this page again:
+To make this page again, in about ten minutes on two idle cores:
 
     python tests/reliability/make_table.py --markdown docs/reliability.md
 
-It takes some minutes. `--before CHECKOUT` also sets every situation up in
-a checkout of the old commit and stores what came of it in `tests/reliability/before.json`; without
-it the stored outcomes are taken. `--rows PATTERN` shows single rows on the terminal.
-`pytest -m slow tests/reliability` fails where a row is neither right nor told.
+`--before CHECKOUT` also sets every situation up in a checkout of the old commit and stores what
+came of it in `tests/reliability/before.json`; without it the stored outcomes are taken.
+`--rows PATTERN` tries single rows. `pytest -m slow tests/reliability` fails where a row is neither
+right nor told. A new situation is a function in `tests/reliability/situations`.
 """
 
 
-def page(rows: Sequence[dict], before: dict, texts: dict[str, str], seconds: float) -> str:
+def page(rows: Sequence[dict], before: dict, texts: dict[str, str]) -> str:
     """The page.
 
     Args:
         rows: the outcomes now, each with kind, name, route and report of its situation.
         before: the outcomes at the old commit, by :func:`key_of` of the row.
         texts: what is said of each kind of situations.
-        seconds: that the rows took together.
     """
     lines = [INTRODUCTION.strip(), '', *summary(rows, before)]
-    lines += [AGAIN.format(minutes=max(seconds / 60, 1)).strip('\n')]
+    lines.append(AGAIN.strip())
     for kind in dict.fromkeys(row['kind'] for row in rows):
         lines += ['', f'## {kind}', '', textwrap.fill(texts[kind], WIDTH), '', '<table>', HEAD]
         for row in rows:
@@ -92,10 +91,7 @@ def row_lines(row: dict, old: dict | None) -> list[str]:
     same = old == dict(outcome=row['outcome'], text=row['text'])
     now = f'<i>{WORDS[row["outcome"]]}</i>: the same' if same else came_of(row)
     cells = name, f'<code>{html.escape(row["route"])}</code>', came_of(old), now
-    wrapped = (
-        textwrap.wrap(f'<td>{cell}</td>', WIDTH, break_long_words=False, break_on_hyphens=False)
-        for cell in cells
-    )
+    wrapped = (textwrap.wrap(f'<td>{cell}</td>', WIDTH, break_on_hyphens=False) for cell in cells)
     return ['<tr>', *itertools.chain(*wrapped), '</tr>']
 
 

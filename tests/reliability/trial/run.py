@@ -17,8 +17,8 @@ def run(
 ) -> dict:
     """What became of the situations in a checkout of the repository.
 
-    A dict of ``rows``, the list of outcomes with their situations; ``texts``, what is said of each
-    kind; and ``seconds``.
+    A dict of ``rows``, the list of outcomes with their situations, and ``texts``, what is said of
+    each kind.
 
     Args:
         scratch: a folder to work in. What is in it from an earlier call is used again.

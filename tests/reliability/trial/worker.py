@@ -47,20 +47,18 @@ def main() -> None:
         for situation in SITUATIONS
         if re.search(args.rows, situation.key) and (situation.cheap or not args.short)
     ]
-    begin = time.monotonic()
     if not args.short:
         train_once(args.checkout, args.scratch)
     file = args.scratch / 'outcomes.json'
-    known = json.loads(file.read_text()) if file.is_file() else dict(found={}, seconds=0)
+    found = json.loads(file.read_text())['found'] if file.is_file() else {}
     for key, outcome in run(chosen, args):
-        known['found'][key] = dict(outcome=outcome.kind, text=outcome.text)
-    rows = [
-        dict(kind=s.kind, name=s.name, route=s.route, report=s.report) | known['found'][s.key]
-        for s in SITUATIONS
-        if s.key in known['found']
-    ]
-    known.update(rows=rows, texts=TEXTS, seconds=known['seconds'] + time.monotonic() - begin)
-    file.write_text(json.dumps(known, indent=1))
+        found[key] = dict(outcome=outcome.kind, text=outcome.text)
+        rows = [
+            dict(kind=s.kind, name=s.name, route=s.route, report=s.report) | found[s.key]
+            for s in SITUATIONS
+            if s.key in found
+        ]
+        file.write_text(json.dumps(dict(found=found, rows=rows, texts=TEXTS), indent=1))
 
 
 def run(chosen: Sequence, args: argparse.Namespace) -> Iterator[tuple]:
