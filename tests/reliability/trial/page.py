@@ -28,7 +28,7 @@ themselves, and what comes of each. Where a situation comes from a public report
 to it. Each one was set up by a script, with small generated data and a small model, at commit
 `{BEFORE}` and with the code beside this page, through the command or function of the second column.
 The script judges by itself, from the exit code, the output, and a value that the situation computes
-in another way:
+in another way. Each of the two trains its own weights, so the right PQ of a test is not the same:
 
 * **right**: the value is the right one, and where it needs a word, the output has that word.
 * **told**: the user is told in one sentence, which names the file, the key or the value. It comes
