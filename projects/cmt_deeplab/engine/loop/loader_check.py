@@ -92,10 +92,10 @@ def check_end(loader: DataLoader, place: str, what: str) -> None:
         UserError: it goes on after twice the indices that it promises, or promises no number.
     """
     sampler = sampler_of(loader)
-    endless = not hasattr(sampler, '__len__')
     with own_random_state({}):
-        if not endless:
-            endless = next(islice(iter(sampler), 2 * len(sampler), None), None) is not None
+        endless = not hasattr(sampler, '__len__') or any(
+            True for _ in islice(iter(sampler), 2 * len(sampler), 2 * len(sampler) + 1)
+        )
     if endless:
         training = place == 'train_dataloader'
         raise UserError(
