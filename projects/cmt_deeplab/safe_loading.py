@@ -91,7 +91,7 @@ def _one_sentence(file: Any) -> Iterator[None]:
             raise UserError(
                 f'The checkpoint {file} is damaged or is no checkpoint; copy or save it again.'
             ) from error
-        raise UserError(
+        raise MissingFileError(
             f'The checkpoint {file} cannot be read ({type(error).__name__}: {error}); give the '
             'path of a .pth file on this machine.'
         ) from error
