@@ -39,8 +39,9 @@ def evaluation_remarks(
     for side, where in enumerate((truth, prediction)):
         wrong = [(s.image_id, *s.wrong_areas[side]) for s in scores if s.wrong_areas[side][0]]
         for image_id, _, first in wrong[:1]:
+            number = sum(number for _, number, _ in wrong)
             yield (
-                f'The "area" of {sum(number for _, number, _ in wrong)} segments in {where} is not '
+                f'The "area" of {number} segment{"s" * (number > 1)} in {where} is not '
                 f'that of the PNGs (first: {first}, of image {image_id}): the pixels were counted; '
                 'correct the areas, which other programs believe.'
             )
