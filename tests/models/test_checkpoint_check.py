@@ -60,9 +60,12 @@ def test_the_classes_of_the_checkpoint(route, checkpoint):
     model = route(tiny(), checkpoint(dict(dataset_meta=SHAPES)))
     assert model.dataset_meta['classes'] == SHAPES['classes'] and model.cfg is not None
     path = checkpoint(dict(dataset_meta=REVERSED))
-    assert route(any_classes(tiny()), path).dataset_meta['classes'][0] == 'cross'
-    with pytest.raises(UserError, match="label 0 is the thing 'cross' in the checkpoint and"):
-        route(tiny(), path)
+    for config in any_classes(tiny()), tiny():  # the labels of a prediction are the checkpoint's
+        assert route(config, path).dataset_meta['classes'][0] == 'cross'
+    things = ['disc', *SHAPES['thing_classes'][1:]]
+    other = dict(SHAPES, thing_classes=things, classes=[*things, *SHAPES['stuff_classes']])
+    with pytest.raises(UserError, match="the thing 'disc'.*use another checkpoint"):
+        route(tiny(), checkpoint(dict(dataset_meta=other)))
 
 
 def test_class_counts_that_differ(route, checkpoint):

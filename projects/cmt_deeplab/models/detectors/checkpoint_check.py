@@ -134,14 +134,14 @@ class ComparedWithCheckpoint:
                 f'config has num_things_classes={self.num_things_classes} and num_stuff_classes='
                 f'{self.num_stuff_classes}: use the config that it was trained with.'
             )
-        classes = class_list(dataset.metainfo)
-        owners = 'the checkpoint', 'test_dataloader.dataset of the config'
-        difference = classes and first_difference(class_list(meta), classes, owners=owners)
-        if difference:
+        stated, classes = class_list(meta), class_list(dataset.metainfo)
+        if classes and set(stated) != set(classes):  # in any order, as labels are the checkpoint's
+            owners = 'the checkpoint', 'test_dataloader.dataset of the config'
             raise UserError(
-                f'The checkpoint was trained for other classes than those of the config: '
-                f'{difference}; give test_dataloader.dataset.metainfo the classes of the '
-                'checkpoint in its order, or use another checkpoint.'
+                'The checkpoint was trained for other classes than those of the config: '
+                f'{first_difference(stated, classes, owners=owners)}; give '
+                'test_dataloader.dataset.metainfo the classes of the checkpoint, or use another '
+                'checkpoint.'
             )
 
     @staticmethod
