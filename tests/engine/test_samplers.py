@@ -212,6 +212,12 @@ def test_data_loaders_that_were_built_in_python_are_checked(tmp_path):
             getattr(runner, call)()
 
 
+def test_a_script_may_build_a_data_loader_of_its_own(tmp_path):
+    runner = toy_runner(tmp_path)
+    config = dict(runner.cfg.train_dataloader, sampler=dict(type='InfiniteSampler'))
+    assert len(next(iter(runner.build_dataloader(config, seed=1)))) > 0
+
+
 class Numbers(IterableDataset):
     metainfo = ToyDataset.metainfo
 

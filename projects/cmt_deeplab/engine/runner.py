@@ -114,14 +114,15 @@ class PanopticRunner(ResumingRunner):
     def build_dataloader(
         self, dataloader: DataLoader | dict, *args: Any, **kwargs: Any
     ) -> DataLoader:
-        """As in mmengine, then the data loader is checked."""
+        """As in mmengine, then a data loader of the run is checked."""
         own = (f'{split}_dataloader' for split in ('train', 'val', 'test'))
-        place = next((key for key in own if getattr(self, f'_{key}') is dataloader), '')
+        place = next((key for key in own if getattr(self, f'_{key}') is dataloader), None)
         if isinstance(dataloader, dict):
-            dataloader = without_loading_processes(dataloader, place, self.logger)
+            dataloader = without_loading_processes(dataloader, place or 'dataloader', self.logger)
         loader = super().build_dataloader(dataloader, *args, **kwargs)
         one_metainfo(loader.dataset)
-        check_loader(loader, place)
+        if place:
+            check_loader(loader, place)
         return loader
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
