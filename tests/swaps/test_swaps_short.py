@@ -18,7 +18,7 @@ QUICK = {
 FAULTS = {
     'the output is that of the base': '',
     'no gradient in': '\nmodel = dict(criterion=dict(losses=dict(semantic=None)))\n',
-    'nothing of type HRNet is alive': "\nbackbone = dict(type='HRNet')\n",
+    'nothing of type HRNet is alive': "\nspare = dict(type='HRNet')\n",
     'refused: ': '\nmodel = dict(num_things_classes=80)\n',
 }
 
