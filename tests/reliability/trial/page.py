@@ -41,7 +41,7 @@ in another way. Each of the two trains its own weights, so the right PQ of a tes
 * **no end**: the run had to be stopped.
 """
 AGAIN = """
-To make this page again, in about ten minutes on two idle cores:
+To make this page again, in about six minutes on two cores:
 
     python tests/reliability/make_table.py --markdown docs/reliability.md
 
