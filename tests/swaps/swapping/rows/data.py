@@ -348,10 +348,15 @@ train_dataloader = dict(dataset=dict(
 """,
     ),
     dataset(
-        'PanopticIndexDataset with classes of the file',
+        'PanopticIndexDataset with classes of metainfo',
         """
-train_dataloader = dict(dataset=dict(type='PanopticIndexDataset'))
-val_dataloader = dict(dataset=dict(type='PanopticIndexDataset'))
+things = ['disk', 'square', 'triangle', 'star', 'ring', 'cross']
+stuff = ['stripes', 'checks', 'dots', 'grain', 'gradient']
+named = dict(
+    type='PanopticIndexDataset',
+    metainfo=dict(thing_classes=things, stuff_classes=stuff))
+train_dataloader = dict(dataset=named)
+val_dataloader = dict(dataset=named)
 test_dataloader = val_dataloader
 """,
         changes='nothing',

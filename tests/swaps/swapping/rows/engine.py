@@ -300,7 +300,7 @@ optim_wrapper = dict(
     hook(
         'EarlyStoppingHook without a rule',
         custom("type='EarlyStoppingHook', monitor='coco_panoptic/PQ'"),
-        refused='rule',
+        changes='nothing',
     ),
     hook(
         'CheckInvalidLossHook', custom("type='CheckInvalidLossHook', interval=1"), changes='nothing'
