@@ -11,7 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
+PATHS = 'projects', 'tests/helpers'
+sys.path[:0] = (str(Path(__file__).resolve().parents[2] / each) for each in PATHS)
 
 
 def main() -> None:

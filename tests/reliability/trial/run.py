@@ -32,7 +32,9 @@ def run(
         shapes = [sys.executable, str(ROOT / 'tools/misc/make_shapes.py'), str(data / 'shapes')]
         subprocess.run([*shapes, *SCENES], check=True, capture_output=True)
     environment = dict(os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
-    environment['PYTHONPATH'] = os.pathsep.join([str(checkout / 'projects'), str(HERE)])
+    environment['PYTHONPATH'] = os.pathsep.join(
+        map(str, (checkout / 'projects', HERE, HERE.parent / 'helpers'))
+    )
     command = [sys.executable, str(HERE / 'trial/worker.py'), checkout.resolve(), scratch.resolve()]
     options = ['--rows', rows, '--jobs', str(jobs), *(['--short'] if short else [])]
     subprocess.run([*map(str, command), *options], check=True, env=environment)

@@ -10,19 +10,18 @@ import argparse
 import contextlib
 import gc
 import json
-import multiprocessing
 import os
 import re
 import resource
 import shutil
 import signal
 import sys
-import time
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from multiprocessing.connection import wait
 from pathlib import Path
+
+from forks import in_forks, start
 
 LONGEST = 120  # seconds of processor time of one situation
 PATIENCE = 5  # times as long by the clock, on a busy machine
@@ -65,42 +64,17 @@ def run(chosen: Sequence, args: argparse.Namespace) -> Iterator[tuple]:
     """The key of each situation with its outcome, as they end."""
     from trial.judge import Outcome
 
-    waiting, running = list(reversed(chosen)), {}
-    while waiting or running:
-        while waiting and len(running) < args.jobs:
-            situation = waiting.pop()
-            receiver, process = start(situate, args.checkout, args.scratch, situation)
-            running[receiver] = situation, process, time.monotonic()
-        ended = wait(list(running), timeout=1)
-        late = [
-            receiver
-            for receiver, (*_, begin) in running.items()
-            if time.monotonic() - begin > PATIENCE * LONGEST
-        ]
-        for receiver in dict.fromkeys([*ended, *late]):
-            situation, process, begin = running.pop(receiver)
-            outcome = Outcome('no end', f'stopped after {LONGEST} seconds of processor time')
-            if receiver in ended:
-                try:
-                    outcome = receiver.recv()
-                except EOFError:
-                    process.join()
-                    if process.exitcode != -signal.SIGXCPU:
-                        outcome = Outcome('trace', f'the process died ({process.exitcode})')
-            process.kill()
-            process.join()
-            seconds = time.monotonic() - begin
-            yield situation.key, outcome
-            print(f'{outcome.kind:15}{seconds:5.1f} s  {situation.key}: {outcome.text}', flush=True)
+    def work(sender, situation) -> None:
+        situate(sender, args.checkout, args.scratch, situation)
 
-
-def start(target, *arguments):
-    context = multiprocessing.get_context('fork')
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=target, args=(sender, *arguments))
-    process.start()
-    sender.close()
-    return receiver, process
+    stopped = Outcome('no end', f'stopped after {LONGEST} seconds of processor time')
+    ended = in_forks(work, chosen, jobs=args.jobs, longest=PATIENCE * LONGEST)
+    for situation, outcome, code, seconds in ended:
+        if outcome is None:
+            died = code not in (None, -signal.SIGXCPU)
+            outcome = Outcome('trace', f'the process died ({code})') if died else stopped
+        yield situation.key, outcome
+        print(f'{outcome.kind:15}{seconds:5.1f} s  {situation.key}: {outcome.text}', flush=True)
 
 
 def prepare() -> None:

@@ -3,22 +3,20 @@
 import contextlib
 import gc
 import inspect
-import multiprocessing
 import os
 import re
 import runpy
 import sys
-import time
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from multiprocessing.connection import wait
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import torch
 from cmt_deeplab.criterion.assigner import PanopticMatchCostAssigner
+from forks import in_forks
 from mmengine.model.utils import _BatchNormXd
 from yapf.yapflib import yapf_api
 
@@ -58,31 +56,17 @@ def _parallel(
     rows: Sequence[Row], root: Path, bases: dict, jobs: int
 ) -> Iterator[tuple[Row, Outcome]]:
     """Outcomes of rows that run in forks, which have all imports already."""
-    context = multiprocessing.get_context('fork')
-    waiting, running = list(reversed(rows)), {}
-    while waiting or running:
-        while waiting and len(running) < jobs:
-            row = waiting.pop()
-            receiver, sender = context.Pipe(duplex=False)
-            arguments = (sender, row, root, bases.get(row.base))
-            process = context.Process(target=_child, args=arguments)
-            process.start()
-            sender.close()
-            running[receiver] = row, process, time.monotonic()
-        ended = wait(list(running), timeout=1)
-        late = [r for r, (*_, begin) in running.items() if time.monotonic() - begin > LONGEST]
-        for receiver in dict.fromkeys([*ended, *late]):
-            row, process, begin = running.pop(receiver)
-            outcome = Outcome('fault', f'no end after {LONGEST} seconds')
-            if receiver in ended:
-                try:
-                    outcome = receiver.recv()
-                except EOFError:
-                    outcome = Outcome('fault', 'the process died')
-            process.kill()
-            process.join()
-            outcome.seconds = time.monotonic() - begin
-            yield row, outcome
+
+    def work(sender, row: Row) -> None:
+        _child(sender, row, root, bases.get(row.base))
+
+    for row, outcome, code, seconds in in_forks(work, rows, jobs=jobs, longest=LONGEST):
+        if outcome is None:
+            late = code is None
+            text = f'no end after {LONGEST} seconds' if late else 'the process died'
+            outcome = Outcome('fault', text)
+        outcome.seconds = seconds
+        yield row, outcome
 
 
 def _child(sender, row: Row, root: Path, base: dict | None) -> None:
