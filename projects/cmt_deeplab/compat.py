@@ -30,8 +30,6 @@ import torch
 from cmt_deeplab.errors import MissingPackageError, UserError
 from cmt_deeplab.safe_loading import keep_weights_only, refuse_configs_in_checkpoints
 
-READERS = {Path(module.__file__) for module in (torch.serialization, torch.hub)}
-
 
 class CompiledOpMissing(UserError, RuntimeError):
     """A compiled mmcv operator was called where mmcv was installed without them."""

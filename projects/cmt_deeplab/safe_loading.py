@@ -1,71 +1,58 @@
 """Checkpoints of mmengine without foreign code: they are read as weights only, and no text is run.
 
-mmengine writes Python objects beside the tensors (``HistoryBuffer``, numpy scalars), so they are
-put on torch's list of allowed objects. mmengine 0.10.7 leaves the choice to torch, whose default
-for addresses is to run what the file says; onedl-mmengine 0.10.12 allows ``getattr`` too, and after
-an error reads the file again without protection. torch's own switch TORCH_FORCE_WEIGHTS_ONLY_LOAD
-overrules both. It is set while mmengine loads a checkpoint and at no other time: a script that
-imports this package may load its own pickles as before. mmengine's inferencers would run the config
-text of a checkpoint as Python; they ask for a config here.
+mmengine 0.10.7 leaves the choice to torch, whose default for addresses is to run what the file
+says; onedl-mmengine 0.10.12, after an error, reads the file again without protection. Both run the
+config text of a checkpoint as Python, when they resume and in inferencers without a config. So all
+loading of mmengine goes through here: the objects of ``checkpoint_objects.py`` alone are made,
+weights of ``published_weights.py`` are read too, and the config text is dropped. A script that
+imports this package may load its own pickles with ``torch.load`` as before.
 """
 
 import functools
 import os
+import pickletools
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from threading import RLock
+from typing import IO, Any
 from urllib.error import URLError
 
-import numpy as np
 import torch
 
 from cmt_deeplab.errors import MissingFileError, UserError, files_on_the_way
 from cmt_deeplab.precision import not_finite
 
-READERS = {Path(module.__file__) for module in (torch.serialization, torch.hub)}
-# torch's switches that overrule the argument weights_only of torch.load
-WEIGHTS_ONLY = {'TORCH_FORCE_WEIGHTS_ONLY_LOAD': '1', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD': '0'}
-
-
-def _statistic_of_history(owner: Any, name: str) -> Callable:
-    """What ``getattr`` does for a pickled ``HistoryBuffer``, and nothing more.
-
-    Such a buffer names its own methods min, max, mean and current.
-    """
-    from mmengine.logging.history_buffer import HistoryBuffer
-
-    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
-        raise UnpicklingError(f'Unsupported global: GLOBAL getattr({owner!r}, {name!r})')
-    return getattr(owner, name)
-
-
-# torch knows an allowed object by module and name; getattr is pickled under this one
-_statistic_of_history.__module__ = 'builtins'
-_statistic_of_history.__name__ = _statistic_of_history.__qualname__ = 'getattr'
-
-
-def checkpoint_globals() -> list:
-    """The Python objects that mmengine's checkpoints hold beside tensors.
-
-    They are the log history, slices, and numpy's arrays and scalars of all numbers and texts.
-    """
-    from mmengine.logging.history_buffer import HistoryBuffer
-
-    multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
-    functions = multiarray._reconstruct, multiarray.scalar, _statistic_of_history
-    dtypes = {type(np.dtype(code)) for code in '?bBhHiIlLqQefdSU'}
-    return [HistoryBuffer, slice, np.ndarray, np.dtype, *functions, *dtypes]
+REMEDY = 'save its state_dict alone with torch.save'
+MODULES = (torch.serialization, torch.hub, zipfile, pickletools)
+READERS = {Path(module.__file__) for module in MODULES}
+LOCK = RLock()  # functions of torch are replaced while a checkpoint is read
+# What has to be a dict in a checkpoint where it is there, outer entries first.
+DICTS = (
+    *('state_dict', 'ema_state_dict', 'optimizer', 'meta', 'meta.dataset_meta', 'message_hub'),
+    *('message_hub.log_scalars', 'message_hub.runtime_info', 'message_hub.resumed_keys'),
+    *('settings', 'settings.config', 'train_loop'),
+)
+CLASSES = ('classes', 'thing_classes', 'stuff_classes')
+# Where mmengine, past and present, keeps the text of a config, and would run it.
+CONFIG_TEXTS = (('meta', 'config'), ('meta', 'cfg'), ('message_hub', 'runtime_info', 'cfg'))
 
 
 @contextmanager
 def _one_sentence(file: Any) -> Iterator[None]:
     """Turn what torch says of a checkpoint that it cannot fetch or read into a sentence."""
+    from cmt_deeplab.checkpoint_objects import RefusedError
+
     try:
         yield
+    except UserError:
+        raise
+    except RefusedError as error:
+        raise UserError(f'The checkpoint {file} is not read because {error}; {REMEDY}.') from error
     except (URLError, HTTPException, ConnectionError, TimeoutError) as error:
         reason = getattr(error, 'reason', None) or str(error) or type(error).__name__
         raise MissingFileError(
@@ -74,8 +61,7 @@ def _one_sentence(file: Any) -> Iterator[None]:
         ) from error
     except FileNotFoundError as error:
         raise MissingFileError(
-            f'The checkpoint {file} does not exist; give the path of a .pth file that training '
-            'wrote.'
+            f'The checkpoint {file} does not exist; give the path of a .pth or .safetensors file.'
         ) from error
     except Exception as error:
         if 'CUDA device' in str(error):  # asks for a map_location
@@ -84,8 +70,7 @@ def _one_sentence(file: Any) -> Iterator[None]:
         if isinstance(error, UnpicklingError) and foreign:
             raise UserError(
                 f'The checkpoint {file} is not read because it holds the Python object '
-                f"'{foreign[1]}' and reading it could run foreign code; save its state_dict alone "
-                'with torch.save.'
+                f"'{foreign[1]}' and reading it could run foreign code; {REMEDY}."
             ) from error
         if READERS.intersection(files_on_the_way(error)):
             raise UserError(
@@ -97,50 +82,126 @@ def _one_sentence(file: Any) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def _replaced(owner: Any, **values: Any) -> Iterator[None]:
+    """Give attributes of ``owner`` other values for a while."""
+    before = {name: getattr(owner, name) for name in values}
+    vars(owner).update(values)
+    try:
+        yield
+    finally:
+        vars(owner).update(before)
+
+
+@contextmanager
+def _plain_objects_only() -> Iterator[None]:
+    """Let ``torch.load`` read weights only, whatever it is asked for, and check what it reads."""
+    from cmt_deeplab.checkpoint_objects import CheckedUnpickler, allowed_objects, check_content
+
+    def load(file: Any, map_location: Any = None, **_: Any) -> Any:
+        with nullcontext(file) if hasattr(file, 'read') else open(file, 'rb') as opened:
+            begin, size = opened.tell(), opened.seek(0, os.SEEK_END)
+            opened.seek(begin)
+            if opened.read(4) == b'PK\3\4':
+                _check_archive(opened, size)
+            opened.seek(begin)
+            content = original(opened, map_location=map_location, weights_only=True)
+        check_content(content, file_size=size)
+        return content
+
+    with LOCK:
+        original, objects = torch.load, allowed_objects()
+        checked = dict(Unpickler=CheckedUnpickler, _get_allowed_globals=lambda: objects)
+        with _replaced(torch, load=load), _replaced(torch._weights_only_unpickler, **checked):
+            yield
+
+
+def _check_archive(file: IO, size: int) -> None:
+    """Refuse an archive that unpacks to more than it is."""
+    from cmt_deeplab.checkpoint_objects import RefusedError
+
+    with zipfile.ZipFile(file) as archive:
+        unpacked = sum(each.file_size for each in archive.infolist())
+    if unpacked > size:
+        raise RefusedError(
+            f'its {size:,} bytes unpack to {unpacked:,}, and torch.save does not compress'
+        )
+
+
 def load_weights_only(file: Any) -> Any:
     """``torch.load`` to the CPU, as weights only.
 
     Raises:
         UserError: the file holds Python objects that are not allowed, or is not a checkpoint.
     """
-    with _one_sentence(file):
-        return torch.load(file, map_location='cpu', weights_only=True)
+    with _one_sentence(file), _plain_objects_only():
+        return torch.load(file, map_location='cpu')
 
 
 def keep_weights_only() -> None:
     """Make mmengine's ``CheckpointLoader``, through which all its loading goes, read weights only.
 
     That holds for ``load_from``, ``resume``, ``init_cfg``, ``init_detector`` and the inferencers.
-    Weights that are not finite are refused there.
+    Weights that are not finite, and entries of an unusable kind, are refused there; the texts of
+    configs are dropped.
     """
     from mmengine.runner import checkpoint
 
-    torch.serialization.add_safe_globals(checkpoint_globals())
+    from cmt_deeplab.checkpoint_objects import own_objects
+
+    torch.serialization.add_safe_globals([(value, name) for name, value in own_objects().items()])
     if hasattr(checkpoint, '_safe_torch_load'):  # onedl-mmengine: no getattr and no second attempt
-        checkpoint._safe_torch_load = torch.load
+        checkpoint._safe_torch_load = lambda *args, **kwargs: torch.load(*args, **kwargs)
     load = checkpoint.CheckpointLoader.load_checkpoint
     if hasattr(load, '__wrapped__'):
         return
 
     @functools.wraps(load)
     def load_checkpoint(filename: str, *args: Any, **kwargs: Any) -> Any:
-        before = {name: os.environ.get(name, '0') for name in WEIGHTS_ONLY}
-        os.environ.update(WEIGHTS_ONLY)
-        try:
-            with _one_sentence(filename):
-                content = load(filename, *args, **kwargs)
-        finally:
-            os.environ.update(before)
-        weights = content.get('state_dict', content) if isinstance(content, dict) else {}
-        name = not_finite(weights)
-        if name is not None:
-            raise UserError(
-                f"The checkpoint {filename} has weights that are not finite ('{name}' has nan or "
-                'inf): use another one, or train with a lower learning rate.'
-            )
+        with _one_sentence(filename), _plain_objects_only():
+            content = load(filename, *args, **kwargs)
+        if isinstance(content, dict):
+            check_entries(filename, content)
+            for *outer, key in CONFIG_TEXTS:
+                _inner(content, outer).pop(key, None)
         return content
 
     checkpoint.CheckpointLoader.load_checkpoint = staticmethod(load_checkpoint)
+
+
+def check_entries(file: Any, content: dict) -> None:
+    """Check that what code looks for in a checkpoint is of the right kind.
+
+    Raises:
+        UserError: an entry is of another kind, or a weight is not finite.
+    """
+
+    def check(fits: bool, place: str, kind: str) -> None:
+        if not fits:
+            raise UserError(f'The checkpoint {file} has no {kind} as its {place}; {REMEDY}.')
+
+    for place in DICTS:
+        *outer, key = place.split('.')
+        value = _inner(content, outer).get(key, {})
+        check(isinstance(value, dict | None), place, 'dict')
+    weights = content.get('state_dict', content) or {}
+    meta, classes = _inner(content, ['meta']), _inner(content, ['meta', 'dataset_meta'])
+    for place, names in (('state_dict', weights), ('meta.dataset_meta', classes)):
+        check(all(isinstance(name, str) for name in names), place, 'dict of names')
+    for key, names in [*meta.items(), *classes.items()]:
+        if str(key).lower() in CLASSES:
+            named = isinstance(names, list | tuple) and all(isinstance(n, str) for n in names)
+            check(named or not names, f'meta.{key}', 'list of names')
+    name = not_finite(weights)
+    if name is not None:
+        raise UserError(
+            f"The checkpoint {file} has weights that are not finite ('{name}' has nan or inf): use "
+            'another one, or train with a lower learning rate.'
+        )
+
+
+def _inner(content: dict, places: Sequence[str]) -> dict:
+    return functools.reduce(lambda part, place: part.get(place) or {}, places, content)
 
 
 def refuse_configs_in_checkpoints() -> None:

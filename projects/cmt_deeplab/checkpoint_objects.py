@@ -1,0 +1,283 @@
+"""The Python objects that a checkpoint may hold, and checks of what is made of them.
+
+torch's reader of weights makes only objects of a list, but some of torch's own list, and those of
+numpy that checkpoints of mmengine need, trust the sizes and states that a file gives them: they
+read memory beyond its data, or hand out memory as it was left. Here the list is shorter, and each
+entry checks what it gets.
+"""
+
+import pickletools
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from types import FunctionType
+from typing import IO, Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from torch import Tensor, _weights_only_unpickler, nn
+
+LARGEST_TUPLE = 30_000  # with all tuples in it: they are hashed by recursion, when one is a key
+MOST_KEYS = 10_000  # of which each may have to be compared with each
+DEEPEST, LARGEST = 100, 10**7  # of nested dicts, lists and tuples: levels, and entries in all
+# Bytes of all tensors of a file, of which several may show the same numbers.
+SHARED, SMALL = 4, 2**28
+NUMBERS = {kind.str[1:]: kind for kind in map(np.dtype, '?bBhHiIlLqQefd')}
+
+
+class RefusedError(Exception):
+    """A checkpoint is not read; the message completes the sentence that begins with 'because'."""
+
+
+class _Number:
+    """Stands for ``numpy.dtype``: that of a number, of whose state only the byte order counts."""
+
+    def __init__(self, code: Any, *_: Any) -> None:
+        if not isinstance(code, str) or code not in NUMBERS:
+            name = f' of dtype {code[:20]!r}' if isinstance(code, str) else ''
+            raise RefusedError(f'it holds data of numpy{name}, which are no numbers')
+        self.dtype = NUMBERS[code]
+
+    def __setstate__(self, state: tuple) -> None:
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array(np.ndarray):
+    """An array of numbers with as many bytes as its shape needs; it is pickled as numpy's own."""
+
+    def __new__(cls, *_: Any) -> '_Array':
+        return super().__new__(cls, 0, np.uint8)
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, number, by_columns, content = state
+        if min(shape, default=0) < 0 or len(content) != prod(shape) * number.dtype.itemsize:
+            raise RefusedError('it holds an array whose shape does not fit its data')
+        super().__setstate__((1, shape, number.dtype, bool(by_columns), bytes(content)))
+
+    def __reduce__(self) -> tuple:
+        return self.view(np.ndarray).__reduce__()
+
+    def __reduce_ex__(self, protocol: int) -> tuple:
+        return self.view(np.ndarray).__reduce_ex__(protocol)
+
+
+class _History(HistoryBuffer):
+    """Becomes a ``HistoryBuffer`` with two rows of numbers and the statistics of this process."""
+
+    def __setstate__(self, state: dict) -> None:
+        rows = state['_log_history'], state['_count_history']
+        if not all(isinstance(row, _Array) and row.ndim == 1 for row in rows):
+            raise RefusedError('it holds a history of logs that is no row of numbers')
+        self.__class__ = HistoryBuffer
+        self.__init__(*rows, max_length=int(state['max_length']))
+
+
+def _scalar(number: _Number, content: bytes) -> np.generic:
+    if len(content) != number.dtype.itemsize:
+        raise RefusedError('it holds a number whose size does not fit its data')
+    return np.frombuffer(content, number.dtype)[0]
+
+
+def _statistic(owner: Any, name: str) -> None:
+    """What ``getattr`` does for a pickled ``HistoryBuffer``, which names its own statistics."""
+    if owner is not _History or name not in ('min', 'max', 'mean', 'current'):
+        kind = getattr(owner, '__name__', type(owner).__name__)
+        raise RefusedError(
+            f"it holds the Python object 'getattr({kind}, ...)' and reading it could run foreign "
+            'code'
+        )
+
+
+def _bytes(text: str, encoding: str = 'latin1') -> bytes:
+    if encoding != 'latin1':
+        raise RefusedError('it holds bytes in an encoding other than latin1')
+    return text.encode('latin1')
+
+
+def _tensor(storage: Any, offset: int, size: tuple, stride: tuple, *rest: Any) -> Tensor:
+    """A tensor within its storage, which torch would enlarge by memory as it was left.
+
+    ``rest`` is whether it requires a gradient, hooks, and then a dtype other than that of the
+    storage, or marks of conjugation, or both.
+    """
+    marked = any(isinstance(each, dict) and each for each in rest[2:])
+    if type(storage) is not torch.storage.TypedStorage or marked:
+        raise RefusedError('it holds an object that is no plain tensor')
+    dtype = next((each for each in rest if isinstance(each, torch.dtype)), storage.dtype)
+    last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
+    end = 0 if 0 in size else (last + 1) * dtype.itemsize
+    if min(offset, *size, *stride, 0) < 0 or end > storage._untyped_storage.nbytes():
+        raise RefusedError('it holds a tensor that reaches beyond its data')
+    tensor = torch.empty((0,), dtype=dtype, device=storage._untyped_storage.device)
+    tensor.set_(storage._untyped_storage, offset, size, stride)
+    return tensor.requires_grad_(bool(rest and rest[0]))
+
+
+def _parameter(data: Tensor, requires_grad: bool, *_: Any) -> nn.Parameter:
+    return nn.Parameter(data, bool(requires_grad))
+
+
+def _with_attributes(make: Any, kind: Any, arguments: tuple, *_: Any) -> Tensor:
+    """A tensor without the attributes that it had."""
+    if make not in (_tensor, _parameter):
+        raise RefusedError('it holds an object that is no plain tensor')
+    return make(*arguments)
+
+
+def _keyed(kind: type) -> Callable:
+    """What makes a dict or set of few entries, or of another dict."""
+
+    def make(entries: Any = ()) -> Any:
+        if not isinstance(entries, dict) and len(entries) > MOST_KEYS:
+            raise RefusedError(f'it holds a {kind.__name__} of more than {MOST_KEYS:,} entries')
+        return kind(entries)
+
+    return make
+
+
+def own_objects() -> dict[str, Any]:
+    """What stands for the objects of numpy and mmengine, by their full names in a pickle."""
+    found = {
+        'builtins.getattr': _statistic,
+        'builtins.slice': slice,
+        'mmengine.logging.history_buffer.HistoryBuffer': _History,
+        'numpy.dtype': _Number,
+        'numpy.ndarray': _Array,
+    }
+    for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):  # before and since numpy 2
+        found |= {f'{module}.scalar': _scalar, f'{module}._reconstruct': _Array}
+    return found
+
+
+def allowed_objects() -> dict[str, Any]:
+    """All that a checkpoint may hold, by full names; of torch's own list what weights need."""
+    kinds = torch.dtype | torch.serialization.StorageType
+    listed = _weights_only_unpickler._get_allowed_globals().items()
+    return {
+        **{name: value for name, value in listed if isinstance(value, kinds)},
+        **own_objects(),
+        '_codecs.encode': _bytes,
+        'builtins.set': _keyed(set),
+        'collections.Counter': _keyed(Counter),
+        'collections.OrderedDict': _keyed(OrderedDict),
+        'torch.Size': torch.Size,
+        'torch.Tensor': 'torch.Tensor',  # named beside a tensor with attributes, and never called
+        'torch._tensor._rebuild_from_type_v2': _with_attributes,
+        'torch._utils._rebuild_parameter': _parameter,
+        'torch._utils._rebuild_parameter_with_state': _parameter,
+        'torch._utils._rebuild_tensor': _tensor,
+        'torch._utils._rebuild_tensor_v2': _tensor,
+        'torch._utils._rebuild_tensor_v3': _tensor,
+        'torch.device': torch.device,
+        'torch.nn.parameter.Parameter': 'torch.nn.Parameter',
+        'torch.storage.UntypedStorage': torch.UntypedStorage,
+    }
+
+
+class CheckedUnpickler(_weights_only_unpickler.Unpickler):
+    """torch's reader of weights, which looks through the instructions of a pickle beforehand."""
+
+    def __init__(self, file: IO, **options: Any) -> None:
+        begin = file.tell()
+        check_instructions(file)
+        file.seek(begin)
+        super().__init__(file, **options)
+
+
+def check_instructions(file: IO) -> None:
+    """Follow the instructions of a pickle, with the sizes of its tuples in the place of objects.
+
+    Raises:
+        RefusedError: the keys of dicts could take hours or break the process, as hashing a tuple
+            goes through all tuples in it by recursion, and different tuples or large numbers can
+            have the same hash; or the data of a finished tensor are exchanged.
+    """
+    stack, marks, kept = [], [], {}  # of sizes of tuples, and of names of what makes other objects
+    slow_keys = 0
+    for opcode, argument, _ in pickletools.genops(file):
+        name, before = opcode.name, opcode.stack_before
+        if name.endswith('PUT'):
+            kept[argument] = stack[-1]
+            continue
+        if name in ('MARK', 'BINGET', 'LONG_BINGET'):
+            if name == 'MARK':
+                marks.append(len(stack))
+            else:
+                stack.append(kept[argument])
+            continue
+        begin = len(stack) - len(before)
+        if pickletools.markobject in before:
+            begin = marks.pop() - before.index(pickletools.markobject)
+        taken = stack[begin:]
+        del stack[begin:]
+        if 'TUPLE' in name:
+            size = 1 + sum(each if isinstance(each, int) else 1 for each in taken)
+            if size > LARGEST_TUPLE:
+                raise RefusedError(f'it holds a tuple of more than {LARGEST_TUPLE:,} entries')
+            stack.append(size)
+            continue
+        if name.startswith('SETITEM'):
+            slow_keys += sum(isinstance(key, int) or key == 'LONG1' for key in taken[1::2])
+        if slow_keys > MOST_KEYS:
+            raise RefusedError(
+                f'it has more than {MOST_KEYS:,} keys that are tuples or large numbers'
+            )
+        if name == 'BUILD' and str(taken[0]).startswith('torch'):
+            raise RefusedError('it exchanges the data of a finished tensor')
+        if opcode.stack_after:
+            made = argument if name == 'GLOBAL' else name
+            stack.append(taken[0] if taken else made)
+
+
+def check_content(content: Any, *, file_size: int) -> None:
+    """Check that what was read consists of plain values that are not much larger than the file.
+
+    Raises:
+        RefusedError: it holds something else, contains itself, or is too deep or too large.
+    """
+    known: dict[int, tuple[int, int]] = {}
+    tensors: dict[int, int] = {}
+
+    def measure(value: Any, level: int) -> tuple[int, int]:
+        """Levels below ``value``, and the entries in all of them."""
+        depth, entries = known.get(id(value), (0, 1))
+        if id(value) not in known and level <= DEEPEST:
+            parts = _parts(value)
+            for part in parts:
+                below = measure(part, level + 1)
+                depth, entries = max(depth, below[0] + 1), entries + below[1]
+            if parts:
+                known[id(value)] = depth, entries
+        if level + depth > DEEPEST or entries > LARGEST:
+            raise RefusedError(
+                f'its values are nested more than {DEEPEST} levels deep, contain themselves, or '
+                f'are more than {LARGEST:,}'
+            )
+        if isinstance(value, Tensor):
+            tensors[id(value)] = prod(value.shape) * value.element_size()
+        return depth, entries
+
+    measure(content, 0)
+    if sum(tensors.values()) > SHARED * file_size + SMALL:
+        raise RefusedError(
+            f'its tensors would take {sum(tensors.values()):,} bytes, and the file has '
+            f'{file_size:,}'
+        )
+
+
+def _parts(value: Any) -> Sequence:
+    """What a container or slice holds."""
+    if isinstance(value, type | FunctionType | _History | _Number):
+        name = getattr(value, '__name__', type(value).__name__).lstrip('_')
+        raise RefusedError(f"it holds the Python object '{name}', which is no data")
+    if isinstance(value, Mapping):
+        attributes = getattr(value, '__dict__', {})
+        versions = attributes.get('_metadata', {})  # which a state dict has, of its modules
+        plain = isinstance(versions, dict) and all(isinstance(v, dict) for v in versions.values())
+        if attributes.keys() - {'_metadata'} or not plain:
+            raise RefusedError('it holds a dict with attributes that are not those of a state dict')
+        return [*value.keys(), *value.values(), *versions.values()]
+    if isinstance(value, slice):
+        return value.start, value.stop, value.step
+    return list(value) if isinstance(value, list | tuple | set) else ()
