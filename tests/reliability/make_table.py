@@ -23,10 +23,11 @@ def main() -> None:
         '--rows', default='', metavar='PATTERN', help="of 'kind: situation [route]'"
     )
     parser.add_argument('--keep', metavar='FOLDER', type=Path, help='work here and keep all')
+    parser.add_argument('--part', type=int, choices=(1, 2), help='of the page: both by default')
     parser.add_argument('--jobs', type=int, default=2, help='situations at a time')
     parser.add_argument('--checkout', type=Path, default=ROOT, help='this one by default')
     args = parser.parse_args()
-    options = dict(rows=args.rows, jobs=args.jobs)
+    options = dict(rows=args.rows, jobs=args.jobs, part=args.part)
     with tempfile.TemporaryDirectory() as folder:
         scratch = (args.keep or Path(folder)).resolve()
         stored = json.loads(STORED.read_text()) if STORED.is_file() else {}

@@ -1,13 +1,27 @@
 """Judges what became of a situation by its exit code, its output and its value."""
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .situation import Found, Situation, Wrong
 
 GOOD = ('right', 'told')
+WORDS = {
+    'right': 'right',
+    'told': 'told',
+    'silently wrong': 'silently wrong',
+    'trace': 'stack trace',
+    'misleading': 'misleading sentence',
+    'late': 'told late',
+    'no end': 'no end',
+    'lost': 'lost',
+    'ran': 'foreign code ran',
+}
 LONGEST_TRACE = 240  # characters
+MESSAGES = 2  # of a fault that are shown
 
 
 @dataclass
@@ -28,11 +42,13 @@ class Outcome:
 
     ``kind`` is one of ``right``, ``told``, ``silently wrong``, ``trace``, ``misleading`` (a
     sentence that does not name what it has to, or a refusal of what is right), ``late`` (told after
-    training began) and ``no end``.
+    training began) and ``no end``. A fault may also come out ``lost`` (something that was whole is
+    gone, or the run is no longer the same) and ``ran`` (foreign code ran).
     """
 
     kind: str
     text: str
+    tries: int = 1
 
 
 def judge(situation: Situation, ended: Ended) -> Outcome:
@@ -60,6 +76,24 @@ def judge(situation: Situation, ended: Ended) -> Outcome:
             return Outcome('silently wrong', f'{text}, without a word')
         text += f', and the output says: "{line}"'
     return Outcome('right', text)
+
+
+def together(outcomes: Sequence[Outcome]) -> Outcome:
+    """The outcome of several tries: the most frequent one of those that are bad, if any.
+
+    Its text names each kind of bad outcome once, else each message once, the most frequent first.
+    """
+    bad = [outcome for outcome in outcomes if outcome.kind not in GOOD]
+    if not bad:
+        said = Counter(outcome.text for outcome in outcomes if outcome.text)
+        kinds = Counter(outcome.kind for outcome in outcomes)
+        text = ' / '.join(text for text, _ in said.most_common(MESSAGES))
+        return Outcome('told' if kinds['told'] else 'right', text, len(outcomes))
+    kinds = Counter(outcome.kind for outcome in bad).most_common()
+    examples = {outcome.kind: outcome.text for outcome in reversed(bad)}
+    first, *others = [f'in {number} of {len(outcomes)}: {examples[kind]}' for kind, number in kinds]
+    others = [f'{WORDS[kind]} {text}' for (kind, _), text in zip(kinds[1:], others)]
+    return Outcome(kinds[0][0], '; '.join([first, *others]), len(outcomes))
 
 
 def told(situation: Situation, ended: Ended, text: str) -> Outcome:

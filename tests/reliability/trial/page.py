@@ -6,19 +6,14 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 
-from .judge import GOOD
+from .judge import GOOD, WORDS
 
-BEFORE = '4eceedf'
+BEFORE, BEFORE_2 = '4eceedf', '29e466b'  # of the two parts
 WIDTH = 100  # columns of a line
-HEAD = f'<tr><th>situation</th><th>through</th><th>at {BEFORE}</th><th>now</th></tr>'
-WORDS = {
-    'right': 'right',
-    'told': 'told',
-    'silently wrong': 'silently wrong',
-    'trace': 'stack trace',
-    'misleading': 'misleading sentence',
-    'late': 'told late',
-    'no end': 'no end',
+HEADS = {
+    1: f'<tr><th>situation</th><th>through</th><th>at {BEFORE}</th><th>now</th></tr>',
+    2: f'<tr><th>fault</th><th>tries</th><th>at {BEFORE_2}</th><th>lost now</th>'
+    '<th>message now</th></tr>',
 }
 INTRODUCTION = f"""
 # What happens when something is unusual or wrong
@@ -39,16 +34,36 @@ in another way. Each of the two trains its own weights, so the right PQ of a tes
   right.
 * **told late**: a sentence that comes after training has begun.
 * **no end**: the run had to be stopped.
+
+The second part, [Nothing lost, no one let in](#nothing-lost-no-one-let-in), tries faults of
+machines, files and people on it.
+"""
+SECOND = f"""
+# Nothing lost, no one let in
+
+Each fault of this part was set up again and again by the same script, at commit `{BEFORE_2}` and
+with the code beside this page, through the command or function below its name. The script looks at
+what is left: at the files, at the losses and weights of a resumed run, at values computed in
+another way, and for a file that foreign code would have written. Besides the words of the first
+part, it says of a fault:
+
+* **nothing**: nothing was lost or changed in any try, and no foreign code ran. Where the fault
+  needs a word, the message has it.
+* **lost**: something that was whole is gone, or the resumed run is not the same as an unbroken one.
+* **foreign code ran**: a file made the program do what its author wanted.
+
+Where several tries of a fault came out in different ways, the table says how many did in which.
 """
 AGAIN = """
-To make this page again, in about six minutes on two cores:
+To make this page again, in about ten minutes on two cores:
 
     python tests/reliability/make_table.py --markdown docs/reliability.md
 
-`--before CHECKOUT` also sets every situation up in a checkout of the old commit and stores what
-came of it in `tests/reliability/before.json`; without it the stored outcomes are taken.
-`--rows PATTERN` tries single rows. `pytest -m slow tests/reliability` fails where a row is neither
-right nor told. A new situation is a function in `tests/reliability/situations`.
+`--before CHECKOUT --part 1` (or 2) also sets every situation of that part up in a checkout of its
+old commit and stores what came of it in `tests/reliability/before.json`; without it the stored
+outcomes are taken. `--rows PATTERN` tries single rows. `pytest -m slow tests/reliability` fails
+where a row is neither right nor told. A new situation is a function in
+`tests/reliability/situations`, and a new fault one in `tests/reliability/faults`.
 """
 
 
@@ -60,26 +75,38 @@ def page(rows: Sequence[dict], before: dict, texts: dict[str, str]) -> str:
         before: the outcomes at the old commit, by :func:`key_of` of the row.
         texts: what is said of each kind of situations.
     """
-    lines = [INTRODUCTION.strip(), '', *summary(rows, before)]
-    lines.append(AGAIN.strip())
-    for kind in dict.fromkeys(row['kind'] for row in rows):
-        lines += ['', f'## {kind}', '', textwrap.fill(texts[kind], WIDTH), '', '<table>', HEAD]
-        for row in rows:
-            if row['kind'] == kind:
-                lines += row_lines(row, before.get(key_of(row)))
-        lines.append('</table>')
+    parts = [[row for row in rows if row['part'] == part] for part in (1, 2)]
+    lines = [INTRODUCTION.strip(), '', *summary(parts[0], before, BEFORE, 'situations')]
+    lines += [AGAIN.strip(), *sections(parts[0], before, texts)]
+    lines += ['', SECOND.strip(), '', *summary(parts[1], before, BEFORE_2, 'faults')]
+    tries = sum(row['tries'] for row in parts[1])
+    lines += [f'There are {tries} tries in all.', *sections(parts[1], before, texts)]
     return '\n'.join(lines) + '\n'
+
+
+def sections(rows: Sequence[dict], before: dict, texts: dict[str, str]) -> list[str]:
+    lines = []
+    for kind in dict.fromkeys(row['kind'] for row in rows):
+        of_kind = [row for row in rows if row['kind'] == kind]
+        head = HEADS[of_kind[0]['part']]
+        lines += ['', f'## {kind}', '', textwrap.fill(texts[kind], WIDTH), '', '<table>', head]
+        for row in of_kind:
+            lines += row_lines(row, before.get(key_of(row)))
+        lines.append('</table>')
+    return lines
 
 
 def key_of(row: dict) -> str:
     return f'{row["kind"]}: {row["name"]} [{row["route"]}]'
 
 
-def summary(rows: Sequence[dict], before: dict) -> list[str]:
+def summary(rows: Sequence[dict], before: dict, commit: str, name: str) -> list[str]:
     now = Counter(row['outcome'] for row in rows)
     old = Counter(before[key_of(row)]['outcome'] for row in rows if key_of(row) in before)
-    lines = [f'| {len(rows)} situations | at {BEFORE} | now |', '|---|---|---|']
-    lines += [f'| {word} | {old[kind]} | {now[kind]} |' for kind, word in WORDS.items()]
+    lines = [f'| {len(rows)} {name} | at {commit} | now |', '|---|---|---|']
+    for kind, word in WORDS.items():
+        if old[kind] or now[kind]:
+            lines.append(f'| {word} | {old[kind]} | {now[kind]} |')
     return [*lines, '']
 
 
@@ -89,8 +116,16 @@ def row_lines(row: dict, old: dict | None) -> list[str]:
     if row['report']:
         name = f'<a href="{row["report"]}">{name}</a>'
     same = old == dict(outcome=row['outcome'], text=row['text'])
-    now = f'<i>{WORDS[row["outcome"]]}</i>: the same' if same else came_of(row)
-    cells = name, f'<code>{html.escape(row["route"])}</code>', came_of(old), now
+    route = f'<code>{html.escape(row["route"])}</code>'
+    if row['part'] == 1:
+        now = f'<i>{WORDS[row["outcome"]]}</i>: the same' if same else came_of(row)
+        cells = name, route, came_of(old), now
+    else:
+        lost, message = 'nothing', html.escape(row['text'], quote=False)
+        if row['outcome'] not in GOOD:
+            lost, message = came_of(row), ''
+        then = 'the same' if same else came_of(old)
+        cells = f'{name}<br>{route}', str(row['tries']), then, lost, message
     wrapped = (textwrap.wrap(f'<td>{cell}</td>', WIDTH, break_on_hyphens=False) for cell in cells)
     return ['<tr>', *itertools.chain(*wrapped), '</tr>']
 
@@ -100,4 +135,4 @@ def came_of(row: dict | None) -> str:
         return ''
     emphasis = 'i' if row['outcome'] in GOOD else 'b'
     text = html.escape(row['text'], quote=False)
-    return f'<{emphasis}>{WORDS[row["outcome"]]}</{emphasis}>: {text}'
+    return f'<{emphasis}>{WORDS[row["outcome"]]}</{emphasis}>' + (f': {text}' if text else '')

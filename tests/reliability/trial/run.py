@@ -13,7 +13,13 @@ SCENES = ('--train', '6', '--val', '4', '--seed', '7')
 
 
 def run(
-    checkout: Path, scratch: Path, *, rows: str = '', jobs: int = 2, short: bool = False
+    checkout: Path,
+    scratch: Path,
+    *,
+    rows: str = '',
+    jobs: int = 2,
+    short: bool = False,
+    part: int | None = None,
 ) -> dict:
     """What became of the situations in a checkout of the repository.
 
@@ -24,6 +30,7 @@ def run(
         scratch: a folder to work in. What is in it from an earlier call is used again.
         rows: a regular expression; those whose 'kind: name [route]' matches are set up.
         jobs: situations at a time.
+        part: only those of this part of the page.
         short: only those that are cheap and need no trained weights.
     """
     scratch.mkdir(parents=True, exist_ok=True)
@@ -37,5 +44,6 @@ def run(
     )
     command = [sys.executable, str(HERE / 'trial/worker.py'), checkout.resolve(), scratch.resolve()]
     options = ['--rows', rows, '--jobs', str(jobs), *(['--short'] if short else [])]
+    options += [] if part is None else ['--part', str(part)]
     subprocess.run([*map(str, command), *options], check=True, env=environment)
     return json.loads(output.read_text())

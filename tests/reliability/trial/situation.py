@@ -27,6 +27,8 @@ class Situation:
             a word besides.
         late: the sentence may come after the training began.
         report: the address of the public report that the situation comes from.
+        part: the part of the page: 1 for situations, 2 for faults. ``act`` of a fault may also be
+            a generator of the outcomes of its tries.
     """
 
     kind: str
@@ -37,6 +39,7 @@ class Situation:
     word: str | None = None
     late: bool = False
     report: str = ''
+    part: int = 1
 
     @property
     def key(self) -> str:
@@ -72,15 +75,20 @@ class Wrong:
     text: str
 
 
-def section(kind: str, text: str) -> Callable:
+def section(kind: str, text: str, **shared: Any) -> Callable:
     """A decorator that makes functions situations of one kind, of which the page says ``text``."""
     TEXTS[kind] = text
 
     def situation(name: str, route: str, **rest: Any) -> Callable:
         def register(act: Callable) -> Callable:
-            SITUATIONS.append(Situation(kind, name, route, act, **rest))
+            SITUATIONS.append(Situation(kind, name, route, act, **shared | rest))
             return act
 
         return register
 
     return situation
+
+
+def faults(kind: str, text: str) -> Callable:
+    """As :func:`section`, for the second part of the page: a fault may come while training runs."""
+    return section(kind, text, part=2, late=True)

@@ -1,6 +1,6 @@
 """Runs the situations against one checkout, in forks of a process that has imported it once.
 
-    python trial/worker.py CHECKOUT SCRATCH [--rows PATTERN] [--jobs N] [--short]
+    python trial/worker.py CHECKOUT SCRATCH [--rows PATTERN] [--jobs N] [--short] [--part P]
 
 It is a program, so that ``PYTHONPATH`` decides which checkout's package is imported.
 ``SCRATCH/data`` has the generated scenes; the outcomes are written to ``SCRATCH/outcomes.json``.
@@ -35,25 +35,30 @@ def main() -> None:
     parser.add_argument('--rows', default='')
     parser.add_argument('--jobs', type=int, default=2)
     parser.add_argument('--short', action='store_true')
+    parser.add_argument('--part', type=int)
     args = parser.parse_args()
     prepare()
-    from situations import SITUATIONS
+    import faults  # noqa: F401  registers its situations
+    import situations  # noqa: F401
 
-    from trial.situation import TEXTS
+    from trial.situation import SITUATIONS, TEXTS
 
     chosen = [
         situation
         for situation in SITUATIONS
-        if re.search(args.rows, situation.key) and (situation.cheap or not args.short)
+        if re.search(args.rows, situation.key)
+        and (situation.cheap or not args.short)
+        and args.part in (None, situation.part)
     ]
     if not args.short:
         train_once(args.checkout, args.scratch)
     file = args.scratch / 'outcomes.json'
     found = json.loads(file.read_text())['found'] if file.is_file() else {}
     for key, outcome in run(chosen, args):
-        found[key] = dict(outcome=outcome.kind, text=outcome.text)
+        found[key] = dict(outcome=outcome.kind, text=outcome.text, tries=outcome.tries)
         rows = [
-            dict(kind=s.kind, name=s.name, route=s.route, report=s.report) | found[s.key]
+            dict(kind=s.kind, name=s.name, route=s.route, report=s.report, part=s.part)
+            | found[s.key]
             for s in SITUATIONS
             if s.key in found
         ]
@@ -153,7 +158,7 @@ def captured(folder: Path):
 
 def situate(sender, checkout: Path, scratch: Path, situation) -> None:
     """One situation, in this fork."""
-    from trial.judge import GOOD, Ended, judge
+    from trial.judge import GOOD, Ended, judge, together
     from trial.place import Place
 
     resource.setrlimit(resource.RLIMIT_CPU, (LONGEST, 2 * LONGEST))
@@ -162,10 +167,12 @@ def situate(sender, checkout: Path, scratch: Path, situation) -> None:
     )
     figures, weights = scratch / 'trained.json', scratch / 'trained.pth'
     known = json.loads(figures.read_text()) if figures.is_file() else {}
-    ended = Ended()
+    ended, outcomes = Ended(), []
     with captured(folder):
         try:
             ended.found = situation.act(Place(checkout, folder, weights, known))
+            if isinstance(ended.found, Iterator):
+                outcomes = list(ended.found)
         except SystemExit as end:
             ended.exit_code = end.code
         except BaseException as error:  # noqa: B036  what a user would see
@@ -182,7 +189,7 @@ def situate(sender, checkout: Path, scratch: Path, situation) -> None:
         without_places((folder / f'{stream}.txt').read_text(errors='replace'))
         for stream in ('stdout', 'stderr')
     )
-    outcome = judge(situation, ended)
+    outcome = together(outcomes) if outcomes else judge(situation, ended)
     outcome.text = without_places(outcome.text)
     if outcome.kind in GOOD:
         shutil.rmtree(folder)
