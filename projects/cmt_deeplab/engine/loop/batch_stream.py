@@ -8,12 +8,12 @@ from typing import Any
 from zlib import crc32
 
 from mmengine.dataset import InfiniteSampler
-from mmengine.dist import get_world_size
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from mmengine.dist import get_rank, get_world_size
+from torch.utils.data import DataLoader, IterableDataset
 
 from cmt_deeplab.errors import UserError
 
-from .random_state import own_random_state, seed_cpu
+from .random_state import seed_generators
 
 
 def images_per_batch(dataloader: DataLoader) -> int | None:
@@ -25,17 +25,17 @@ def images_per_batch(dataloader: DataLoader) -> int | None:
     return size if isinstance(size, int) else None
 
 
-class NumberedBatch(list):
-    """The indices of one batch, and the seeds of the random numbers that its images take."""
+class SeededBatch(list):
+    """The indices of one batch, and of each image the keys of its random numbers."""
 
-    seeds: tuple[int, ...]
+    keys: list[tuple]
 
 
 class ReadBatch:
-    """Reads the samples of a batch; a loading process draws random numbers for this batch alone.
+    """Reads the samples of a batch; each draws random numbers of its own.
 
-    So the augmentation of a batch does not depend on the number of loading processes, nor on what
-    they read before. Without loading processes the generators of the training process count.
+    So the augmentation of an image does not depend on the number of loading processes, nor on what
+    was read before.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -43,9 +43,13 @@ class ReadBatch:
         self.several = getattr(dataset, '__getitems__', None)  # as torch's data loader asks for it
 
     def __call__(self, batch: Sequence) -> list:
-        if isinstance(batch, NumberedBatch) and get_worker_info() is not None:
-            seed_cpu(*batch.seeds)
-        return self.several(batch) if self.several else [self.dataset[index] for index in batch]
+        if not isinstance(batch, SeededBatch):  # of another data loader of this data set
+            return self.several(batch) if self.several else [self.dataset[i] for i in batch]
+        samples = []
+        for index, keys in zip(batch, batch.keys):
+            seed_generators('image', *keys)
+            samples += self.several([index]) if self.several else [self.dataset[index]]
+        return samples
 
 
 class BatchStream:
@@ -54,10 +58,11 @@ class BatchStream:
     A batch sampler that ends begins anew, with the next number as the epoch of its sampler. The
     stream is moved by counting batches of indices, so no image is read, and works with every
     sampler whose order follows from its seed, its epoch and the random generators of the process.
-    These it has for itself, so that its order does not depend on what the rest of training draws.
+    These are seeded for each batch, so that the order does not depend on what else is drawn.
 
-    Whether the order was the same is seen from :attr:`digest`, a checksum of the indices of all
-    batches that were taken.
+    Whether the order was the same is seen from :attr:`digest`, a checksum of the images of all
+    iterations that were taken. Those of all processes are added, so the sum is the same where
+    another number of processes takes the same images in each iteration.
 
     Args:
         dataloader: Its batch sampler is replaced by the stream; no iterator of it is in use.
@@ -77,22 +82,22 @@ class BatchStream:
             )
         self.images = len(dataloader.dataset)
         self.digest = 0
-        self._read_ahead: deque[int] = deque()  # digests of batches that are not taken yet
-        self._batches: Iterator[NumberedBatch] = iter(())  # mmengine 0.10 asks before it begins
+        self._read_ahead: deque[int] = deque()  # checksums of batches that are not taken yet
+        self._batches: Iterator[SeededBatch] = iter(())  # mmengine 0.10 asks before it begins
         # torch refuses an assignment, which would come too late for iterators that are in use
         vars(dataloader)['batch_sampler'] = self
         dataloader.dataset.__getitems__ = ReadBatch(dataloader.dataset)
 
-    def begin(self, *, at: int, seeds: tuple[int, ...]) -> None:
-        """Go to batch number ``at``; ``seeds`` are of the generators of sampler and images."""
-        self._batches = self._passes(seeds)
+    def begin(self, *, at: int, seed: int) -> None:
+        """Go to batch number ``at``; ``seed`` is that of the run, the same in all processes."""
+        self._batches = self._passes(seed)
         for _ in range(at):
             next(self._batches)
             self.take()
 
     def take(self) -> None:
         """Count the oldest batch that was read and not yet taken."""
-        self.digest = self._read_ahead.popleft()
+        self.digest = (self.digest + self._read_ahead.popleft()) % 2**32
 
     def __len__(self) -> int:
         """Batches in which all processes together see the data set once."""
@@ -103,26 +108,28 @@ class BatchStream:
         sizes = self.batch_size if isinstance(self.batch_size, Sequence) else [self.batch_size or 1]
         return -(-self.images // int(get_world_size() * mean(sizes)))
 
-    def __iter__(self) -> Iterator[NumberedBatch]:
+    def __iter__(self) -> Iterator[SeededBatch]:
         return self._batches
 
-    def _passes(self, seeds: tuple[int, ...]) -> Iterator[NumberedBatch]:
-        """Pass after pass, with the checksum of each batch in ``_read_ahead``."""
-        state = {}
-        with own_random_state(state):
-            seed_cpu(*seeds)
-        digest = number = 0
+    def _passes(self, seed: int) -> Iterator[SeededBatch]:
+        """Pass after pass, with the checksum of each batch in ``_read_ahead``.
+
+        Samplers of mmengine and torch deal the images out to the processes in turn, which numbers
+        the places of an iteration through all of them.
+        """
+        rank, processes = get_rank(), get_world_size()
+        number = 0
         for epoch in count():
             for part in (self.sampler, self.batch_sampler):
                 if epoch and hasattr(part, 'set_epoch'):
                     part.set_epoch(epoch)
             first = number
-            with own_random_state(state):
-                batches = iter(self.batch_sampler)
+            seed_generators('pass', seed, epoch, rank)
+            batches = iter(self.batch_sampler)
             while True:
+                seed_generators('batch', seed, number, rank)
                 try:
-                    with own_random_state(state):
-                        indices = next(batches, None)
+                    indices = next(batches, None)
                 except (AttributeError, KeyError) as error:
                     if not type(self.batch_sampler).__module__.startswith('mmdet.'):
                         raise
@@ -133,10 +140,12 @@ class BatchStream:
                     ) from error
                 if indices is None:
                     break
-                digest = crc32(repr(list(indices)).encode(), digest)
-                self._read_ahead.append(digest)
-                batch = NumberedBatch(indices)
-                batch.seeds = (*seeds, number)
+                batch = SeededBatch(indices)
+                batch.keys = [
+                    (seed, number, index, place * processes + rank)
+                    for place, index in enumerate(batch)
+                ]
+                self._read_ahead.append(sum(crc32(f'{number}/{i}'.encode()) for i in batch))
                 yield batch
                 number += 1
             if number == first:

@@ -8,9 +8,8 @@ from mmengine.dataset import InfiniteSampler
 from mmengine.dist import all_gather_object
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
+from cmt_deeplab.datasets.dataset_check import kept_random_states
 from cmt_deeplab.errors import UserError
-
-from .random_state import own_random_state
 
 ENDLESS = (InfiniteSampler, MultiSourceSampler)  # though they have a length
 # what torch refuses without loading processes, where it has no effect
@@ -92,7 +91,7 @@ def check_end(loader: DataLoader, place: str, what: str) -> None:
         UserError: it goes on after twice the indices that it promises, or promises no number.
     """
     sampler = sampler_of(loader)
-    with own_random_state({}):
+    with kept_random_states():
         endless = not hasattr(sampler, '__len__') or any(
             True for _ in islice(iter(sampler), 2 * len(sampler), 2 * len(sampler) + 1)
         )

@@ -5,17 +5,18 @@ their seed. All else is what the config of the resumed run says, as if it had be
 start: learning rates follow the present schedule. Every difference is logged before training.
 """
 
-from collections import defaultdict
 from typing import Any
 
-import torch
 from mmengine.hooks import EMAHook
 from mmengine.optim import OptimWrapper
 
 from cmt_deeplab.errors import UserError
 
+from .checkpoint_form import kept_by, misfit, misfit_moments
 from .settings import differences, without_functions
 
+# choices of the machine, which change nothing that is computed
+OF_THE_MACHINE = {'fused', 'foreach'}
 # attributes of a scheduler that say where it stands, or that follow from the optimizer; the last
 # three are of ReduceOnPlateauLR
 NO_SETTINGS = (
@@ -30,6 +31,28 @@ NO_SETTINGS = (
 )
 
 
+def check_form(checkpoint: dict, runner: Any) -> None:
+    """Check the entries of a checkpoint before mmengine and its hooks read them.
+
+    Raises:
+        UserError: one has another form than training writes, such as text in place of a number.
+    """
+    path, one = runner._load_from, isinstance(runner.optim_wrapper, OptimWrapper)
+    if not {'optimizer', 'meta', 'message_hub'} <= checkpoint.keys():
+        raise _refusal(
+            path,
+            'it holds no state of an optimizer, like those of save_best',
+            'resume one named iter_N.pth or epoch_N.pth',
+        )
+    place = misfit(checkpoint, one_optimizer=one)
+    if place:
+        raise _refusal(
+            path,
+            f'its entry {place} is missing or has a form that this release does not write',
+            'resume one that training wrote, with the release that wrote it',
+        )
+
+
 def adapt(checkpoint: dict, runner: Any) -> None:
     """Change a checkpoint, which mmengine is about to load, to the settings of this run.
 
@@ -37,12 +60,6 @@ def adapt(checkpoint: dict, runner: Any) -> None:
         UserError: resuming makes no sense; the message names the difference and ``load_from``.
     """
     stored, present, path = checkpoint.get('settings', {}), runner.settings, runner._load_from
-    if 'optimizer' not in checkpoint or not {'epoch', 'iter'} <= checkpoint.get('meta', {}).keys():
-        raise _refusal(
-            path,
-            'it holds no state of an optimizer, like those of save_best',
-            'resume one named iter_N.pth or epoch_N.pth',
-        )
     if present['epochs'] and not stored.get('epochs', True):
         raise _refusal(
             path, 'its run counted iterations and this one epochs', 'correct train_cfg.type'
@@ -90,6 +107,13 @@ def _adapt_optimizer(checkpoint: dict, runner: Any) -> dict[str, tuple]:
     optim_wrapper, schedulers = runner.optim_wrapper, runner.param_schedulers or []
     stored, names = checkpoint['optimizer'], runner.settings['parameters']
     old_names = _matching_names(checkpoint, runner)
+    name = misfit_moments(stored['state'], old_names, runner)
+    if name is not None:
+        raise _refusal(
+            runner._load_from,
+            f'what its optimizer kept of {name!r} is not finite or has another shape',
+            'resume an earlier one',
+        )
     for state, scheduler in zip(checkpoint.get('param_schedulers', []), schedulers):
         if getattr(scheduler, 'need_val_args', False):  # another end changes nothing of the past
             state['end'] = scheduler.end
@@ -103,13 +127,13 @@ def _adapt_optimizer(checkpoint: dict, runner: Any) -> dict[str, tuple]:
             'ReduceOnPlateauLR followed the figures of a run with other settings',
             'restore optim_wrapper and param_scheduler',
         )
-    _repeat_steps(schedulers, optim_wrapper, checkpoint['meta'])
+    _repeat_steps(schedulers, optim_wrapper, checkpoint['meta'], runner.max_iters)
     states = {
         names.index(name): stored['state'][number]
         for number, name in enumerate(old_names)
         if number in stored['state']
     }
-    needed = _kept_by(optim_wrapper.optimizer)
+    needed = kept_by(optim_wrapper.optimizer).keys()
     for lacking in (needed - state.keys() for state in states.values()):
         if lacking:
             raise _refusal(
@@ -126,24 +150,13 @@ def _adapt_optimizer(checkpoint: dict, runner: Any) -> dict[str, tuple]:
     )
 
 
-def _kept_by(optimizer: torch.optim.Optimizer) -> set[str]:
-    """What an optimizer keeps of each parameter, seen from a copy that steps over one number."""
-    group = optimizer.param_groups[0]
-    number = torch.zeros(1, device=group['params'][0].device, requires_grad=True)
-    number.grad = torch.zeros_like(number)
-    copy, groups = object.__new__(type(optimizer)), [dict(group, params=[number])]
-    vars(copy).update(vars(optimizer), state=defaultdict(dict), param_groups=groups)
-    copy.step()
-    return set(copy.state[number])
-
-
 def _rules(groups: list[dict], schedules: list[dict]) -> dict:
     """The settings of parameter groups and schedulers, without where they stand."""
     rules = {
         f'{key.removeprefix("initial_")} of group {number} of the optimizer': value
         for number, group in enumerate(groups)
         for key, value in group.items()
-        if key != 'params' and f'initial_{key}' not in group
+        if key not in {'params', *OF_THE_MACHINE} and f'initial_{key}' not in group
     }
     return rules | {
         f'param_scheduler.{number}.{key}': value
@@ -153,13 +166,13 @@ def _rules(groups: list[dict], schedules: list[dict]) -> dict:
     }
 
 
-def _repeat_steps(schedulers: list, optim_wrapper: OptimWrapper, meta: dict) -> None:
-    """Step new schedulers to the iteration and epoch of a checkpoint."""
+def _repeat_steps(schedulers: list, optim_wrapper: OptimWrapper, meta: dict, end: int) -> None:
+    """Step new schedulers to the iteration and epoch of a checkpoint, but not beyond ``end``."""
     optim_wrapper._global_step = 0  # mmengine warns of schedulers that step before the optimizer
     schedulers = sorted(schedulers, key=lambda scheduler: scheduler.by_epoch)
-    epoch = 0
-    for iteration in range(1, meta['iter'] + 1):
-        before, epoch = epoch, meta['epoch'] * iteration // meta['iter']
+    epoch, iterations = 0, min(meta['iter'], end)
+    for iteration in range(1, iterations + 1):
+        before, epoch = epoch, meta['epoch'] * iteration // iterations
         for scheduler in schedulers:
             if not scheduler.by_epoch or epoch > before:
                 scheduler.step()
@@ -177,7 +190,7 @@ def _matching_names(checkpoint: dict, runner: Any) -> list[str]:
     groups = checkpoint['optimizer']['param_groups'], optimizer.param_groups
     settings, names = checkpoint.get('settings', {}), runner.settings['parameters']
     kinds = settings.get('optimizer', 'another optimizer'), type(optimizer).__name__
-    keys = [each[0].keys() - {'initial_lr'} for each in groups]
+    keys = [each[0].keys() - {'initial_lr', *OF_THE_MACHINE} for each in groups]
     agree = keys[0] <= keys[1] or keys[1] <= keys[0]  # versions of torch differ in some
     if not agree or ('optimizer' in settings and kinds[0] != kinds[1]):
         raise _refusal(
