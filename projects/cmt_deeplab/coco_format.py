@@ -7,16 +7,19 @@ is wrong with a file is said in one sentence: MissingFileError where it does not
 UserError otherwise.
 """
 
+import os.path as osp
 from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 
 from cmt_deeplab.errors import MissingFileError, UserError
-from cmt_deeplab.image_file import damage, panoptic_png_problem
+from cmt_deeplab.image_file import BadImage, inspect, panoptic_png_problem
 
 VOID_ID = 0  # the id of black pixels in a panoptic PNG: no segment
 NUM_IDS = 1 << 24  # three bytes of a color
+# of the PNG, whose EXIF data do not count, as in panopticapi
+AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 INSTANCE_OFFSET = 1000  # of mmdet's panoptic maps, see map_value
 
 
@@ -43,13 +46,37 @@ def check_num_classes(number: int, where: str) -> None:
         )
 
 
+def path_below(folder: str, name: str, listed_in: str) -> str:
+    """The path of the file ``name`` below ``folder``, where links may lead anywhere.
+
+    Raises:
+        UserError: the name, which ``listed_in`` gives, is no path below a folder.
+    """
+    first, *others = name.replace('\\', '/').split('/')
+    if '..' in (first, *others) or not first or (others and first.endswith(':')):
+        raise UserError(
+            f'{listed_in} has the "file_name" {name[:200]!r}, which leads out of the folder '
+            f'{folder or "."}: give paths below it, and name a folder that holds all files '
+            '(data_prefix of the data set).'
+        )
+    return osp.join(folder, name)
+
+
 def read_bytes(path: str) -> bytes:
     with open(path, 'rb') as stream:
         return stream.read()
 
 
-def read_id_plane(path: str, *, read: Callable[[str], bytes] = read_bytes) -> np.ndarray:
-    """The ids R + 256 G + 65536 B of a panoptic PNG, (H, W) uint32; ``read`` gives its bytes."""
+def read_id_plane(
+    path: str,
+    *,
+    read: Callable[[str], bytes] = read_bytes,
+    check_size: Callable[[tuple[int, int]], None] = lambda size: None,
+) -> np.ndarray:
+    """The ids R + 256 G + 65536 B of a panoptic PNG, (H, W) uint32; ``read`` gives its bytes.
+
+    ``check_size`` gets (H, W) and may refuse it before anything is decoded.
+    """
     try:
         data = read(path)
     except FileNotFoundError:
@@ -62,14 +89,16 @@ def read_id_plane(path: str, *, read: Callable[[str], bytes] = read_bytes) -> np
             f'The panoptic PNG {path!r} cannot be read ({error}): correct the "file_name" in the '
             'annotation file or the rights of the file.'
         ) from None
-    problem = damage(data)
-    png = None if problem else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if png is None:
-        raise UserError(
-            f'The panoptic PNG {path} {problem or "cannot be decoded"}: fetch or write it again.'
-        )
-    if problem := panoptic_png_problem(data):
-        raise UserError(f'{path} {problem}.')
+    try:
+        header = inspect(data)
+        if problem := panoptic_png_problem(header):
+            raise UserError(f'{path} {problem}.')
+        check_size(header.size_read(turning=False))
+        png = cv2.imdecode(np.frombuffer(data, np.uint8), AS_STORED)
+        if png is None:
+            raise BadImage('cannot be decoded')
+    except BadImage as problem:
+        raise UserError(f'The panoptic PNG {path} {problem}: fetch or write it again.') from None
     return ids_of_colors(png)
 
 
@@ -100,10 +129,10 @@ def check_same_ids(unlisted: np.ndarray, absent: np.ndarray, *, png: str, listed
 
 
 def check_same_size(
-    path: str, size: Sequence[int], other: str, expected: Sequence[int], remedy: str
+    path: str, size: Sequence[int], other: str, expected: Sequence[int] | None, remedy: str
 ) -> None:
-    """Refuse an image at ``path`` of another ``size`` (H, W) than that of ``other``."""
-    if tuple(size) != tuple(expected):
+    """Refuse an image at ``path`` of another ``size`` (H, W) than that of ``other``, if known."""
+    if expected is not None and tuple(size) != tuple(expected):
         raise UserError(
             f'{path} is {size[1]} x {size[0]} pixels but {other} is {expected[1]} x {expected[0]}: '
             f'{remedy}.'

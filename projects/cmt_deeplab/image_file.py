@@ -1,16 +1,27 @@
 """Say in one sentence what is wrong with an image, as a file or as an array.
 
-OpenCV does not: it fills the missing rest of a truncated file with gray, or returns None.
+OpenCV does not: it fills the missing rest of a truncated file with gray, or returns None. What a
+header tells is read before anything is decoded, by the few readers of Pillow in ``FORMATS``. Others
+of Pillow start programs or unpack archives, whatever the name of the file ends in.
 """
 
-import io
 import os
+import struct
+import warnings
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
 from cmt_deeplab.errors import MissingFileError, UserError
+
+FORMATS = ('JPEG', 'PNG', 'WEBP', 'TIFF', 'BMP', 'GIF', 'PPM', 'JPEG2000', 'AVIF')
+ORIENTATION = 0x0112  # the tag, of 1 (as it is stored) to 8; from SIDEWAYS on by 90 degrees
+SIDEWAYS = 5
+# Pillow refuses more than twice its MAX_IMAGE_PIXELS, and below that a warning is of no use.
+warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 
 JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8', b'\xff\xda', b'\xff\xd9'
 PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND'
@@ -24,6 +35,80 @@ VALUES = 'values from 0 to 255'
 WANTED = f'the model reads (height, width, 3) in the order BGR with {VALUES}'
 
 
+class BadImage(Exception):
+    """What is wrong with the bytes of an image, as the end of a sentence on it."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the first bytes of an image tell, and these bytes."""
+
+    format: str  # Pillow's name of it
+    size: tuple[int, int]  # (height, width) as the pixels are stored
+    orientation: int  # of the EXIF data
+    start: bytes
+
+    def size_read(self, *, turning: bool) -> tuple[int, int]:
+        """(height, width) as OpenCV gives it, with or without its turn by the EXIF data.
+
+        It turns a TIFF in any case, and a WebP or AVIF in none.
+        """
+        turns = self.format == 'TIFF' or (turning and self.format in ('JPEG', 'PNG'))
+        return self.size[::-1] if turns and self.orientation >= SIDEWAYS else self.size
+
+
+def read_header(data: bytes | BinaryIO) -> Header:
+    """The header of an image, without decoding it.
+
+    Raises:
+        BadImage: there is none, or of more pixels than Pillow's limit, a few thousand to the side.
+    """
+    file = BytesIO(data) if isinstance(data, bytes) else data
+    start = file.read(HEADER)
+    if not start:
+        raise BadImage('is empty')
+    file.seek(0)
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            kind, size, orientation = image.format, image.size[::-1], _orientation(image)
+    except Image.DecompressionBombError:
+        raise BadImage(
+            f'has more than {2 * Image.MAX_IMAGE_PIXELS} pixels, as files have that fill the '
+            'memory (PIL.Image.MAX_IMAGE_PIXELS, of which a config can set another value)'
+        ) from None
+    except (UnidentifiedImageError, KeyError):  # the latter where Pillow lacks a reader
+        raise BadImage('is not an image') from None
+    except Exception:  # of many kinds, by format
+        raise BadImage('is truncated or damaged') from None
+    turned = kind == 'TIFF' and orientation >= SIDEWAYS  # Pillow gives the size as it is shown
+    return Header(kind, size[::-1] if turned else size, orientation, start)
+
+
+def _orientation(image: Image.Image) -> int:
+    if image.format == 'TIFF':
+        found = image.tag_v2.get(ORIENTATION)
+    else:
+        data = image.info.get('exif') or (_png_exif(image.fp) if image.format == 'PNG' else b'')
+        exif = Image.Exif()
+        try:
+            exif.load(data)
+            found = exif.get(ORIENTATION)
+        except Exception:  # of many kinds; OpenCV turns nothing then
+            return 1
+    return found if found in range(1, 9) else 1
+
+
+def _png_exif(file: BinaryIO) -> bytes:
+    """The EXIF data that may stand behind the pixels of a PNG, where Pillow does not look."""
+    file.seek(len(PNG_START))
+    while len(chunk := file.read(8)) == 8:
+        length, name = struct.unpack('>I4s', chunk)
+        if name == b'eXIf':
+            return file.read(length)
+        file.seek(length + 4, os.SEEK_CUR)  # and its checksum
+    return b''
+
+
 def _looks_complete(data: bytes) -> bool:
     """Whether the end marker is where it should be.
 
@@ -34,46 +119,36 @@ def _looks_complete(data: bytes) -> bool:
     return data.startswith(PNG_START) and PNG_END in data[-TAIL:]
 
 
-def damage(data: bytes) -> str | None:
-    """What is wrong with the bytes of an image, or None; decodes it only if the end looks wrong."""
-    if not data:
-        return 'is empty'
-    if _looks_complete(data):
-        return None
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-    except Image.DecompressionBombError:  # too large for Pillow, not for OpenCV
-        return None
-    except UnidentifiedImageError:
-        return 'is not an image'
-    except Exception:  # of many kinds, by format
-        return 'is truncated or damaged'
-    return None
+def inspect(data: bytes) -> Header:
+    """The header of an image that is whole; it is decoded only if its end looks wrong.
+
+    Raises:
+        BadImage: it is not whole, or no image of a usual size.
+    """
+    header = read_header(data)
+    if not _looks_complete(data):
+        try:
+            with Image.open(BytesIO(data), formats=FORMATS) as image:
+                image.load()
+        except Exception:  # of many kinds, by format
+            raise BadImage('is truncated or damaged') from None
+    return header
 
 
-def image_size(path: str) -> tuple[int, int] | None:
-    """(height, width) according to the header of a local image, None where Pillow cannot tell."""
-    try:
-        with Image.open(path) as image:
-            return image.size[::-1]
-    except Exception:  # of many kinds, by format
-        return None
-
-
-def panoptic_png_problem(data: bytes) -> str | None:
-    """Why the bytes of an image cannot hold segment ids as colors, with the remedy, or None."""
-    if data.startswith(JPEG_START):
+def panoptic_png_problem(header: Header) -> str | None:
+    """Why an image cannot hold segment ids as colors, with the remedy, or None."""
+    if header.format == 'JPEG':
         return 'is a JPEG, which changes the colors that are segment ids: give the PNG'
-    if not data.startswith(PNG_START):
+    if header.format != 'PNG':
         return None
-    if data[25] not in PNG_COLORS:
+    bits, colors = header.start[24:26]
+    if colors not in PNG_COLORS:
         return (
             'is a gray or palette PNG, but segment ids are stored as RGB colors: write each id as '
             'the color R + 256 G + 65536 B (csCreatePanopticImgs does so for Cityscapes)'
         )
-    if data[24] != PNG_BITS:
-        return f'has {data[24]} bits per color, but segment ids are colors of 8 bits: write these'
+    if bits != PNG_BITS:
+        return f'has {bits} bits per color, but segment ids are colors of 8 bits: write these'
     return None
 
 
@@ -120,8 +195,8 @@ def range_problem(values: Any, *, beyond: float = 0) -> str | None:
     )
 
 
-def check_image_file(path: str, *, kind: str = 'image') -> bytes:
-    """Check a local image by its first and last bytes, without decoding it, and return the first.
+def check_image_file(path: str, *, kind: str = 'image') -> Header:
+    """Check a local image by its first and last bytes, without decoding it; its header.
 
     ``kind`` names the image in the message.
 
@@ -134,15 +209,15 @@ def check_image_file(path: str, *, kind: str = 'image') -> bytes:
             f'{path} does not exist: put the image there or correct data_root and data_prefix.img '
             'of the data set.'
         )
-    with open(path, 'rb') as file:
-        head = file.read(HEADER)
-        file.seek(max(os.path.getsize(path) - TAIL, 0))
-        if _looks_complete(head + file.read()):
-            return head
-        file.seek(0)
-        problem = damage(file.read())
-    if problem:
+    try:
+        with open(path, 'rb') as file:
+            header = read_header(file)
+            file.seek(max(os.path.getsize(path) - TAIL, 0))
+            if not _looks_complete(header.start + file.read()):
+                file.seek(0)
+                inspect(file.read())
+    except BadImage as problem:
         raise UserError(
             f'The {kind} {path} {problem}: fetch it again or take it out of the annotation file.'
-        )
-    return head
+        ) from None
+    return header

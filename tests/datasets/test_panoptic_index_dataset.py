@@ -468,7 +468,7 @@ def test_png_and_json_disagree(root, edit):
 def test_image_size_differs_from_the_png(root):
     path = root / 'train2017' / '000000000004.png'  # the truth of this one is not read before
     cv2.imwrite(str(path), np.zeros((96, 50, 3), np.uint8))
-    with pytest.raises(ValueError, match='is 96 x 96 pixels but the image .* is 50 x 96') as error:
+    with pytest.raises(ValueError, match='The image .* is 50 x 96 pixels but its size in') as error:
         build(root)
     assert str(path) in one_sentence(error)
 

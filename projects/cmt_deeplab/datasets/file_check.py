@@ -7,24 +7,29 @@ Every image of a data set is a record with ``img_path``, ``seg_map_path`` (None 
 import logging
 import os
 import os.path as osp
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from mmcv.transforms import LoadImageFromFile
+from mmdet.datasets import CocoDataset, CocoPanopticDataset
 from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.logging import print_log
 
+from cmt_deeplab.coco_format import path_below
 from cmt_deeplab.errors import MissingFileError, UserError
-from cmt_deeplab.image_file import check_image_file, image_size, panoptic_png_problem
+from cmt_deeplab.image_file import check_image_file, panoptic_png_problem
 
+from .load_image import check_header
 from .load_panoptic_index_map import LoadPanopticIndexMap, check_png_size
 
 MOST_CHECKED = 20000  # images; one takes about 0.2 ms
 WHOLE_SET = 0.5  # the share of faulty images from which on the fault is one of the whole set
 
 
-def check_files(records: Sequence[dict], ann_file: str) -> None:
+def check_files(records: Sequence[dict], ann_file: str, load_image: LoadImageFromFile) -> None:
     """Look for every file, at both ends and the size of not too many, and at the ids of some.
+
+    ``load_image`` is what will load the images.
 
     Raises:
         MissingFileError: a folder or a file in it does not exist.
@@ -32,17 +37,13 @@ def check_files(records: Sequence[dict], ann_file: str) -> None:
     """
     _find_files(records, ann_file)
     for record in records if len(records) <= MOST_CHECKED else ():
-        check_image_file(record['img_path'])
-        png = record['seg_map_path']
+        header, png = check_image_file(record['img_path']), record['seg_map_path']
         if png:
-            unfit = panoptic_png_problem(check_image_file(png, kind='panoptic PNG'))
-            if unfit:
+            truth = check_image_file(png, kind='panoptic PNG')
+            if unfit := panoptic_png_problem(truth):
                 raise UserError(f'{png} {unfit}.')
-            size, shape = image_size(png), image_size(record['img_path'])
-            if size:
-                check_png_size(size, record)
-                if shape and sorted(shape) != sorted(size):  # as an EXIF tag may turn the image
-                    check_png_size(size, dict(record, ori_shape=shape))
+            check_png_size(truth.size_read(turning=False), record)
+        check_header(header, record, load_image)
     load_truth = LoadPanopticIndexMap()
     for record in records[:: max(len(records) // 8, 1)]:
         load_truth(dict(record))
@@ -70,7 +71,7 @@ def _find_files(records: Sequence[dict], ann_file: str) -> None:
 
 
 def without_faulty(
-    records: Sequence[dict], ann_file: str, backend_args: dict | None
+    records: Sequence[dict], ann_file: str, load_image: LoadImageFromFile
 ) -> tuple[list[dict], list[str]]:
     """The records whose image and truth can be read, and a sentence for each other one.
 
@@ -80,8 +81,7 @@ def without_faulty(
     Raises:
         UserError: half of the images or more are faulty.
     """
-    load_image = LoadImageFromFile(backend_args=backend_args)
-    load_truth = LoadPanopticIndexMap(backend_args=backend_args)
+    load_truth = LoadPanopticIndexMap(backend_args=load_image.backend_args)
 
     def fault(record: dict) -> str | None:
         try:
@@ -104,3 +104,18 @@ def without_faulty(
             )
         print_log(f'{summary} and left out; the first: {skipped[0]}', 'current', logging.WARNING)
     return kept, skipped
+
+
+def _checking_names(parse: Callable) -> Callable:
+    """``parse_data_info`` of a data set of mmdet, after the check of the "file_name"."""
+
+    def parse_data_info(self: CocoDataset, raw_data_info: dict) -> dict:
+        folder, name = self.data_prefix.get('img') or '', raw_data_info['raw_img_info']['file_name']
+        path_below(folder, name, self.ann_file)
+        return parse(self, raw_data_info)
+
+    return parse_data_info
+
+
+for kind in (CocoDataset, CocoPanopticDataset):
+    kind.parse_data_info = _checking_names(kind.parse_data_info)

@@ -14,6 +14,8 @@ from typing import Any
 import cv2
 import mmcv
 import numpy as np
+from mmcv import image as mmcv_image
+from mmcv.image import io as mmcv_io
 from mmcv.image.io import imread_flags
 from mmcv.transforms import LoadImageFromFile
 from mmdet.apis import DetInferencer, inference
@@ -21,8 +23,17 @@ from mmdet.datasets.transforms import InferencerLoader, LoadImageFromNDArray
 from mmdet.utils.misc import IMG_EXTENSIONS
 from mmengine.fileio import FileClient, get
 
+from cmt_deeplab.coco_format import check_same_size
 from cmt_deeplab.errors import MissingFileError, UserError
-from cmt_deeplab.image_file import WANTED, array_problem, damage
+from cmt_deeplab.image_file import (
+    SIDEWAYS,
+    WANTED,
+    BadImage,
+    Header,
+    array_problem,
+    inspect,
+    read_header,
+)
 
 CHANNELS = dict(color=(3,), grayscale=(1,), unchanged=range(1, 5))  # by color_type of a loader
 FEWEST_BITS = 14  # an image that uses no more of 16 bits is nearly black
@@ -36,7 +47,8 @@ def load_image(self: LoadImageFromFile, results: dict) -> dict | None:
 
     Raises:
         MissingFileError: there is no such file.
-        UserError: the file is damaged, or it or the array is no such image.
+        UserError: the file is damaged or does not suit its panoptic PNG, or it or the array is no
+            such image.
     """
     path, color = results.setdefault('img_path', None), self.color_type.partition('_')[0]
     if color not in CHANNELS:
@@ -48,7 +60,7 @@ def load_image(self: LoadImageFromFile, results: dict) -> dict | None:
         if 'img' in results:
             image, name = results['img'], 'The image given as an array'
         else:
-            image, name = _read(self, path), f'The image {path}'
+            image, name = _read(self, results), f'The image {path}'
         if not isinstance(image, np.ndarray):
             raise _no_image(image)
         problem = array_problem(image, CHANNELS[color])
@@ -63,21 +75,25 @@ def load_image(self: LoadImageFromFile, results: dict) -> dict | None:
     return results
 
 
-def _read(loader: LoadImageFromFile, path: Any) -> np.ndarray:
-    """The image at a path, read as OpenCV reads it: of 16 bits about the upper 8."""
+def _read(loader: LoadImageFromFile, results: dict) -> np.ndarray:
+    """The image at ``img_path``, read as OpenCV reads it: of 16 bits about the upper 8."""
+    path, kind, backend = results['img_path'], loader.color_type, loader.imdecode_backend
     if not isinstance(path, str | os.PathLike):
         raise _no_image(path)
-    data, kind, backend = _bytes(loader, path), loader.color_type, loader.imdecode_backend
-    flag = kind
+    data, flag, image = _bytes(loader, path), kind, None
     if backend == 'cv2' and kind != 'unchanged':
         flag = imread_flags[kind] | cv2.IMREAD_ANYDEPTH
-    problem, image = damage(data), None
     try:
-        if not problem:
-            image = mmcv.imfrombytes(data, flag=flag, backend=backend)
+        check_header(inspect(data), results, loader)
+        problem = None
+        image = mmcv.imfrombytes(data, flag=flag, backend=backend)
         if flag != kind and image is not None and image.dtype == np.uint16:
             problem = _too_dark(image)
             image = mmcv.imfrombytes(data, flag=kind, backend=backend)
+    except UserError:
+        raise
+    except BadImage as error:
+        problem = error
     except Exception as error:  # of many kinds, by backend
         problem = f'cannot be decoded with imdecode_backend={backend!r} ({error!r})'
     if problem or image is None:
@@ -86,6 +102,31 @@ def _read(loader: LoadImageFromFile, path: Any) -> np.ndarray:
             'JPEG or PNG of 8 bits, or take it out.'
         )
     return image
+
+
+def check_header(header: Header, results: dict, loader: LoadImageFromFile) -> None:
+    """Refuse an image that does not suit its panoptic PNG, or may not, before it is decoded.
+
+    The EXIF data of a camera may ask for a turn. OpenCV turns the image, but the PNG is read as it
+    is stored, whether it was made of the turned image or not. Turned by 90 degrees, the image has
+    other sides, so that their lengths tell; otherwise nothing does.
+    """
+    if not results.get('seg_map_path') or 'segments_info' not in results:
+        return
+    path, kind = results['img_path'], loader.color_type
+    size, read = (results['height'], results['width']), header.size_read(turning='_' not in kind)
+    if sorted(size) != sorted(read):
+        remedy = 'take images, PNGs and annotation file from one release'
+        check_same_size(f'The image {path}', read, 'its size in the annotation file', size, remedy)
+    ignored = kind.endswith('_ignore_orientation') and header.format != 'TIFF'
+    sides_tell = header.orientation >= SIDEWAYS and size == read != read[::-1]
+    if not (header.orientation == 1 or ignored or sides_tell):
+        raise UserError(
+            f'The image {path} has the EXIF orientation {header.orientation}, which turns it but '
+            'not its panoptic PNG: write the image without an orientation, as the PNG shows it, or '
+            "set color_type='color_ignore_orientation' of LoadImageFromFile if the PNG shows it as "
+            'it is stored.'
+        )
 
 
 def _too_dark(image: np.ndarray) -> str | None:
@@ -153,11 +194,25 @@ def find_transform(self: DetInferencer, pipeline: Sequence[dict], wanted: tuple)
     return -1
 
 
+def imfrombytes(
+    content: bytes, flag: str = 'color', channel_order: str = 'bgr', backend: str | None = None
+) -> np.ndarray:
+    """As in mmcv, but Pillow reads no other formats than ``image_file.FORMATS``."""
+    if (backend or mmcv_io.imread_backend) == 'pillow':
+        try:
+            read_header(content)
+        except BadImage as problem:
+            raise UserError(f'An image {problem}: write it as a JPEG or PNG.') from None
+    return _imfrombytes(content, flag, channel_order, backend)
+
+
 def _changing_a_copy(function: Callable) -> Callable:
     """``function`` with a copy in place of its last argument, a config."""
     return lambda *arguments: function(*arguments[:-1], deepcopy(arguments[-1]))
 
 
+_imfrombytes = mmcv.imfrombytes
+mmcv.imfrombytes = mmcv_image.imfrombytes = mmcv_io.imfrombytes = imfrombytes
 _inputs_to_list = DetInferencer._inputs_to_list
 LoadImageFromFile.transform = LoadImageFromNDArray.transform = load_image
 InferencerLoader.transform = load_given

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
+from mmdet.datasets.transforms import LoadPanopticAnnotations
 from mmdet.registry import TRANSFORMS
+from mmdet.structures.mask import BitmapMasks
 from mmengine.fileio import get
 
 from cmt_deeplab.coco_format import check_same_ids, check_same_size, read_id_plane
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.structures import MMDET_VOID
 
 from .base_transform import PanopticTransform
 from .index_plane import MAX_SEGMENTS, index_plane
@@ -51,8 +54,7 @@ class LoadPanopticIndexMap(PanopticTransform):
                 f'{path} has {len(segments)} segments, but an index plane holds at most '
                 f'{MAX_SEGMENTS}: split the image.'
             )
-        ids = read_id_plane(path, read=partial(get, backend_args=self.backend_args))
-        check_png_size(ids.shape, results)
+        ids = _ids(self, results)
         plane, unlisted, absent = index_plane(ids, [s['id'] for s in segments])
         absent = np.setdiff1d(absent, [s['id'] for s in segments if s.get('area') == 0])
         listed_in = f'segments_info of image {results.get("img_id")}'
@@ -62,12 +64,34 @@ class LoadPanopticIndexMap(PanopticTransform):
         return results
 
 
+def _ids(loader: LoadPanopticIndexMap | LoadPanopticAnnotations, info: dict) -> np.ndarray:
+    return read_id_plane(
+        info['seg_map_path'],
+        read=partial(get, backend_args=loader.backend_args),
+        check_size=partial(check_png_size, info=info),
+    )
+
+
+def load_masks_and_class_map(self: LoadPanopticAnnotations, results: dict) -> None:
+    """As in mmdet, but the PNG is read and checked as by :class:`LoadPanopticIndexMap`."""
+    if results.get('seg_map_path') is None:
+        return
+    ids, segments = _ids(self, results).astype(np.int32), results['segments_info']
+    if self.with_mask:
+        masks = [(ids == s['id']).astype(np.uint8) for s in segments if s.get('is_thing')]
+        results['gt_masks'] = BitmapMasks(masks, *ids.shape)
+    if self.with_seg:
+        results['gt_seg_map'] = np.full_like(ids, MMDET_VOID)
+        for segment in segments:
+            results['gt_seg_map'][ids == segment['id']] = segment['category']
+
+
+LoadPanopticAnnotations._load_masks_and_semantic_segs = load_masks_and_class_map
+
+
 def check_png_size(size: Sequence[int], info: dict) -> None:
     """Refuse a PNG of ``size`` (H, W) that suits neither the annotation file nor the image."""
-    remedy = (
-        'make image, PNG and annotation file agree (an image with an EXIF rotation must be '
-        'rotated on disk)'
-    )
+    remedy = 'make image, PNG and annotation file agree'
     expected = {'its size in the annotation file': (info['height'], info['width'])}
     if 'ori_shape' in info:
         expected[f'the image {info["img_path"]}'] = info['ori_shape'][:2]

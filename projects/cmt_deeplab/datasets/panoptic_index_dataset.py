@@ -1,10 +1,10 @@
 """Data sets in the COCO panoptic format that yield segment-index planes."""
 
 import logging
-import os.path as osp
 from collections.abc import Sequence
 from functools import partial
 
+from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets import CocoPanopticDataset
 from mmdet.registry import DATASETS
 from mmengine.fileio import get
@@ -18,7 +18,7 @@ from cmt_deeplab.categories import (
     metainfo_of,
     segments_of,
 )
-from cmt_deeplab.coco_format import check_num_classes
+from cmt_deeplab.coco_format import check_num_classes, path_below
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import as_size
 from cmt_deeplab.panoptic_json import HINT, read_panoptic_json
@@ -27,6 +27,8 @@ from cmt_deeplab.remarks import json_remarks
 from .dataset_check import check_pipelines
 from .file_check import check_files, without_faulty
 from .shape_forms import STUFF_CLASSES, THING_CLASSES
+
+LOADING = 'color_type', 'imdecode_backend'  # of LoadImageFromFile
 
 
 @DATASETS.register_module()
@@ -100,14 +102,14 @@ class PanopticIndexDataset(CocoPanopticDataset):
                 img_id=image['id'],
                 height=image['height'],
                 width=image['width'],
-                img_path=osp.join(self.data_prefix['img'], self.image_file(image)),
+                img_path=self._path('img', self.image_file(image)),
                 seg_map_path=None,
                 segments_info=[],
             )
             annotation = annotations.get(image['id'])
             if annotation is not None:
                 info.update(
-                    seg_map_path=osp.join(self.data_prefix['seg'], annotation['file_name']),
+                    seg_map_path=self._path('seg', annotation['file_name']),
                     segments_info=segments_of(
                         annotation, labels, categories, classes, self.ann_file
                     ),
@@ -119,11 +121,20 @@ class PanopticIndexDataset(CocoPanopticDataset):
         self._check_boxes(data_list)
         if self.skip_faulty_images:
             data_list, self.skipped_images = without_faulty(
-                data_list, self.ann_file, self.backend_args
+                data_list, self.ann_file, self._load_image()
             )
         elif self.backend_args is None and '://' not in ''.join(self.data_prefix.values()):
-            check_files(data_list, self.ann_file)
+            check_files(data_list, self.ann_file, self._load_image())
         return data_list
+
+    def _load_image(self) -> LoadImageFromFile:
+        """As the pipeline loads images, but an error where one cannot be read."""
+        steps = [step for step in self.pipeline.transforms if isinstance(step, LoadImageFromFile)]
+        options = {key: getattr(step, key) for step in steps[:1] for key in LOADING}
+        return LoadImageFromFile(backend_args=self.backend_args, **options)
+
+    def _path(self, part: str, name: str) -> str:
+        return path_below(self.data_prefix[part], name, self.ann_file)
 
     def image_file(self, image: dict) -> str:
         """Where an image of the annotation file lies below ``data_prefix['img']``."""

@@ -8,10 +8,17 @@ import os.path as osp
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
-from cmt_deeplab.coco_format import VOID_ID, check_same_ids, check_same_size, read_id_plane
+from cmt_deeplab.coco_format import (
+    VOID_ID,
+    check_same_ids,
+    check_same_size,
+    path_below,
+    read_id_plane,
+)
 from cmt_deeplab.errors import MissingFileError, UserError
 from cmt_deeplab.panoptic_json import read_panoptic_json, require_image
 from cmt_deeplab.planes import runs
@@ -128,14 +135,28 @@ def evaluate_folders(
 
     def score(entry: dict) -> ImageScore:
         image_id, guessed = entry['image_id'], predicted[entry['image_id']]
-        gt_png = osp.join(gt_folder, entry['file_name'])
-        pred_png = osp.join(pred_folder, guessed['file_name'])
-        gt_plane, pred_plane = read_id_plane(gt_png), read_id_plane(pred_png)
-        size = sizes.get(image_id, gt_plane.shape)
-        remedy = 'take PNGs and JSON from one release'
-        check_same_size(gt_png, gt_plane.shape, f'its size in {gt_json}', size, remedy)
-        remedy = 'write predictions at the size of the original image'
-        check_same_size(pred_png, pred_plane.shape, f'its ground truth {gt_png}', size, remedy)
+        gt_png = path_below(gt_folder, entry['file_name'], gt_json)
+        pred_png = path_below(pred_folder, guessed['file_name'], pred_json)
+        gt_plane = read_id_plane(
+            gt_png,
+            check_size=partial(
+                check_same_size,
+                gt_png,
+                other=f'its size in {gt_json}',
+                expected=sizes.get(image_id),
+                remedy='take PNGs and JSON from one release',
+            ),
+        )
+        pred_plane = read_id_plane(
+            pred_png,
+            check_size=partial(
+                check_same_size,
+                pred_png,
+                other=f'its ground truth {gt_png}',
+                expected=gt_plane.shape,
+                remedy='write predictions at the size of the original image',
+            ),
+        )
         matches = match_segments(
             listed_segments(
                 entry, gt_plane, png=gt_png, json_file=gt_json, as_panopticapi=as_panopticapi

@@ -1,11 +1,13 @@
 """Files in COCO's panoptic format: truth that a metric reads, and predictions that it writes."""
 
-import json
+import os
 import os.path as osp
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from urllib.parse import quote
 
 import numpy as np
+from mmengine.fileio import dump
 from mmengine.logging import print_log
 from PIL import Image
 
@@ -17,7 +19,7 @@ from cmt_deeplab.categories import (
     hint,
     segments_of,
 )
-from cmt_deeplab.coco_format import colors_of_ids, read_id_plane
+from cmt_deeplab.coco_format import colors_of_ids, path_below, read_id_plane
 from cmt_deeplab.errors import UserError, make_folder_of
 from cmt_deeplab.panoptic_json import read_panoptic_json, require_image
 
@@ -56,13 +58,18 @@ class TruthFiles:
                 )
         return [category_of.get(label) for label in range(len(classes))]
 
-    def truth_of(self, img_id: Hashable) -> tuple[np.ndarray, SegmentTable]:
-        """The plane (H, W) of an image, and its segments with the labels of the data set."""
+    def truth_of(
+        self, img_id: Hashable, check_size: Callable[[Sequence[int]], None]
+    ) -> tuple[np.ndarray, SegmentTable]:
+        """The plane (H, W) of an image, and its segments with the labels of the data set.
+
+        ``check_size`` gets (H, W) and may refuse it before anything is decoded.
+        """
         owners, remedy = ('The data set', self.ann_file), 'give the ann_file of this data set'
         require_image(img_id, self.annotations, owners=owners, remedy=remedy)
         annotation = self.annotations[img_id]
-        png = osp.join(self.folder, annotation['file_name'])
-        plane, label_of = read_id_plane(png), self._labels.get
+        png = path_below(self.folder, annotation['file_name'], self.ann_file)
+        plane, label_of = read_id_plane(png, check_size=check_size), self._labels.get
         return plane, listed_segments(
             annotation, plane, png=png, json_file=self.ann_file, label_of=label_of
         )
@@ -89,13 +96,13 @@ class PredictionFiles:
         Returns the entry of the image in the JSON; ``category_ids`` are those of the labels.
         """
         name = png_name(img_id, img_path)
-        path = osp.join(self.folder, name)
-        make_folder_of(path)
         values, rank, areas = np.unique(plane, return_inverse=True, return_counts=True)
         is_segment = np.isin(values, table.ids)
         id_of_value = np.cumsum(is_segment) * is_segment
         colors = colors_of_ids(id_of_value[rank.reshape(plane.shape)])
-        Image.fromarray(np.ascontiguousarray(colors)).save(path, 'PNG')
+        with self._saying_what_fails():
+            os.makedirs(self.folder, exist_ok=True)
+            Image.fromarray(np.ascontiguousarray(colors)).save(osp.join(self.folder, name), 'PNG')
         found = zip(table.categories, areas[is_segment].tolist())
         segments = [
             dict(id=k, category_id=category_ids[label], area=area)
@@ -104,11 +111,21 @@ class PredictionFiles:
         return dict(image_id=img_id, file_name=name, segments_info=segments)
 
     def write_json(self, annotations: Sequence[dict]) -> None:
-        with open(self.json_file, 'w', encoding='utf-8') as stream:
-            json.dump(dict(annotations=annotations), stream)
+        with self._saying_what_fails():
+            dump(dict(annotations=annotations), self.json_file)
         print_log(
             f'Panoptic predictions written to {self.json_file} and {self.folder}/', logger='current'
         )
+
+    @contextmanager
+    def _saying_what_fails(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, UserError) as error:
+            raise UserError(
+                f'The panoptic predictions cannot be written to {self.json_file} and '
+                f'{self.folder}/ ({error}): make room there, or set another outfile_prefix.'
+            ) from error
 
 
 def png_name(img_id: Hashable, img_path: str | None) -> str:

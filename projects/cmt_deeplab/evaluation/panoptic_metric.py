@@ -5,8 +5,9 @@ No PNG is written or read unless asked for, and no process pool is started.
 
 import logging
 import os.path as osp
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from copy import copy
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,10 @@ from mmengine.logging import print_log
 
 from cmt_deeplab.coco_format import VOID_ID, check_num_classes, check_same_size, label_of
 from cmt_deeplab.errors import MissingFileError, UserError
-from cmt_deeplab.panoptic_json import IMAGE_ID
 from cmt_deeplab.remarks import ImageScore, evaluation_remarks
 from cmt_deeplab.structures import VOID_INDEX
 
+from .data_sample import has_truth, id_of, predicted_plane
 from .panoptic_files import PredictionFiles, TruthFiles
 from .pq import (
     SegmentTable,
@@ -58,6 +59,8 @@ class PanopticQualityMetric(BaseMetric):
 
     default_prefix = 'coco_panoptic'
 
+    unwritten: str | None = None  # what could not be written of the last evaluation, and why
+
     def __init__(
         self,
         *,
@@ -68,6 +71,8 @@ class PanopticQualityMetric(BaseMetric):
         outfile_prefix: str | None = None,
         **kwargs,
     ) -> None:
+        if kwargs.get('collect_dir') is None:  # by mmengine in a folder below the current one
+            kwargs.setdefault('collect_device', 'gpu')  # by the group of the processes, any one
         super().__init__(**kwargs)
         if format_only and outfile_prefix is None:
             raise UserError(
@@ -111,26 +116,34 @@ class PanopticQualityMetric(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         self._classes()  # refuses a data set without classes
         for sample in data_samples:
-            img_id, img_path = _id_of(sample), sample.get('img_path')
+            img_id, img_path = id_of(sample), sample.get('img_path')
             sample = dict(sample, img_id=img_id)
-            plane = _predicted_plane(sample)
-            if self._written or not _has_truth(sample):
+            plane = predicted_plane(sample)
+            if self._written or not has_truth(sample):
                 self._require_one_path(img_id, img_path)
             score = None if self.format_only else self._score(sample, plane)
-            entry = None
-            if self._written:
-                table = self._segments(sample, np.unique(plane))
-                entry = self._written.write_png(img_id, img_path, plane, table, self._category_ids)
+            entry = self._write_png(sample, plane) if self._written else None
             self.results.append((img_id, img_path, score, entry))
+
+    def _write_png(self, sample: dict, plane: np.ndarray) -> dict | str:
+        """Its entry in the JSON or, where the figures are wanted too, why it cannot be written."""
+        table = self._segments(sample, np.unique(plane))
+        image = sample['img_id'], sample.get('img_path')
+        try:
+            return self._written.write_png(*image, plane, table, self._category_ids)
+        except UserError as error:
+            if self.format_only:
+                raise
+            return str(error)
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         # A distributed sampler may have repeated images to give each process as many.
         images = {(img_id, img_path): rest for img_id, img_path, *rest in results}
         for identity in images if self._path_of else ():  # another process may have had the other
             self._require_one_path(*identity)
-        if self._written:
-            self._written.write_json([entry for _, entry in images.values()])
+        entries = [entry for _, entry in images.values()]
         if self.format_only:
+            self._written.write_json(entries)
             return {}
         scores = [score for score, _ in images.values()]
         classes, things = self._classes()
@@ -145,7 +158,20 @@ class PanopticQualityMetric(BaseMetric):
         # The logger leaves out what it has said, so that this comes once, not at each validation.
         for remark in evaluation_remarks(scores, stuff, truth, 'the predictions'):
             print_log(remark, logger='current', level=logging.WARNING)
+        self.unwritten = self._write_json(entries) if self._written else None
         return {name: 100 * figures[group][key] for name, (group, key) in FIGURES.items()}
+
+    def _write_json(self, entries: Sequence[dict | str]) -> str | None:
+        """Write the JSON, or say why not, as the figures are there."""
+        fault = next((entry for entry in entries if isinstance(entry, str)), None)
+        try:
+            if not fault:
+                self._written.write_json(entries)
+        except UserError as error:
+            fault = str(error)
+        if fault:
+            print_log(fault, logger='current', level=logging.ERROR)
+        return fault
 
     def _require_one_path(self, img_id: Hashable, img_path: str | None) -> None:
         """Refuse a second image with an ``img_id``, by which a JSON tells images apart."""
@@ -186,22 +212,23 @@ class PanopticQualityMetric(BaseMetric):
 
     def _score(self, sample: dict, plane: np.ndarray) -> ImageScore:
         img_id = sample['img_id']
-        gt_plane, gt, void = self._truth_of(sample)
-        check_same_size(
+        fits = partial(
+            check_same_size,
             f'The prediction of image {img_id}',
             plane.shape,
             'its ground truth',
-            gt_plane.shape,
-            'predict at the original size (rescale=True) and resize the image only, not the '
+            remedy='predict at the original size (rescale=True) and resize the image only, not the '
             'annotation, in the test pipeline',
         )
+        gt_plane, gt, void = self._truth_of(sample, fits)
+        fits(gt_plane.shape)
         histogram = joint_histogram(gt_plane, plane)
         pred = self._segments(sample, histogram[1])
         return match_segments(gt, pred, gt_void=void, histogram=histogram).score(img_id)
 
-    def _truth_of(self, sample: dict) -> tuple[np.ndarray, SegmentTable, int]:
+    def _truth_of(self, sample: dict, fits: Callable) -> tuple[np.ndarray, SegmentTable, int]:
         """The plane (H, W), the segments and the value of void, of the sample or of its PNG."""
-        if _has_truth(sample):
+        if has_truth(sample):
             segments = sample['gt_segments']
             labels, is_crowd = (segments[key].cpu().numpy() for key in ('labels', 'is_crowd'))
             table = SegmentTable(np.arange(len(labels)), labels, is_crowd)
@@ -213,38 +240,4 @@ class PanopticQualityMetric(BaseMetric):
                 'the test pipeline or give PanopticQualityMetric ann_file and seg_prefix; a data '
                 'set without ground truth is predicted with format_only=True and outfile_prefix.'
             )
-        return *self._files.truth_of(img_id), VOID_ID
-
-
-def _has_truth(sample: dict) -> bool:
-    return (sample.get('gt_panoptic_seg') or {}).get('index_map') is not None
-
-
-def _id_of(sample: dict) -> int | str:
-    """The ``img_id``, without the type of numpy or torch that a data set may have given it."""
-    img_id = sample.get('img_id')
-    img_id = img_id.item() if hasattr(img_id, 'item') else img_id
-    if not IMAGE_ID.fits(img_id):
-        raise UserError(
-            f"A data sample has the 'img_id' {img_id!r}, but it has to be {IMAGE_ID.form}: list it "
-            'in meta_keys of the packing transform, and correct it in the data set.'
-        )
-    return img_id
-
-
-def _predicted_plane(sample: dict) -> np.ndarray:
-    """The predicted values of ``map_value`` (H, W)."""
-    img_id, prediction = sample['img_id'], sample.get('pred_panoptic_seg')
-    if prediction is None:
-        raise UserError(
-            f"The model gave no 'pred_panoptic_seg' for image {img_id}: PQ needs a panoptic model "
-            'with panoptic output switched on.'
-        )
-    plane = prediction['sem_seg']
-    if not torch.is_tensor(plane) or plane.is_floating_point() or plane.shape[:-2] != (1,):
-        form = f'{plane.dtype} {tuple(plane.shape)}' if torch.is_tensor(plane) else type(plane)
-        raise UserError(
-            f'pred_panoptic_seg.sem_seg of image {img_id} is {form}, but PQ needs whole numbers '
-            '(1, H, W), label + 1000 x instance.'
-        )
-    return plane.cpu().numpy()[0]
+        return *self._files.truth_of(img_id, fits), VOID_ID
