@@ -15,4 +15,4 @@ _base_ = [
 model = dict(_base_.for_model, postprocess=dict(thing_threshold=0.3, stuff_threshold=0.3))
 optim_wrapper = dict(optimizer=dict(lr=3e-3))
 train_cfg = dict(max_iters=2500)
-default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=500, max_keep_ckpts=1))
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=500))

@@ -1,15 +1,19 @@
 """The part of the runner that writes checkpoints, and goes on from them."""
 
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner, find_latest_checkpoint
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
+from cmt_deeplab.engine.checkpoint_hook import PanopticCheckpointHook, from_first_process
 from cmt_deeplab.engine.class_check import unwrapped
-from cmt_deeplab.errors import require_file
+from cmt_deeplab.errors import UserError
 from cmt_deeplab.models.backbones.pretrained import checked_weights
+from cmt_deeplab.precision import not_finite
 
-from .resume import adapt
+from .newest_checkpoint import newest_checkpoint, refuse_second_training
+from .resume import adapt, check_form
 from .settings import settings_of, without_functions
 from .train_loop import PanopticIterBasedTrainLoop
 
@@ -23,20 +27,30 @@ class ResumingRunner(Runner):
     settings: dict = {}  # of the training run, see settings_of
     _loop_state: dict | None = None  # of the training loop, for the checkpoint that is being saved
 
+    def register_hook(self, hook: Hook | dict, *args: Any, **kwargs: Any) -> None:
+        """As in mmengine; its CheckpointHook becomes ours, however a config or program names it."""
+        super().register_hook(hook, *args, **kwargs)
+        for each in self._hooks:
+            if type(each) is CheckpointHook:
+                each.__class__ = PanopticCheckpointHook  # which adds methods only
+
     def find_checkpoint(self) -> None:
         """Where a run resumes and names no checkpoint, take the newest of its work dir, if any.
 
         Raises:
-            MissingFileError: it is not there.
+            UserError: none of them is whole; or a run that does not resume would write over those
+                of another training.
+            MissingFileError: ``last_checkpoint`` names a file that does not exist, and is alone.
         """
-        newest = find_latest_checkpoint(self.work_dir) if self._resume else None
-        if newest and not self._load_from:
-            require_file(
-                newest,
-                f'{Path(self.work_dir) / "last_checkpoint"} names {newest}, which does not exist; '
-                'resume another one with load_from (--resume CHECKPOINT), or remove that file.',
-            )
-            self._load_from = newest
+        hooks = [hook for hook in self._hooks if isinstance(hook, PanopticCheckpointHook)]
+        if isinstance(self._train_loop, BaseLoop):  # this runner has trained before
+            return
+        if not self._resume:
+            from_first_process(lambda: refuse_second_training(self.work_dir, hooks))
+        elif not self._load_from:
+            find = partial(newest_checkpoint, self.work_dir, hooks, self.logger)
+            self._load_from = from_first_process(find)
+            self._resume = self._load_from is not None
 
     def _init_model_weights(self) -> None:
         """As in mmengine, but a file of another model is refused.
@@ -48,16 +62,23 @@ class ResumingRunner(Runner):
                 super()._init_model_weights()
 
     def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """As in mmengine, with the state of the training loop; all processes call it together."""
+        """As in mmengine, with the state of the training loop; all processes call it together.
+
+        Raises:
+            UserError: in all of them, where weights are not finite or the file cannot be written.
+        """
         if isinstance(self._train_loop, PanopticIterBasedTrainLoop):
             self._loop_state = self._train_loop.state_dict()
-        super().save_checkpoint(*args, **kwargs)
+        save = super().save_checkpoint
+        from_first_process(lambda: save(*args, **kwargs))
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """As in mmengine; where it is called before ``train``, that resumes from the checkpoint."""
         self._load_from, self._resume = str(filename), True
         if isinstance(self._train_loop, BaseLoop):
             super().resume(filename, *args, **kwargs)
+            if isinstance(self._train_loop, PanopticIterBasedTrainLoop):
+                self._train_loop.restore_gradients()  # after the scale of mixed precision
 
     def load_or_resume(self) -> None:
         """As in mmengine; a resumed run needs to know its settings, and whether it has an end."""
@@ -77,11 +98,7 @@ class ResumingRunner(Runner):
             )
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
-        """As in mmengine; checkpoints carry the settings of the run and the state of its loop.
-
-        mmengine's ``resume`` would execute ``meta.config`` of a checkpoint as Python code to
-        compare numbers of GPUs; it is dropped, so that a checkpoint cannot run code.
-        """
+        """As in mmengine; checkpoints carry the settings of the run and the state of its loop."""
         checkpoint = kwargs.get('checkpoint')
         resuming = self._resume and isinstance(self._train_loop, BaseLoop)
         if fn_name == 'before_save_checkpoint':
@@ -96,12 +113,14 @@ class ResumingRunner(Runner):
                 weights = dict(checkpoint)
                 checkpoint.clear()
                 checkpoint['state_dict'] = weights
-        super().call_hook(fn_name, **kwargs)
-        if fn_name == 'after_load_checkpoint':
-            checkpoint.get('meta', {}).pop('config', None)
             if resuming:
-                adapt(checkpoint, self)
-                self._resume_loop(checkpoint)
+                check_form(checkpoint, self)
+        super().call_hook(fn_name, **kwargs)
+        if fn_name == 'before_save_checkpoint':
+            _require_finite(checkpoint)
+        if fn_name == 'after_load_checkpoint' and resuming:
+            adapt(checkpoint, self)
+            self._resume_loop(checkpoint)
 
     def _resume_loop(self, checkpoint: dict) -> None:
         """Give the training loop its state, or warn that the run does not continue exactly."""
@@ -118,4 +137,16 @@ class ResumingRunner(Runner):
         self.logger.warning(
             'The resumed run draws other random numbers than an unbroken run, because '
             f"{reason}; train_cfg=dict(type='PanopticIterBasedTrainLoop') resumes exactly."
+        )
+
+
+def _require_finite(checkpoint: dict) -> None:
+    """Raise a :class:`UserError` rather than save weights, or their average, that are worthless."""
+    weights = checkpoint['state_dict'], checkpoint.get('ema_state_dict', {})
+    name = next(filter(None, map(not_finite, weights)), None)
+    if name is not None:
+        raise UserError(
+            f"The weights are not finite ('{name}' has nan or inf) and are not saved: resume from "
+            'an earlier checkpoint, and lower the learning rate or clip the gradients '
+            '(optim_wrapper.clip_grad).'
         )

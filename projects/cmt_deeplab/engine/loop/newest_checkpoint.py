@@ -1,0 +1,103 @@
+"""Which checkpoints lie in a work dir, and which of them a run goes on from."""
+
+import os
+import zipfile
+from collections.abc import Sequence
+from logging import Logger
+from pathlib import Path
+
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from cmt_deeplab.engine.checkpoint_hook import NEWEST, PanopticCheckpointHook
+from cmt_deeplab.errors import MissingFileError, UserError
+
+
+def refuse_second_training(work_dir: str, hooks: Sequence[PanopticCheckpointHook]) -> None:
+    """Raise a :class:`UserError` where a work dir holds checkpoints of another training."""
+    found = [
+        path
+        for hook in hooks
+        for path in hook.checkpoints(hook.folder(work_dir), before='(best_.+_)?')
+    ]
+    named = _named(work_dir)
+    if hooks and os.path.isfile(named):
+        found.append(Path(named))
+    if found:
+        raise UserError(
+            f'{work_dir} holds {found[-1].name} of an earlier training, and this one would write '
+            'over such files: go on from it with --resume (resume=True), or set another --work-dir '
+            '(work_dir) and, to begin with its weights, load_from.'
+        )
+
+
+def newest_checkpoint(
+    work_dir: str, hooks: Sequence[PanopticCheckpointHook], logger: Logger
+) -> str | None:
+    """The newest checkpoint of a work dir that can be loaded, or None where there is no checkpoint.
+
+    That is the one that ``last_checkpoint`` names. A run that was killed can have finished a later
+    one. Where the named file is missing or broken, the others follow, from the highest number down.
+
+    Raises:
+        MissingFileError: the named file does not exist, and there is no other.
+        UserError: none can be loaded.
+    """
+    named, pointer = _named(work_dir), Path(work_dir, NEWEST)
+    if '://' in named:  # mmengine fetches it
+        return named
+    found = [path for hook in hooks for path in hook.checkpoints(hook.folder(work_dir))]
+    candidates = found[::-1]
+    if named:
+        here = [path for path in found if path.name == Path(named).name]  # also of a moved folder
+        first = here[0] if here else Path(named)
+        written = pointer.stat().st_mtime_ns
+        later = found[found.index(first) + 1 :] if here else []
+        later = [path for path in later if path.stat().st_mtime_ns >= written]
+        candidates = [*later[::-1], first, *found[::-1]]
+    faults = []
+    for path in dict.fromkeys(candidates):
+        fault = _fault(path)
+        if fault is None:
+            break
+        faults.append(fault)
+    else:
+        if not faults:
+            return None
+        raise (UserError if found else MissingFileError)(
+            f'{faults[0]}, and {work_dir} has no other that is whole: resume another one with '
+            '--resume CHECKPOINT (load_from), or start afresh in another --work-dir.'
+        )
+    reason = faults[0] if faults else None
+    if not named:
+        reason = reason or f'{pointer} names no checkpoint'
+    elif path not in found:
+        reason = f'{pointer} names a file of another folder'
+    if reason:
+        logger.warning(f'{reason}: this run goes on from {path}, the newest that is whole.')
+    return str(path)
+
+
+def _named(work_dir: str) -> str:
+    """The path in ``last_checkpoint``, or '' where there is none."""
+    pointer = Path(work_dir, NEWEST)
+    return pointer.read_text(errors='replace').strip() if pointer.is_file() else ''
+
+
+def _fault(path: Path) -> str | None:
+    """Why a checkpoint cannot be loaded, without a full stop; None where it can.
+
+    Its checksums are compared too, which torch does not do.
+    """
+    if not os.path.isfile(path):
+        return f'{NEWEST} names {path}, which does not exist'
+    damaged = False
+    try:
+        CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as file:
+                damaged = file.testzip() is not None
+    except UserError as error:
+        return str(error).removesuffix('.')
+    except Exception:  # zipfile has many for a damaged table of contents
+        damaged = True
+    return f'The checkpoint {path} is damaged' if damaged else None
