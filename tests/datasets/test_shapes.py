@@ -13,6 +13,7 @@ import pytest
 from cmt_deeplab.datasets.shape_forms import CATEGORY_IDS, STUFF_CLASSES, THING_CLASSES, shape_mask
 from cmt_deeplab.datasets.shapes import PRESETS, make_scene, scenes
 from cmt_deeplab.datasets.shapes_files import shapes_preset, write_shapes
+from cmt_deeplab.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # preset: side, stuff regions, things, radius as a share of the side
@@ -195,8 +196,55 @@ def test_a_finished_data_set_is_not_written_again(tmp_path):
         progress=lambda *args: calls.append(args),
     )
     assert image.stat().st_mtime_ns == before and calls[-1] == (3, 3)
-    write_shapes(tmp_path, preset='quick', num_train=2, num_val=1, seed=2)
-    assert image.stat().st_mtime_ns > before
+
+
+def files_of(root):
+    return {path: path.read_bytes() for path in root.rglob('*') if path.is_file()}
+
+
+OTHERS = ('annotations/panoptic_train2017.json', 'annotations/panoptic_val2017.json')
+OTHERS += ('train2017/1.jpg', 'annotations/panoptic_val2017/1.png')
+
+
+@pytest.mark.parametrize('name', OTHERS)
+@pytest.mark.parametrize('content', [b'{"info": {"description": "COCO 2018"}}', b'', b'{"inf'])
+def test_another_data_set_stays(name, content, tmp_path):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f'{path} is not of this call .* into another folder'):
+        write_shapes(tmp_path, num_train=2, num_val=1)
+    assert files_of(tmp_path) == {path: content}
+
+
+@pytest.mark.parametrize('other', [dict(seed=2), dict(num_val=2), dict(size=64)])
+def test_generated_ones_of_another_call_stay_too(other, tmp_path):
+    call = dict(num_train=2, num_val=1, seed=1)
+    write_shapes(tmp_path, **call)
+    before = files_of(tmp_path)
+    with pytest.raises(UserError, match='is not of this call'):
+        write_shapes(tmp_path, **call | other)
+    assert files_of(tmp_path) == before
+
+
+@pytest.mark.parametrize('images', [1, 3])
+def test_what_was_begun_is_made_again(images, tmp_path):
+    class Killed(BaseException):
+        pass
+
+    def progress(done, total):
+        if done == images:
+            raise Killed
+
+    call = dict(num_train=2, num_val=2, seed=1)
+    with pytest.raises(Killed):
+        write_shapes(tmp_path / 'cut', **call, progress=progress)
+    with pytest.raises(UserError, match='is not of this call'):
+        write_shapes(tmp_path / 'cut', num_train=3, num_val=2, seed=1)
+    for folder in ('cut', 'whole'):
+        write_shapes(tmp_path / folder, **call)
+    cut, whole = (list(files_of(tmp_path / folder).values()) for folder in ('cut', 'whole'))
+    assert sorted(cut) == sorted(whole)
 
 
 def test_command_line(tmp_path, monkeypatch, capsys):
@@ -206,7 +254,11 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     runpy.run_path(script, run_name='__main__')
     assert len(list((tmp_path / 'out').rglob('*.png'))) == 6
     assert '100%' in capsys.readouterr().out
-    monkeypatch.setattr(sys, 'argv', [*argv, '--size', '16'])
+    monkeypatch.setattr(sys, 'argv', [*argv, '--size', '96'])
+    with pytest.raises(SystemExit):
+        runpy.run_path(script, run_name='__main__')
+    assert 'is not of this call' in capsys.readouterr().err
+    monkeypatch.setattr(sys, 'argv', [script, str(tmp_path / 'other'), '--size', '16'])
     with pytest.raises(SystemExit):
         runpy.run_path(script, run_name='__main__')
     assert 'size=16 is too small' in capsys.readouterr().err

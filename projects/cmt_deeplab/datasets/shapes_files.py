@@ -1,12 +1,13 @@
 """Writing generated scenes in the folder layout of COCO panoptic."""
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+from mmengine.fileio import dump
 
 from cmt_deeplab.coco_format import colors_of_ids
 from cmt_deeplab.errors import UserError
@@ -38,14 +39,15 @@ def write_shapes(
 ) -> None:
     """Write ``{train,val}2017/*.png`` and ``annotations/panoptic_{train,val}2017{.json,/*.png}``.
 
-    The two splits share no scene. ``progress(done, total)`` is called after each image. A data set
-    that the same call has made is left as it is, any other is overwritten.
+    The two splits share no scene. ``progress(done, total)`` is called after each image. What the
+    same call has made is left as it is, and what it has begun is made again.
+
+    Raises:
+        UserError: ``root`` holds other files in these places, which stay.
     """
     settings = shapes_preset(preset, size=size)
-    done, total = 0, num_train + num_val
+    splits = []
     for split, (name, number) in enumerate(dict(train=num_train, val=num_val).items()):
-        images, planes = Path(root) / f'{name}2017', Path(root) / f'annotations/panoptic_{name}2017'
-        annotation_file = planes.with_suffix('.json')
         recipe = dict(
             generator='cmt_deeplab shapes 1',
             seed=seed,
@@ -53,30 +55,76 @@ def write_shapes(
             number=number,
             preset=json.loads(json.dumps(asdict(settings))),  # as it reads back, without tuples
         )
-        content = dict(info=recipe, images=[], annotations=[], categories=CATEGORIES)
-        if _made_by(annotation_file) == recipe:
-            done += number
+        splits.append(_Split(Path(root), f'{name}2017', recipe))
+    for split in splits:
+        split.refuse_others()
+    done, total = 0, num_train + num_val
+    for split in splits:
+        for _ in split.write(settings):
+            done += 1
             progress(done, total)
-            continue
-        for folder in (images, planes):
+
+
+@dataclass(frozen=True)
+class _Split:
+    """The files of a split, and ``recipe``, which tells what is in them."""
+
+    root: Path
+    name: str
+    recipe: dict
+
+    @property
+    def planes(self) -> Path:
+        return self.root / f'annotations/panoptic_{self.name}'
+
+    @property
+    def annotation_file(self) -> Path:
+        return self.planes.with_suffix('.json')
+
+    @property
+    def begun(self) -> Path:
+        """Holds the recipe from the first image on until the annotation file is whole."""
+        return self.planes.with_suffix('.begun.json')
+
+    def refuse_others(self) -> None:
+        """Raise a :class:`UserError` where files of another origin would be lost."""
+        file = self.annotation_file
+        if _recipe(file if file.exists() else self.begun) == self.recipe:
+            return
+        for path in (file, *(self.root / self.name).glob('*'), *self.planes.glob('*')):
+            if path.exists():
+                raise UserError(
+                    f'{path} is not of this call (its preset, numbers, size and seed): generate '
+                    f'into another folder than {self.root}, or remove what it holds.'
+                )
+
+    def write(self, settings: ShapesPreset) -> Iterator[None]:
+        """Make the scenes, one a step, unless all are there."""
+        seed, split, number = (self.recipe[key] for key in ('seed', 'split', 'number'))
+        if _recipe(self.annotation_file) == self.recipe:
+            yield from (None for _ in range(number))
+            return
+        content = dict(info=self.recipe, images=[], annotations=[], categories=CATEGORIES)
+        for folder in (self.root / self.name, self.planes):
             folder.mkdir(parents=True, exist_ok=True)
+        dump(dict(info=self.recipe), self.begun)
         for i, scene in enumerate(scenes(settings, number=number, seed=seed, split=split), start=1):
             file_name, side = f'{i:012d}.png', settings.size
-            _write_png(images / file_name, scene.image)
-            _write_png(planes / file_name, colors_of_ids(scene.ids))
+            _write_png(self.root / self.name / file_name, scene.image)
+            _write_png(self.planes / file_name, colors_of_ids(scene.ids))
             content['images'].append(dict(id=i, file_name=file_name, height=side, width=side))
             content['annotations'].append(
                 dict(image_id=i, file_name=file_name, segments_info=scene.segments_info)
             )
-            done += 1
-            progress(done, total)
+            yield
         # The annotation file comes last: it says that the images are complete.
-        annotation_file.write_text(json.dumps(content))
+        dump(content, self.annotation_file)
+        self.begun.unlink()
 
 
-def _made_by(annotation_file: Path) -> dict | None:
+def _recipe(file: Path) -> dict | None:
     try:
-        return json.loads(annotation_file.read_text()).get('info')
+        return json.loads(file.read_text()).get('info')
     except (OSError, ValueError, AttributeError):
         return None
 
