@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from mmengine.dist import get_world_size
 from mmengine.hooks import EMAHook
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import MODEL_WRAPPERS
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -110,7 +110,7 @@ def find_parts(model: nn.Module, ends: Sequence[str]) -> list[nn.Module]:
 
 
 @contextmanager
-def whole(model: nn.Module, optimizer: Optimizer | None = None) -> Iterator[None]:
+def whole(model: nn.Module, *optimizers: Optimizer) -> Iterator[None]:
     """Parameters, gradients and moments are whole tensors inside, and shards again afterwards.
 
     All processes enter and leave together. Inside, each may do alone what it does with a model
@@ -132,7 +132,7 @@ def whole(model: nn.Module, optimizer: Optimizer | None = None) -> Iterator[None
     for module, name, shard, _ in places:
         module._parameters[name] = gathered[shard]
         module._load_state_dict_post_hooks = OrderedDict()  # those of torch expect shards
-    _exchange(optimizer, gathered, lambda value, shard: _gather(value))
+    _exchange(optimizers, gathered, lambda value, shard: _gather(value))
     try:
         yield
     finally:
@@ -143,7 +143,7 @@ def whole(model: nn.Module, optimizer: Optimizer | None = None) -> Iterator[None
             with torch.no_grad():
                 shard.copy_(_shard(parameter, shard))
             shard.grad = _shard(parameter.grad, shard)
-        _exchange(optimizer, {new: old for old, new in gathered.items()}, _shard)
+        _exchange(optimizers, {new: old for old, new in gathered.items()}, _shard)
 
 
 def _gather(value: Any) -> Any:
@@ -159,30 +159,29 @@ def _shard(value: Any, like: DTensor) -> Any:
 
 
 def _exchange(
-    optimizer: Optimizer | None, new: dict[Tensor, Tensor], convert: Callable[[Any, Tensor], Any]
+    optimizers: Sequence[Optimizer], new: dict[Tensor, Tensor], convert: Callable
 ) -> None:
-    """Let an optimizer hold other parameters, and of each what ``convert`` makes of what it kept.
+    """Let optimizers hold the values of ``new`` in place of its keys.
 
-    ``convert`` gets what was kept and the new parameter.
+    What an optimizer keeps of a parameter becomes ``convert(kept, new_parameter)``.
     """
-    if optimizer is None or not new:
-        return
-    for group in optimizer.param_groups:
-        group['params'] = [new.get(parameter, parameter) for parameter in group['params']]
-    for old, parameter in new.items():
-        if old in optimizer.state:
-            kept = optimizer.state.pop(old)
-            optimizer.state[parameter] = {
-                key: convert(value, parameter) for key, value in kept.items()
-            }
+    for optimizer in optimizers if new else ():
+        for group in optimizer.param_groups:
+            group['params'] = [new.get(parameter, parameter) for parameter in group['params']]
+        for old in [each for each in new if each in optimizer.state]:  # one order in all processes
+            kept, parameter = optimizer.state.pop(old), new[old]
+            optimizer.state[parameter] = {k: convert(v, parameter) for k, v in kept.items()}
 
 
 class ShardingRunner(ResumingRunner):
     """A runner that initializes, loads and saves a model in shards as one that is whole."""
 
     def _whole(self) -> AbstractContextManager:
-        built = isinstance(self.optim_wrapper, OptimWrapper)
-        return whole(self.model, self.optim_wrapper.optimizer if built else None)
+        wrapper = self.optim_wrapper
+        wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+        return whole(
+            self.model, *(each.optimizer for each in wrappers if isinstance(each, OptimWrapper))
+        )
 
     def train(self) -> nn.Module:
         """As in mmengine.
