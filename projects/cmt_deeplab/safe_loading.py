@@ -3,8 +3,8 @@
 mmengine 0.10.7 leaves the choice to torch, whose default for addresses is to run what the file
 says; onedl-mmengine 0.10.12, after an error, reads the file again without protection. Both run the
 config text of a checkpoint as Python, when they resume and in inferencers without a config. So all
-loading of mmengine goes through here: the objects of ``checkpoint_objects.py`` alone are made,
-weights of ``published_weights.py`` are read too, and the config text is dropped. A script that
+loading of mmengine goes through here: the objects of ``checkpoints/objects.py`` alone are made,
+weights of ``checkpoints/published.py`` are read too, and the config text is dropped. A script that
 imports this package may load its own pickles with ``torch.load`` as before.
 """
 
@@ -27,7 +27,7 @@ import torch
 from cmt_deeplab.errors import MissingFileError, UserError, files_on_the_way
 from cmt_deeplab.precision import not_finite
 
-REMEDY = 'save its state_dict alone with torch.save'
+REMEDY = 'use another one, or let its owner save the state_dict alone with torch.save'
 MODULES = (torch.serialization, torch.hub, zipfile, pickletools)
 READERS = {Path(module.__file__) for module in MODULES}
 LOCK = RLock()  # functions of torch are replaced while a checkpoint is read
@@ -45,7 +45,7 @@ CONFIG_TEXTS = (('meta', 'config'), ('meta', 'cfg'), ('message_hub', 'runtime_in
 @contextmanager
 def _one_sentence(file: Any) -> Iterator[None]:
     """Turn what torch says of a checkpoint that it cannot fetch or read into a sentence."""
-    from cmt_deeplab.checkpoint_objects import RefusedError
+    from cmt_deeplab.checkpoints.content import RefusedError
 
     try:
         yield
@@ -72,7 +72,8 @@ def _one_sentence(file: Any) -> Iterator[None]:
                 f'The checkpoint {file} is not read because it holds the Python object '
                 f"'{foreign[1]}' and reading it could run foreign code; {REMEDY}."
             ) from error
-        if READERS.intersection(files_on_the_way(error)):
+        broken_record = isinstance(error, zipfile.BadZipFile)
+        if broken_record or READERS.intersection(files_on_the_way(error)):
             raise UserError(
                 f'The checkpoint {file} is damaged or is no checkpoint; copy or save it again.'
             ) from error
@@ -96,7 +97,8 @@ def _replaced(owner: Any, **values: Any) -> Iterator[None]:
 @contextmanager
 def _plain_objects_only() -> Iterator[None]:
     """Let ``torch.load`` read weights only, whatever it is asked for, and check what it reads."""
-    from cmt_deeplab.checkpoint_objects import CheckedUnpickler, allowed_objects, check_content
+    from cmt_deeplab.checkpoints.content import check_content
+    from cmt_deeplab.checkpoints.objects import CheckedUnpickler, allowed_objects
 
     def load(file: Any, map_location: Any = None, **_: Any) -> Any:
         with nullcontext(file) if hasattr(file, 'read') else open(file, 'rb') as opened:
@@ -117,15 +119,20 @@ def _plain_objects_only() -> Iterator[None]:
 
 
 def _check_archive(file: IO, size: int) -> None:
-    """Refuse an archive that unpacks to more than it is."""
-    from cmt_deeplab.checkpoint_objects import RefusedError
+    """Refuse an archive that unpacks to more than it is, or whose checksums, which torch does not
+    compare, are not those of its records.
+    """
+    from cmt_deeplab.checkpoints.content import RefusedError
 
     with zipfile.ZipFile(file) as archive:
         unpacked = sum(each.file_size for each in archive.infolist())
-    if unpacked > size:
-        raise RefusedError(
-            f'its {size:,} bytes unpack to {unpacked:,}, and torch.save does not compress'
-        )
+        if unpacked > size:
+            raise RefusedError(
+                f'its {size:,} bytes unpack to {unpacked:,}, and torch.save does not compress'
+            )
+        damaged = archive.testzip()
+    if damaged:
+        raise zipfile.BadZipFile(damaged)
 
 
 def load_weights_only(file: Any) -> Any:
@@ -134,8 +141,17 @@ def load_weights_only(file: Any) -> Any:
     Raises:
         UserError: the file holds Python objects that are not allowed, or is not a checkpoint.
     """
-    with _one_sentence(file), _plain_objects_only():
-        return torch.load(file, map_location='cpu')
+    with _one_sentence(file):
+        if str(file).endswith('.safetensors'):
+            return _read_published(file)
+        with _plain_objects_only():
+            return torch.load(file, map_location='cpu')
+
+
+def _read_published(file: Any, map_location: Any = None, *_: Any, **__: Any) -> dict:
+    from cmt_deeplab.checkpoints.published import read_weights
+
+    return read_weights(str(file), map_location)
 
 
 def keep_weights_only() -> None:
@@ -147,7 +163,7 @@ def keep_weights_only() -> None:
     """
     from mmengine.runner import checkpoint
 
-    from cmt_deeplab.checkpoint_objects import own_objects
+    from cmt_deeplab.checkpoints.objects import own_objects
 
     torch.serialization.add_safe_globals([(value, name) for name, value in own_objects().items()])
     if hasattr(checkpoint, '_safe_torch_load'):  # onedl-mmengine: no getattr and no second attempt
@@ -159,7 +175,8 @@ def keep_weights_only() -> None:
     @functools.wraps(load)
     def load_checkpoint(filename: str, *args: Any, **kwargs: Any) -> Any:
         with _one_sentence(filename), _plain_objects_only():
-            content = load(filename, *args, **kwargs)
+            published = str(filename).endswith('.safetensors')
+            content = (_read_published if published else load)(filename, *args, **kwargs)
         if isinstance(content, dict):
             check_entries(filename, content)
             for *outer, key in CONFIG_TEXTS:

@@ -17,7 +17,9 @@ def run(description: str, code_base: CodeBase) -> None:
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('src', help='checkpoint of the source')
-    parser.add_argument('dst', type=output_file, help='file to write, .pth')
+    parser.add_argument(
+        'dst', type=output_file, help='file to write, .safetensors (with a .json beside it) or .pth'
+    )
     parser.add_argument(
         '--config', required=True, help='config of the network that takes the weights'
     )

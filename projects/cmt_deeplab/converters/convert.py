@@ -10,7 +10,9 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from cmt_deeplab.analysis.config_model import build_without_values
+from cmt_deeplab.checkpoints.published import write_weights
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.precision import not_finite
 
 from .table import CodeBase, Part
 
@@ -143,16 +145,20 @@ def _is_there(
 def convert_file(src: str, dst: str, config: Config, code_base: CodeBase) -> Conversion:
     """Converts the checkpoint ``src`` for the network of ``config`` and writes ``dst``.
 
-    The file is one of mmengine: a ``state_dict``, and in ``meta`` what mmdet's inference API reads,
-    the classes and colors of the config's test set.
+    The weights get what mmdet's inference API reads, the classes and colors of the config's test
+    set. A name that ends in .safetensors gets a JSON file for them beside it, any other one is a
+    checkpoint of mmengine.
     """
     source, bookkeeping = code_base.read(src)
-    name = config.filename or 'the config'
+    broken, name = not_finite(source), config.filename or 'the config'
+    if broken is not None:
+        raise UserError(
+            f"{src} has weights that are not finite ('{broken}' has nan or inf): use another one."
+        )
     model = build_without_values(config.model)
     conversion = convert(source, model, code_base, path=src, config=name, bookkeeping=bookkeeping)
     dataset = config.test_dataloader.dataset
     classes = dataset.get('metainfo') or DATASETS.get(dataset.type).METAINFO
     meta = dict(converted_from=Path(src).name, parts=conversion.parts, dataset_meta=dict(classes))
-    Path(dst).parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(state_dict=conversion.state_dict, meta=meta), dst)
+    write_weights(dst, conversion.state_dict, meta)
     return conversion

@@ -1,4 +1,4 @@
-"""The Python objects that a checkpoint may hold, and checks of what is made of them.
+"""The Python objects that a checkpoint may hold.
 
 torch's reader of weights makes only objects of a list, but some of torch's own list, and those of
 numpy that checkpoints of mmengine need, trust the sizes and states that a file gives them: they
@@ -6,11 +6,9 @@ read memory beyond its data, or hand out memory as it was left. Here the list is
 entry checks what it gets.
 """
 
-import pickletools
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from math import prod
-from types import FunctionType
 from typing import IO, Any
 
 import numpy as np
@@ -18,19 +16,12 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import Tensor, _weights_only_unpickler, nn
 
-LARGEST_TUPLE = 30_000  # with all tuples in it: they are hashed by recursion, when one is a key
-MOST_KEYS = 10_000  # of which each may have to be compared with each
-DEEPEST, LARGEST = 100, 10**7  # of nested dicts, lists and tuples: levels, and entries in all
-# Bytes of all tensors of a file, of which several may show the same numbers.
-SHARED, SMALL = 4, 2**28
+from .content import MOST_KEYS, RefusedError, Unfinished, check_instructions
+
 NUMBERS = {kind.str[1:]: kind for kind in map(np.dtype, '?bBhHiIlLqQefd')}
 
 
-class RefusedError(Exception):
-    """A checkpoint is not read; the message completes the sentence that begins with 'because'."""
-
-
-class _Number:
+class _Number(Unfinished):
     """Stands for ``numpy.dtype``: that of a number, of whose state only the byte order counts."""
 
     def __init__(self, code: Any, *_: Any) -> None:
@@ -62,7 +53,7 @@ class _Array(np.ndarray):
         return self.view(np.ndarray).__reduce_ex__(protocol)
 
 
-class _History(HistoryBuffer):
+class _History(Unfinished, HistoryBuffer):
     """Becomes a ``HistoryBuffer`` with two rows of numbers and the statistics of this process."""
 
     def __setstate__(self, state: dict) -> None:
@@ -82,7 +73,7 @@ def _scalar(number: _Number, content: bytes) -> np.generic:
 def _statistic(owner: Any, name: str) -> None:
     """What ``getattr`` does for a pickled ``HistoryBuffer``, which names its own statistics."""
     if owner is not _History or name not in ('min', 'max', 'mean', 'current'):
-        kind = getattr(owner, '__name__', type(owner).__name__)
+        kind = getattr(owner, '__name__', type(owner).__name__).lstrip('_')
         raise RefusedError(
             f"it holds the Python object 'getattr({kind}, ...)' and reading it could run foreign "
             'code'
@@ -183,101 +174,3 @@ class CheckedUnpickler(_weights_only_unpickler.Unpickler):
         check_instructions(file)
         file.seek(begin)
         super().__init__(file, **options)
-
-
-def check_instructions(file: IO) -> None:
-    """Follow the instructions of a pickle, with the sizes of its tuples in the place of objects.
-
-    Raises:
-        RefusedError: the keys of dicts could take hours or break the process, as hashing a tuple
-            goes through all tuples in it by recursion, and different tuples or large numbers can
-            have the same hash; or the data of a finished tensor are exchanged.
-    """
-    stack, marks, kept = [], [], {}  # of sizes of tuples, and of names of what makes other objects
-    slow_keys = 0
-    for opcode, argument, _ in pickletools.genops(file):
-        name, before = opcode.name, opcode.stack_before
-        if name.endswith('PUT'):
-            kept[argument] = stack[-1]
-            continue
-        if name in ('MARK', 'BINGET', 'LONG_BINGET'):
-            if name == 'MARK':
-                marks.append(len(stack))
-            else:
-                stack.append(kept[argument])
-            continue
-        begin = len(stack) - len(before)
-        if pickletools.markobject in before:
-            begin = marks.pop() - before.index(pickletools.markobject)
-        taken = stack[begin:]
-        del stack[begin:]
-        if 'TUPLE' in name:
-            size = 1 + sum(each if isinstance(each, int) else 1 for each in taken)
-            if size > LARGEST_TUPLE:
-                raise RefusedError(f'it holds a tuple of more than {LARGEST_TUPLE:,} entries')
-            stack.append(size)
-            continue
-        if name.startswith('SETITEM'):
-            slow_keys += sum(isinstance(key, int) or key == 'LONG1' for key in taken[1::2])
-        if slow_keys > MOST_KEYS:
-            raise RefusedError(
-                f'it has more than {MOST_KEYS:,} keys that are tuples or large numbers'
-            )
-        if name == 'BUILD' and str(taken[0]).startswith('torch'):
-            raise RefusedError('it exchanges the data of a finished tensor')
-        if opcode.stack_after:
-            made = argument if name == 'GLOBAL' else name
-            stack.append(taken[0] if taken else made)
-
-
-def check_content(content: Any, *, file_size: int) -> None:
-    """Check that what was read consists of plain values that are not much larger than the file.
-
-    Raises:
-        RefusedError: it holds something else, contains itself, or is too deep or too large.
-    """
-    known: dict[int, tuple[int, int]] = {}
-    tensors: dict[int, int] = {}
-
-    def measure(value: Any, level: int) -> tuple[int, int]:
-        """Levels below ``value``, and the entries in all of them."""
-        depth, entries = known.get(id(value), (0, 1))
-        if id(value) not in known and level <= DEEPEST:
-            parts = _parts(value)
-            for part in parts:
-                below = measure(part, level + 1)
-                depth, entries = max(depth, below[0] + 1), entries + below[1]
-            if parts:
-                known[id(value)] = depth, entries
-        if level + depth > DEEPEST or entries > LARGEST:
-            raise RefusedError(
-                f'its values are nested more than {DEEPEST} levels deep, contain themselves, or '
-                f'are more than {LARGEST:,}'
-            )
-        if isinstance(value, Tensor):
-            tensors[id(value)] = prod(value.shape) * value.element_size()
-        return depth, entries
-
-    measure(content, 0)
-    if sum(tensors.values()) > SHARED * file_size + SMALL:
-        raise RefusedError(
-            f'its tensors would take {sum(tensors.values()):,} bytes, and the file has '
-            f'{file_size:,}'
-        )
-
-
-def _parts(value: Any) -> Sequence:
-    """What a container or slice holds."""
-    if isinstance(value, type | FunctionType | _History | _Number):
-        name = getattr(value, '__name__', type(value).__name__).lstrip('_')
-        raise RefusedError(f"it holds the Python object '{name}', which is no data")
-    if isinstance(value, Mapping):
-        attributes = getattr(value, '__dict__', {})
-        versions = attributes.get('_metadata', {})  # which a state dict has, of its modules
-        plain = isinstance(versions, dict) and all(isinstance(v, dict) for v in versions.values())
-        if attributes.keys() - {'_metadata'} or not plain:
-            raise RefusedError('it holds a dict with attributes that are not those of a state dict')
-        return [*value.keys(), *value.values(), *versions.values()]
-    if isinstance(value, slice):
-        return value.start, value.stop, value.step
-    return list(value) if isinstance(value, list | tuple | set) else ()

@@ -1,0 +1,1 @@
+"""What a checkpoint may hold, and weights that are handed on without one."""
