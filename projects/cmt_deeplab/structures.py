@@ -57,9 +57,13 @@ class MatchResult:
     K is the largest number of segments in the batch. The last of the K+1 columns stands for the
     pixels of no segment and is never matched. ``probability`` and ``dice`` mean nothing where
     ``centers`` is -1. No tensor has a gradient; all are on the device of the prediction.
+
+    Where the images could not be compared because numbers were not finite, ``not_finite`` says of
+    what, and the matching is arbitrary: the losses made from it must not be trained.
     """
 
     centers: Tensor  # (B, K+1) int64, the center of each segment, or -1
     probability: Tensor  # (B, K+1), that the center has the segment's class
     dice: Tensor  # (B, K+1), Dice of the center's mask and the segment
     void_share: Tensor  # (B, N), the share of each center's mask that lies on no segment
+    not_finite: str | None = None  # 'class_logits', 'mask_logits' or 'match_costs'

@@ -5,7 +5,7 @@ from math import log2
 
 import pytest
 import torch
-from cmt_deeplab.engine.layer_decay import layer_lr_factors
+from cmt_deeplab.engine.optim.layer_decay import layer_lr_factors
 from cmt_deeplab.errors import UserError
 from mmdet.models.backbones import PyramidVisionTransformer
 from mmdet.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS

@@ -10,7 +10,7 @@ from cmt_deeplab.engine import (
     PanopticOptimWrapperConstructor,
     PanopticWarmupPolyLR,
 )
-from cmt_deeplab.engine.optimization import is_kernel
+from cmt_deeplab.engine.optim.optimization import is_kernel
 from cmt_deeplab.errors import UserError
 from mmcv.ops import ModulatedDeformConv2d
 from mmdet.registry import MODELS, OPTIM_WRAPPERS, PARAM_SCHEDULERS

@@ -27,13 +27,9 @@ CHECKS = (
     'one annotation',
     'a segment label is no class of the prediction; make num_things_classes and num_stuff_classes '
     'agree with the data set',
-    'the class probability (class_logits) is not finite, so nothing can be matched; lower the '
-    'learning rate or look for inf and nan in the network',
-    'the Dice of the masks (mask_logits) is not finite, so nothing can be matched; lower the '
-    'learning rate or look for inf and nan in the network',
-    'the costs of the matching are not finite, so nothing can be matched; look for inf and nan in '
-    'model.criterion.assigner and in the network',
 )
+# Of what the numbers are not finite where one of the further checks fails.
+NOT_FINITE = 'class_logits', 'mask_logits', 'match_costs'
 
 
 @TASK_UTILS.register_module()
@@ -72,8 +68,8 @@ class PanopticHungarianAssigner:
         """Match the prediction of one stage.
 
         Raises:
-            UserError: a class probability or a Dice is not finite, a label is no class of the
-                prediction, or a plane names a segment that has no label.
+            UserError: a label is no class of the prediction, or a plane names a segment that has no
+                label.
         """
         planes = SegmentPlanes.of(targets)
         with torch.autocast(prediction.mask_logits.device.type, enabled=False):
@@ -90,13 +86,15 @@ class PanopticHungarianAssigner:
         present = planes.at(prediction.mask_logits).present
         table = torch.cat([score, present[:, None].float()], 1)  # (B, N+1, K+1)
         packed = torch.cat([table.flatten(1), torch.stack(checks, 1).float()], 1).cpu().numpy()
-        centers = self._solve(packed, table.shape).to(dice.device)
+        centers, not_finite = self._solve(packed, table.shape)
+        centers = centers.to(dice.device)
         known = centers.clamp(min=0)[:, None]
         return MatchResult(
             centers=centers,
             probability=probability.gather(1, known)[:, 0],
             dice=dice.gather(1, known)[:, 0],
             void_share=void_share,
+            not_finite=not_finite,
         )
 
     def score(
@@ -133,21 +131,23 @@ class PanopticHungarianAssigner:
         probability = probability.gather(2, labels.expand(-1, probability.shape[1], -1))
         return probability, torch.stack(dices), torch.stack(void_shares)
 
-    def _solve(self, packed: np.ndarray, shape: Sequence[int]) -> Tensor:
-        """Center of each segment, (B, K+1) int64 with -1 for none."""
+    def _solve(self, packed: np.ndarray, shape: Sequence[int]) -> tuple[Tensor, str | None]:
+        """Center of each segment, (B, K+1) int64 with -1 for none, and what is not finite."""
         from scipy.optimize import linear_sum_assignment
 
-        checks = packed[:, -len(CHECKS) :]
-        tables = packed[:, : -len(CHECKS)].reshape(shape)
+        tables, checks = np.split(packed, [-len(CHECKS) - len(NOT_FINITE)], axis=1)
+        tables, finite = tables.reshape(shape), checks[:, len(CHECKS) :].all(0)
         centers = np.full((shape[0], shape[2]), -1)
         for image, (table, passed) in enumerate(zip(tables, checks)):
             for check, sentence in zip(passed, CHECKS):
                 if not check:
                     raise UserError(f'Image {image} of the batch: {sentence}.')
-            present = np.flatnonzero(table[-1])
-            chosen, columns = linear_sum_assignment(table[:-1, present], maximize=True)
-            centers[image, present[columns]] = chosen
-        return torch.from_numpy(centers)
+            if finite.all():
+                present = np.flatnonzero(table[-1])
+                chosen, columns = linear_sum_assignment(table[:-1, present], maximize=True)
+                centers[image, present[columns]] = chosen
+        wrong = next((name for name, fine in zip(NOT_FINITE, finite) if not fine), None)
+        return torch.from_numpy(centers), wrong
 
 
 @TASK_UTILS.register_module()

@@ -120,14 +120,16 @@ class PanopticCriterion(nn.Module):
     ) -> dict[str, Tensor]:
         """Weighted losses by name.
 
+        Where a stage cannot be matched because its logits or costs are not finite, there is the
+        further term ``loss_matching_of_class_logits`` (or ``mask_logits``, ``match_costs``), NaN.
+
         Args:
             generator: Draws the sampled pixels: one for the batch, or one per image.
             semantic_logits: (B, C+1, h, w) of the auxiliary head. Without them there is no
                 semantic loss.
 
         Raises:
-            UserError: class counts, batch sizes or plane sizes disagree, no loss applies, or a
-                similarity of the matching is not finite.
+            UserError: class counts, batch sizes or plane sizes disagree, or no loss applies.
         """
         self._check(predictions, semantic_logits)
         planes = SegmentPlanes.of(targets, self.num_things_classes)
@@ -139,6 +141,9 @@ class PanopticCriterion(nn.Module):
             prefix, weight = ('', 1) if final else (f's{number}.', self.deep_supervision_weight)
             shared = final or self.share_final_match
             match = final_match if shared else self._match(stage, planes)
+            if match.not_finite and (final or not shared):  # no update may follow
+                name = f'{prefix}loss_matching_of_{match.not_finite}'
+                result[name] = match.dice.new_tensor(torch.nan)
             for key, loss in self.losses.items():
                 source = stage
                 if loss.reads_semantic_logits:

@@ -1,19 +1,21 @@
 """Training machinery: the runner and its loop, optimization, hooks, and the command lines' part."""
 
 from cmt_deeplab.engine.loop.train_loop import PanopticIterBasedTrainLoop
+from cmt_deeplab.engine.optim.not_finite import PanopticNotFiniteHook
+from cmt_deeplab.engine.optim.optimization import (
+    PanopticOptimWrapperConstructor,
+    PanopticWarmupPolyLR,
+)
+from cmt_deeplab.engine.optim.wrappers import PanopticAmpOptimWrapper, PanopticOptimWrapper
 
 from .class_check import PanopticClassCheckHook
 from .distributed import PanopticDistributedDataParallel
+from .fsdp import PanopticFullyShardedDataParallel
 from .hooks import (
     PanopticBatchSizeHook,
     PanopticCheckpointCheckHook,
     PanopticLoggerHook,
     PanopticSizeCheckHook,
-)
-from .optimization import (
-    PanopticAmpOptimWrapper,
-    PanopticOptimWrapperConstructor,
-    PanopticWarmupPolyLR,
 )
 from .runner import PanopticRunner
 from .skipped_images import PanopticSkippedImagesHook

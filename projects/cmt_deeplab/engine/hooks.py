@@ -23,6 +23,7 @@ for followed in (CheckpointHook, EarlyStoppingHook):  # mmengine leaves these li
 CHECKS = {
     'checkpoint_check': dict(type='PanopticCheckpointCheckHook'),
     'class_check': dict(type='PanopticClassCheckHook'),
+    'not_finite': dict(type='PanopticNotFiniteHook'),
     'skipped_images': dict(type='PanopticSkippedImagesHook'),
 }
 # which mmengine leaves out where the config gives None
@@ -37,7 +38,7 @@ HOOKS_OF_MMENGINE = {
 
 
 def with_checks(hooks: dict) -> dict:
-    """The default hooks of a config and three checks, without those that are None."""
+    """The default hooks of a config and four checks, without those that are None."""
     return {
         name: hook
         for name, hook in {**CHECKS, **hooks}.items()

@@ -22,13 +22,13 @@ from cmt_deeplab.engine.loop.batch_stream import images_per_batch
 from cmt_deeplab.engine.loop.loader_check import check_loader, without_loading_processes
 from cmt_deeplab.engine.loop.resuming_runner import ResumingRunner
 from cmt_deeplab.engine.loop.schedule_check import check_loop, check_schedulers
+from cmt_deeplab.engine.optim.optimization import check_optim_wrapper
 from cmt_deeplab.errors import UserError, mistakes_as_user_errors
 from cmt_deeplab.evaluation import check_followed, check_metrics, figures_of
 
 from .class_check import unwrapped
 from .distributed import init_process_group
 from .hooks import with_checks
-from .optimization import check_optim_wrapper
 
 SYNCHRONIZED = ('MMSyncBN', 'SyncBN', 'SyncBatchNorm')  # the first needs several processes as well
 

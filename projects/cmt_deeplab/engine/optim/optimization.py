@@ -1,14 +1,13 @@
-"""What the optimizer decays, how fast each part learns, the schedule, and mixed precision."""
+"""What the optimizer decays, how fast each part learns, and the schedule."""
 
 import logging
 from typing import Any
 
-import torch
 from mmcv.ops import DeformConv2d, ModulatedDeformConv2d
-from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, PARAM_SCHEDULERS
+from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS, PARAM_SCHEDULERS
 from mmengine.device import get_device
 from mmengine.logging import print_log
-from mmengine.optim import AmpOptimWrapper, DefaultOptimWrapperConstructor, OptimWrapper
+from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 from torch import nn
 
@@ -200,44 +199,3 @@ class PanopticWarmupPolyLR(_ParamScheduler):
         else:
             factor = (1 - self.last_step / self.end) ** self.power
         return [value * factor for value in self.base_values]
-
-
-@OPTIM_WRAPPERS.register_module()
-class PanopticAmpOptimWrapper(AmpOptimWrapper):
-    """mmengine's mixed precision, which refuses the CPU and scales the loss in bfloat16 too.
-
-    Here ``dtype`` None means float16 on a GPU, as in mmengine, and bfloat16 on the CPU.
-    ``loss_scale`` is 'dynamic', a number (static) or the arguments of ``torch.amp.GradScaler``; it
-    acts in float16 alone, as bfloat16 has the exponents of float32.
-
-    Raises:
-        UserError: float16 on the CPU, or another dtype than the two.
-    """
-
-    def __init__(
-        self, *, dtype: str | None = None, loss_scale: str | float | dict = 'dynamic', **kwargs: Any
-    ) -> None:
-        OptimWrapper.__init__(self, **kwargs)  # the parent's constructor refuses the CPU
-        device = torch.device(get_device()).type
-        dtype = dtype or ('float16' if device == 'cuda' else 'bfloat16')
-        if dtype not in ('float16', 'bfloat16'):
-            raise UserError(f"optim_wrapper.dtype is '{dtype}'; use 'float16' or 'bfloat16'.")
-        if dtype == 'float16' and device != 'cuda':
-            raise UserError("optim_wrapper.dtype='float16' needs a GPU; use 'bfloat16' on the CPU.")
-        self.cast_dtype = getattr(torch, dtype)
-        self._scale_update_param = None
-        scaler = {'enabled': dtype == 'float16'}
-        if isinstance(loss_scale, dict):
-            scaler.update(loss_scale)
-        elif loss_scale != 'dynamic':
-            self._scale_update_param = scaler['init_scale'] = float(loss_scale)
-        self.loss_scaler = torch.amp.GradScaler(device if scaler['enabled'] else 'cpu', **scaler)
-
-    def load_state_dict(self, state_dict: dict) -> None:
-        """Load the optimizer, and the dynamic scale where the checkpoint is of float16 training."""
-        state_dict = dict(state_dict)
-        stored, own = state_dict.pop('loss_scaler', None), self.loss_scaler.state_dict()
-        if own and stored and self._scale_update_param is None:
-            found = {key: stored[key] for key in ('scale', '_growth_tracker')}
-            self.loss_scaler.load_state_dict({**own, **found})
-        super().load_state_dict(state_dict)

@@ -1,0 +1,1 @@
+"""The optimizer and its schedule, and training steps that are not finite."""

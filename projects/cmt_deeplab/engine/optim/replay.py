@@ -1,0 +1,149 @@
+"""A saved training step: its batch and random numbers in plain values, and how it is repeated."""
+
+import random
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import HorizontalBoxes
+from mmdet.structures.mask import BitmapMasks
+from mmengine.config import Config
+from mmengine.dist import get_rank
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
+from torch import Tensor, nn
+
+from cmt_deeplab.datasets.packing import PanopticIndexData
+from cmt_deeplab.engine.class_check import unwrapped
+from cmt_deeplab.engine.runner_setup import build_runner
+from cmt_deeplab.errors import UserError
+from cmt_deeplab.safe_loading import load_weights_only
+
+ELEMENTS = {
+    kind.__name__: kind for kind in (DetDataSample, InstanceData, PixelData, PanopticIndexData)
+}
+KIND = 'kind of element'
+
+
+def random_state() -> dict:
+    """The states of the random generators of this process: Python, numpy, torch, current GPU."""
+    gpu = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+    return dict(
+        python=random.getstate(), numpy=np.random.get_state(), torch=torch.get_rng_state(), gpu=gpu
+    )
+
+
+def set_random_state(state: dict) -> None:
+    """Set what :func:`random_state` returned."""
+    random.setstate(state['python'])
+    np.random.set_state(state['numpy'])
+    torch.set_rng_state(state['torch'])
+    if state['gpu'] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state['gpu'])
+
+
+def plain(value: Any) -> Any:
+    """``value`` with dicts in place of data elements, boxes and masks.
+
+    A file of it is read as weights only. Objects of other kinds stay as they are.
+    """
+    if isinstance(value, BaseDataElement):
+        fields = {key: plain(getattr(value, key)) for key in value.keys()}
+        return {KIND: type(value).__name__, 'metainfo': plain(value.metainfo), 'fields': fields}
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return {KIND: 'array', 'values': torch.tensor(value)}
+    if isinstance(value, BitmapMasks):
+        size = value.height, value.width
+        return {KIND: 'BitmapMasks', 'masks': torch.tensor(value.masks), 'size': size}
+    if isinstance(value, HorizontalBoxes):
+        return {KIND: 'HorizontalBoxes', 'tensor': value.tensor}
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
+
+
+def elements(value: Any) -> Any:
+    """What :func:`plain` was given."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(elements, value))
+    if not isinstance(value, Mapping):
+        return value
+    kind = value.get(KIND)
+    if kind == 'array':
+        return value['values'].numpy()
+    if kind == 'BitmapMasks':
+        return BitmapMasks(value['masks'].numpy(), *value['size'])
+    if kind == 'HorizontalBoxes':
+        return HorizontalBoxes(value['tensor'])
+    if kind not in ELEMENTS:
+        return {key: elements(each) for key, each in value.items()}
+    element = ELEMENTS[kind](metainfo=elements(value['metainfo']))
+    for key, each in value['fields'].items():
+        setattr(element, key, elements(each))
+    return element
+
+
+def replay(config: Config, path: str) -> Iterator[str]:
+    """Repeat a step of training that was saved; nothing is updated.
+
+    Yields:
+        Lines that tell each loss term beside the value that it had, the first module whose output
+        was not finite, and the parameters whose gradients are not.
+
+    Raises:
+        UserError: the file holds no step, or its weights are those of another model.
+    """
+    path = path.replace('_rank0.', f'_rank{get_rank()}.')
+    step = load_weights_only(path)
+    if not isinstance(step, dict) or not {'batch', 'terms', 'random', 'state_dict'} <= step.keys():
+        raise UserError(
+            f'{path} holds no training step; name a not_finite_iter_*.pth of a work dir.'
+        )
+    config.load_from, config.resume = None, False
+    runner = build_runner(config)
+    model = unwrapped(runner.model)
+    try:
+        model.load_state_dict(step['state_dict'])
+    except RuntimeError as error:
+        raise UserError(
+            f'{path} has the weights of another model than the config {config.filename}: give the '
+            'config that lies beside it.'
+        ) from error
+    if step['world_size'] != runner.world_size:
+        yield (
+            f'The step was one of {step["world_size"]} processes, and this is '
+            f'{runner.world_size}: norms that all processes compute together differ.'
+        )
+    wrapper = runner.build_optim_wrapper(config.optim_wrapper)
+    wrapper.should_update = lambda: False
+    found: list[str] = []
+    for name, module in model.named_modules():
+        module.register_forward_hook(partial(note, found, name))
+    runner.message_hub.update_info('iter', step['iteration'] - 1)
+    runner.model.train()
+    set_random_state(step['random'])
+    try:
+        terms = runner.model.train_step(elements(step['batch']), optim_wrapper=wrapper)
+    except UserError as error:
+        yield str(error)
+        terms = {}
+    for name, value in terms.items():
+        yield f'{name}: {value.tolist()} (was {step["terms"].get(name)})'
+    yield f'First module whose output is not finite: {found[0] if found else "none"}'
+    wrong = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None and not parameter.grad.isfinite().all()
+    ]
+    yield f'Parameters whose gradients are not finite: {", ".join(wrong[:5]) or "none"}'
+
+
+def note(found: list[str], name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+    """Append the name of a module that gives a number that is not finite, as a forward hook."""
+    tensors = output.values() if isinstance(output, Mapping) else output
+    for tensor in tensors if isinstance(tensors, list | tuple) else [tensors]:
+        if isinstance(tensor, Tensor) and not tensor.isfinite().all():
+            found.append(name or 'the model')
+            return

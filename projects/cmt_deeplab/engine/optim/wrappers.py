@@ -1,0 +1,267 @@
+"""Wrappers of the optimizer that never apply an update that is not finite, and mixed precision.
+
+The device decides by itself whether a step counts, so the host does not wait for it. With the flags
+that the device leaves behind, the host learns of it in the next step.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmdet.registry import OPTIM_WRAPPERS
+from mmengine.device import get_device
+from mmengine.dist import is_distributed
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from torch import Tensor, nn
+
+from cmt_deeplab.engine.class_check import unwrapped
+from cmt_deeplab.errors import UserError
+
+from .kept_buffers import KeptBuffers
+from .replay import random_state
+
+FAULTS = ('weights', 'loss', 'gradients', 'buffers')
+# The square of a larger gradient, which Adam and clip_grad compute, leaves the range of fp32. The
+# product of the two is finite, so no step of a usual optimizer makes finite weights infinite.
+LARGEST, LARGEST_LR = 1e15, 1e20
+SKIPPED_IN_A_ROW = 10  # where the config says skip_not_finite=True
+# what scipy says in mmdet's assigners of costs that are not finite, and Python of such a number
+NOT_FINITE = (
+    'matrix contains invalid numeric entries',
+    'cost matrix is infeasible',
+    'cannot convert float NaN to integer',
+)
+FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
+
+
+# mmengine's names too: in the scope of mmdet a config means these
+@OPTIM_WRAPPERS.register_module(name=['PanopticOptimWrapper', 'OptimWrapper'])
+class PanopticOptimWrapper(OptimWrapper):
+    """mmengine's wrapper, which applies no update that is not finite, and keeps the buffers too.
+
+    An update is skipped where, in one of its iterations and in any process, the loss, the gradients
+    or a buffer that the forward pass changed (the statistics of a norm) are not finite, or weights
+    or gradients are beyond 1e15. Weights, moments and buffers are then those before the step, and
+    the learning rate goes on. All processes skip alike.
+
+    On a GPU, torch's Adam, AdamW and SGD skip by themselves in their fused form, which is taken
+    where the config gives neither ``fused`` nor ``foreach``. Other optimizers wait for the device
+    once in a step. The faults of an iteration are handed to :attr:`tell` in the next one, before
+    anything is updated; :meth:`report` does it at once.
+
+    Args:
+        skip_not_finite: how many updates in a row may be skipped before training ends; True stands
+            for 10. With False the first one ends it.
+
+    Raises:
+        UserError: an update was skipped, or the learning rate is beyond 1e20.
+    """
+
+    def __init__(self, *, skip_not_finite: bool | int = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._watch(skip_not_finite)
+
+    def _watch(self, skip_not_finite: bool | int) -> None:
+        """Set up what the constructors of all these wrappers share."""
+        if skip_not_finite < 0:
+            raise UserError(
+                f'optim_wrapper.skip_not_finite is {skip_not_finite}, but is the number of updates '
+                'in a row that may be skipped: give 0 or more.'
+            )
+        self.limit = SKIPPED_IN_A_ROW if skip_not_finite is True else int(skip_not_finite)
+        self.skipped = self.in_a_row = 0
+        self.tell: Callable[[list[str], bool], None] = tell
+        self.buffers: KeptBuffers | None = None
+        self.random: dict = {}
+        self._skip: Tensor | None = None
+        self._flags: tuple[Tensor, Any] | None = None
+        if self.clip_grad_kwargs:  # told by this wrapper
+            self.clip_grad_kwargs.pop('error_if_nonfinite', None)
+        groups = self.optimizer.param_groups
+        parameters = [parameter for group in groups for parameter in group['params']]
+        open_choice = all(
+            group.get(key) is None for group in groups for key in ('fused', 'foreach')
+        )
+        if type(self.optimizer) in FUSED and open_choice and all(p.is_cuda for p in parameters):
+            for group in groups:
+                group['fused'] = True
+            self.optimizer._step_supports_amp_scaling = True
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """As in mmengine; the forward pass runs inside."""
+        self.buffers, self.random = KeptBuffers(unwrapped(model)), random_state()
+        try:
+            with super().optim_context(model):
+                yield
+        except ValueError as error:
+            if not any(words in str(error) for words in NOT_FINITE):
+                raise
+            self.report()
+            self.tell(['forward'], True)
+
+    def backward(self, loss: Tensor, **kwargs: Any) -> None:
+        """As in mmengine, after the faults of the iteration before are told."""
+        self.report()
+        super().backward(loss, **kwargs)
+        self._look(loss.detach())
+
+    @torch.no_grad()
+    def _look(self, loss: Tensor) -> None:
+        """Find what is not finite, on the device, and take back what the forward pass did."""
+        parameters = [p for group in self.optimizer.param_groups for p in group['params']]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        buffers = [each.to(loss.device) for each in (self.buffers.finite() if self.buffers else ())]
+        fine = (
+            largest(parameters).to(loss.device) <= LARGEST,
+            loss.isfinite().all(),
+            largest(gradients).to(loss.device) <= LARGEST,
+            torch.stack([loss.new_ones((), dtype=torch.bool), *buffers]).all(),
+        )
+        found = ~torch.stack(fine)
+        if is_distributed():
+            number = found.int()
+            torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX)
+            found = number > 0
+        faults = found
+        scaler = getattr(self, 'loss_scaler', None)
+        if scaler and scaler.is_enabled() and self._scale_update_param is None:
+            # gradients beyond fp16 are in order while a dynamic scale falls
+            loss_at_fault, gradients_at_fault, *others = found
+            faults = torch.stack(
+                [loss_at_fault, gradients_at_fault & (scaler._scale <= 1), *others]
+            )
+        if self.buffers:
+            self.buffers.take_back(faults.any())
+        before = torch.zeros_like(found[0]) if self._skip is None else self._skip
+        self._skip = before | found.any()
+        told = torch.cat([faults & ~before, self._skip[None]])
+        done = None
+        if told.is_cuda:
+            told = told.to('cpu', non_blocking=True)
+            done = torch.cuda.current_stream().record_event()
+        self._flags = told, done
+
+    def report(self) -> None:
+        """Read the flags of the last iteration; in the next one they are there without waiting."""
+        if self._flags is None:
+            return
+        (told, done), self._flags = self._flags, None
+        if done is not None:
+            done.synchronize()
+        *flags, skips = told.tolist()
+        faults = [fault for fault, flag in zip(FAULTS, flags) if flag]
+        if faults:
+            self.skipped += 1
+            self.in_a_row += 1
+            self.tell(faults, self.in_a_row > self.limit or 'weights' in faults)
+        elif not skips:
+            self.in_a_row = 0
+
+    def step(self, **kwargs: Any) -> None:
+        """As in mmengine, unless an iteration of this step was at fault."""
+        optimizer, scaler = self.optimizer, getattr(self, 'loss_scaler', None)
+        for group in optimizer.param_groups:
+            if not isinstance(group['lr'], Tensor) and not abs(group['lr']) <= LARGEST_LR:
+                raise UserError(
+                    f'The learning rate is {group["lr"]}, with which no update is finite: correct '
+                    'optim_wrapper.optimizer.lr or param_scheduler.'
+                )
+        skip, self._skip = self._skip, None
+        # torch's SGD that skips the first of all steps leaves its momentum without a value
+        begun = bool(optimizer.state) or not any(g.get('momentum') for g in optimizer.param_groups)
+        if skip is None:
+            super().step(**kwargs)
+        elif scaler and scaler.is_enabled():  # it looks at the gradients, and skips by itself
+            parameters = (p for group in optimizer.param_groups for p in group['params'])
+            gradients = [local(p.grad) for p in parameters if p.grad is not None]
+            min(gradients, key=Tensor.numel).masked_fill_(skip, torch.nan)
+            super().step(**kwargs)
+        elif begun and getattr(optimizer, '_step_supports_amp_scaling', False):
+            optimizer.grad_scale, optimizer.found_inf = None, skip.float()
+            super().step(**kwargs)
+            del optimizer.grad_scale, optimizer.found_inf
+        elif not skip:  # waits for the device
+            super().step(**kwargs)
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """As in mmengine; how the optimizer computes is for the machine of this run to say."""
+        groups = [dict(group) for group in state_dict['param_groups']]
+        for group, own in zip(groups, self.optimizer.param_groups):
+            group.update({key: own[key] for key in ('fused', 'foreach') if key in own})
+        super().load_state_dict({**state_dict, 'param_groups': groups})
+
+
+def tell(faults: list[str], stops: bool) -> None:
+    """End training where no :class:`PanopticNotFiniteHook` is there to tell more."""
+    if stops:
+        raise UserError(
+            f'A training step was not finite (in {faults[0]}), and it changed no weight: lower the '
+            'learning rate, or look for inf and nan in data and losses.'
+        )
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The part of a sharded tensor that this process has, and the values of a sparse one."""
+    tensor = tensor.to_local() if hasattr(tensor, 'to_local') else tensor
+    return tensor._values() if tensor.is_sparse else tensor
+
+
+def largest(tensors: Sequence[Tensor]) -> Tensor:
+    """The largest magnitude of a number in the tensors; NaN where one is NaN."""
+    parts = [part for part in map(local, tensors) if part.numel()]
+    return torch.nn.utils.get_total_norm(parts, norm_type=torch.inf)
+
+
+@OPTIM_WRAPPERS.register_module(name=['PanopticScaledOptimWrapper', 'AmpOptimWrapper'])
+class PanopticScaledOptimWrapper(PanopticOptimWrapper, AmpOptimWrapper):
+    """mmengine's ``AmpOptimWrapper``, which applies no update that is not finite."""
+
+
+@OPTIM_WRAPPERS.register_module()
+class PanopticAmpOptimWrapper(PanopticOptimWrapper, AmpOptimWrapper):
+    """mmengine's mixed precision, which refuses the CPU and scales the loss in bfloat16 too.
+
+    Here ``dtype`` None means float16 on a GPU, as in mmengine, and bfloat16 on the CPU.
+    ``loss_scale`` is 'dynamic', a number (static) or the arguments of ``torch.amp.GradScaler``; it
+    acts in float16 alone, as bfloat16 has the exponents of float32. While a dynamic scale falls,
+    the updates that it skips are no faults, unless the loss is not finite.
+
+    Raises:
+        UserError: float16 on the CPU, or another dtype than the two.
+    """
+
+    def __init__(
+        self,
+        *,
+        dtype: str | None = None,
+        loss_scale: str | float | dict = 'dynamic',
+        skip_not_finite: bool | int = False,
+        **kwargs: Any,
+    ) -> None:
+        OptimWrapper.__init__(self, **kwargs)  # that of AmpOptimWrapper refuses the CPU
+        self._watch(skip_not_finite)
+        device = torch.device(get_device()).type
+        dtype = dtype or ('float16' if device == 'cuda' else 'bfloat16')
+        if dtype not in ('float16', 'bfloat16'):
+            raise UserError(f"optim_wrapper.dtype is '{dtype}'; use 'float16' or 'bfloat16'.")
+        if dtype == 'float16' and device != 'cuda':
+            raise UserError("optim_wrapper.dtype='float16' needs a GPU; use 'bfloat16' on the CPU.")
+        self.cast_dtype = getattr(torch, dtype)
+        self._scale_update_param = None
+        scaler = {'enabled': dtype == 'float16'}
+        if isinstance(loss_scale, dict):
+            scaler.update(loss_scale)
+        elif loss_scale != 'dynamic':
+            self._scale_update_param = scaler['init_scale'] = float(loss_scale)
+        self.loss_scaler = torch.amp.GradScaler(device if scaler['enabled'] else 'cpu', **scaler)
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Load the optimizer, and the dynamic scale where the checkpoint is of float16 training."""
+        state_dict = dict(state_dict)
+        stored, own = state_dict.pop('loss_scaler', None), self.loss_scaler.state_dict()
+        if own and stored and self._scale_update_param is None:
+            found = {key: stored[key] for key in ('scale', '_growth_tracker')}
+            self.loss_scaler.load_state_dict({**own, **found})
+        super().load_state_dict(state_dict)

@@ -1,0 +1,319 @@
+"""Updates that are not finite are never applied, told with what made them, and repeated."""
+
+import math
+
+import pytest
+import torch
+from cmt_deeplab.engine import PanopticAmpOptimWrapper, PanopticOptimWrapper
+from cmt_deeplab.engine.optim.kept_buffers import KeptBuffers
+from cmt_deeplab.engine.optim.replay import replay
+from cmt_deeplab.errors import UserError
+from mmdet.registry import HOOKS, MODELS, OPTIM_WRAPPERS
+from mmengine.hooks import Hook
+from mmengine.logging import MessageHub
+from mmengine.registry import DefaultScope
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from toy import ToyModel
+from toy_run import toy_config, toy_runner
+
+NO_VALIDATION = dict(val_evaluator=None, val_dataloader=None, val_cfg=None)
+
+
+class InfiniteGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * math.inf
+
+
+@MODELS.register_module()
+class FaultyModel(ToyModel):
+    """A toy model of two terms and a buffer, which goes wrong in the iterations ``at``."""
+
+    def __init__(self, at: tuple = (), how: str = 'nan', **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.at, self.how = at, how
+        self.register_buffer('seen', torch.zeros(()))
+        mask = torch.tensor([0.0, -math.inf])  # is no fault
+        self.register_buffer('mask', mask, persistent=False)
+
+    def forward(self, inputs, index, mode='tensor'):
+        found = super().forward(inputs, index, mode)
+        if mode != 'loss':
+            return found
+        loss = found['loss']
+        terms = {'loss_mask': loss, 's3.loss_mask': loss * 0.5, 'accuracy': torch.tensor(math.nan)}
+        self.seen = self.seen + 1
+        if MessageHub.get_current_instance().get_info('iter') + 1 not in self.at:
+            return terms
+        if self.how in ('nan', 'inf'):
+            terms['s3.loss_mask'] = terms['s3.loss_mask'] * float(self.how)
+        if self.how == 'weight 0':
+            terms['s3.loss_mask'] = 0 * (loss + math.inf)
+        if self.how == 'finite gradient':
+            terms['s3.loss_mask'] = loss + math.nan
+        if self.how == 'gradient':
+            terms['loss_mask'] = InfiniteGradient.apply(loss)
+        if self.how == 'large gradient':  # whose square is inf
+            terms['loss_mask'] = loss + 1e25 * (loss - loss.detach())
+        if self.how == 'statistics':
+            self.norm.running_var.data.fill_(math.inf)
+        if self.how == 'new buffer':
+            self.seen = self.seen + math.nan
+        if self.how == 'matching':
+            raise ValueError('matrix contains invalid numeric entries')
+        return terms
+
+
+@HOOKS.register_module()
+class StatesHook(Hook):
+    """Keeps weights, buffers and moments, and the EMA, after each iteration."""
+
+    priority = 'LOWEST'
+    states: list = []
+
+    def before_train(self, runner):
+        self.states.clear()
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        state = {key: value.clone() for key, value in runner.model.state_dict().items()}
+        for number, moments in runner.optim_wrapper.optimizer.state_dict()['state'].items():
+            state |= {f'{number}.{k}': torch.as_tensor(v).clone() for k, v in moments.items()}
+        for hook in runner.hooks:
+            for key, value in getattr(hook, 'ema_model', nn.Module()).state_dict().items():
+                state[f'ema.{key}'] = value.clone()
+        self.states.append(state)
+
+
+def faulty(work_dir, how='nan', at=(3,), **options):
+    model = dict(type='FaultyModel', how=how, at=at)
+    options = {**NO_VALIDATION, 'custom_hooks': [dict(type='StatesHook')], **options}
+    return toy_runner(work_dir, model=model, **options)
+
+
+def same(first: dict, second: dict) -> bool:
+    return all(torch.equal(first[key].nan_to_num(), second[key].nan_to_num()) for key in first)
+
+
+HOW = {
+    'nan': r'the loss is not finite: s3\.loss_mask \(stage 3\)',
+    'inf': r'the loss is not finite: s3\.loss_mask \(stage 3\)',
+    'weight 0': r'the loss is not finite: s3\.loss_mask \(stage 3\)',
+    'finite gradient': r'the loss is not finite: s3\.loss_mask \(stage 3\)',
+    'gradient': 'the loss is finite, but its gradients are not',
+    'large gradient': 'the loss is finite, but its gradients are not',
+    'statistics': 'the loss is finite, but a buffer of the model',
+    'new buffer': 'the loss is finite, but a buffer of the model',
+}
+
+
+@pytest.mark.parametrize('how', HOW)
+def test_a_step_that_is_not_finite_changes_nothing_and_is_told(tmp_path, how):
+    runner = faulty(tmp_path, how)
+    with pytest.raises(UserError, match=f'In iteration 3 {HOW[how]}.*changed no weight.*replay'):
+        runner.train()
+    assert len(StatesHook.states) == 3 and same(*StatesHook.states[1:])
+    assert (tmp_path / 'not_finite_iter_3_rank0.pth').exists()
+
+
+def test_an_assigner_that_meets_nan_is_no_stack_trace(tmp_path):
+    runner = faulty(tmp_path, 'matching')
+    with pytest.raises(UserError, match='In iteration 3 the network gave numbers that are not'):
+        runner.train()
+
+
+def test_the_last_step_is_told_too(tmp_path):
+    with pytest.raises(UserError, match='In iteration 8 .*s3.loss_mask'):
+        faulty(tmp_path, at=(8,)).train()
+
+
+def test_a_fault_is_told_before_a_validation(tmp_path):
+    runner = toy_runner(tmp_path, model=dict(type='FaultyModel', at=(4,)))
+    with pytest.raises(UserError, match='In iteration 4 '):
+        runner.train()
+
+
+@pytest.mark.parametrize('how', HOW)
+def test_training_goes_on_by_option_and_counts(tmp_path, how):
+    ema = dict(type='EMAHook', update_buffers=True)
+    runner = faulty(
+        tmp_path,
+        how,
+        at=(3, 5, 6),
+        custom_hooks=[dict(type='StatesHook'), ema],
+        optim_wrapper__skip_not_finite=2,
+    )
+    runner.train()
+    states = StatesHook.states
+    ours = [{k: v for k, v in each.items() if not k.startswith('ema')} for each in states]
+    assert [same(*pair) for pair in zip(ours, ours[1:])] == [0, 1, 0, 1, 1, 0, 0]
+    finite = (v.isfinite().all() for each in states for k, v in each.items() if 'mask' not in k)
+    assert all(finite)
+    checkpoint = torch.load(tmp_path / 'iter_8.pth', weights_only=True)
+    assert checkpoint['message_hub']['runtime_info']['skipped_steps'] == 3
+    log = next(tmp_path.glob('*/vis_data/scalars.json')).read_text()
+    assert [f'"skipped_steps": {n}' in log for n in range(4)] == [True, True, True, True]
+    assert len(list(tmp_path.glob('not_finite*'))) == 1
+
+
+def test_too_many_in_a_row_end_training(tmp_path):
+    runner = faulty(tmp_path, at=(2, 4, 5, 6), optim_wrapper__skip_not_finite=2)
+    with pytest.raises(UserError, match='In iteration 6 .*3 steps in a row'):
+        runner.train()
+
+
+def test_a_resumed_run_continues_to_count(tmp_path):
+    options = dict(optim_wrapper__skip_not_finite=True)
+    faulty(tmp_path / 'a', at=(3,), train_cfg__max_iters=4, **options).train()
+    checkpoint = dict(load_from=str(tmp_path / 'a/iter_4.pth'), resume=True)
+    runner = faulty(tmp_path / 'b', at=(7,), **checkpoint, **options)
+    runner.train()
+    assert runner.message_hub.get_info('skipped_steps') == 2
+
+
+@pytest.mark.parametrize('at', [(3,), (4,), (3, 4)])
+@pytest.mark.parametrize('how', ['nan', 'finite gradient', 'gradient'])
+def test_one_bad_iteration_of_an_accumulation_skips_the_step(tmp_path, how, at):
+    options = dict(accumulative_counts=2, skip_not_finite=True)
+    runner = faulty(tmp_path, how, at=at, **{f'optim_wrapper__{k}': v for k, v in options.items()})
+    runner.train()
+    weights = [{k: v for k, v in each.items() if 'weight' in k} for each in StatesHook.states]
+    assert [same(*pair) for pair in zip(weights, weights[1:])][:6] == [0, 1, 1, 1, 0, 1]
+    assert runner.message_hub.get_info('skipped_steps') == 1
+
+
+@pytest.mark.parametrize('clip', [
+    dict(max_norm=1), dict(max_norm=1, error_if_nonfinite=True), dict(type='value', clip_value=1)
+])  # fmt: skip
+@pytest.mark.parametrize('how', ['gradient', 'large gradient'])
+def test_clipping_hides_nothing(tmp_path, how, clip):
+    runner = faulty(tmp_path, how, optim_wrapper__clip_grad=clip)
+    with pytest.raises(UserError, match='In iteration 3 the loss is finite, but its gradients'):
+        runner.train()
+    assert same(*StatesHook.states[1:])
+
+
+def test_mixed_precision_on_the_cpu(tmp_path):
+    with pytest.raises(UserError, match='In iteration 3 '):
+        faulty(tmp_path, optim_wrapper__type='PanopticAmpOptimWrapper').train()
+    assert same(*StatesHook.states[1:])
+
+
+def test_learning_rates_and_weights_without_a_finite_update_are_told(tmp_path):
+    with pytest.raises(UserError, match='The learning rate is 1e[+]30'):
+        toy_runner(tmp_path / 'a', optim_wrapper__optimizer__lr=1e30, param_scheduler=None).train()
+    with pytest.raises(UserError, match='In iteration 2 weights are not finite or beyond 1e15'):
+        toy_runner(
+            tmp_path / 'b',
+            optim_wrapper__optimizer=dict(type='SGD', lr=1e16, _delete_=True),
+            optim_wrapper__skip_not_finite=True,
+            param_scheduler=None,
+        ).train()
+
+
+def test_a_finite_run_is_the_same_bit_for_bit(tmp_path):
+    """mmengine's wrapper by its full name, and ours in its place."""
+    weights = []
+    for kind in ('OptimWrapper', 'mmengine.OptimWrapper'):
+        runner = toy_runner(tmp_path / kind, optim_wrapper__type=kind, **NO_VALIDATION)
+        runner.train()
+        assert isinstance(runner.optim_wrapper, PanopticOptimWrapper) == (kind == 'OptimWrapper')
+        weights.append(runner.model.state_dict())
+    assert same(*weights)
+
+
+@pytest.mark.parametrize('how', ['finite gradient', 'gradient'])
+def test_one_command_repeats_the_step(tmp_path, how):
+    """The value that is not finite comes back too, as the fault follows from the iteration."""
+    with pytest.raises(UserError):
+        faulty(tmp_path, how).train()
+    config = toy_config(tmp_path / 'replay', model=dict(type='FaultyModel', how=how, at=(3,)))
+    lines = list(replay(config, str(tmp_path / 'not_finite_iter_3_rank0.pth')))
+    terms = [line for line in lines if ' (was ' in line]
+    assert len(terms) == 4
+    for line in terms:
+        now, was = line.rstrip(')').partition(': ')[2].split(' (was ')
+        assert now == was
+    assert ('backbone.weight' in lines[-1]) == (how == 'gradient')
+
+
+def test_a_file_that_is_no_step_is_refused(tmp_path):
+    torch.save(dict(state_dict={}), tmp_path / 'a.pth')
+    with pytest.raises(UserError, match='holds no training step'):
+        list(replay(toy_config(tmp_path / 'replay'), str(tmp_path / 'a.pth')))
+
+
+class HostAsks(TorchDispatchMode):
+    """Refuses that the host asks for the value of a tensor, for which it would wait on a GPU."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        assert function is not torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize('bad', [False, True])
+@pytest.mark.parametrize('kind, options', [
+    ('SGD', {}), ('SGD', dict(momentum=0.9)), ('Adam', dict(amsgrad=True)), ('AdamW', {})
+])  # fmt: skip
+def test_a_fused_optimizer_decides_without_the_host(kind, options, bad):
+    """As on a GPU, where the wrapper chooses the fused form."""
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
+    optimizer = getattr(torch.optim, kind)(model.parameters(), lr=0.1, fused=True, **options)
+    wrapper = PanopticOptimWrapper(optimizer=optimizer)
+
+    def loss(factor: float) -> torch.Tensor:
+        with wrapper.optim_context(model):
+            return factor * model(torch.randn(4, 3)).square().mean()
+
+    def state() -> dict:
+        moments = optimizer.state_dict()['state'].items()
+        named = {f'{n}.{k}': v for n, kept in moments for k, v in kept.items() if v is not None}
+        return {key: value.clone() for key, value in (model.state_dict() | named).items()}
+
+    wrapper.update_params(loss(1.0))
+    before = state()
+    wrapper.report()
+    value = loss(math.nan if bad else 1.0)
+    with HostAsks():
+        wrapper.update_params(value)
+    assert same(before, state()) == bad
+    if bad:
+        with pytest.raises(UserError, match='not finite .in loss.'):
+            wrapper.report()
+    wrapper.update_params(loss(1.0))
+    assert not same(before, state())
+
+
+def test_buffers_of_any_kind_are_kept():
+    model = nn.Module()
+    model.register_buffer('expanded', torch.zeros(1).expand(3))
+    model.register_buffer('absent', None)
+    model.register_buffer('empty', torch.zeros(0))
+    model.register_buffer('flag', torch.tensor(True))
+    model.register_buffer('grows', torch.zeros(2))
+    model.register_buffer('table', torch.arange(6).view(2, 3).t())
+    kept = KeptBuffers(model)
+    model.flag.logical_not_()
+    model.table.zero_()
+    assert kept.values()['table'].shape == (3, 2)
+    kept.take_back(torch.tensor(True))
+    assert model.flag and torch.equal(model.table, torch.arange(6).view(2, 3).t())
+    model.grows = torch.full((3,), math.nan)
+    kept.take_back(torch.tensor(True))
+
+
+def test_the_names_of_mmengine_mean_these_wrappers_in_the_scope_of_mmdet():
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        assert OPTIM_WRAPPERS.get('OptimWrapper') is PanopticOptimWrapper
+        assert issubclass(OPTIM_WRAPPERS.get('AmpOptimWrapper'), PanopticOptimWrapper)
+    assert issubclass(PanopticAmpOptimWrapper, PanopticOptimWrapper)
+
+
+def test_a_limit_below_zero_is_refused():
+    optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)
+    with pytest.raises(UserError, match='skip_not_finite is -1'):
+        PanopticOptimWrapper(optimizer=optimizer, skip_not_finite=-1)
