@@ -32,7 +32,8 @@ class Own(BaseMetric):
 def loop(*metrics, samples=()):
     evaluator = SimpleNamespace(metrics=list(metrics))
     dataset = [dict(data_samples=sample) for sample in samples]
-    return SimpleNamespace(evaluator=evaluator, dataloader=SimpleNamespace(dataset=dataset))
+    loader, runner = SimpleNamespace(dataset=dataset), SimpleNamespace(work_dir='work')
+    return SimpleNamespace(evaluator=evaluator, dataloader=loader, runner=runner)
 
 
 def sample(size=(8, 12), truth=(8, 12), **meta):

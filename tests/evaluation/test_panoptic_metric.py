@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import shutil
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -393,3 +395,56 @@ def test_settings_are_checked_when_built(data):
         build(meta=dict(classes=many, thing_classes=many, stuff_classes=()))
     with pytest.raises(ValueError, match="no 'classes' and 'thing_classes'"):
         build(meta=dict(classes=META['classes']))
+
+
+def test_figures_are_there_though_predictions_cannot_be_written(data, tmp_path, capsys):
+    """Neither the PNGs nor the JSON; a run that wants nothing else stops at the first one."""
+    samples, ann_file, _ = data
+    expected = evaluate(build(), samples)
+    for name in ('png.panoptic', 'json.panoptic.json'):
+        prefix = tmp_path / name.partition('.')[0]
+        metric = build(outfile_prefix=str(prefix), ann_file=ann_file)
+        assert evaluate(metric, samples) == expected and metric.unwritten is None
+        alone = build(outfile_prefix=str(prefix), ann_file=ann_file, format_only=True)
+        shutil.rmtree(f'{prefix}.panoptic')
+        path = tmp_path / name
+        path.unlink(missing_ok=True)
+        path.symlink_to('/dev/full' if 'json' in name else tmp_path / 'file')
+        (tmp_path / 'file').write_text('')
+        capsys.readouterr()
+        assert evaluate(metric, samples) == expected
+        sentence = f'predictions cannot be written to {prefix}.panoptic.json'
+        assert sentence in metric.unwritten and metric.unwritten.endswith('outfile_prefix.')
+        said = capsys.readouterr()
+        assert 'All       |' in (said.out + said.err).partition(sentence)[0]
+        with pytest.raises(UserError, match=sentence):
+            evaluate(alone, samples)
+        path.unlink()
+        assert evaluate(metric, samples) == expected and metric.unwritten is None
+
+
+def score_one_of_two(rank, port, samples, folder):
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1')
+    os.environ['MASTER_PORT'] = str(port)
+    import cmt_deeplab  # noqa: F401
+    from cmt_deeplab.engine.distributed import init_process_group
+    from mmengine.registry import init_default_scope
+
+    init_default_scope('mmdet')
+    init_process_group(launcher='pytorch', backend='nccl')
+    os.chdir('/proc')
+    figures = evaluate(build(), samples[rank::2], size=len(samples))
+    torch.save(figures, f'{folder}/{rank}.pt')
+    torch.distributed.destroy_process_group()
+
+
+def test_processes_gather_without_a_folder(data, tmp_path):
+    """They start where nothing can be written."""
+    samples, *_ = data
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    torch.multiprocessing.spawn(score_one_of_two, (port, samples, str(tmp_path)), nprocs=2)
+    expected = evaluate(build(), samples)
+    for rank in range(2):
+        assert torch.load(tmp_path / f'{rank}.pt', weights_only=True) == expected

@@ -8,6 +8,7 @@ import pytest
 import torch
 from cmt_deeplab.analysis.config_model import build_without_values
 from cmt_deeplab.converters.read import read_deeplab2, read_pytorch
+from cmt_deeplab.errors import UserError
 from deeplab2_reference import Net, Variables, encoder
 from mmengine.config import Config
 from run_tool import ROOT, run_tool
@@ -92,6 +93,12 @@ def test_reading_what_is_no_checkpoint(tmp_path):
     torch.save([torch.zeros(2)], tmp_path / 'list.pth')
     with pytest.raises(ValueError, match='is damaged or is no checkpoint'):
         read_pytorch(str(tmp_path / 'text.pth'))
+    bomb, honest = str(tmp_path / 'bomb.npz'), str(tmp_path / 'honest.npz')
+    np.savez_compressed(bomb, **{f'encoder/{k}/kernel': np.zeros(1 << 22) for k in range(4)})
+    with pytest.raises(UserError, match='bomb.npz unpacks to 128 MiB, much more than weights'):
+        read_deeplab2(bomb)
+    np.savez_compressed(honest, **{'encoder/kernel': np.zeros((1, 1 << 20), np.float32)})
+    assert len(read_deeplab2(honest)[0]) == 1
     (tmp_path / 'text.npz').write_text('no checkpoint')
     with pytest.raises(ValueError, match='text.npz is no .npz file of arrays'):
         read_deeplab2(str(tmp_path / 'text.npz'))

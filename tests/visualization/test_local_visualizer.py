@@ -104,14 +104,3 @@ def test_matplotlib_renders_only_what_it_has_drawn(monkeypatch):
     monkeypatch.setattr(DetLocalVisualizer, 'get_image', None)
     visualizer.add_datasample('image', image, sample(np.ones((90, 133), int)), draw_gt=False)
     assert visualizer.get_image().shape == (450, 665, 3)
-
-
-def test_images_of_one_name_have_pictures_of_their_own(tmp_path):
-    visualizer = VISUALIZERS.build(dict(type='PanopticLocalVisualizer', name='test-names'))
-    visualizer.dataset_meta = META
-    image, wanted = np.full((32, 32, 3), 120, np.uint8), tmp_path / '1.png'
-    for path in ('a/1.png', 'b/1.png', 'a/1.png'):  # the last one is drawn once more
-        result = sample(np.full((32, 32), 1))
-        result.set_metainfo(dict(img_path=path))
-        visualizer.add_datasample('image', image, result, out_file=str(wanted))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ['1.png', '1_2.png']

@@ -18,7 +18,6 @@ over the time of the training steps: that of the processor, and on a GPU that of
 """
 
 import argparse
-import json
 import sys
 import warnings
 from pathlib import Path
@@ -38,8 +37,15 @@ from cmt_deeplab.analysis.compared_model import (
 from cmt_deeplab.analysis.comparison_table import as_markdown, as_text, machine
 from cmt_deeplab.analysis.config_model import load_config
 from cmt_deeplab.analysis.learning_curve import draw_curves, train
-from cmt_deeplab.errors import UserError, output_file, positive, report_user_errors
+from cmt_deeplab.errors import (
+    UserError,
+    mistakes_as_user_errors,
+    output_file,
+    positive,
+    report_user_errors,
+)
 from matplotlib.backend_bases import FigureCanvasBase
+from mmengine.fileio import dump, put_text
 from mmengine.logging import MMLogger
 from whole_models import measure_models
 
@@ -124,6 +130,25 @@ def name_apart(models: list[ComparedModel]) -> list[ComparedModel]:
     return models
 
 
+def write_json(args: argparse.Namespace, models: list[ComparedModel]) -> None:
+    if args.json:
+        rows = [vars(model) | dict(config=None, network=None) for model in models]
+        result = dict(setting=vars(args), machine=machine(args.device), models=rows)
+        dump(result, args.json, 'json', indent=1)
+
+
+def write_markdown(args: argparse.Namespace, models: list[ComparedModel]) -> None:
+    if args.markdown:
+        put_text(f'{as_markdown(models)}\n{machine(args.device)}\n', args.markdown)
+
+
+def write_plot(args: argparse.Namespace, models: list[ComparedModel]) -> None:
+    if args.train:
+        path = args.plot or str(Path(args.work_dir) / 'pq.png')
+        draw_curves(models, path)
+        print(path)
+
+
 def main() -> int:
     args = parse_args()
     torch.set_num_threads(args.threads)
@@ -131,18 +156,16 @@ def main() -> int:
     MMLogger.get_instance('compare_models', log_level='ERROR')
     with report_user_errors():
         models = compare(args)
-    print(as_text(models), machine(args.device), sep='\n')
-    if args.json:
-        rows = [vars(model) | dict(config=None, network=None) for model in models]
-        result = dict(setting=vars(args), machine=machine(args.device), models=rows)
-        Path(args.json).write_text(json.dumps(result, indent=1) + '\n')
-    if args.markdown:
-        Path(args.markdown).write_text(f'{as_markdown(models)}\n{machine(args.device)}\n')
-    if args.train:
-        path = args.plot or str(Path(args.work_dir) / 'pq.png')
-        draw_curves(models, path)
-        print(path)
-    return any(model.failed for model in models)
+    print(as_text(models), machine(args.device), sep='\n', flush=True)
+    missing = 0
+    for write in (write_json, write_markdown, write_plot):  # each, though another fails
+        try:
+            with mistakes_as_user_errors():
+                write(args, models)
+        except UserError as error:
+            print(f'Error: {error}', file=sys.stderr)
+            missing += 1
+    return missing > 0 or any(model.failed for model in models)
 
 
 if __name__ == '__main__':

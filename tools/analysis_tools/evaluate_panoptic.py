@@ -84,13 +84,19 @@ def main() -> None:
                 images, 'images', total, disable=not sys.stdout.isatty()
             ),
         )
-        if args.json:
-            with open(args.json, 'w', encoding='utf-8') as stream:
-                json.dump(results, stream, indent=1)
     except (UserError, OSError) as error:
         sys.exit(f'evaluate_panoptic.py: {error}')
     print(figures_table(results))
-    print(f'Time elapsed: {time.time() - start:0.2f} seconds')
+    print(f'Time elapsed: {time.time() - start:0.2f} seconds', flush=True)
+    try:
+        if args.json:
+            with open(args.json, 'w', encoding='utf-8') as stream:
+                json.dump(results, stream, indent=1)
+    except OSError as error:
+        sys.exit(
+            f'evaluate_panoptic.py: The figures cannot be written to {args.json} ({error}): name '
+            'another file; those of all classes are above.'
+        )
 
 
 if __name__ == '__main__':

@@ -10,7 +10,6 @@ OUT gets {"params": int, "macs": int, "parts": {name: {"params": int, "macs": in
 """
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 from cmt_deeplab.analysis.config_model import add_config_options, load_config
 from cmt_deeplab.analysis.flops import NetworkCost, config_cost
 from cmt_deeplab.errors import output_file, positive, report_user_errors
+from mmengine.fileio import dump
 
 
 def parse_args() -> argparse.Namespace:
@@ -61,9 +61,9 @@ def main() -> None:
     with report_user_errors():
         config = load_config(args.config, args.cfg_options)
         cost = config_cost(config.model, args.shape)
-    print(table(cost, args.shape))
-    if args.json:
-        Path(args.json).write_text(json.dumps(asdict(cost), indent=2) + '\n')
+        print(table(cost, args.shape), flush=True)
+        if args.json:
+            dump(asdict(cost), args.json, 'json', indent=2)
 
 
 if __name__ == '__main__':

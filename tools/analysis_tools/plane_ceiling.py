@@ -8,7 +8,6 @@ merge at the original size and scored by the config's metric.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import cmt_deeplab  # noqa: F401  before mmdet, which needs its stand-ins
 from cmt_deeplab.analysis.config_model import add_config_options, load_config
 from cmt_deeplab.analysis.plane_ceiling import plane_ceiling
 from cmt_deeplab.errors import output_file, positive, report_user_errors
+from mmengine.fileio import dump
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,10 +36,10 @@ def main() -> None:
     args = parse_args()
     with report_user_errors():
         figures = plane_ceiling(load_config(args.config, args.cfg_options), args.stride)
-    rounded = (f'{name.split("/")[-1]} {value:.2f}' for name, value in figures.items())
-    print(f'stride {args.stride}: {", ".join(rounded)}')
-    if args.json:
-        Path(args.json).write_text(json.dumps(dict(stride=args.stride, **figures), indent=1))
+        rounded = (f'{name.split("/")[-1]} {value:.2f}' for name, value in figures.items())
+        print(f'stride {args.stride}: {", ".join(rounded)}', flush=True)
+        if args.json:
+            dump(dict(stride=args.stride, **figures), args.json, 'json', indent=1)
 
 
 if __name__ == '__main__':

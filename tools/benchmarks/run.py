@@ -6,7 +6,6 @@
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -19,6 +18,7 @@ import cmt_deeplab  # noqa: F401  registers the parts
 import torch
 from cmt_deeplab.errors import output_file, positive, report_user_errors
 from harness import measure, table
+from mmengine.fileio import dump
 
 SUBJECTS = ('axial', 'criterion', 'data', 'merge', 'metric')
 
@@ -48,10 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> dict:
     with report_user_errors():
         subject = import_module(args.subject).subject(args)
         figures = measure(subject, runs=args.runs, device=args.device)
-    result = dict(setting=vars(args), **figures)
-    print(table(result))
-    if args.json:
-        Path(args.json).write_text(json.dumps(result, indent=1) + '\n')
+        result = dict(setting=vars(args), **figures)
+        print(table(result), flush=True)
+        if args.json:
+            dump(result, args.json, 'json', indent=1)
     return result
 
 

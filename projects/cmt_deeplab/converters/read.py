@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from cmt_deeplab.errors import MissingPackageError, UserError, require_file
 from cmt_deeplab.safe_loading import load_weights_only
 
 VALUE_SUFFIX = '/.ATTRIBUTES/VARIABLE_VALUE'  # of TensorFlow's object-based checkpoints
+MOST_UNPACKED, PACKED = 64 << 20, 20  # bytes of an .npz beside so many times those of the file
 BOOKKEEPING = ('optimizer', 'save_counter', 'global_step', '_CHECKPOINTABLE_OBJECT_GRAPH')
 
 
@@ -69,8 +72,17 @@ def _read_npz(path: str) -> dict[str, np.ndarray]:
         f'The checkpoint {path} does not exist; give the .npz file of the TensorFlow variables.',
     )
     try:
+        with ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > MOST_UNPACKED + PACKED * Path(path).stat().st_size:
+            raise UserError(
+                f'{path} unpacks to {unpacked >> 20} MiB, much more than weights of its size do: '
+                'fetch it again from where it was published, or write it again with numpy.savez.'
+            )
         with np.load(path, allow_pickle=False) as archive:
             return dict(archive)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(
             f'{path} is no .npz file of arrays ({type(error).__name__}); write it again with '

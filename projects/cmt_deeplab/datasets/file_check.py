@@ -9,6 +9,7 @@ import os
 import os.path as osp
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets import CocoDataset, CocoPanopticDataset
@@ -104,6 +105,14 @@ def without_faulty(
             )
         print_log(f'{summary} and left out; the first: {skipped[0]}', 'current', logging.WARNING)
     return kept, skipped
+
+
+def paths_of_equal_names(dataset: Any) -> list[str]:
+    """The paths of all images of a data set, if two have one name but for folder and ending."""
+    read = getattr(dataset, 'get_data_info', None)
+    paths = {osp.abspath(read(i)['img_path']) for i in range(len(dataset)) if read}
+    names = {osp.splitext(osp.basename(path))[0] for path in paths}
+    return sorted(paths) if len(names) < len(paths) else []
 
 
 def _checking_names(parse: Callable) -> Callable:

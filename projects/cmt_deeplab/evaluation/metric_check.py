@@ -1,5 +1,6 @@
 """What a validation or test would find out too late, told before the first iteration."""
 
+import os.path as osp
 from collections.abc import Collection, Iterable, Sequence
 from copy import copy
 from itertools import zip_longest
@@ -10,6 +11,7 @@ from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.runner import TestLoop, ValLoop
 from torch import nn
 
+from cmt_deeplab.datasets.file_check import paths_of_equal_names
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.models.detectors import CMTDeepLab
 
@@ -41,6 +43,9 @@ def check_metrics(loop: ValLoop | TestLoop, model: nn.Module) -> None:
                 f'The type {name} in val_evaluator or test_evaluator is no metric: '
                 'PanopticQualityMetric is one.'
             )
+        if metric.collect_device == 'cpu' and metric.collect_dir is None:
+            # mmengine's own place lies below the folder in which the command starts
+            metric.collect_dir = osp.join(loop.runner.work_dir, '.collected')
         if getattr(metric, '_coco_api', None) and getattr(dataset, 'skipped_images', None):
             raise UserError(
                 f'{name} in val_evaluator or test_evaluator scores all images of its ann_file, but '
@@ -54,6 +59,13 @@ def check_metrics(loop: ValLoop | TestLoop, model: nn.Module) -> None:
                 metric.check_sample(dataset[0]['data_samples'].to_dict())
         elif isinstance(metric, CocoPanopticMetric):
             _require_order(metric, None)
+            files = metric.tmp_dir is None or metric.seg_prefix is not None
+            if files and (paths := paths_of_equal_names(dataset)):
+                raise UserError(
+                    'CocoPanopticMetric in val_evaluator or test_evaluator tells PNGs apart by the '
+                    'names of the images alone, and some of these are equal (in the folder of '
+                    f'{paths[0]} and others): take PanopticQualityMetric.'
+                )
             if metric.seg_prefix is None and not metric.format_only:
                 raise UserError(
                     'CocoPanopticMetric in val_evaluator or test_evaluator has no seg_prefix: add '

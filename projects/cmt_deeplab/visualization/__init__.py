@@ -1,5 +1,6 @@
 """Pictures of panoptic maps and of the assignment of pixels to cluster centers."""
 
+from . import picture_files
 from .assignments import AssignmentMap, assignment_maps, center_colors, draw_assignment
 from .drawer import PanopticDrawer
 from .local_visualizer import PanopticLocalVisualizer

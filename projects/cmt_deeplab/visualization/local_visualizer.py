@@ -1,7 +1,5 @@
 """mmdet's visualizer with the fast panoptic overlay."""
 
-import os.path as osp
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -25,8 +23,7 @@ class PanopticLocalVisualizer(DetLocalVisualizer):
     matplotlib and fails on an image without a segment. The classes come from the metainfo of the
     data set (``classes`` and ``thing_classes``); without ``thing_classes`` every class counts as a
     thing. The palette may be one of mmdet's names, such as 'coco' or 'random'. Instances and a
-    semantic map are drawn where there is no panoptic map, which shows both. Of two images of one
-    name, as two data sets may have them, the second picture has a number behind the name.
+    semantic map are drawn where there is no panoptic map, which shows both.
     """
 
     def add_datasample(
@@ -35,25 +32,15 @@ class PanopticLocalVisualizer(DetLocalVisualizer):
         image: np.ndarray,
         data_sample: DetDataSample | None = None,
         *args: Any,
-        out_file: str | None = None,
         **kwargs: Any,
     ) -> None:
         if data_sample is not None:
-            if out_file is not None and 'img_path' in data_sample:
-                out_file = self._file_of(data_sample.img_path, out_file)
             data_sample = data_sample.new()  # only the copy loses what is not drawn
             for side in ('gt', 'pred'):
                 if f'{side}_panoptic_seg' in data_sample:
                     for form in ('instances', 'sem_seg'):
                         data_sample.pop(f'{side}_{form}', None)
-        super().add_datasample(name, image, data_sample, *args, out_file=out_file, **kwargs)
-
-    def _file_of(self, image: str, wanted: str) -> str:
-        """``wanted``, or this name with the first number that no other image has."""
-        image_of = vars(self).setdefault('_image_of', {})
-        stem, ending = osp.splitext(wanted)
-        names = (wanted if k == 1 else f'{stem}_{k}{ending}' for k in count(1))
-        return next(name for name in names if image_of.setdefault(name, image) == image)
+        super().add_datasample(name, image, data_sample, *args, **kwargs)
 
     _waiting = False  # matplotlib, which copies an image several times, gets it when it draws
 
