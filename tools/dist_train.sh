@@ -2,8 +2,7 @@
 # Training in several processes: tools/dist_train.sh CONFIG PROCESSES [arguments of train.py]
 # PROCESSES is the number of GPUs to use (nccl), one per process; on a machine without a GPU, all
 # processes run on the CPU (gloo). For several machines, run it on each with NNODES, NODE_RANK,
-# MASTER_ADDR and PORT in the environment. Where a process fails, torchrun names it and its error at
-# the end.
+# MASTER_ADDR and PORT in the environment.
 set -eu
 if [ $# -lt 2 ]; then
     echo "Usage: $0 CONFIG PROCESSES [arguments of train.py]" >&2

@@ -1,5 +1,8 @@
 # What the launchers share; to be sourced by bash.
 
+# Where a process is lost, torch would write the stack of its C++ code as a warning.
+export TORCH_CPP_LOG_LEVEL=${TORCH_CPP_LOG_LEVEL:-ERROR}
+
 # Prints the interpreter: $PYTHON, else that of an activated environment, else the project's .venv,
 # else python3.
 launch_python() {
@@ -14,11 +17,26 @@ launch_python() {
     fi
 }
 
-# launch PROCESSES SCRIPT ARGUMENTS... starts the script with torchrun, in PROCESSES processes of
-# this machine.
+# whole_number NAME VALUE [LEAST] refuses another value, which bash would evaluate in $((...)).
+whole_number() {
+    case $2 in
+        '' | *[!0-9]* | 0?* | ??????*) ;;
+        *) [ "$2" -lt "${3:-0}" ] || return 0 ;;
+    esac
+    printf "Error: %s is '%s', but must be a whole number from %d to 99999.\n" \
+        "$1" "$2" "${3:-0}" >&2
+    exit 2
+}
+
+# launch PROCESSES SCRIPT ARGUMENTS... starts the script with torchrun (launch.py), in PROCESSES
+# processes of this machine.
 launch() {
     local processes=$1 cores python
     shift
+    whole_number PROCESSES "$processes" 1
+    whole_number NNODES "${NNODES:-1}" 1
+    whole_number NODE_RANK "${NODE_RANK:-0}"
+    whole_number PORT "${PORT:-29500}"
     python=$(launch_python)
     # torchrun would take one thread per process; on the CPU the processes share out the cores
     if [ -z "${OMP_NUM_THREADS:-}" ]; then
@@ -29,7 +47,7 @@ print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.c
             export OMP_NUM_THREADS=1
         fi
     fi
-    exec "$python" -m torch.distributed.run \
+    exec "$python" "$(dirname "${BASH_SOURCE[0]}")/launch.py" \
         --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" --nproc_per_node="$processes" \
         --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}" "$@"
 }
@@ -40,6 +58,9 @@ launch_slurm() {
     local partition=$1 job_name=$2 gpus=${GPUS:-8} per_node=${GPUS_PER_NODE:-8}
     local extra=() resources=()
     shift 2
+    whole_number GPUS "$gpus" 1
+    whole_number GPUS_PER_NODE "$per_node"
+    whole_number CPUS_PER_TASK "${CPUS_PER_TASK:-5}" 1
     read -r -a extra <<<"${SRUN_ARGS:-}"
     if [ "$per_node" -gt 0 ]; then
         resources=(--gres="gpu:$per_node" --ntasks-per-node="$per_node")

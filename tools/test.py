@@ -4,17 +4,18 @@ Several processes are started with tools/dist_test.sh or tools/slurm_test.sh.
 """
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
-from torch.distributed.elastic.multiprocessing.errors import record
-
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # no stack trace from the imports
 # for a clone of the repository that is not installed
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
 from cmt_deeplab.engine import runner_setup  # noqa: E402
-from cmt_deeplab.engine.distributed import leave_process_group  # noqa: E402
-from cmt_deeplab.errors import report_user_errors  # noqa: E402
+from cmt_deeplab.engine.distributed import ends_together  # noqa: E402
+from cmt_deeplab.errors import UserError, output_file  # noqa: E402
+from torch.distributed.elastic.multiprocessing.errors import record  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,6 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out',
         metavar='FILE.pkl',
+        type=output_file,
         help='write the predictions to a pickle file, for offline evaluation',
     )
     parser.add_argument('--show', action='store_true', help='show each prediction in a window')
@@ -38,7 +40,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@report_user_errors()
+@ends_together()
 @record
 def main() -> None:
     args = parse_args()
@@ -52,7 +54,9 @@ def main() -> None:
     if args.out is not None:
         runner_setup.dump_predictions(runner, args.out)
     runner.test()
-    leave_process_group()
+    for metric in runner.test_evaluator.metrics:
+        if getattr(metric, 'unwritten', None):  # said last, after the figures
+            raise UserError(metric.unwritten)
 
 
 if __name__ == '__main__':

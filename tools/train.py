@@ -4,17 +4,17 @@ Several processes are started with tools/dist_train.sh or tools/slurm_train.sh.
 """
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
-from torch.distributed.elastic.multiprocessing.errors import record
-
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # no stack trace from the imports
 # for a clone of the repository that is not installed
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
 from cmt_deeplab.engine import runner_setup  # noqa: E402
-from cmt_deeplab.engine.distributed import leave_process_group  # noqa: E402
-from cmt_deeplab.errors import report_user_errors  # noqa: E402
+from cmt_deeplab.engine.distributed import ends_together  # noqa: E402
+from torch.distributed.elastic.multiprocessing.errors import record  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,7 +41,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@report_user_errors()
+@ends_together()
 @record
 def main() -> None:
     args = parse_args()
@@ -53,7 +53,6 @@ def main() -> None:
     if args.resume is not None:
         runner_setup.resume_from(cfg, args.resume)
     runner_setup.build_runner(cfg).train()
-    leave_process_group()
 
 
 if __name__ == '__main__':

@@ -23,11 +23,22 @@ OF_THE_MACHINE = {
     "give the device 'cpu'.",
     ('DistNetworkError', 'DistStoreError'): 'The processes do not reach each other ({}): set the '
     'environment variables MASTER_ADDR and MASTER_PORT to the first machine and a free port of it.',
+    ('Connection closed by peer', 'Connection reset by peer', 'remote process exited'): 'Another '
+    'process of this run has ended without a word; it may have been killed, as the memory did not '
+    'suffice.',
 }
 
 
 class UserError(ValueError):
     """A mistake of the user; the message is one sentence naming the file or key and the remedy."""
+
+
+class TrainingStopped(SystemExit):
+    """Training has ended early because a signal asked for it; a checkpoint is written.
+
+    ``code`` is the exit status, as a shell gives it: 128 + the number of the signal (SIGTERM: 143,
+    SIGINT: 130). A program that does not catch it ends with this status and without a stack trace.
+    """
 
 
 class MissingFileError(UserError, FileNotFoundError):
@@ -157,3 +168,6 @@ def report_user_errors() -> Iterator[None]:
         sys.stdout.flush()
         print(f'Error: {sentence}', file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        print('Ended at once by SIGINT.', file=sys.stderr)
+        sys.exit(130)

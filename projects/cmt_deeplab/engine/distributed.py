@@ -5,8 +5,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
-from datetime import timedelta
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from inspect import signature
 from typing import Any
 
@@ -17,7 +19,9 @@ from mmengine.registry import MODEL_WRAPPERS  # where mmengine looks wrappers up
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from cmt_deeplab.errors import UserError
+from cmt_deeplab.engine.stopping.rank_watch import TICK, longest_wait, rank_watch
+from cmt_deeplab.engine.stopping.stop_signals import StopSignals, end_process
+from cmt_deeplab.errors import UserError, report_user_errors
 
 # by launcher: the command that starts the processes, and its variables for the three of torch
 LAUNCHERS = {
@@ -61,7 +65,8 @@ def init_process_group(
     Args:
         launcher: 'pytorch', 'slurm' or 'mpi'.
         backend: That of the config (nccl if None); it counts on GPUs only.
-        timeout: Of the collective operations, in seconds.
+        timeout: In seconds, see :class:`.rank_watch.RankWatch`, which comes before the limit of
+            the collective operations.
 
     Raises:
         UserError: the launcher is unknown, did not set its variables, or started more processes
@@ -80,28 +85,67 @@ def init_process_group(
         torch.cuda.set_device(int(os.environ['LOCAL_RANK']) % gpus)
     else:
         backend = 'gloo'
-    limit = None if timeout is None else timedelta(seconds=timeout)
-    torch.distributed.init_process_group(backend=backend, timeout=limit)
+    torch.distributed.init_process_group(backend=backend, timeout=longest_wait(timeout))
 
 
-def leave_process_group() -> None:
+def leave_process_group(status: int = 0) -> None:
     """End a distributed command line: all processes leave together.
 
     On gloo the interpreter is not taken down, because a thread of gloo that still runs while Python
     finalizes aborts the process ("terminate called without an active exception"; with torch 2.13 in
     6 of 41 runs of a bare script of two processes, and in none of 59 that ended as here). Without a
     process group nothing happens.
+
+    Args:
+        status: The exit status. Unless it is 0 the others are not waited for, as they may be gone.
     """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return
     on_gloo = torch.distributed.get_backend() == 'gloo'
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-    if on_gloo:
+    if watch := rank_watch():
+        watch.close()
+    if (
+        status
+        and torch.distributed.get_rank() == 0
+        and not torch.distributed.is_torchelastic_launched()
+    ):
+        time.sleep(2 * TICK)  # this process keeps the store, where the others read of its end
+    if not status:
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+    if on_gloo or status:
         atexit._run_exitfuncs()  # ends the data-loading processes and flushes the logs
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+        end_process(status)
+
+
+@contextmanager
+def ends_together() -> Iterator[None]:
+    """Around a command line, or as its decorator: it ends with one sentence, in all processes.
+
+    That is the sentence of the first one that fails, see :func:`report_user_errors`; the others end
+    with it. A signal that asks to stop ends what is not training at once, also with a sentence.
+    """
+    status = 1
+    try:
+        with StopSignals(at_once=True), report_user_errors():
+            try:
+                yield
+            except Exception:
+                if watch := rank_watch():
+                    if not watch.may_speak(status):
+                        raise SystemExit(status) from None
+                    print(f'{watch.name} has met an error and ends the run.', file=sys.stderr)
+                raise
+        status = 0
+    except SystemExit as end:
+        status = end.code
+        raise
+    except BaseException:
+        if rank_watch():
+            traceback.print_exc()
+        raise
+    finally:
+        leave_process_group(status)
 
 
 # torch 2.13 has a new name for one argument, and warns of the old one

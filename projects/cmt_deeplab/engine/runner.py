@@ -6,12 +6,9 @@ from typing import Any
 import torch.distributed
 from mmdet.registry import RUNNERS
 from mmengine.config import Config
-from mmengine.dist import is_distributed
 from mmengine.hooks import CheckpointHook
-from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
-from torch import nn
 from torch.utils.checkpoint import checkpoint as recomputed
 from torch.utils.data import DataLoader
 
@@ -20,21 +17,21 @@ from cmt_deeplab.construction import config_entries, name_of, quote
 from cmt_deeplab.datasets.dataset_check import one_metainfo
 from cmt_deeplab.engine.loop.batch_stream import images_per_batch
 from cmt_deeplab.engine.loop.loader_check import check_loader, without_loading_processes
-from cmt_deeplab.engine.loop.resuming_runner import ResumingRunner
 from cmt_deeplab.engine.loop.schedule_check import check_loop, check_schedulers
 from cmt_deeplab.engine.optim.optimization import check_optim_wrapper
+from cmt_deeplab.engine.stopping.watched_runner import WatchedRunner
 from cmt_deeplab.errors import UserError, mistakes_as_user_errors
 from cmt_deeplab.evaluation import check_followed, check_metrics, figures_of
 
 from .class_check import unwrapped
-from .distributed import init_process_group
+from .fsdp import ShardingRunner
 from .hooks import with_checks
 
 SYNCHRONIZED = ('MMSyncBN', 'SyncBN', 'SyncBatchNorm')  # the first needs several processes as well
 
 
 @RUNNERS.register_module()
-class PanopticRunner(ResumingRunner):
+class PanopticRunner(WatchedRunner, ShardingRunner):
     """The runner of ``tools/train.py`` and ``tools/test.py``; mmdet's own tools take it too.
 
     A config chooses it by ``runner_type``. It joins a gloo process group where there is no GPU,
@@ -53,35 +50,13 @@ class PanopticRunner(ResumingRunner):
             check_config(cfg)
             return super().from_cfg(cfg)
 
-    def train(self) -> nn.Module:
-        """As in mmengine; a mistake of the user is a :class:`UserError`, also in the two below."""
-        with mistakes_as_user_errors():
-            return super().train()
-
-    def val(self) -> dict:
-        with mistakes_as_user_errors():
-            return super().val()
-
-    def test(self) -> dict:
-        with mistakes_as_user_errors():
-            return super().test()
-
-    def setup_env(self, env_cfg: dict) -> None:
-        """As in mmengine, after joining the process group, so that mmengine selects no GPU."""
-        if self.distributed and not is_distributed():
-            dist_cfg = env_cfg.get('dist_cfg', {})
-            options = {key: dist_cfg.get(key) for key in ('backend', 'timeout')}
-            init_process_group(launcher=self.launcher, **options)
-        super().setup_env(env_cfg)
-
     def wrap_model(self, model_wrapper_cfg: dict | None, model: torch.nn.Module) -> torch.nn.Module:
         """As in mmengine, with a wrapper that also works on the CPU.
 
         The key ``find_unused_parameters`` counts beside ``model_wrapper_cfg`` too.
         """
         wrapper = dict(model_wrapper_cfg or {})
-        kind = wrapper.get('type', 'MMDistributedDataParallel')
-        if kind in ('MMDistributedDataParallel', MMDistributedDataParallel):
+        if name_of(wrapper.get('type')) in ('None', 'MMDistributedDataParallel'):
             wrapper['type'] = 'PanopticDistributedDataParallel'
         unused = self.cfg.get('find_unused_parameters')
         if unused is not None and wrapper.setdefault('find_unused_parameters', unused) != unused:

@@ -1,0 +1,1 @@
+"""How a run of one or several processes ends early: by a signal, or because one stands still."""
