@@ -15,15 +15,13 @@ def gradients_so_far(runner: Any) -> dict | None:
     """The gradients since the last update, or None where there are none.
 
     All processes call it together, as each has gradients of its own until the next update. Beside
-    them stand the iteration, the number of iterations that they are of, and the number by which
-    the losses were divided.
+    them stand the number of iterations that they are of, and that by which losses were divided.
     """
     wrapper = runner.optim_wrapper
     if not isinstance(wrapper, OptimWrapper) or wrapper.should_update():
         return None
     at, count = wrapper.inner_count, wrapper._accumulative_counts
     return dict(
-        iteration=at,
         accumulated=at % count,
         divisor=_divisor(wrapper, at, runner.max_iters),
         tensors={
@@ -44,7 +42,7 @@ def restore_gradients(stored: dict, runner: Any) -> None:
     Raises:
         UserError: a gradient has another shape than its parameter.
     """
-    wrapper, at = runner.optim_wrapper, stored['iteration']
+    wrapper, at = runner.optim_wrapper, runner.iter
     runner.logger.addFilter(_restored)  # mmengine says that they are lost
     if at % getattr(wrapper, '_accumulative_counts', 1) != stored['accumulated']:
         runner.logger.warning(
@@ -55,17 +53,19 @@ def restore_gradients(stored: dict, runner: Any) -> None:
         return
     factor = stored['divisor'] / _divisor(wrapper, at, runner.max_iters)
     for name, tensor in unwrapped(runner.model).named_parameters():
-        found = stored['tensors'].get(name, [None])
+        if not tensor.requires_grad:
+            continue
+        found = stored['tensors'].get(name, [])
         if len(found) == runner.world_size:
             found = found[get_rank() : get_rank() + 1]
-        found = [each.to(tensor) for each in found if each is not None]
-        if any(each.shape != tensor.shape for each in found):
+        grads = [each.to(tensor) for each in found if each is not None]
+        if not found or any(each.shape != tensor.shape for each in grads):
             raise UserError(
-                f"The checkpoint {runner._load_from} holds a gradient of '{name}' with another "
-                'shape: resume an earlier one.'
+                f'The checkpoint {runner._load_from} ended within an accumulation and holds no '
+                f"gradient of '{name}', or one of another shape: resume an earlier one."
             )
-        if found:
-            tensor.grad = torch.stack(found).mean(0) * factor
+        if grads:
+            tensor.grad = torch.stack(grads).mean(0) * factor
 
 
 def _divisor(wrapper: OptimWrapper, at: int, end: int) -> float:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from math import isfinite, isnan
+from math import isfinite, isnan, nan
 from numbers import Real
 from typing import Any
 
@@ -17,12 +17,18 @@ from cmt_deeplab.renamed import rename_weights
 
 
 def _number(value: Any) -> bool:
+    if isinstance(value, Tensor) and value.numel() == 1:
+        value = value.item()
     return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
 
 
 def _figure(value: Any) -> bool:
     """A number; ReduceOnPlateauLR begins with one that is not finite."""
     return isinstance(value, Real) and not isinstance(value, bool) and not isnan(value)
+
+
+def _positive(value: Any) -> bool:
+    return _number(value) and value > 0
 
 
 def _count(value: Any) -> bool:
@@ -33,8 +39,19 @@ def _seed(value: Any) -> bool:
     return _count(value) and value < 2**32
 
 
-def _named(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+def _settings(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(key, str) and isinstance(entry, str | int | float | None)
+        for key, entry in value.items()
+    )
+
+
+def _pair(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_number, value))
+
+
+def _version(value: Any) -> bool:
+    return _count(value) and value <= 2
 
 
 def _history(value: Any) -> bool:
@@ -58,20 +75,18 @@ FORM = {
         'runtime_info': {'best_score*': _figure, 'best_ckpt*': str},
         'resumed_keys': {'*': bool},
     },
-    'settings*': {'config*': _named, 'epochs*': bool, 'parameters*': [str], 'optimizer*': str},
+    'state_dict': Mapping,
+    'settings*': {'config*': _settings, 'epochs*': bool, 'parameters*': [str], 'optimizer*': str},
     'ema_state_dict*': {'*': Tensor},
     'train_loop*': {
-        **dict.fromkeys(('version*', 'processes*', 'sampler_seed*', 'validated*'), _count),
-        **{'digest*': _seed, 'last_draw*': [_number]},
-        'gradients*': {
-            **{'iteration': _count, 'accumulated': _count, 'divisor': _number},
-            'tensors': {'*': [Tensor]},
-        },
+        **dict.fromkeys(('processes*', 'sampler_seed*', 'validated*'), _count),
+        **{'version*': _version, 'digest*': _seed, 'last_draw*': _pair},
+        'gradients*': {**{'accumulated': _count, 'divisor': _positive, 'tensors': {'*': [Tensor]}}},
     },
 }
 # several optimizers have such entries for each
 FORM_OF_ONE_OPTIMIZER = FORM | {
-    'optimizer*': {'state': {'*': Mapping}, 'param_groups': [{'params': [_count]}]},
+    'optimizer*': {'state': {'*': Mapping}, 'param_groups': [{'params': [_count], 'lr': _number}]},
     'param_schedulers*': [
         {
             **dict.fromkeys(('_global_step*', 'last_step*', 'num_bad_epochs*'), _number),
@@ -92,16 +107,17 @@ def misfit(checkpoint: dict, *, one_optimizer: bool) -> str | None:
     if place or averaged is None:
         return place
     rename_weights(averaged)
-    shapes = {f'module.{key}': value.shape for key, value in checkpoint['state_dict'].items()}
-    for key in (averaged.keys() | shapes.keys()) - {'steps'}:
-        if key not in averaged or averaged[key].shape != shapes.get(key):
+    shapes = {f'module.{key}': value for key, value in checkpoint['state_dict'].items()}
+    shapes['steps'] = torch.zeros(())
+    for key in averaged.keys() | shapes.keys():
+        if getattr(averaged.get(key), 'shape', None) != getattr(shapes.get(key), 'shape', None):
             return f'ema_state_dict.{key}'
     return None
 
 
 def _misfit(value: Any, form: Any, place: str = '') -> str | None:
     entries, forms, fits = (), {}, True
-    if value is None and place:  # what a run does not have
+    if value is None and '.' in place:  # what a run does not have
         return None
     if isinstance(form, dict):
         fits = isinstance(value, Mapping)
@@ -122,34 +138,42 @@ def _misfit(value: Any, form: Any, place: str = '') -> str | None:
     return next(filter(None, found), None) if fits else place
 
 
-def misfit_moments(states: dict, names: list[str], runner: Any) -> str | None:
-    """The first parameter of which an optimizer kept what is not finite or of another shape.
+def misfit_moments(checkpoint: dict, names: list[str], runner: Any) -> str | None:
+    """What is wrong in what the optimizer of a checkpoint kept of the parameters, or None.
 
-    Args:
-        states: the state of the optimizer in a checkpoint, by the number of the parameter.
-        names: those of the parameters.
+    ``names`` are those of its parameters, in the order of the optimizer.
     """
+    states, wrapper = checkpoint['optimizer']['state'], runner.optim_wrapper
     parameters = dict(unwrapped(runner.model).named_parameters())
+    updated = checkpoint['meta']['iter'] >= wrapper._accumulative_counts
+    if updated and not any(states.values()) and kept_by(wrapper.optimizer, parameters[names[0]]):
+        return 'its optimizer kept nothing of the parameters'
     for number, name in enumerate(names):
-        for key, value in states.get(number, {}).items():
-            if not isinstance(value, Tensor | float | int | str):
-                continue
-            fits = not isinstance(value, str) and torch.as_tensor(value).isfinite().all()
-            shape, own = getattr(value, 'shape', ()), getattr(parameters.get(name), 'shape', None)
-            if fits and shape not in ((), (1,), own):
-                kept = kept_by(runner.optim_wrapper.optimizer, parameters.get(name))
-                fits = getattr(kept.get(key), 'shape', None) == shape
-            if not fits:
-                return name
+        state, parameter = states.get(number), parameters.get(name)
+        if not state or parameter is None:  # it had no gradient so far
+            continue
+        for key, like in kept_by(wrapper.optimizer, parameter).items():
+            if key not in state:
+                return f'its optimizer kept no {key!r}, which optim_wrapper.optimizer needs'
+            if isinstance(like, Tensor | int | float):
+                shape, value = torch.as_tensor(like).shape, state[key]
+                value = torch.as_tensor(value if isinstance(value, Tensor | int | float) else nan)
+                if value.shape != shape or not value.isfinite().all() or (not shape and value < 0):
+                    return f'{key!r} of {name!r} in its optimizer has another form, or is infinite'
     return None
 
 
-def kept_by(optimizer: torch.optim.Optimizer, like: Tensor | None = None) -> dict:
-    """What an optimizer keeps of a parameter, seen from a copy that steps over one of zeros."""
-    group = optimizer.param_groups[0]
-    number = torch.zeros_like(group['params'][0].new_zeros(1) if like is None else like)
-    number.requires_grad_().grad = torch.zeros_like(number)
-    copy, groups = object.__new__(type(optimizer)), [dict(group, params=[number])]
+def kept_by(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict:
+    """What an optimizer keeps of a parameter, seen from a copy that steps over one of zeros.
+
+    It is empty where an optimizer cannot be copied.
+    """
+    like = torch.zeros_like(parameter, requires_grad=True)
+    like.grad = torch.zeros_like(parameter)
+    copy, groups = object.__new__(type(optimizer)), [dict(optimizer.param_groups[0], params=[like])]
     vars(copy).update(vars(optimizer), state=defaultdict(dict), param_groups=groups)
-    copy.step()
-    return copy.state[number]
+    try:
+        type(optimizer).step(copy)
+    except Exception:
+        return {}
+    return copy.state[like]

@@ -9,10 +9,11 @@ from typing import Any
 
 from mmengine.hooks import EMAHook
 from mmengine.optim import OptimWrapper
+from torch import Tensor
 
 from cmt_deeplab.errors import UserError
 
-from .checkpoint_form import kept_by, misfit, misfit_moments
+from .checkpoint_form import misfit, misfit_moments
 from .settings import differences, without_functions
 
 # choices of the machine, which change nothing that is computed
@@ -107,40 +108,35 @@ def _adapt_optimizer(checkpoint: dict, runner: Any) -> dict[str, tuple]:
     optim_wrapper, schedulers = runner.optim_wrapper, runner.param_schedulers or []
     stored, names = checkpoint['optimizer'], runner.settings['parameters']
     old_names = _matching_names(checkpoint, runner)
-    name = misfit_moments(stored['state'], old_names, runner)
-    if name is not None:
-        raise _refusal(
-            runner._load_from,
-            f'what its optimizer kept of {name!r} is not finite or has another shape',
-            'resume an earlier one',
-        )
-    for state, scheduler in zip(checkpoint.get('param_schedulers', []), schedulers):
+    fault = misfit_moments(checkpoint, old_names, runner)
+    if fault:
+        remedy = 'restore the arguments of the optimizer, or resume an earlier checkpoint'
+        raise _refusal(runner._load_from, fault, remedy)
+    positions = checkpoint.get('param_schedulers', [])
+    follow = any(getattr(scheduler, 'need_val_args', False) for scheduler in schedulers)
+    for state, scheduler in zip(positions, schedulers):
         if getattr(scheduler, 'need_val_args', False):  # another end changes nothing of the past
             state['end'] = scheduler.end
-    old = _rules(stored['param_groups'], checkpoint.get('param_schedulers', []))
+    old = _rules(stored['param_groups'], positions)
     new = _rules(optim_wrapper.optimizer.param_groups, [vars(each) for each in schedulers])
-    if old == new and old_names == names:
+    same = old == new and old_names == names
+    if follow and same:
         return {}
-    if any(getattr(scheduler, 'need_val_args', False) for scheduler in schedulers):
+    if follow:
         raise _refusal(
             runner._load_from,
             'ReduceOnPlateauLR followed the figures of a run with other settings',
             'restore optim_wrapper and param_scheduler',
         )
     _repeat_steps(schedulers, optim_wrapper, checkpoint['meta'], runner.max_iters)
+    # within an epoch, the iterations at which the epochs before it ended are not known
+    if same and any(each.by_epoch for each in schedulers) and _stands_at(schedulers, positions):
+        return {}
     states = {
         names.index(name): stored['state'][number]
         for number, name in enumerate(old_names)
         if number in stored['state']
     }
-    needed = kept_by(optim_wrapper.optimizer).keys()
-    for lacking in (needed - state.keys() for state in states.values()):
-        if lacking:
-            raise _refusal(
-                runner._load_from,
-                f'its optimizer kept no {min(lacking)!r}, which optim_wrapper.optimizer needs',
-                'restore the arguments of the optimizer',
-            )
     scaler = {key: stored[key] for key in ('loss_scaler',) if key in stored}
     checkpoint['optimizer'] = {**optim_wrapper.state_dict(), **scaler, 'state': states}
     checkpoint['param_schedulers'] = [scheduler.state_dict() for scheduler in schedulers]
@@ -150,20 +146,33 @@ def _adapt_optimizer(checkpoint: dict, runner: Any) -> dict[str, tuple]:
     )
 
 
+def _stands_at(schedulers: list, states: list[dict]) -> bool:
+    """Whether the schedules of a checkpoint have made the steps that those of this run made."""
+    return all(
+        vars(scheduler)[key] == state.get(key)
+        for scheduler, state in zip(schedulers, states)
+        for key in ('_global_step', 'last_step')
+    )
+
+
 def _rules(groups: list[dict], schedules: list[dict]) -> dict:
     """The settings of parameter groups and schedulers, without where they stand."""
     rules = {
-        f'{key.removeprefix("initial_")} of group {number} of the optimizer': value
+        f'{key.removeprefix("initial_")} of group {number} of the optimizer': _plain(value)
         for number, group in enumerate(groups)
         for key, value in group.items()
         if key not in {'params', *OF_THE_MACHINE} and f'initial_{key}' not in group
     }
     return rules | {
-        f'param_scheduler.{number}.{key}': value
+        f'param_scheduler.{number}.{key}': _plain(value)
         for number, schedule in enumerate(schedules)
         for key, value in without_functions(schedule).items()
         if key not in NO_SETTINGS
     }
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, Tensor) else value
 
 
 def _repeat_steps(schedulers: list, optim_wrapper: OptimWrapper, meta: dict, end: int) -> None:
@@ -190,7 +199,7 @@ def _matching_names(checkpoint: dict, runner: Any) -> list[str]:
     groups = checkpoint['optimizer']['param_groups'], optimizer.param_groups
     settings, names = checkpoint.get('settings', {}), runner.settings['parameters']
     kinds = settings.get('optimizer', 'another optimizer'), type(optimizer).__name__
-    keys = [each[0].keys() - {'initial_lr', *OF_THE_MACHINE} for each in groups]
+    keys = [set().union(*each[:1]) - {'initial_lr', *OF_THE_MACHINE} for each in groups]
     agree = keys[0] <= keys[1] or keys[1] <= keys[0]  # versions of torch differ in some
     if not agree or ('optimizer' in settings and kinds[0] != kinds[1]):
         raise _refusal(

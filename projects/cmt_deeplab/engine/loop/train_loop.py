@@ -64,7 +64,7 @@ class PanopticIterBasedTrainLoop(IterBasedTrainLoop):
     def restore_gradients(self) -> None:
         """Set the gradients of half an accumulation, where the state that was loaded has some."""
         gradients = (self._resumed or {}).get('gradients')
-        if gradients:
+        if gradients and self._iter < self._max_iters:
             restore_gradients(gradients, self.runner)
 
     def _start_data(self) -> None:
@@ -104,10 +104,10 @@ class PanopticIterBasedTrainLoop(IterBasedTrainLoop):
             )
         elif stored.get('processes') != self.runner.world_size:
             warn(
-                f'The checkpoint {path} is of {stored.get("processes")} processes and this run has '
-                f'{self.runner.world_size}: each iteration has the same images with the same '
-                'augmentation, and what the model draws for a batch, such as dropout, is other '
-                'than in an unbroken run.'
+                f'The checkpoint {path} is of another number of processes than the '
+                f'{self.runner.world_size} of this run: each iteration has the same images with '
+                'the same augmentation, and what the model draws for a batch, such as dropout, is '
+                'other than in an unbroken run.'
             )
 
     def _validate_if_due(self) -> None:
