@@ -4,27 +4,28 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from mmengine.fileio import LocalBackend, register_backend
 
 from cmt_deeplab.errors import UserError
 
-PART = '.part'  # behind the name of a file that is being written
+PART = '.part'  # at the end of the name of a file that is being written
 
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Give a path to write to; when it is written, and the disk has it, it takes its place.
 
-    The folder of the file is made where it is missing. What is no file, such as a pipe, is written
-    to directly.
+    The folder of the file is made where it is missing. What is no file, such as a pipe or a name in
+    /dev, is written to directly.
 
     Raises:
         UserError: the file cannot be written. What was there stays.
     """
-    place = Path(path).resolve()  # a link stays a link
-    beside = not place.exists() or place.is_file()
-    part = place.with_name(place.name + PART) if beside else place
+    place = Path(path)
+    beside = place.parts[:2] != ('/', 'dev') and (place.is_file() or not place.exists())
+    part = place.with_name(f'{place.name}.{uuid4().hex}{PART}') if beside else place
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         yield part

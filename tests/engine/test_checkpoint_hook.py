@@ -203,6 +203,16 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch, number, at, left):
     assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'iter_1.pth')
 
 
+def test_a_checkpoint_that_cannot_be_removed_ends_no_training(tmp_path, monkeypatch):
+    def remove(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    monkeypatch.setattr(os, 'remove', remove)
+    runner = run(tmp_path, **WITHOUT_VALIDATION, **save(max_keep_ckpts=1))
+    assert numbers(tmp_path) == [1, 2, 3, 4]
+    assert f'{tmp_path / "iter_3.pth"} cannot be removed' in log_of(runner)
+
+
 class SpoilHook(Hook):
     """Makes a tensor not finite in the third iteration: a weight, a buffer, or one average."""
 
@@ -304,7 +314,7 @@ def test_a_second_training_does_not_overwrite_the_first(old, tmp_path, left):
     assert {*before} == {name for name in listing(tmp_path) if '/' not in name} - {'toy_config.py'}
 
 
-@pytest.mark.parametrize('left', ['last_checkpoint', 'other.pth', 'iter_4.pth.part', '2026/x.log'])
+@pytest.mark.parametrize('left', ['last_checkpoint', 'a.pth', 'iter_4.pth.0af.part', '2026/x.log'])
 def test_a_training_begins_where_none_has_saved(tmp_path, left):
     path = tmp_path / left
     path.parent.mkdir(exist_ok=True)

@@ -5,15 +5,19 @@ then is an older checkpoint removed. So the disk holds one more than ``max_keep_
 moment.
 """
 
+import logging
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mmdet.registry import HOOKS
 from mmengine.dist import broadcast_object_list, is_main_process, master_only
 from mmengine.hooks import CheckpointHook
+from mmengine.logging import print_log
+from mmengine.runner import find_latest_checkpoint
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.whole_file import PART, whole_file
@@ -39,6 +43,19 @@ def from_first_process(work: Callable[[], Any]) -> Any:
 def _pattern(template: str) -> str:
     """A pattern of the names that a template such as 'iter_{}.pth' gives."""
     return r'(?P<number>\d+)'.join(map(re.escape, re.split(r'\{.*?\}', template)))
+
+
+def _remove_file(remove: Callable[[], None], path: str | Path) -> None:
+    """Remove a file; a training does not end because that is impossible."""
+    try:
+        remove()
+    except OSError as error:
+        told = f'{path} cannot be removed ({error.strerror}): remove it by hand.'
+        print_log(told, 'current', logging.WARNING)
+
+
+def _folder_of(path: str) -> str:
+    return os.path.realpath(os.path.dirname(path))
 
 
 @HOOKS.register_module(name=['PanopticCheckpointHook', 'CheckpointHook'])
@@ -69,7 +86,7 @@ class PanopticCheckpointHook(CheckpointHook):
             template = Path(folder, template)
             name = re.compile(before + _pattern(template.name) + after)
             for path in template.parent.glob('*'):
-                if match := name.fullmatch(path.name):
+                if (match := name.fullmatch(path.name)) and path.is_file():
                     numbers[path] = int(match.groupdict().get('number', 0))
         key = os.path.getmtime if self.by_epoch else numbers.get
         return {path: numbers[path] for path in sorted(numbers, key=key)}
@@ -84,13 +101,15 @@ class PanopticCheckpointHook(CheckpointHook):
         super().before_train(runner)  # finds the folder
         self.max_keep_ckpts, self.save_best = limit, figures
         at = runner.epoch if self.by_epoch else runner.iter
-        resumed = os.path.dirname(runner._load_from if runner._resume else '')
-        own = os.path.dirname(os.path.join(self.out_dir, self.filename_tmpl))
-        goes_on = runner._resume and os.path.realpath(resumed) == os.path.realpath(own)
+        resumed = None
+        if runner._resume:  # mmengine's own runner does not keep the name of the newest
+            resumed = runner._load_from or find_latest_checkpoint(runner.work_dir)
+        own = os.path.join(self.out_dir, self.filename_tmpl)
+        goes_on = resumed and _folder_of(resumed) == _folder_of(own)
         told = runner.message_hub.runtime_info if goes_on else {}
         numbers = told.get('keep_ckpt_ids')
-        numbers = numbers if isinstance(numbers, list) else []
-        self.keep_ckpt_ids = [n for n in numbers if isinstance(n, int) and n <= at]
+        numbers = {n for n in numbers if type(n) is int} if isinstance(numbers, list) else ()
+        self.keep_ckpt_ids = sorted(n for n in numbers if n <= at)
         if figures:
             self._set_bests(*(self._own_best(key, told) for key in self.key_indicators))
         name = os.path.basename(self.filename_tmpl)
@@ -105,9 +124,10 @@ class PanopticCheckpointHook(CheckpointHook):
                 'place of those with equal numbers.'
             )
         self._remove_old()
-        for part in self.checkpoints(self.out_dir, before='(best_.+_)?', after=re.escape(PART)):
-            if is_main_process():  # of a run that was killed while it wrote
-                part.unlink(missing_ok=True)
+        if is_main_process():  # a run that was killed while it wrote
+            parts = self.checkpoints(self.out_dir, before='(best_.+_)?', after=rf'\.\w+{PART}')
+            for part in (*parts, *Path(runner.work_dir).glob(f'{NEWEST}.*{PART}')):
+                _remove_file(part.unlink, part)
 
     def save_now(self, runner: Any, *, iterations: int) -> str:
         """Save a checkpoint of ``iterations`` finished iterations, unless that is the newest one.
@@ -161,7 +181,7 @@ class PanopticCheckpointHook(CheckpointHook):
 
         That is why it is not told of it.
         """
-        if self.save_best:
+        if self.save_best and hasattr(self, 'file_backend'):  # or nothing is trained
             old = self._bests()
             self._set_bests(*[None] * len(old))
             super()._save_best_checkpoint(runner, metrics)
@@ -202,7 +222,7 @@ class PanopticCheckpointHook(CheckpointHook):
         if self.save_best:
             kept += self._bests()
         if path and path not in kept and is_main_process() and self.file_backend.isfile(path):
-            self.file_backend.remove(path)
+            _remove_file(partial(self.file_backend.remove, path), path)
 
     @master_only
     def _publish_model(self, runner: Any, ckpt_path: str | None) -> None:
