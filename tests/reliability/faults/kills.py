@@ -23,6 +23,7 @@ kind = faults(
     'unbroken run, bit for bit. The runs save a checkpoint in each iteration.',
 )
 KILLS = 20
+EVENTS = 30  # changes of files before which a run is killed
 
 
 def keep(number: int, best: bool = False) -> str:
@@ -84,7 +85,7 @@ for name, setting in SETTINGS.items():
     def at_events(place: Place, setting=setting) -> Iterator[Outcome]:
         text, processes, number = setting
         run = ShortRun(place, text, processes=processes, keep=number)
-        for index in range(1, 1000):
+        for index in range(1, EVENTS + 1):
             outcome = broken_off(run, f'work{index}', partial(on_file_event, index, die))
             if outcome is None:
                 return
@@ -96,10 +97,12 @@ for name, setting in SETTINGS.items():
 
         text, processes, number = setting
         run = ShortRun(place, text, processes=processes, keep=number)
-        sizes = random.Random(12)
+        shares = random.Random(12)
+        whole = (place.folder / 'unbroken/iter_2.pth').stat().st_size
+        log = max(path.stat().st_size for path in (place.folder / 'unbroken').glob('*/*.log'))
         for index in range(KILLS):
-            call, grow = 2 + index % (ITERATIONS - 1), sizes.randrange(20_000, 35_000)
-            writing = partial(die_in_write, grow)
+            call, size = 2 + index % (ITERATIONS - 1), shares.randrange(log, whole)
+            writing = partial(die_in_write, size)
             first = partial(at_call, PanopticRunner, 'save_checkpoint', call, writing)
             outcome = broken_off(run, f'work{index}', first)
             yield outcome or Outcome('no end', 'the run was not killed')

@@ -1,10 +1,11 @@
 """Short runs of a model of a few weights, which faults break off, and what is left of them."""
 
 import json
+import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +42,25 @@ class ShortRun:
         ended = self.train('unbroken')
         self.seconds = time.monotonic() - began
         if ended.exit_code != 0:
-            raise RuntimeError(f'The unbroken run fails: {ended.errors[-2000:]}')
+            raise SystemExit(sentence(ended))
         self.warnings = warnings(ended)
         self.losses, self.weights = self.of('unbroken')
 
     def start(
-        self, work: str, *arguments: Any, first: Callable[[], Any] | None = None
+        self,
+        work: str,
+        *arguments: Any,
+        first: Callable[[], Any] | None = None,
+        everywhere: Callable[[], Any] | None = None,
     ) -> list[Attempt]:
-        """Begin training; ``first`` is called in the process of rank 0 beforehand."""
+        """Begin training.
+
+        ``everywhere`` is called in all processes beforehand, and ``first`` in that of rank 0.
+        """
 
         def act() -> None:
-            import os
-
+            if everywhere:
+                everywhere()
             if first and os.environ.get('RANK', '0') == '0':
                 first()
             launcher = ['--launcher', 'pytorch'] if self.processes > 1 else []
@@ -116,7 +124,8 @@ class ShortRun:
 
 
 def warnings(ended: Ended) -> list[str]:
-    return re.findall(r'mmengine - WARNING - (.*)', ended.output)
+    said = re.findall(r'mmengine - WARNING - (.*)', ended.output)
+    return [line for line in said if not line.startswith('Nothing is left to train')]
 
 
 def whole(file: Path) -> dict | None:
@@ -135,12 +144,3 @@ def numbers(folder: Path, pattern: str) -> list[int]:
 
 def same_tensors(one: dict, other: dict) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
-
-
-def tries(number: int, one: Callable[[int], Outcome | None]) -> Iterator[Outcome]:
-    """The outcomes of ``one(0)``, ``one(1)`` and so on, until it returns None or ``number``."""
-    for index in range(number):
-        outcome = one(index)
-        if outcome is None:
-            return
-        yield outcome
