@@ -17,6 +17,7 @@ default_hooks = dict(
     class_check=dict(type='PanopticClassCheckHook'),
     size_check=dict(type='PanopticSizeCheckHook'),
     checkpoint_check=dict(type='PanopticCheckpointCheckHook'),
+    not_finite=dict(type='PanopticNotFiniteHook'),
     batch_size=dict(type='PanopticBatchSizeHook'),
 )
 

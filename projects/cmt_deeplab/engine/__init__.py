@@ -1,12 +1,13 @@
 """Training machinery: the runner and its loop, optimization, hooks, and the command lines' part."""
 
 from cmt_deeplab.engine.loop.train_loop import PanopticIterBasedTrainLoop
+from cmt_deeplab.engine.optim.mixed_precision import PanopticAmpOptimWrapper
 from cmt_deeplab.engine.optim.not_finite import PanopticNotFiniteHook
 from cmt_deeplab.engine.optim.optimization import (
     PanopticOptimWrapperConstructor,
     PanopticWarmupPolyLR,
 )
-from cmt_deeplab.engine.optim.wrappers import PanopticAmpOptimWrapper, PanopticOptimWrapper
+from cmt_deeplab.engine.optim.wrappers import PanopticOptimWrapper
 
 from .class_check import PanopticClassCheckHook
 from .distributed import PanopticDistributedDataParallel

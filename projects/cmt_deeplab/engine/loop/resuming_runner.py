@@ -65,8 +65,10 @@ class ResumingRunner(Runner):
         """As in mmengine, with the state of the training loop; all processes call it together.
 
         Raises:
-            UserError: in all of them, where weights are not finite or the file cannot be written.
+            UserError: in all of them, where weights are not finite, the file cannot be written, or
+                a hook objects.
         """
+        self.call_hook('before_saving')
         if isinstance(self._train_loop, PanopticIterBasedTrainLoop):
             self._loop_state = self._train_loop.state_dict()
         save = super().save_checkpoint

@@ -13,7 +13,7 @@ from mmengine.optim import OptimWrapper
 
 from cmt_deeplab.construction import quote
 from cmt_deeplab.engine.class_check import unwrapped
-from cmt_deeplab.engine.fsdp import whole
+from cmt_deeplab.engine.fsdp import sharded_modules, whole
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.whole_file import whole_file
 
@@ -72,8 +72,6 @@ class PanopticNotFiniteHook(Hook):
         UserError: a step was skipped, and training does not go on.
     """
 
-    priority = 'VERY_LOW'  # after hooks that could draw random numbers or change the batch
-
     def before_train(self, runner: Any) -> None:
         self.runner, self._saved, self._step, self._last = runner, False, {}, {}
         wrappers = runner.optim_wrapper
@@ -127,14 +125,15 @@ class PanopticNotFiniteHook(Hook):
         sentence += '; the step changed no weight'
         if stops or not self._saved:
             self._saved = True
-            sentence += f', and {self._save(step, wrapper)}'
+            if not ('forward' in faults and sharded_modules(runner.model)):  # needs all processes
+                sentence += f', and {self._save(step, wrapper)}'
         if not stops:
             runner.logger.warning(f'{sentence}. Training goes on.')
             return
         remedy = 'lower the learning rate, or look at the images and losses that are named'
-        if wrapper.limit:
+        if wrapper.in_a_row > wrapper.limit > 0:
             sentence += f'. {wrapper.in_a_row} steps in a row were skipped'
-        elif not {'weights', 'forward'}.intersection(faults):
+        elif not wrapper.limit and not {'weights', 'forward'}.intersection(faults):
             remedy += ', or let training go on with optim_wrapper.skip_not_finite=True'
         raise UserError(f'{sentence}: {remedy}.')
 
@@ -166,5 +165,6 @@ class PanopticNotFiniteHook(Hook):
                 torch.save(content, part)
         except Exception as error:
             return f'it could not be saved in {path} ({quote(error)})'
-        config = Path(runner.work_dir) / Path(runner.cfg.filename or 'CONFIG.py').name
+        name = Path(runner.cfg.filename or f'{runner.timestamp}.py').name  # mmengine dumps it there
+        config = Path(runner.work_dir) / name
         return f'`python tools/analysis_tools/replay_step.py {config} {path}` repeats it'
