@@ -1,17 +1,16 @@
 """Faulty images: the run stops at the first one, or leaves them out and says so."""
 
 import json
-import os
 import shutil
-import socket
 
 import cv2
 import numpy as np
 import pytest
-import torch
+from cmt_deeplab.datasets import LoadPanopticIndexMap
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.new_style import text_config
 from mmdet.registry import DATASETS, RUNNERS
+from processes import in_processes
 
 PIPELINE = [
     dict(type='LoadImageFromFile'),
@@ -94,36 +93,23 @@ def test_faults_of_the_annotation_file_are_not_skipped(root):
         build(root, skip_faulty_images=True)
 
 
-def leave_out_in_two(rank, port, root):
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1')
-    os.environ['MASTER_PORT'] = str(port)
-    import cmt_deeplab.datasets.file_check as file_check
-    from cmt_deeplab.engine.distributed import init_process_group
-    from mmengine.registry import init_default_scope
+def leave_out(root):
+    """How many images are left, the skipped ones, and those that this process read."""
+    read, transform = [], LoadPanopticIndexMap.transform
 
-    init_default_scope('mmdet')
-    init_process_group(launcher='pytorch', backend='nccl')
-    read, kind = [], file_check.LoadPanopticIndexMap
+    def counted(self, results):
+        read.append(results['img_id'])
+        return transform(self, results)
 
-    class Counting(kind):
-        def transform(self, results):
-            read.append(results['img_id'])
-            return super().transform(results)
-
-    file_check.LoadPanopticIndexMap = Counting
+    LoadPanopticIndexMap.transform = counted  # in a process of its own
     dataset = build(root, skip_faulty_images=True)
-    torch.save((len(dataset), dataset.skipped_images, read), f'{root}/{rank}.pt')
-    torch.distributed.destroy_process_group()
+    return len(dataset), dataset.skipped_images, read
 
 
 def test_processes_share_the_reading_and_leave_out_the_same(root):
     damage_five(root, 'train')
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(leave_out_in_two, args=(port, str(root)), nprocs=2)
     alone = build(root, skip_faulty_images=True)
-    found = [torch.load(root / f'{rank}.pt', weights_only=True) for rank in range(2)]
+    found = in_processes(2, leave_out, root)
     for length, skipped, _ in found:
         assert length == len(alone) and skipped == alone.skipped_images
     first, second = (set(read) for _, _, read in found)

@@ -1,28 +1,18 @@
 """Two processes on the CPU: tools/dist_train.sh and dist_test.sh, gradients, and mistakes."""
 
 import json
-import os
 import re
 import signal
-import socket
 import subprocess
 from pathlib import Path
 
 import pytest
-import torch
-import torch.multiprocessing
 from cmt_deeplab.engine import distributed
 from cmt_deeplab.errors import UserError
 from command_line import CONFIG, ROOT, environment, run
 from mmengine.model import MMDistributedDataParallel
-from torch import nn
+from processes import free_port, in_processes
 from toy_run import toy_runner
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
 
 
 def scalars(work_dir) -> list:
@@ -124,15 +114,12 @@ def test_two_values_of_find_unused_parameters_are_refused(tmp_path):
         toy_runner(tmp_path, find_unused_parameters=True, model_wrapper_cfg=wrapper)
 
 
-def _train_with_an_unused_parameter(rank: int, port: int, folder: str) -> None:
-    os.environ.update(
-        environment(), RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_PORT=str(port)
-    )
+def train_with_an_unused_parameter(folder: Path) -> list:
     results = []
     wrapper = dict(type='MMDistributedDataParallel', find_unused_parameters=True)
     for options in ({}, dict(find_unused_parameters=True), dict(model_wrapper_cfg=wrapper)):
         runner = toy_runner(
-            Path(folder, str(len(results))),
+            folder / str(len(results)),
             launcher='pytorch',
             model__norm='LayerNorm',
             model__unused=True,
@@ -144,17 +131,13 @@ def _train_with_an_unused_parameter(rank: int, port: int, folder: str) -> None:
             results.append('trained')
         except UserError as error:
             results.append(str(error))
-    Path(folder, f'{rank}.json').write_text(json.dumps(results))
-    distributed.leave_process_group()
+    return results
 
 
 def test_a_parameter_without_a_gradient_in_two_processes(tmp_path):
-    torch.multiprocessing.spawn(
-        _train_with_an_unused_parameter, args=(free_port(), str(tmp_path)), nprocs=2
-    )
-    refused, *trained = json.loads((tmp_path / '1.json').read_text())
-    assert '(spare.weight, spare.bias): set find_unused_parameters=True' in refused
-    assert trained == ['trained', 'trained']
+    for refused, *trained in in_processes(2, train_with_an_unused_parameter, tmp_path):
+        assert '(spare.weight, spare.bias): set find_unused_parameters=True' in refused
+        assert trained == ['trained', 'trained']
 
 
 def test_a_mistake_in_a_distributed_run_is_one_sentence(monkeypatch):
@@ -216,38 +199,6 @@ def test_a_signal_to_the_launcher_stops_training_with_a_checkpoint(tmp_path, mon
     assert process.returncode == 128 + getattr(signal, name)
     stopped = re.search(rf'Stopped by {name} after iteration (\d+): the checkpoint', rest)
     assert (tmp_path / f'iter_{stopped[1]}.pth').exists() and 'Traceback' not in rest
-
-
-def _net() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
-
-
-def _gradients(rank: int, port: int, folder: str) -> None:
-    os.environ.update(
-        environment(), RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_PORT=str(port)
-    )
-    # the backend is the config's word for GPUs: gloo here
-    distributed.init_process_group(launcher='pytorch', backend='nccl')
-    assert torch.distributed.get_backend() == 'gloo'
-    torch.set_num_threads(1)
-    # mmengine always passes device_ids
-    model = distributed.PanopticDistributedDataParallel(_net(), device_ids=[rank])
-    batch = torch.arange(32.0).reshape(8, 4)[4 * rank : 4 * rank + 4] / 32
-    model(batch).square().mean().backward()
-    if rank == 1:
-        torch.save([p.grad for p in model.module.parameters()], f'{folder}/gradients.pt')
-    distributed.leave_process_group()
-
-
-def test_gradients_equal_one_process_with_the_double_batch(tmp_path):
-    torch.multiprocessing.spawn(_gradients, args=(free_port(), str(tmp_path)), nprocs=2)
-    net = _net()
-    net(torch.arange(32.0).reshape(8, 4) / 32).square().mean().backward()
-    for found, parameter in zip(
-        torch.load(tmp_path / 'gradients.pt', weights_only=True), net.parameters()
-    ):
-        torch.testing.assert_close(found, parameter.grad, rtol=1e-5, atol=1e-7)
 
 
 def test_a_launcher_without_its_variables_is_named(monkeypatch):

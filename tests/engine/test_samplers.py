@@ -1,21 +1,16 @@
 """Whatever the sampler and batch sampler: a resumed run is the unbroken one, or it says why not."""
 
-import json
-import os
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing
-from cmt_deeplab.engine.distributed import leave_process_group
 from cmt_deeplab.engine.loop import loader_check
 from cmt_deeplab.errors import UserError
-from command_line import environment
 from mmdet.registry import DATA_SAMPLERS
 from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
-from test_distributed import free_port
+from processes import in_processes
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, Sampler
 from toy import ToyDataset
 from toy_run import toy_runner
@@ -287,21 +282,13 @@ def test_the_learning_rate_is_scaled_by_the_batch_of_a_batch_sampler(tmp_path):
         toy_runner(tmp_path, **two_sizes, **scale).train()
 
 
-def _train_twice(rank: int, port: int, folder: str) -> None:
-    os.environ.update(
-        environment(), RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_PORT=str(port)
-    )
+def _train_twice(folder: Path) -> list:
     common = dict(launcher='pytorch', model__norm='LayerNorm', randomness__diff_rank_seed=True)
-    values = [
-        train(Path(folder), **common, train_dataloader__batch_sampler=BY_RATIO)[1] for _ in range(2)
-    ]
-    Path(folder, f'{rank}.json').write_text(json.dumps(values))
-    leave_process_group()
+    return [train(folder, **common, train_dataloader__batch_sampler=BY_RATIO)[1] for _ in range(2)]
 
 
 def test_two_processes_resume_exactly(tmp_path):
     """With a batch sampler, and noise and dropout that each process draws for itself."""
-    torch.multiprocessing.spawn(_train_twice, args=(free_port(), str(tmp_path)), nprocs=2)
-    runs = [json.loads((tmp_path / f'{rank}.json').read_text()) for rank in range(2)]
+    runs = in_processes(2, _train_twice, tmp_path)
     assert all(len(unbroken) == 10 and resumed == unbroken[6:] for unbroken, resumed in runs)
     assert runs[0] != runs[1]
