@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import urllib.error
+from collections import Counter, OrderedDict
 from pathlib import Path
 
 import cmt_deeplab.compat as compat
@@ -91,14 +92,47 @@ def test_what_mmengine_saves_is_read_back(tmp_path):
     assert model.weight.sum() == 2
 
 
+def test_what_other_code_bases_and_releases_save_is_read_back(tmp_path):
+    weights = torch.nn.Linear(2, 3).state_dict()  # has versions of its modules
+    old = Attack(torch.nn.Parameter)  # torch before 0.4 keeps a parameter so
+    old.state = torch.ones(2), None, OrderedDict(), True, False
+    named = torch.ones(3)
+    named.of = 'a name'
+    expanded, transposed = torch.ones(1, 3).expand(4, 3), torch.arange(6.0).view(2, 3).t()
+    weights |= dict(old=old, named=named, expanded=expanded, transposed=transposed)
+    weights |= dict(parameter=torch.nn.Parameter(torch.ones(2)), empty=torch.zeros(0, 5))
+    weights |= dict(
+        half=torch.ones(2).half(), brain=torch.ones(2).bfloat16(), scalar=torch.tensor(1)
+    )
+    meta = dict(
+        CLASSES=('a', 'b'), PALETTE=[(1, 2, 3)], env_info='text', hook_msgs={}, parts={1, 2}
+    )
+    meta |= dict(count=Counter(a=1), ids={2**40: 1}, pairs={(1, 2): 3}, size=torch.Size([1, 2]))
+    content = dict(state_dict=weights, meta=meta, iteration=2**40)
+    for new_format in (False, True):
+        if new_format:  # the old one has no storage for it
+            weights['wide'] = torch.ones(2).to(torch.uint16)
+        path = tmp_path / 'other.pth'
+        torch.save(content, path, _use_new_zipfile_serialization=new_format)
+        read = CheckpointLoader.load_checkpoint(str(path))
+        assert read['meta'] == meta and read['iteration'] == 2**40
+        assert read['state_dict'].keys() == weights.keys()
+        assert read['state_dict'].pop('old').tolist() == [1, 1]
+        for name, value in read['state_dict'].items():
+            assert value.dtype == weights[name].dtype and torch.equal(value, weights[name])
+        assert read['state_dict']._metadata[''] == dict(version=1)
+
+
 class Attack:
     """Unpickling it calls what ``call`` names."""
 
     def __init__(self, *call) -> None:
         self.call = call
 
+    state = None
+
     def __reduce__(self):
-        return self.call[0], self.call[1:]
+        return self.call[0], self.call[1:], self.state
 
 
 ATTACKS = {
@@ -200,31 +234,6 @@ def test_every_route_reads_weights_only_and_says_what_is_wrong(tmp_path, monkeyp
     with pytest.raises(UserError, match=r"pth has weights .* not finite .'conv.weight' has nan"):
         route(spoiled, tmp_path / 'spoiled', monkeypatch)
     assert os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] == '1'
-
-
-def test_resuming_does_not_execute_the_config_in_a_checkpoint(tmp_path, monkeypatch):
-    """mmengine runs ``meta.config`` as Python, to compare numbers of GPUs."""
-    monkeypatch.chdir(tmp_path)
-    toy_runner(tmp_path / 'work', train_cfg__max_iters=2).train()
-    content = torch.load(tmp_path / 'work/iter_2.pth', weights_only=True)
-    content['meta']['config'] = 'open("attacked", "w")'
-    path = save(tmp_path, **content)
-    runner = toy_runner(tmp_path / 'resumed', load_from=path, resume=True)
-    runner.train()
-    assert runner.iter == 8 and not (tmp_path / 'attacked').exists()
-
-
-@pytest.mark.parametrize('place', ['message_hub', 'meta'])
-def test_an_inferencer_does_not_execute_the_config_in_a_checkpoint(tmp_path, monkeypatch, place):
-    from mmdet.apis import DetInferencer
-
-    monkeypatch.chdir(tmp_path)
-    text = 'x = open("attacked", "w")'
-    content = dict(message_hub=dict(runtime_info=dict(cfg=text)), meta=dict(cfg=text))
-    path = save(tmp_path, state_dict={}, **{place: content[place]})
-    with pytest.raises(UserError, match="give model='CONFIG.py'"):
-        DetInferencer(weights=path, device='cpu')
-    assert not (tmp_path / 'attacked').exists()
 
 
 def test_a_script_may_load_its_own_pickles(tmp_path):

@@ -41,7 +41,8 @@ class Hostile:
     """``add(content, canary)`` changes a good checkpoint; ``save(content, path)`` writes it.
 
     ``harm`` is 'code', 'text' (run by a parser of configs), 'memory' (foreign memory is read, or
-    the process breaks), 'size' (memory or time without end) or 'kind' (a wrong kind of value).
+    the process breaks), 'size' (memory or time without end), 'kind' (a wrong kind of value) or
+    'resume' (one that only resuming looks at).
     """
 
     harm: str
@@ -82,6 +83,12 @@ def entry(place: str, make: Any) -> Callable[[dict, Path], None]:
 def text(canary: Path) -> str:
     """A config that makes the canary."""
     return f'model = dict()\nx = open({str(canary)!r}, "w")\n'
+
+
+def every_text(content: dict, canary: Path) -> None:
+    """Sets the text of a config wherever a version of mmengine looked for one."""
+    for place in ('meta.config', 'meta.cfg', 'message_hub.runtime_info.cfg'):
+        entry(place, text)(content, canary)
 
 
 def mark(canary: Path) -> str:
@@ -218,7 +225,7 @@ HOSTILE = {
     'eval': Hostile('code', extra(lambda c: Call(eval, mark(c)))),
     'exec': Hostile('code', extra(lambda c: Call(exec, mark(c)))),
     'os.system': Hostile('code', extra(lambda c: Call(os.system, f'touch {c}'))),
-    'Popen': Hostile('code', extra(lambda c: Call(subprocess.Popen, ['touch', str(c)]))),
+    'subprocess': Hostile('code', extra(lambda c: Call(subprocess.call, ['touch', str(c)]))),
     'mkdir': Hostile('code', extra(lambda c: Call(os.mkdir, str(c)))),
     'runpy': Hostile('code', extra(lambda c: Call(runpy._run_code, mark(c), {}))),
     'inner pickle': Hostile(
@@ -244,6 +251,7 @@ HOSTILE = {
     'meta.config': Hostile('text', entry('meta.config', text)),
     'meta.cfg': Hostile('text', entry('meta.cfg', text)),
     'runtime_info.cfg': Hostile('text', entry('message_hub.runtime_info.cfg', text)),
+    'every text': Hostile('text', every_text),
     # reads memory beyond its data, hands out memory as it was left, or breaks the process
     'growing bytes': Hostile('memory', value(None), instructions(growing('S', 6446), as_key=False)),
     'growing text': Hostile(
@@ -282,10 +290,10 @@ HOSTILE = {
     'deep key': Hostile('memory', value(None), instructions(nested(DEEP), as_key=True)),
     'class as a value': Hostile('memory', value(torch.FloatTensor)),
     # takes memory or time without end
-    'archive that unpacks': Hostile('size', weight(lambda: torch.zeros(2**26)), compressed),
+    'archive that unpacks': Hostile('size', weight(lambda: torch.zeros(2**24)), compressed),
     'expanded tensor': Hostile('size', weight(lambda: torch.ones(1).expand(10**6, 10**6))),
     'many views': Hostile(
-        'size', lambda content, c: content.update(state_dict=dict(views(torch.ones(10**5), 10**4)))
+        'size', lambda content, c: content.update(state_dict=dict(views(torch.ones(10**5), 2000)))
     ),
     'large bytearray': Hostile('size', value(Call(bytearray, 10**10))),
     'doubled key': Hostile('size', value(None), instructions(nested(64, 2), as_key=True)),
@@ -294,7 +302,7 @@ HOSTILE = {
     'deep list': Hostile('size', value(in_each_other(200))),
     'list in itself': Hostile('size', value(itself())),
     'equal hashes': Hostile(
-        'size', value(None), instructions(colliding_keys(200_000), as_key=False)
+        'size', value(None), instructions(colliding_keys(50_000), as_key=False)
     ),
     # has values of a wrong kind
     'shadowed methods': Hostile('kind', entry('state_dict', shadowed)),

@@ -34,41 +34,42 @@ def check_instructions(file: IO) -> None:
             goes through all tuples in it by recursion, and different tuples or large numbers can
             have the same hash; or the data of a finished tensor are exchanged.
     """
-    stack, marks, kept = [], [], {}  # of sizes of tuples, and of names of what makes other objects
+    # of tuples their length and their size with all tuples in them, of all else what makes it
+    stack, marks, kept = [], [], {}
     slow_keys = 0
     for opcode, argument, _ in pickletools.genops(file):
         name, before = opcode.name, opcode.stack_before
         if name.endswith('PUT'):
             kept[argument] = stack[-1]
             continue
-        if name in ('MARK', 'BINGET', 'LONG_BINGET'):
-            if name == 'MARK':
-                marks.append(len(stack))
-            else:
-                stack.append(kept[argument])
+        if name.endswith('GET'):
+            stack.append(kept[argument])
+            continue
+        if name == 'MARK':
+            marks.append(len(stack))
             continue
         begin = len(stack) - len(before)
         if pickletools.markobject in before:
             begin = marks.pop() - before.index(pickletools.markobject)
         taken = stack[begin:]
         del stack[begin:]
+        made = taken[0] if taken else argument if name == 'GLOBAL' else name
         if 'TUPLE' in name:
-            size = 1 + sum(each if isinstance(each, int) else 1 for each in taken)
-            if size > LARGEST_TUPLE:
+            made = len(taken), 1 + sum(part[1] if isinstance(part, tuple) else 1 for part in taken)
+            if made[1] > LARGEST_TUPLE:
                 raise RefusedError(f'it holds a tuple of more than {LARGEST_TUPLE:,} entries')
-            stack.append(size)
-            continue
         if name.startswith('SETITEM'):
-            slow_keys += sum(isinstance(key, int) or key == 'LONG1' for key in taken[1::2])
-        if slow_keys > MOST_KEYS:
-            raise RefusedError(
-                f'it has more than {MOST_KEYS:,} keys that are tuples or large numbers'
-            )
-        if name == 'BUILD' and str(taken[0]).startswith('torch'):
-            raise RefusedError('it exchanges the data of a finished tensor')
+            slow_keys += sum(isinstance(key, tuple) or key == 'LONG1' for key in taken[1::2])
+            if slow_keys > MOST_KEYS:
+                raise RefusedError(
+                    f'it has more than {MOST_KEYS:,} keys that are tuples or large numbers'
+                )
+        if name == 'BUILD' and str(made).startswith('torch'):
+            # a parameter of torch before 0.4 gets five values, the first of which is a tensor
+            if made != 'torch.nn.parameter Parameter' or taken[1][0] != 5:
+                raise RefusedError('it exchanges the data of a finished tensor')
         if opcode.stack_after:
-            made = argument if name == 'GLOBAL' else name
-            stack.append(taken[0] if taken else made)
+            stack.append(made)
 
 
 def check_content(content: Any, *, file_size: int) -> None:

@@ -134,7 +134,7 @@ def own_objects() -> dict[str, Any]:
         'builtins.slice': slice,
         'mmengine.logging.history_buffer.HistoryBuffer': _History,
         'numpy.dtype': _Number,
-        'numpy.ndarray': _Array,
+        'numpy.ndarray': 'numpy.ndarray',  # named where an array is made, and never called
     }
     for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):  # before and since numpy 2
         found |= {f'{module}.scalar': _scalar, f'{module}._reconstruct': _Array}
@@ -153,7 +153,7 @@ def allowed_objects() -> dict[str, Any]:
         'collections.Counter': _keyed(Counter),
         'collections.OrderedDict': _keyed(OrderedDict),
         'torch.Size': torch.Size,
-        'torch.Tensor': 'torch.Tensor',  # named beside a tensor with attributes, and never called
+        'torch.Tensor': 'torch.Tensor',  # likewise, of a tensor with attributes
         'torch._tensor._rebuild_from_type_v2': _with_attributes,
         'torch._utils._rebuild_parameter': _parameter,
         'torch._utils._rebuild_parameter_with_state': _parameter,
@@ -161,7 +161,7 @@ def allowed_objects() -> dict[str, Any]:
         'torch._utils._rebuild_tensor_v2': _tensor,
         'torch._utils._rebuild_tensor_v3': _tensor,
         'torch.device': torch.device,
-        'torch.nn.parameter.Parameter': 'torch.nn.Parameter',
+        'torch.nn.parameter.Parameter': nn.Parameter,
         'torch.storage.UntypedStorage': torch.UntypedStorage,
     }
 

@@ -90,7 +90,7 @@ class TimmBackbone(StagesMixin, PretrainedMixin, BaseModule):
             raise UserError(
                 f'with_stem_output of TimmBackbone is for ConvNeXt: remove it for {model_name}.'
             )
-        for key in {'pretrained', 'features_only'} & set(kwargs):
+        for key in {'pretrained', 'features_only', 'checkpoint_path'} & set(kwargs):
             raise UserError(
                 f'TimmBackbone sets {key} of timm itself: remove the key; weights are those of '
                 "init_cfg=dict(type='Pretrained', checkpoint=...)."
