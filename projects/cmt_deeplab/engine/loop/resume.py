@@ -32,6 +32,10 @@ NO_SETTINGS = (
 )
 
 
+def _complete(checkpoint: dict) -> bool:
+    return {'optimizer', 'meta', 'message_hub'} <= checkpoint.keys()
+
+
 def check_form(checkpoint: dict, runner: Any) -> None:
     """Check the entries of a checkpoint before mmengine and its hooks read them.
 
@@ -39,12 +43,8 @@ def check_form(checkpoint: dict, runner: Any) -> None:
         UserError: one has another form than training writes, such as text in place of a number.
     """
     path, one = runner._load_from, isinstance(runner.optim_wrapper, OptimWrapper)
-    if not {'optimizer', 'meta', 'message_hub'} <= checkpoint.keys():
-        raise _refusal(
-            path,
-            'it holds no state of an optimizer, like those of save_best',
-            'resume one named iter_N.pth or epoch_N.pth',
-        )
+    if not _complete(checkpoint):
+        return  # weights alone are first compared with the model
     place = misfit(checkpoint, one_optimizer=one)
     if place:
         raise _refusal(
@@ -61,6 +61,12 @@ def adapt(checkpoint: dict, runner: Any) -> None:
         UserError: resuming makes no sense; the message names the difference and ``load_from``.
     """
     stored, present, path = checkpoint.get('settings', {}), runner.settings, runner._load_from
+    if not _complete(checkpoint):
+        raise _refusal(
+            path,
+            'it holds no state of an optimizer, like those of save_best',
+            'resume one named iter_N.pth or epoch_N.pth',
+        )
     if present['epochs'] and not stored.get('epochs', True):
         raise _refusal(
             path, 'its run counted iterations and this one epochs', 'correct train_cfg.type'
@@ -115,6 +121,8 @@ def _adapt_optimizer(checkpoint: dict, runner: Any) -> dict[str, tuple]:
     positions = checkpoint.get('param_schedulers', [])
     follow = any(getattr(scheduler, 'need_val_args', False) for scheduler in schedulers)
     for state, scheduler in zip(positions, schedulers):
+        for key in state.keys() - scheduler.state_dict().keys():
+            del state[key]
         if getattr(scheduler, 'need_val_args', False):  # another end changes nothing of the past
             state['end'] = scheduler.end
     old = _rules(stored['param_groups'], positions)

@@ -23,7 +23,7 @@ COMPARED = (
 # parts of keys whose values do not change what a resumed run computes
 WITHOUT_EFFECT = {
     *('num_workers', 'persistent_workers', 'prefetch_factor', 'pin_memory'),
-    *('init_cfg', 'logger', 'timer', 'visualization'),
+    *('init_cfg', 'logger', 'timer', 'visualization', 'not_finite'),
 }
 
 
