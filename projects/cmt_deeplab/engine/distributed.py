@@ -103,13 +103,11 @@ def leave_process_group(status: int = 0) -> None:
         return
     on_gloo = torch.distributed.get_backend() == 'gloo'
     if watch := rank_watch():
+        keeps_store = torch.distributed.get_rank() == 0
+        keeps_store &= not torch.distributed.is_torchelastic_launched()
+        if status and keeps_store and watch.is_alive():
+            time.sleep(2 * TICK)  # the others read there that this process ends
         watch.close()
-    if (
-        status
-        and torch.distributed.get_rank() == 0
-        and not torch.distributed.is_torchelastic_launched()
-    ):
-        time.sleep(2 * TICK)  # this process keeps the store, where the others read of its end
     if not status:
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()

@@ -173,7 +173,7 @@ class RankWatch(threading.Thread):
         keys = [f'rank/{rank}' for rank in self._ranks]
         if self._active and self._idle > self.timeout and self._idle % 3 == 0:
             if self._store.check(keys):
-                found = [json.loads(value) for value in self._store.multi_get(keys)]
+                found = [json.loads(self._store.get(key)) for key in keys]
                 self._judge(found)
                 self._former = found
 
