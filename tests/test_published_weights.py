@@ -1,7 +1,10 @@
 """Weights as safetensors and JSON: written by programs, and read wherever weights are read."""
 
 import json
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -92,11 +95,30 @@ def test_training_and_testing_from_averages_of_a_run(tmp_path):
         toy_runner(tmp_path / 'resumed', load_from=path, resume=True).train()
 
 
-def test_weights_without_their_json_file(files, caplog):
+def test_weights_without_their_json_file(files):
     """As those of other code bases."""
     files[1].unlink()
     read = CheckpointLoader.load_checkpoint(str(files[0]))
     assert len(read['state_dict']) > 100 and read['meta'] == {}
+
+
+def test_weights_at_an_address(files):
+    server = ThreadingHTTPServer(
+        ('127.0.0.1', 0), partial(SimpleHTTPRequestHandler, directory=str(files[0].parent))
+    )
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        address = f'http://127.0.0.1:{server.server_port}/{files[0].name}'
+        read = CheckpointLoader.load_checkpoint(address)
+        assert read['meta']['dataset_meta']['classes'] == SHAPES['classes']
+        files[1].unlink()
+        assert CheckpointLoader.load_checkpoint(address)['meta'] == {}
+        files[0].unlink()
+        with pytest.raises(FileNotFoundError, match=r'cannot be fetched \(File not found'):
+            CheckpointLoader.load_checkpoint(address)
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.mark.parametrize(
