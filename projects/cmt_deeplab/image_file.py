@@ -61,7 +61,7 @@ def read_header(data: bytes | BinaryIO) -> Header:
     """The header of an image, without decoding it.
 
     Raises:
-        BadImage: there is none, or of more pixels than Pillow's limit, a few thousand to the side.
+        BadImage: there is none, or it has more pixels than Pillow's limit, 13,377 to the side.
     """
     file = BytesIO(data) if isinstance(data, bytes) else data
     start = file.read(HEADER)
@@ -73,8 +73,8 @@ def read_header(data: bytes | BinaryIO) -> Header:
             kind, size, orientation = image.format, image.size[::-1], _orientation(image)
     except Image.DecompressionBombError:
         raise BadImage(
-            f'has more than {2 * Image.MAX_IMAGE_PIXELS} pixels, as files have that fill the '
-            'memory (PIL.Image.MAX_IMAGE_PIXELS, of which a config can set another value)'
+            f'has more than {2 * Image.MAX_IMAGE_PIXELS} pixels, which would fill the memory (the '
+            'limit is twice PIL.Image.MAX_IMAGE_PIXELS, which a config may set)'
         ) from None
     except (UnidentifiedImageError, KeyError):  # the latter where Pillow lacks a reader
         raise BadImage('is not an image') from None

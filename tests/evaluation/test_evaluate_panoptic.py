@@ -519,6 +519,16 @@ def test_bad_input_is_one_sentence(sides, name):
     assert isinstance(caught.value, FileNotFoundError) == ('missing' in name)
 
 
+def test_figures_are_there_though_their_file_is_not(sides):
+    done = run(*sides, '--json', '/dev/full')
+    assert done.returncode == 1 and 'All       |' in done.stdout
+    assert 'cannot be written to /dev/full' in done.stderr and done.stderr.count('\n') == 1
+    before = sides[2].read_bytes()
+    done = run(*sides, '--json', sides[2])
+    assert done.returncode == 2 and 'would be written over' in done.stderr
+    assert sides[2].read_bytes() == before
+
+
 def test_bad_input_at_the_command_line(sides):
     (sides[3] / '12.png').unlink()
     done = run(*sides)

@@ -1,6 +1,7 @@
 """Metrics that could not score the model, and ground truth that is absent, are told early."""
 
 import json
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -173,3 +174,22 @@ def test_what_chooses_the_best_checkpoint_is_a_figure_of_the_metrics():
         check_followed([hook], figures_of([PanopticQualityMetric(), Own()]))  # it may give it
     with pytest.raises(UserError, match='use one of mine/PQ, '):
         check_followed(hooks, figures_of([PanopticQualityMetric(prefix='mine')]))
+
+
+class Images(list):
+    """A data set of paths."""
+
+    def get_data_info(self, index):
+        return dict(img_path=self[index])
+
+
+def test_files_by_name_need_names_of_their_own(tmp_path):
+    pytest.importorskip('panopticapi')
+    model = build_small()
+    for paths, refused in ((('a/1.jpg', 'b/1.jpg'), True), (('a/1.jpg', 'b/2.jpg'), False)):
+        metrics = loop(CocoPanopticMetric(outfile_prefix=str(tmp_path / 'out'), format_only=True))
+        metrics.dataloader.dataset = Images(paths)
+        with pytest.raises(UserError, match='a/1.jpg') if refused else nullcontext():
+            check_metrics(metrics, model)
+    for metric in metrics.evaluator.metrics:  # not below the folder in which the command starts
+        assert metric.collect_dir == 'work/.collected'

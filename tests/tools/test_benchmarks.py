@@ -68,9 +68,13 @@ def test_both_forms_give_the_same_values(run, arguments, tmp_path):
     assert len(result['rows']) == 2 and all(row['peak_mib'] > 0 for row in result['rows'])
 
 
-def test_merge(run):
-    arguments = 'merge --size 65 --output 64 --centers 20 --segments 5 --runs 1'
-    forms = [row['form'] for row in run(arguments.split())['rows']]
+def test_merge(run, capsys):
+    arguments = 'merge --size 65 --output 64 --centers 20 --segments 5 --runs 1'.split()
+    with pytest.raises(SystemExit):
+        run([*arguments, '--json', '/dev/full'])
+    said = capsys.readouterr()
+    assert 'PanopticMaskWiseMerge' in said.out and 'No space left' in said.err
+    forms = [row['form'] for row in run(arguments)['rows']]
     assert forms[:2] == ['PanopticMaskWiseMerge', 'PanopticPixelWiseMerge'] and len(forms) == 4
 
 

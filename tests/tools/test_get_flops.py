@@ -248,3 +248,10 @@ def test_command_line_names_a_config_that_is_not_there():
 def test_a_wrong_argument_is_one_sentence(config, options, sentence):
     done = run_tool(TOOL, ROOT / 'configs' / config, *options)
     assert done.returncode and sentence in done.stderr and 'Traceback' not in done.stderr
+
+
+def test_the_table_is_there_though_its_file_is_not():
+    config = ROOT / 'configs/cmt_deeplab/cmt-deeplab_tiny_shapes.py'
+    done = run_tool(TOOL, config, '--shape', 65, 65, '--json', '/dev/full')
+    assert done.returncode == 1 and 'total' in done.stdout
+    assert done.stderr.startswith('Error: ') and 'No space left' in done.stderr

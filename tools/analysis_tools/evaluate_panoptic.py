@@ -60,6 +60,9 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'there is no folder for --json {args.json}: make it first')
     if args.json and osp.isdir(args.json):
         parser.error(f'--json {args.json} is a folder: name a file in it')
+    inputs = [osp.realpath(path) for path in (args.gt_json_file, args.pred_json_file)]
+    if args.json and osp.realpath(args.json) in inputs:
+        parser.error(f'--json {args.json} would be written over an input: name another file')
     return args
 
 
@@ -95,7 +98,7 @@ def main() -> None:
     except OSError as error:
         sys.exit(
             f'evaluate_panoptic.py: The figures cannot be written to {args.json} ({error}): name '
-            'another file; those of all classes are above.'
+            'another file; the table is above.'
         )
 
 
