@@ -12,6 +12,7 @@ from mmdet.registry import HOOKS, MODELS, OPTIM_WRAPPERS
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 from mmengine.registry import DefaultScope
+from processes import in_processes
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from toy import ToyModel
@@ -89,8 +90,8 @@ class StatesHook(Hook):
         self.states.append(state)
 
 
-def faulty(work_dir, how='nan', at=(3,), **options):
-    model = dict(type='FaultyModel', how=how, at=at)
+def faulty(work_dir, how='nan', at=(3,), norm='BatchNorm1d', **options):
+    model = dict(type='FaultyModel', how=how, at=at, norm=norm)
     options = {**NO_VALIDATION, 'custom_hooks': [dict(type='StatesHook')], **options}
     return toy_runner(work_dir, model=model, **options)
 
@@ -247,6 +248,28 @@ def test_a_file_that_is_no_step_is_refused(tmp_path):
         list(replay(toy_config(tmp_path / 'replay'), str(tmp_path / 'a.pth')))
 
 
+@pytest.mark.parametrize('factor, dynamic, fault', [
+    (1.0, True, None), (1e34, True, None), (1e34, False, 'gradients'), (math.nan, True, 'loss')
+])  # fmt: skip
+def test_a_dynamic_scale_that_falls_is_no_fault(factor, dynamic, fault):
+    """The gradients of a finite loss overflow, as in float16 on a GPU."""
+    model = nn.Linear(3, 1)
+    wrapper = PanopticAmpOptimWrapper(optimizer=torch.optim.AdamW(model.parameters()))
+    wrapper.loss_scaler = torch.amp.GradScaler('cpu', init_scale=2.0**16)
+    wrapper._scale_update_param = None if dynamic else 2.0**16
+    before = model.weight.detach().clone()
+    with wrapper.optim_context(model):
+        loss = factor * model(torch.ones(2, 3)).float().abs().mean()
+    wrapper.update_params(loss)
+    assert torch.equal(before, model.weight) == (factor != 1)
+    assert wrapper.loss_scaler.get_scale() == 2.0 ** (15 if dynamic and factor != 1 else 16)
+    if fault is None:
+        wrapper.report()
+        return
+    with pytest.raises(UserError, match=f'not finite .in {fault}.'):
+        wrapper.report()
+
+
 class HostAsks(TorchDispatchMode):
     """Refuses that the host asks for the value of a tensor, for which it would wait on a GPU."""
 
@@ -311,6 +334,34 @@ def test_the_names_of_mmengine_mean_these_wrappers_in_the_scope_of_mmdet():
         assert OPTIM_WRAPPERS.get('OptimWrapper') is PanopticOptimWrapper
         assert issubclass(OPTIM_WRAPPERS.get('AmpOptimWrapper'), PanopticOptimWrapper)
     assert issubclass(PanopticAmpOptimWrapper, PanopticOptimWrapper)
+
+
+def train_in_two(folder, how: str, limit: int) -> tuple:
+    """What one process of two says, its last weights, and the count; rank 1 alone is at fault."""
+    at = (3,) if torch.distributed.get_rank() else ()
+    options = dict(launcher='pytorch', optim_wrapper__skip_not_finite=limit)
+    runner = faulty(folder, how, at=at, norm='LayerNorm', **options)
+    said = None
+    try:
+        runner.train()
+    except UserError as error:
+        said = str(error)
+    states = [{k: v for k, v in s.items() if 'weight' in k} for s in StatesHook.states]
+    skipped = [same(*pair) for pair in zip(states, states[1:])]
+    return said, states[-1], skipped, runner.optim_wrapper.skipped
+
+
+@pytest.mark.parametrize('how', ['finite gradient', 'gradient'])
+def test_processes_skip_alike(tmp_path, how):
+    first, second = in_processes(2, train_in_two, tmp_path / 'skips', how, 1)
+    for said, weights, skipped, number in (first, second):
+        assert said is None and number == 1 and same(weights, first[1])
+        assert skipped[:6] == [False, True, False, False, False, False]
+    first, second = in_processes(2, train_in_two, tmp_path / 'stops', how, 0)
+    for said, *_ in (first, second):
+        assert said.startswith('In iteration 3 the loss is')
+        assert ('s3.loss_mask (stage 3)' in said) == (how == 'finite gradient')
+    assert len(list((tmp_path / 'stops').glob('not_finite_iter_3_rank?.pth'))) == 2
 
 
 def test_a_limit_below_zero_is_refused():

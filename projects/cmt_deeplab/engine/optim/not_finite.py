@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from mmdet.registry import HOOKS
-from mmengine.dist import all_gather_object, get_rank
+from mmengine.dist import all_gather_object, barrier, get_rank
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 
@@ -127,6 +127,8 @@ class PanopticNotFiniteHook(Hook):
             self._saved = True
             if not ('forward' in faults and sharded_modules(runner.model)):  # needs all processes
                 sentence += f', and {self._save(step, wrapper)}'
+        if 'forward' not in faults:
+            barrier()  # the first process that ends could end the others
         if not stops:
             runner.logger.warning(f'{sentence}. Training goes on.')
             return

@@ -127,10 +127,10 @@ class PanopticOptimWrapper(OptimWrapper):
         scaler = getattr(self, 'loss_scaler', None)
         if scaler and scaler.is_enabled() and self._scale_update_param is None:
             # gradients beyond fp16 are in order while a dynamic scale falls
-            loss_at_fault, gradients_at_fault, *others = found
-            faults = torch.stack(
-                [loss_at_fault, gradients_at_fault & (scaler._scale <= 1), *others]
-            )
+            falls = scaler._scale > 1
+            named = zip(FAULTS, found)
+            faults = [each & ~falls if name == 'gradients' else each for name, each in named]
+            faults = torch.stack(faults)
         if self.buffers:
             self.buffers.take_back(faults.any())
         before = torch.zeros_like(found[0]) if self._skip is None else self._skip
