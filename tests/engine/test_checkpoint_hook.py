@@ -15,6 +15,7 @@ from cmt_deeplab.errors import UserError
 from mmengine.fileio import FileClient, LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import MessageHub, MMLogger
+from processes import in_processes
 from toy_run import toy_runner
 
 WITHOUT_VALIDATION = dict(val_dataloader=None, val_cfg=None, val_evaluator=None)
@@ -161,18 +162,13 @@ def test_where_no_checkpoint_is_whole_training_does_not_begin(old, tmp_path):
         ('', 'iter_4.pth', 'last_checkpoint names no checkpoint: this run goes on from'),
         ('gone/iter_9.pth', 'iter_4.pth', 'iter_9.pth, which does not exist: this run goes on'),
         ('gone/iter_3.pth', 'iter_3.pth', 'resumed epoch: 0, iter: 3'),  # of a folder that moved
-        (
-            'elsewhere/iter_5.pth',
-            'elsewhere/iter_5.pth',
-            'names a file of another folder: this run goes on from',
-        ),
+        ('../iter_5.pth', '../iter_5.pth', 'names a file of another folder: this run goes on from'),
     ],
 )
 def test_what_last_checkpoint_may_say(old, tmp_path, pointer, expected, words):
     work = tmp_path / 'work'
     shutil.copytree(old, work)
-    (work / 'elsewhere').mkdir()
-    shutil.copy(old / 'iter_2.pth', work / 'elsewhere' / 'iter_5.pth')
+    shutil.copy(old / 'iter_2.pth', tmp_path / 'iter_5.pth')
     (work / 'last_checkpoint').unlink()
     if pointer is not None:
         (work / 'last_checkpoint').write_text(pointer and str(work / pointer))
@@ -240,6 +236,25 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, name):
     assert numbers(tmp_path) == [2] and not [*tmp_path.glob('*.part')]
 
 
+def _train_three_times(folder):
+    """What one of several processes is told: not finite, a second training, a broken newest one."""
+    spoiled = toy_runner(folder / 'a', **WITHOUT_VALIDATION, **save(max_keep_ckpts=1))
+    spoiled.register_hook(SpoilHook('backbone.bias'), priority='HIGHEST')
+    told = []
+    for work in spoiled.train, lambda: run(folder / 'a', **save()):
+        with pytest.raises(UserError) as caught:
+            work()
+        told.append(str(caught.value))
+    again = run(folder / 'a', resume=True, **WITHOUT_VALIDATION, **save(max_keep_ckpts=1))
+    return [*told, Path(again._load_from).name]
+
+
+def test_all_processes_end_and_begin_alike(tmp_path):
+    first, second = in_processes(2, _train_three_times, tmp_path)
+    assert first == second and first[2] == 'iter_2.pth' and numbers(tmp_path / 'a') == [4]
+    assert 'are not saved' in first[0] and 'of an earlier training' in first[1]
+
+
 def listing(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file())
 
@@ -304,10 +319,11 @@ def test_what_a_run_cannot_have_written_is_no_number_of_a_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'left', ['iter_4.pth', 'iter_9.pth', 'best_toy_count_iter_1.pth', 'last_checkpoint']
+    'left', ['iter_4.pth', 'iter_9.pth', 'best_toy_count_iter_1.pth', 'epoch_2.pth']
 )
 def test_a_second_training_does_not_overwrite_the_first(old, tmp_path, left):
-    shutil.copy(old / left, tmp_path / left) if (old / left).exists() else (tmp_path / left).touch()
+    shutil.copy(old / 'iter_4.pth', tmp_path / left)
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / left))
     before = listing(tmp_path)
     with pytest.raises(UserError, match='of an earlier training.*--resume .*another --work-dir'):
         run(tmp_path, **save())
@@ -409,3 +425,9 @@ def test_files_of_another_machine_are_written_as_mmengine_writes_them(tmp_path):
     names = ['best_toy_count_iter_1.pth', 'iter_4.pth']
     assert sorted(MemoryBackend.files) == [f'memory://bucket/work/{name}' for name in names]
     assert not [*Path().glob('memory*')]
+
+
+def test_no_config_keeps_one_checkpoint_alone():
+    configs = [*Path(__file__).parents[2].glob('configs/**/*.py')]
+    alone = [path for path in configs if re.search(r'max_keep_ckpts=1\b', path.read_text())]
+    assert configs and not alone

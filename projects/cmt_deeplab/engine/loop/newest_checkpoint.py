@@ -19,7 +19,7 @@ def refuse_second_training(work_dir: str, hooks: Sequence[PanopticCheckpointHook
         for path in hook.checkpoints(hook.folder(work_dir), before='(best_.+_)?')
     ]
     named = _named(work_dir)
-    if hooks and os.path.isfile(named):
+    if hooks and os.path.isfile(named) and _lies_in(work_dir, named):
         found.append(Path(named))
     if found:
         raise UserError(
@@ -34,8 +34,8 @@ def newest_checkpoint(
 ) -> str | None:
     """The newest checkpoint of a work dir that can be loaded, or None where there is no checkpoint.
 
-    That is the one that ``last_checkpoint`` names. A run that was killed can have finished a later
-    one. Where the named file is missing or broken, the others follow, from the highest number down.
+    That is the one that ``last_checkpoint`` names, or a later one that a run had finished when it
+    was killed. Where these are missing or broken, it is the one before, and so on.
 
     Raises:
         MissingFileError: the named file does not exist, and there is no other.
@@ -48,11 +48,10 @@ def newest_checkpoint(
     candidates = found[::-1]
     if named:
         here = [path for path in found if path.name == Path(named).name]  # also of a moved folder
-        first = here[0] if here else Path(named)
+        first, place = (here[0], found.index(here[0])) if here else (Path(named), len(found))
         written = pointer.stat().st_mtime_ns
-        later = found[found.index(first) + 1 :] if here else []
-        later = [path for path in later if path.stat().st_mtime_ns >= written]
-        candidates = [*later[::-1], first, *found[::-1]]
+        later = [path for path in found[place + 1 :] if path.stat().st_mtime_ns >= written]
+        candidates = [*later[::-1], first, *found[:place][::-1], *candidates]
     faults = []
     for path in dict.fromkeys(candidates):
         fault = _fault(path)
@@ -69,7 +68,7 @@ def newest_checkpoint(
     reason = faults[0] if faults else None
     if not named:
         reason = reason or f'{pointer} names no checkpoint'
-    elif path not in found:
+    elif path not in found and not _lies_in(work_dir, path):
         reason = f'{pointer} names a file of another folder'
     if reason:
         logger.warning(f'{reason}: this run goes on from {path}, the newest that is whole.')
@@ -80,6 +79,10 @@ def _named(work_dir: str) -> str:
     """The path in ``last_checkpoint``, or '' where there is none."""
     pointer = Path(work_dir, NEWEST)
     return pointer.read_text(errors='replace').strip() if pointer.is_file() else ''
+
+
+def _lies_in(folder: str, path: str | Path) -> bool:
+    return Path(path).resolve().is_relative_to(Path(folder).resolve())
 
 
 def _fault(path: Path) -> str | None:
