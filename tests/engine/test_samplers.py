@@ -124,7 +124,7 @@ def test_the_order_does_not_depend_on_what_training_draws(tmp_path):
     sampler = dict(type=GlobalSampler, _delete_=True)
     orders = []
     for rate in (0.0, 0.5):
-        runner = toy_runner(tmp_path, train_dataloader__sampler=sampler)
+        runner = toy_runner(tmp_path / str(rate), train_dataloader__sampler=sampler)
         runner.model.dropout.p = rate
         hook = Losses()
         runner.register_hook(hook)
@@ -279,7 +279,7 @@ def test_the_learning_rate_is_scaled_by_the_batch_of_a_batch_sampler(tmp_path):
         **TWO_SETS,
     )
     with pytest.raises(UserError, match=r'train_dataloader.batch_size is \[2, 3\]'):
-        toy_runner(tmp_path, **two_sizes, **scale).train()
+        toy_runner(tmp_path / 'two', **two_sizes, **scale).train()
 
 
 def _train_twice(folder: Path) -> list:

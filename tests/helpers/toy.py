@@ -83,12 +83,13 @@ class ToyModel(BaseModel):
         num_things_classes: int = 1,
         num_stuff_classes: int = 1,
         unused: bool = False,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
         self.num_things_classes, self.num_stuff_classes = num_things_classes, num_stuff_classes
         self.backbone = nn.Linear(4, width)
         self.norm = getattr(nn, norm)(width)
-        self.dropout = nn.Dropout(0.2)
+        self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, 1)
         if unused:
             self.spare = nn.Linear(width, 1)  # gets no gradient

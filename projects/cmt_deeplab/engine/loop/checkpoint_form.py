@@ -7,9 +7,7 @@ from math import isfinite, isnan, nan
 from numbers import Real
 from typing import Any
 
-import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
 from cmt_deeplab.engine.class_check import unwrapped
@@ -54,24 +52,12 @@ def _version(value: Any) -> bool:
     return _count(value) and value <= 2
 
 
-def _history(value: Any) -> bool:
-    """A ``HistoryBuffer``, or another thing, over which mmengine passes."""
-    if not isinstance(value, HistoryBuffer):
-        return True
-    arrays = [vars(value).get(name) for name in ('_log_history', '_count_history')]
-    return (
-        all(isinstance(each, np.ndarray) and each.dtype.kind in 'iuf' for each in arrays)
-        and arrays[0].shape == arrays[1].shape == (arrays[0].size,)
-        and _count(vars(value).get('max_length'))
-    )
-
-
 # A dict has the forms of entries by name, where one with a * may be missing and stands for several;
 # a list has that of each entry. The others are types and functions.
 FORM = {
     'meta': {'epoch': _count, 'iter': _count, 'seed*': _seed},
     'message_hub': {
-        'log_scalars': {'*': _history},
+        'log_scalars': Mapping,
         'runtime_info': {'best_score*': _figure, 'best_ckpt*': str},
         'resumed_keys': {'*': bool},
     },
@@ -100,13 +86,14 @@ FORM_OF_ONE_OPTIMIZER = FORM | {
 def misfit(checkpoint: dict, *, one_optimizer: bool) -> str | None:
     """The dotted name of the first entry of a checkpoint that has another form, or None.
 
-    The average of an ``EMAHook`` gets its present names, and has those of the weights.
+    The average of an ``EMAHook`` has the names of the weights; both get the present ones.
     """
     place = _misfit(checkpoint, FORM_OF_ONE_OPTIMIZER if one_optimizer else FORM)
     averaged = checkpoint.get('ema_state_dict')
     if place or averaged is None:
         return place
-    rename_weights(averaged)
+    for weights in (averaged, checkpoint['state_dict']):
+        rename_weights(weights)
     shapes = {f'module.{key}': value for key, value in checkpoint['state_dict'].items()}
     shapes['steps'] = torch.zeros(())
     for key in averaged.keys() | shapes.keys():
