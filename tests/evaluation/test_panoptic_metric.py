@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -414,10 +415,10 @@ def test_figures_are_there_though_predictions_cannot_be_written(data, tmp_path, 
         (tmp_path / 'file').write_text('')
         capsys.readouterr()
         assert evaluate(metric, samples) == expected
-        sentence = f'predictions cannot be written to {prefix}.panoptic.json'
-        assert sentence in metric.unwritten and metric.unwritten.endswith('outfile_prefix.')
+        sentence = f'{path}.* cannot be written'
+        assert re.search(sentence, metric.unwritten) and metric.unwritten.endswith('.')
         said = capsys.readouterr()
-        assert 'All       |' in (said.out + said.err).partition(sentence)[0]
+        assert 'All       |' in (said.out + said.err).partition(str(path))[0]
         with pytest.raises(UserError, match=sentence):
             evaluate(alone, samples)
         path.unlink()

@@ -2,8 +2,7 @@
 
 import os
 import os.path as osp
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from urllib.parse import quote
 
 import numpy as np
@@ -100,9 +99,15 @@ class PredictionFiles:
         is_segment = np.isin(values, table.ids)
         id_of_value = np.cumsum(is_segment) * is_segment
         colors = colors_of_ids(id_of_value[rank.reshape(plane.shape)])
-        with self._saying_what_fails():
+        path = osp.join(self.folder, name)
+        try:
             os.makedirs(self.folder, exist_ok=True)
-            Image.fromarray(np.ascontiguousarray(colors)).save(osp.join(self.folder, name), 'PNG')
+            Image.fromarray(np.ascontiguousarray(colors)).save(path, 'PNG')
+        except OSError as error:
+            raise UserError(
+                f'The prediction {path} cannot be written ({error.strerror or error}): make room '
+                'there, or set another outfile_prefix.'
+            ) from error
         found = zip(table.categories, areas[is_segment].tolist())
         segments = [
             dict(id=k, category_id=category_ids[label], area=area)
@@ -111,21 +116,10 @@ class PredictionFiles:
         return dict(image_id=img_id, file_name=name, segments_info=segments)
 
     def write_json(self, annotations: Sequence[dict]) -> None:
-        with self._saying_what_fails():
-            dump(dict(annotations=annotations), self.json_file)
+        dump(dict(annotations=annotations), self.json_file)
         print_log(
             f'Panoptic predictions written to {self.json_file} and {self.folder}/', logger='current'
         )
-
-    @contextmanager
-    def _saying_what_fails(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, UserError) as error:
-            raise UserError(
-                f'The panoptic predictions cannot be written to {self.json_file} and '
-                f'{self.folder}/ ({error}): make room there, or set another outfile_prefix.'
-            ) from error
 
 
 def png_name(img_id: Hashable, img_path: str | None) -> str:
