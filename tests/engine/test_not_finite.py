@@ -138,7 +138,7 @@ def test_a_fault_is_told_before_a_validation(tmp_path):
         runner.train()
 
 
-@pytest.mark.parametrize('how', HOW)
+@pytest.mark.parametrize('how', ['nan', 'gradient', 'statistics', 'new buffer'])
 def test_training_goes_on_by_option_and_counts(tmp_path, how):
     ema = dict(type='EMAHook', update_buffers=True)
     runner = faulty(
@@ -176,8 +176,9 @@ def test_a_resumed_run_continues_to_count(tmp_path):
     assert runner.message_hub.get_info('skipped_steps') == 2
 
 
-@pytest.mark.parametrize('at', [(3,), (4,), (3, 4)])
-@pytest.mark.parametrize('how', ['nan', 'finite gradient', 'gradient'])
+@pytest.mark.parametrize(
+    'how, at', [('finite gradient', (3,)), ('gradient', (4,)), ('gradient', (3, 4))]
+)
 def test_one_bad_iteration_of_an_accumulation_skips_the_step(tmp_path, how, at):
     options = dict(accumulative_counts=2, skip_not_finite=True)
     runner = faulty(tmp_path, how, at=at, **{f'optim_wrapper__{k}': v for k, v in options.items()})
@@ -190,9 +191,8 @@ def test_one_bad_iteration_of_an_accumulation_skips_the_step(tmp_path, how, at):
 @pytest.mark.parametrize('clip', [
     dict(max_norm=1), dict(max_norm=1, error_if_nonfinite=True), dict(type='value', clip_value=1)
 ])  # fmt: skip
-@pytest.mark.parametrize('how', ['gradient', 'large gradient'])
-def test_clipping_hides_nothing(tmp_path, how, clip):
-    runner = faulty(tmp_path, how, optim_wrapper__clip_grad=clip)
+def test_clipping_hides_nothing(tmp_path, clip):
+    runner = faulty(tmp_path, 'gradient', optim_wrapper__clip_grad=clip)
     with pytest.raises(UserError, match='In iteration 3 the loss is finite, but its gradients'):
         runner.train()
     assert same(*StatesHook.states[1:])
