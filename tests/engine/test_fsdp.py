@@ -41,6 +41,7 @@ def figures_and_refusals(folder) -> list:
         dict(model_wrapper_cfg=dict(SHARDED, parts=('bakbone',))),
         dict(model_wrapper_cfg=SHARDED, custom_hooks=[dict(type='EMAHook')]),
         dict(model_wrapper_cfg=dict(type='MMFullyShardedDataParallel')),
+        dict(model_wrapper_cfg=SHARDED, runner_type='Runner'),
     ):
         with pytest.raises(UserError) as error:
             toy_runner(folder / 'refused', **OPTIONS, **options).train()
@@ -51,7 +52,8 @@ def figures_and_refusals(folder) -> list:
 def test_a_run_in_shards_is_that_of_whole_models(tmp_path):
     (means, refused), _ = in_processes(2, figures_and_refusals, tmp_path)
     assert means[0] == means[1]
-    for refusal, word in zip(refused, ("'bakbone'", 'EMAHook', 'MMFullyShardedDataParallel')):
+    words = "'bakbone'", 'EMAHook', 'MMFullyShardedDataParallel', "runner_type='PanopticRunner'"
+    for refusal, word in zip(refused, words, strict=True):
         assert word in refusal
     files = [torch.load(tmp_path / name / 'iter_7.pth') for name in ('ddp', 'fsdp', 'resumed')]
     for name, value in files[0]['state_dict'].items():

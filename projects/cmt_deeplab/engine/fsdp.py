@@ -55,6 +55,7 @@ class PanopticFullyShardedDataParallel(nn.Module):
         for part in [*find_parts(module, parts), module]:
             fully_shard(part, mesh=mesh, reshard_after_forward=True)
         module.set_reduce_scatter_unused_params(find_unused_parameters)
+        module.register_state_dict_pre_hook(refuse_shards)
 
     def train(self, mode: bool = True) -> nn.Module:
         """As in torch; an evaluation begins with whole parameters, which then stay whole.
@@ -80,6 +81,18 @@ class PanopticFullyShardedDataParallel(nn.Module):
 
     def test_step(self, data: Any) -> list:
         return self.module.test_step(data)
+
+
+def refuse_shards(model: nn.Module, prefix: str, keep_vars: bool) -> None:
+    """Raise a :class:`UserError` where a state dict would have shards in place of tensors."""
+    for part in sharded_modules(model):
+        part.reshard()
+    if any(isinstance(parameter, DTensor) for parameter in model.parameters()):
+        raise UserError(
+            'A model in PanopticFullyShardedDataParallel is initialized, saved and loaded by '
+            "PanopticRunner alone: set runner_type='PanopticRunner', or use whole() of "
+            'cmt_deeplab/engine/fsdp.py.'
+        )
 
 
 def sharded_modules(model: nn.Module) -> list[FSDPModule]:

@@ -219,7 +219,7 @@ class CMTDeepLab(ComparedWithCheckpoint, BaseDetector):
         sums = (x.sum(dtype=torch.float32) for x in (final.mask_logits, final.class_logits))
         if self._said_not_finite or torch.isfinite(sum(sums)):
             return
-        name = not_finite(self.state_dict())
+        name = not_finite(dict([*self.named_parameters(), *self.named_buffers()]))
         if name is not None:
             raise UserError(
                 f"The weights of the model are not finite ('{name}' has nan or inf): use another "
