@@ -123,7 +123,7 @@ def test_files_that_documents_name_exist():
             assert any(known.endswith(f'/{name}') for known in names), f'{path} names {name}'
 
 
-@pytest.mark.parametrize('folder', ['criterion', 'engine', 'engine/loop'])
+@pytest.mark.parametrize('folder', ['criterion', 'engine', 'engine/loop', 'engine/resuming'])
 def test_a_folder_can_be_surveyed(folder):
     folder = Path('projects/cmt_deeplab', folder)
     assert len([path for path in python_files(folder) if path.parent == folder]) <= 10

@@ -4,7 +4,7 @@ from math import inf, nan
 
 import pytest
 import torch
-from cmt_deeplab.engine.loop.checkpoint_form import misfit
+from cmt_deeplab.engine.resuming.checkpoint_form import misfit
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.renamed import NEW_PARTS_OF_NAMES
 from mmengine.config import Config

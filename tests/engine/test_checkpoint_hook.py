@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from cmt_deeplab.engine.checkpoint_hook import PanopticCheckpointHook
-from cmt_deeplab.engine.loop.newest_checkpoint import newest_checkpoint
+from cmt_deeplab.engine.resuming.newest_checkpoint import newest_checkpoint
 from cmt_deeplab.errors import UserError
 from mmengine.fileio import FileClient, LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook, EMAHook, Hook

@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from cmt_deeplab.construction import name_of
-from cmt_deeplab.engine.loop.resuming_runner import ResumingRunner
+from cmt_deeplab.engine.resuming.resuming_runner import ResumingRunner
 from cmt_deeplab.errors import UserError
 
 PARTS = ('backbone', 'pixel_decoder.blocks', 'transformer_decoder.stages')

@@ -9,7 +9,7 @@ from mmengine.runner import BaseLoop
 
 from cmt_deeplab.datasets import check_pipelines, check_samples
 from cmt_deeplab.engine.loop.batch_stream import images_per_batch
-from cmt_deeplab.engine.loop.resume import load_instead
+from cmt_deeplab.engine.resuming.resume import load_instead
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.models.data_preprocessor import PanopticDataPreprocessor
 from cmt_deeplab.models.detectors.checkpoint_check import TRAINING_ONLY, compare_weights, shapes_of

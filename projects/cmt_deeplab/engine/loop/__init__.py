@@ -1,1 +1,1 @@
-"""The training loop and its data, and what a resumed run takes from its checkpoint."""
+"""The training loop, its data and its random numbers."""

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from cmt_deeplab.engine.checkpoint_hook import PanopticCheckpointHook
 from cmt_deeplab.engine.distributed import init_process_group
-from cmt_deeplab.engine.loop.resuming_runner import ResumingRunner
+from cmt_deeplab.engine.resuming.resuming_runner import ResumingRunner
 from cmt_deeplab.errors import TrainingStopped, mistakes_as_user_errors
 
 from .rank_watch import rank_watch, start_watch

@@ -8,6 +8,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
 from cmt_deeplab.engine.checkpoint_hook import PanopticCheckpointHook, from_first_process
 from cmt_deeplab.engine.class_check import unwrapped
+from cmt_deeplab.engine.loop.train_loop import PanopticIterBasedTrainLoop
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.models.backbones.pretrained import checked_weights
 from cmt_deeplab.precision import not_finite
@@ -15,7 +16,6 @@ from cmt_deeplab.precision import not_finite
 from .newest_checkpoint import newest_checkpoint, refuse_second_training
 from .resume import adapt, check_form
 from .settings import settings_of, without_functions
-from .train_loop import PanopticIterBasedTrainLoop
 
 
 class ResumingRunner(Runner):
