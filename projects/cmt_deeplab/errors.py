@@ -23,6 +23,8 @@ OF_THE_MACHINE = {
     "give the device 'cpu'.",
     ('DistNetworkError', 'DistStoreError'): 'The processes do not reach each other ({}): set the '
     'environment variables MASTER_ADDR and MASTER_PORT to the first machine and a free port of it.',
+    ('DataLoader worker (pid',): 'A data-loading process has ended ({}): where the memory does not '
+    'suffice, lower num_workers or batch_size of the data loader, and go on with --resume.',
     ('Connection closed by peer', 'Connection reset by peer', 'remote process exited'): 'Another '
     'process of this run has ended without a word; it may have been killed, as the memory did not '
     'suffice.',
@@ -102,15 +104,20 @@ def _sentence(error: UserError) -> str:
 
 
 def _of_the_machine(error: BaseException) -> str | None:
-    """The sentence where a file, the memory or the network refuses, otherwise None."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f'The disk is full ({error}): make room, or set another work_dir.'
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f'{error.filename}: {error.strerror}; correct the path, or its permissions.'
+    """The sentence where the memory, a process or the network fails, otherwise None."""
     text = ' '.join(f'{type(error).__name__}: {error}'.split()).rstrip(': ')
     for words, sentence in OF_THE_MACHINE.items():
         if any(word in text for word in words):
             return sentence.format(text[:150])
+    return None
+
+
+def _of_files(error: BaseException) -> str | None:
+    """The sentence where a file or the disk refuses, otherwise None."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f'The disk is full ({error}): make room, or set another work_dir.'
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f'{error.filename}: {error.strerror}; correct the path, or its permissions.'
     return None
 
 
@@ -130,7 +137,7 @@ def user_sentence(error: BaseException | None) -> str | None:
     while error is not None:
         if isinstance(error, UserError):
             return _sentence(error)
-        sentence = _of_building(error) or _of_the_machine(error)
+        sentence = _of_the_machine(error) or _of_building(error) or _of_files(error)
         if sentence:
             return sentence
         imported = isinstance(error, ImportError)

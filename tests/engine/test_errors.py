@@ -75,6 +75,9 @@ def test_a_failed_import_of_mmengine_stands_for_its_reason():
         (PermissionError(errno.EACCES, 'Permission denied', 'a/b'), 'a/b: Permission denied;'),
         (AssertionError('Torch not compiled with CUDA enabled'), "give the device 'cpu'"),
         (torch.distributed.DistNetworkError('address already in use'), 'MASTER_PORT'),
+        (RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed.'), 'num_workers'),
+        (RuntimeError('DataLoader worker (pid(s) 7) exited unexpectedly'), 'num_workers'),
+        (RuntimeError('[pair.cc:5] Connection closed by peer'), 'may have been killed'),
     ],
 )
 def test_what_the_machine_refuses_is_a_sentence(raised, words):

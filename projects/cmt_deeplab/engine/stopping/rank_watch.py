@@ -132,6 +132,10 @@ class RankWatch(threading.Thread):
         except DistError:  # the process that keeps the store is gone
             return True
 
+    def has_ended(self) -> bool:
+        """Whether one process has told the others that it ends."""
+        return self._store.check(['end'])
+
     def close(self) -> None:
         """End the watch."""
         self._closed.set()
@@ -168,7 +172,7 @@ class RankWatch(threading.Thread):
             host=self._host,
         )
         self._store.set(f'rank/{self._rank}', json.dumps(told))
-        if self._store.check(['end']) and not self._closed.is_set():
+        if self.has_ended() and not self._closed.is_set():
             end_process(json.loads(self._store.get('end'))[1])
         keys = [f'rank/{rank}' for rank in self._ranks]
         if self._active and self._idle > self.timeout and self._idle % 3 == 0:

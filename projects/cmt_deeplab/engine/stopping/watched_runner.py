@@ -122,10 +122,12 @@ class WatchedRunner(ResumingRunner):
             self._stop_if_asked(fn_name, iterations)
 
     def _announce(self, asked: signal.Signals) -> None:
-        self.logger.info(
-            f'{asked.name}: training stops after this iteration, with a checkpoint; another signal '
-            'ends it at once.'
-        )
+        watch = rank_watch()
+        if watch is None or not watch.has_ended():  # else the launcher ends what is left
+            self.logger.info(
+                f'{asked.name}: training stops after this iteration, with a checkpoint; another '
+                'signal ends it at once.'
+            )
 
     def _stop_if_asked(self, fn_name: str, iterations: int) -> None:
         """End training where it can be resumed.
