@@ -68,3 +68,27 @@ def test_a_run_in_shards_is_that_of_whole_models(tmp_path):
             torch.testing.assert_close(
                 moments[2][number][key], moments[1][number][key], rtol=0, atol=0
             )
+
+
+def uneven(folder) -> list:
+    """Five images on four processes, one by one, in training and in evaluation."""
+    sampler = dict(type='DefaultSampler', shuffle=False, round_up=False)
+    figures = []
+    for wrapper in (None, SHARDED):
+        options = dict(OPTIONS, train_cfg__max_iters=4, model_wrapper_cfg=wrapper)
+        runner = toy_runner(
+            folder / str(len(figures)),
+            train_dataloader__dataset__length=5,
+            train_dataloader__sampler=dict(sampler, _delete_=True),
+            val_dataloader__sampler=sampler,
+            **options,
+        )
+        runner.train()
+        figures.append(runner.val())
+    return figures
+
+
+def test_processes_may_have_different_numbers_of_images(tmp_path):
+    for figures in in_processes(4, uneven, tmp_path):
+        assert figures[0] == pytest.approx(figures[1])
+        assert figures[0]['toy/count'] == figures[0]['toy/distinct'] == 5
