@@ -13,7 +13,7 @@ import os
 import pickletools
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from http.client import HTTPException
 from pathlib import Path
@@ -24,29 +24,18 @@ from urllib.error import URLError
 
 import torch
 
+from cmt_deeplab.checkpoints.content import RefusedError, check_content
+from cmt_deeplab.checkpoints.entries import REMEDY, check_entries, drop_config_texts
 from cmt_deeplab.errors import MissingFileError, UserError, files_on_the_way
-from cmt_deeplab.precision import not_finite
 
-REMEDY = 'use another one, or let its owner save the state_dict alone with torch.save'
 MODULES = (torch.serialization, torch.hub, zipfile, pickletools)
 READERS = {Path(module.__file__) for module in MODULES}
 LOCK = RLock()  # functions of torch are replaced while a checkpoint is read
-# What has to be a dict in a checkpoint where it is there, outer entries first.
-DICTS = (
-    *('state_dict', 'ema_state_dict', 'optimizer', 'meta', 'meta.dataset_meta', 'message_hub'),
-    *('message_hub.log_scalars', 'message_hub.runtime_info', 'message_hub.resumed_keys'),
-    *('settings', 'settings.config', 'train_loop'),
-)
-CLASSES = ('classes', 'thing_classes', 'stuff_classes')
-# Where mmengine, past and present, keeps the text of a config, and would run it.
-CONFIG_TEXTS = (('meta', 'config'), ('meta', 'cfg'), ('message_hub', 'runtime_info', 'cfg'))
 
 
 @contextmanager
 def _one_sentence(file: Any) -> Iterator[None]:
     """Turn what torch says of a checkpoint that it cannot fetch or read into a sentence."""
-    from cmt_deeplab.checkpoints.content import RefusedError
-
     try:
         yield
     except UserError:
@@ -66,11 +55,16 @@ def _one_sentence(file: Any) -> Iterator[None]:
     except Exception as error:
         if 'CUDA device' in str(error):  # asks for a map_location
             raise
+        if isinstance(error, MemoryError) or re.search("can't allocate|out of mem", str(error)):
+            raise UserError(
+                f'The checkpoint {file} needs more memory than there is; free some, or use another '
+                'checkpoint.'
+            ) from error
         foreign = re.search(r'(?:GLOBAL|class) (getattr\(.*\)|[^ ]+)', str(error))
         if isinstance(error, UnpicklingError) and foreign:
             raise UserError(
                 f'The checkpoint {file} is not read because it holds the Python object '
-                f"'{foreign[1]}' and reading it could run foreign code; {REMEDY}."
+                f'{foreign[1]!r} and reading it could run foreign code; {REMEDY}.'
             ) from error
         broken_record = isinstance(error, zipfile.BadZipFile)
         if broken_record or READERS.intersection(files_on_the_way(error)):
@@ -97,7 +91,6 @@ def _replaced(owner: Any, **values: Any) -> Iterator[None]:
 @contextmanager
 def _plain_objects_only() -> Iterator[None]:
     """Let ``torch.load`` read weights only, whatever it is asked for, and check what it reads."""
-    from cmt_deeplab.checkpoints.content import check_content
     from cmt_deeplab.checkpoints.objects import CheckedUnpickler, allowed_objects
 
     def load(file: Any, map_location: Any = None, **_: Any) -> Any:
@@ -122,8 +115,6 @@ def _check_archive(file: IO, size: int) -> None:
     """Refuse an archive that unpacks to more than it is, or whose checksums, which torch does not
     compare, are not those of its records.
     """
-    from cmt_deeplab.checkpoints.content import RefusedError
-
     with zipfile.ZipFile(file) as archive:
         unpacked = sum(each.file_size for each in archive.infolist())
         if unpacked > size:
@@ -179,46 +170,10 @@ def keep_weights_only() -> None:
             content = (_read_published if published else load)(filename, *args, **kwargs)
         if isinstance(content, dict):
             check_entries(filename, content)
-            for *outer, key in CONFIG_TEXTS:
-                _inner(content, outer).pop(key, None)
+            drop_config_texts(content)
         return content
 
     checkpoint.CheckpointLoader.load_checkpoint = staticmethod(load_checkpoint)
-
-
-def check_entries(file: Any, content: dict) -> None:
-    """Check that what code looks for in a checkpoint is of the right kind.
-
-    Raises:
-        UserError: an entry is of another kind, or a weight is not finite.
-    """
-
-    def check(fits: bool, place: str, kind: str) -> None:
-        if not fits:
-            raise UserError(f'The checkpoint {file} has no {kind} as its {place}; {REMEDY}.')
-
-    for place in DICTS:
-        *outer, key = place.split('.')
-        value = _inner(content, outer).get(key, {})
-        check(isinstance(value, dict | None), place, 'dict')
-    weights = content.get('state_dict', content) or {}
-    meta, classes = _inner(content, ['meta']), _inner(content, ['meta', 'dataset_meta'])
-    for place, names in (('state_dict', weights), ('meta.dataset_meta', classes)):
-        check(all(isinstance(name, str) for name in names), place, 'dict of names')
-    for key, names in [*meta.items(), *classes.items()]:
-        if str(key).lower() in CLASSES:
-            named = isinstance(names, list | tuple) and all(isinstance(n, str) for n in names)
-            check(named or not names, f'meta.{key}', 'list of names')
-    name = not_finite(weights)
-    if name is not None:
-        raise UserError(
-            f"The checkpoint {file} has weights that are not finite ('{name}' has nan or inf): use "
-            'another one, or train with a lower learning rate.'
-        )
-
-
-def _inner(content: dict, places: Sequence[str]) -> dict:
-    return functools.reduce(lambda part, place: part.get(place) or {}, places, content)
 
 
 def refuse_configs_in_checkpoints() -> None:

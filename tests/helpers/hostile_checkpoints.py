@@ -170,6 +170,32 @@ def compressed(content: Any, path: Path) -> None:
             new.writestr(name, old.read(name))
 
 
+def overstated(numbers: int, legacy: bool) -> Callable[[Any, Path], None]:
+    """Saves a tensor of two numbers, whose data are said to be more."""
+
+    def save(content: Any, path: Path) -> None:
+        torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+        parts = dict(whole=path.read_bytes())
+        if not legacy:
+            with zipfile.ZipFile(path) as archive:
+                parts = {name: archive.read(name) for name in archive.namelist()}
+        for name, data in parts.items():
+            before = b'cpuq'
+            at = data.find(before)
+            if at >= 0:
+                at += len(before) + 1
+                assert data[at : at + 2] == b'K\x02'
+                parts[name] = data[:at] + pickle.dumps(numbers, 2)[2:-1] + data[at + 2 :]
+        if legacy:
+            path.write_bytes(parts['whole'])
+        else:
+            with zipfile.ZipFile(path, 'w') as archive:
+                for name, data in parts.items():
+                    archive.writestr(name, data)
+
+    return save
+
+
 def legacy(content: Any, path: Path) -> None:
     torch.save(content, path, _use_new_zipfile_serialization=False)
 
@@ -284,6 +310,11 @@ HOSTILE = {
         ),
     ),
     'tensor without data': Hostile('memory', weight(lambda: torch.empty(3, device='meta'))),
+    'more numbers than its record': Hostile('memory', value(None), overstated(1000, legacy=False)),
+    'far more numbers': Hostile('memory', value(None), overstated(10**13, legacy=False)),
+    'less than no numbers': Hostile('memory', value(None), overstated(-4, legacy=False)),
+    'more numbers than its file': Hostile('memory', value(None), overstated(1000, legacy=True)),
+    'more numbers than memory': Hostile('memory', value(None), overstated(10**13, legacy=True)),
     'sparse tensor': Hostile(
         'memory', weight(lambda: torch.sparse_coo_tensor([[0]], [1.0], (3,), check_invariants=True))
     ),
@@ -309,6 +340,10 @@ HOSTILE = {
     'list as weights': Hostile('kind', entry('state_dict', [torch.ones(2)])),
     'numbers as names': Hostile('kind', entry('state_dict', {1: torch.ones(2)})),
     'list as meta': Hostile('kind', entry('meta', [1])),
+    'None as weights': Hostile('kind', entry('state_dict', None)),
+    'two lines as a name': Hostile('kind', entry('state_dict', {'a\n\x1b[2J': torch.ones(2)})),
+    'ragged colors': Hostile('kind', entry('meta.dataset_meta', dict(palette=[[1, [2, 3]]]))),
+    'numbers as colors': Hostile('kind', entry('meta.dataset_meta', dict(palette=[1, 2]))),
     'text as classes': Hostile('kind', entry('meta.dataset_meta', 'person')),
     'numbers as classes': Hostile('kind', entry('meta.dataset_meta', dict(classes=[1, 2]))),
     'broken history': Hostile(

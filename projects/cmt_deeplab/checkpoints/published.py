@@ -22,6 +22,8 @@ from torch import Tensor
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.whole_file import whole_file
 
+from .entries import check_entries
+
 SUFFIX = '.safetensors'
 # What a checkpoint of mmengine, or of our converters, tells in its meta about the training.
 TRAINING = ('epoch', 'iter', 'seed', 'time', 'experiment_name', 'mmengine_version')
@@ -100,7 +102,7 @@ def publish(source: str, name: str) -> str:
     Raises:
         UserError: the checkpoint cannot be read, or has no weights.
     """
-    from cmt_deeplab.safe_loading import check_entries, load_weights_only
+    from cmt_deeplab.safe_loading import load_weights_only
 
     content = load_weights_only(source)
     if not isinstance(content, dict) or not isinstance(content.get('state_dict'), dict):

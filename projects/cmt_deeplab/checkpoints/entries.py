@@ -1,0 +1,73 @@
+"""The entries of a checkpoint: their kinds, and texts that nothing may run."""
+
+import functools
+from collections.abc import Sequence
+from numbers import Number
+from typing import Any
+
+import numpy as np
+
+from cmt_deeplab.errors import UserError
+from cmt_deeplab.precision import not_finite
+
+REMEDY = 'use another one, or let its owner save the state_dict alone with torch.save'
+# What has to be a dict in a checkpoint where it is there, outer entries first.
+DICTS = (
+    *('state_dict', 'ema_state_dict', 'optimizer', 'meta', 'meta.dataset_meta', 'message_hub'),
+    *('message_hub.log_scalars', 'message_hub.runtime_info', 'message_hub.resumed_keys'),
+    *('settings', 'settings.config', 'train_loop'),
+)
+CLASSES = ('classes', 'thing_classes', 'stuff_classes')
+# Where mmengine, past and present, keeps the text of a config, and would run it.
+CONFIG_TEXTS = (('meta', 'config'), ('meta', 'cfg'), ('message_hub', 'runtime_info', 'cfg'))
+
+
+def check_entries(file: Any, content: dict) -> None:
+    """Check that what code looks for in a checkpoint is of the right kind.
+
+    Raises:
+        UserError: an entry is of another kind, or a weight is not finite.
+    """
+
+    def check(fits: bool, place: str, kind: str) -> None:
+        if not fits:
+            raise UserError(f'The checkpoint {file} has no {kind} as its {place}; {REMEDY}.')
+
+    for place in DICTS:
+        *outer, key = place.split('.')
+        value = _inner(content, outer).get(key, {})
+        check(isinstance(value, dict) or (value is None and key != 'state_dict'), place, 'dict')
+    weights = content.get('state_dict', content)
+    meta, info = _inner(content, ['meta']), _inner(content, ['meta', 'dataset_meta'])
+    for place, names in (('state_dict', weights), ('meta.dataset_meta', info)):
+        printable = all(isinstance(name, str) and name.isprintable() for name in names)
+        check(printable, place, 'dict of names')
+    for key, given in [*meta.items(), *info.items()]:
+        key = str(key).lower()
+        if key in CLASSES and given is not None:
+            named = _is_row(given) and all(isinstance(name, str) for name in given)
+            check(named, f'meta.{key}', 'list of names')
+        if key == 'palette' and not isinstance(given, str | None):
+            triples = _is_row(given) and all(_is_row(color) and len(color) == 3 for color in given)
+            numbers = triples and all(isinstance(value, Number) for c in given for value in c)
+            check(numbers, f'meta.{key}', 'list of colors')
+    name = not_finite(weights)
+    if name is not None:
+        raise UserError(
+            f"The checkpoint {file} has weights that are not finite ('{name}' has nan or inf): use "
+            'another one, or train with a lower learning rate.'
+        )
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
+def _inner(content: dict, places: Sequence[str]) -> dict:
+    return functools.reduce(lambda part, place: part.get(place) or {}, places, content)
+
+
+def drop_config_texts(content: dict) -> None:
+    """Take out of a checked checkpoint the configs that mmengine would run as Python."""
+    for *outer, key in CONFIG_TEXTS:
+        _inner(content, outer).pop(key, None)
