@@ -11,6 +11,7 @@ from cmt_deeplab.errors import UserError
 from mmdet.registry import HOOKS, MODELS, OPTIM_WRAPPERS
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
+from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope
 from processes import in_processes
 from torch import nn
@@ -204,27 +205,36 @@ def test_mixed_precision_on_the_cpu(tmp_path):
     assert same(*StatesHook.states[1:])
 
 
-def test_learning_rates_and_weights_without_a_finite_update_are_told(tmp_path):
-    with pytest.raises(UserError, match='The learning rate is 1e[+]30'):
-        toy_runner(tmp_path / 'a', optim_wrapper__optimizer__lr=1e30, param_scheduler=None).train()
-    with pytest.raises(UserError, match='In iteration 2 weights are not finite or beyond 1e15'):
-        toy_runner(
-            tmp_path / 'b',
-            optim_wrapper__optimizer=dict(type='SGD', lr=1e16, _delete_=True),
-            optim_wrapper__skip_not_finite=True,
-            param_scheduler=None,
-        ).train()
+@pytest.mark.parametrize('optimizer', [
+    dict(type='AdamW', lr=1e30), dict(type='AdamW', lr=math.inf), dict(type='SGD', lr=1e17),
+    dict(type='AdamW', lr=1e-3, eps=0.0), dict(type='AdamW', lr=1e-3, weight_decay=1e30),
+])  # fmt: skip
+def test_an_update_that_is_not_finite_by_itself_is_taken_back(tmp_path, optimizer):
+    runner = faulty(
+        tmp_path,
+        at=(),
+        custom_hooks=[dict(type='StatesHook'), dict(type='EMAHook')],
+        optim_wrapper__optimizer=dict(optimizer, _delete_=True),
+        param_scheduler=None,
+    )
+    before = {key: value.clone() for key, value in runner.model.named_parameters()}
+    with pytest.raises(UserError, match='In iteration 1 the update would make weights'):
+        runner.train()
+    assert same(before, StatesHook.states[0])
+    assert all(value.isfinite().all() for value in StatesHook.states[0].values())
 
 
 def test_a_finite_run_is_the_same_bit_for_bit(tmp_path):
     """mmengine's wrapper by its full name, and ours in its place."""
     weights = []
-    for kind in ('OptimWrapper', 'mmengine.OptimWrapper'):
-        runner = toy_runner(tmp_path / kind, optim_wrapper__type=kind, **NO_VALIDATION)
+    for kind in ('OptimWrapper', OptimWrapper, 'mmengine.OptimWrapper'):
+        folder = tmp_path / str(len(weights))
+        runner = toy_runner(folder, optim_wrapper__type=kind, **NO_VALIDATION)
         runner.train()
-        assert isinstance(runner.optim_wrapper, PanopticOptimWrapper) == (kind == 'OptimWrapper')
+        own = isinstance(runner.optim_wrapper, PanopticOptimWrapper)
+        assert own == (kind != 'mmengine.OptimWrapper')
         weights.append(runner.model.state_dict())
-    assert same(*weights)
+    assert same(weights[0], weights[1]) and same(weights[0], weights[2])
 
 
 @pytest.mark.parametrize('how', ['finite gradient', 'gradient'])
@@ -364,7 +374,8 @@ def test_processes_skip_alike(tmp_path, how):
     assert len(list((tmp_path / 'stops').glob('not_finite_iter_3_rank?.pth'))) == 2
 
 
-def test_a_limit_below_zero_is_refused():
+@pytest.mark.parametrize('limit', [-1, 2.5, 'ten', None])
+def test_a_limit_that_is_no_number_of_updates_is_refused(limit):
     optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)
-    with pytest.raises(UserError, match='skip_not_finite is -1'):
-        PanopticOptimWrapper(optimizer=optimizer, skip_not_finite=-1)
+    with pytest.raises(UserError, match='skip_not_finite is .*how many updates in a row'):
+        PanopticOptimWrapper(optimizer=optimizer, skip_not_finite=limit)

@@ -17,14 +17,14 @@ class KeptBuffers:
                 if buffer is not None and 0 not in buffer.stride():  # of an expanded one
                     place = module, name, f'{prefix}.{name}'.lstrip('.'), buffer.shape
                     places[buffer.dtype, buffer.device].append(place)
-        self._groups = [(group, _flat(_present(group))) for group in places.values()]
+        self._groups = [(group, flat(_present(group))) for group in places.values()]
 
     def values(self) -> dict[str, Tensor]:
         """The kept values by the name of the buffer."""
         return {
             name: value
-            for group, flat in self._groups
-            for (_, _, name, _), value in zip(group, _parted(flat, [p[-1] for p in group]))
+            for group, kept in self._groups
+            for (_, _, name, _), value in zip(group, parted(kept, [p[-1] for p in group]))
         }
 
     def _now(self) -> Iterator[tuple[list[Tensor], Tensor, Tensor]]:
@@ -32,10 +32,10 @@ class KeptBuffers:
 
         The forward pass may have put another buffer of the same shape in the place of one.
         """
-        for group, flat in self._groups:
+        for group, kept in self._groups:
             present = _present(group)
             if [buffer.shape for buffer in present] == [place[-1] for place in group]:
-                yield present, flat, _flat(present).to(flat)
+                yield present, kept, flat(present).to(kept)
 
     @torch.no_grad()
     def finite(self) -> list[Tensor]:
@@ -47,17 +47,19 @@ class KeptBuffers:
         """Give the buffers their former values where the one boolean ``chosen`` is true."""
         for present, before, now in self._now():
             values = torch.where(chosen.to(before.device), before, now)
-            torch._foreach_copy_(present, _parted(values, [buffer.shape for buffer in present]))
+            torch._foreach_copy_(present, parted(values, [buffer.shape for buffer in present]))
 
 
 def _present(group: list[tuple]) -> list[Tensor]:
     return [module._buffers[name].detach() for module, name, *_ in group]
 
 
-def _flat(tensors: list[Tensor]) -> Tensor:
+def flat(tensors: list[Tensor]) -> Tensor:
+    """All numbers of the tensors in one."""
     return torch.cat([tensor.flatten() for tensor in tensors])
 
 
-def _parted(flat: Tensor, shapes: list[torch.Size]) -> list[Tensor]:
-    pieces = flat.split([shape.numel() for shape in shapes])
+def parted(numbers: Tensor, shapes: list[torch.Size]) -> list[Tensor]:
+    """What :func:`flat` was given, by its shapes."""
+    pieces = numbers.split([shape.numel() for shape in shapes])
     return [piece.view(shape) for piece, shape in zip(pieces, shapes)]

@@ -22,7 +22,7 @@ from .wrappers import PanopticOptimWrapper
 
 SHOWN = 4  # terms and images in a sentence
 WHAT = {
-    'weights': 'weights are not finite or beyond 1e15',
+    'weights': 'the update would make weights that are not finite or beyond 1e15',
     'loss': 'the loss is not finite',
     'gradients': 'the loss is finite, but its gradients are not',
     'buffers': 'the loss is finite, but a buffer of the model, such as the statistics of a norm, '
@@ -135,7 +135,7 @@ class PanopticNotFiniteHook(Hook):
         remedy = 'lower the learning rate, or look at the images and losses that are named'
         if wrapper.in_a_row > wrapper.limit > 0:
             sentence += f'. {wrapper.in_a_row} steps in a row were skipped'
-        elif not wrapper.limit and not {'weights', 'forward'}.intersection(faults):
+        elif not wrapper.limit and 'forward' not in faults:
             remedy += ', or let training go on with optim_wrapper.skip_not_finite=True'
         raise UserError(f'{sentence}: {remedy}.')
 

@@ -7,7 +7,7 @@ from mmcv.ops import DeformConv2d, ModulatedDeformConv2d
 from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS, PARAM_SCHEDULERS
 from mmengine.device import get_device
 from mmengine.logging import print_log
-from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.optim import AmpOptimWrapper, DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 from torch import nn
 
@@ -39,10 +39,14 @@ def is_kernel(module: nn.Module, name: str) -> bool:
 def check_optim_wrapper(config: dict, model: nn.Module, logger: Any) -> None:
     """Compare ``optim_wrapper`` of the config with the model and the device.
 
+    A class of mmengine becomes its name, for which there is a wrapper of this package.
+
     Raises:
         UserError: the optimizer is unknown, the mixed precision needs a GPU, or mmdet's layer-wise
             decay does not know the backbone.
     """
+    if config.get('type') in (OptimWrapper, AmpOptimWrapper):
+        config['type'] = config['type'].__name__
     kind = config.get('optimizer', {}).get('type')
     if isinstance(kind, str) and OPTIMIZERS.get(kind) is None:
         raise UserError(

@@ -17,13 +17,12 @@ from torch import Tensor, nn
 from cmt_deeplab.engine.class_check import unwrapped
 from cmt_deeplab.errors import UserError
 
-from .kept_buffers import KeptBuffers
+from .kept_buffers import KeptBuffers, flat, parted
 from .replay import random_state
 
 FAULTS = ('weights', 'loss', 'gradients', 'buffers')
-# The square of a larger gradient, which Adam and clip_grad compute, leaves the range of fp32. The
-# product of the two is finite, so no step of a usual optimizer makes finite weights infinite.
-LARGEST, LARGEST_LR = 1e15, 1e20
+# The square of a larger gradient, which Adam and clip_grad compute, leaves the range of fp32.
+LARGEST = 1e15
 SKIPPED_IN_A_ROW = 10  # where the config says skip_not_finite=True
 # what scipy says in mmdet's assigners of costs that are not finite, and Python of such a number
 NOT_FINITE = (
@@ -54,7 +53,7 @@ class PanopticOptimWrapper(OptimWrapper):
             for 10. With False the first one ends it.
 
     Raises:
-        UserError: an update was skipped, or the learning rate is beyond 1e20.
+        UserError: more updates in a row were skipped.
     """
 
     def __init__(self, *, skip_not_finite: bool | int = False, **kwargs: Any) -> None:
@@ -63,17 +62,17 @@ class PanopticOptimWrapper(OptimWrapper):
 
     def _watch(self, skip_not_finite: bool | int) -> None:
         """Set up what the constructors of all these wrappers share."""
-        if skip_not_finite < 0:
+        if not isinstance(skip_not_finite, int) or skip_not_finite < 0:
             raise UserError(
-                f'optim_wrapper.skip_not_finite is {skip_not_finite}, but is the number of updates '
-                'in a row that may be skipped: give 0 or more.'
+                f'optim_wrapper.skip_not_finite is {skip_not_finite!r}, but is True, False or how '
+                'many updates in a row may be skipped.'
             )
         self.limit = SKIPPED_IN_A_ROW if skip_not_finite is True else int(skip_not_finite)
         self.skipped = self.in_a_row = 0
         self.tell: Callable[[list[str], bool], None] = tell
         self.buffers: KeptBuffers | None = None
         self.random: dict = {}
-        self._skip: Tensor | None = None
+        self._told: Tensor | None = None  # faults so far, and whether to skip the next update
         self._flags: tuple[Tensor, Any] | None = None
         if self.clip_grad_kwargs:  # told by this wrapper
             self.clip_grad_kwargs.pop('error_if_nonfinite', None)
@@ -113,29 +112,28 @@ class PanopticOptimWrapper(OptimWrapper):
         gradients = [p.grad for p in parameters if p.grad is not None]
         buffers = [each.to(loss.device) for each in (self.buffers.finite() if self.buffers else ())]
         fine = (
-            largest(parameters).to(loss.device) <= LARGEST,
             loss.isfinite().all(),
             largest(gradients).to(loss.device) <= LARGEST,
             torch.stack([loss.new_ones((), dtype=torch.bool), *buffers]).all(),
         )
-        found = ~torch.stack(fine)
-        if is_distributed():
-            number = found.int()
-            torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX)
-            found = number > 0
+        found = in_any_process(~torch.stack(fine))
         faults = found
         scaler = getattr(self, 'loss_scaler', None)
         if scaler and scaler.is_enabled() and self._scale_update_param is None:
             # gradients beyond fp16 are in order while a dynamic scale falls
             falls = scaler._scale > 1
-            named = zip(FAULTS, found)
+            named = zip(FAULTS[1:], found)
             faults = [each & ~falls if name == 'gradients' else each for name, each in named]
             faults = torch.stack(faults)
         if self.buffers:
             self.buffers.take_back(faults.any())
-        before = torch.zeros_like(found[0]) if self._skip is None else self._skip
-        self._skip = before | found.any()
-        told = torch.cat([faults & ~before, self._skip[None]])
+        no = torch.zeros_like(found[:1])
+        before = no if self._told is None else self._told[-1:]
+        self._told = torch.cat([no, faults & ~before, before | found.any()])
+        self._send(self._told)
+
+    def _send(self, told: Tensor) -> None:
+        """Copy flags to the host, which does not wait for them."""
         done = None
         if told.is_cuda:
             told = told.to('cpu', non_blocking=True)
@@ -154,26 +152,32 @@ class PanopticOptimWrapper(OptimWrapper):
         if faults:
             self.skipped += 1
             self.in_a_row += 1
-            self.tell(faults, self.in_a_row > self.limit or 'weights' in faults)
+            self.tell(faults, self.in_a_row > self.limit)
         elif not skips:
             self.in_a_row = 0
 
     def step(self, **kwargs: Any) -> None:
-        """As in mmengine, unless an iteration of this step was at fault."""
-        optimizer, scaler = self.optimizer, getattr(self, 'loss_scaler', None)
-        for group in optimizer.param_groups:
-            if not isinstance(group['lr'], Tensor) and not abs(group['lr']) <= LARGEST_LR:
-                raise UserError(
-                    f'The learning rate is {group["lr"]}, with which no update is finite: correct '
-                    'optim_wrapper.optimizer.lr or param_scheduler.'
-                )
-        skip, self._skip = self._skip, None
-        # torch's SGD that skips the first of all steps leaves its momentum without a value
-        begun = bool(optimizer.state) or not any(g.get('momentum') for g in optimizer.param_groups)
-        if skip is None:
+        """As in mmengine, unless an iteration of this step or its result is at fault."""
+        if self._told is None:
             super().step(**kwargs)
-        elif scaler and scaler.is_enabled():  # it looks at the gradients, and skips by itself
-            parameters = (p for group in optimizer.param_groups for p in group['params'])
+            return
+        groups = self.optimizer.param_groups
+        parameters = [local(parameter.data) for group in groups for parameter in group['params']]
+        told, self._told, before = self._told, None, flat(parameters)
+        self._step_unless(told[-1], **kwargs)
+        wrong = in_any_process(~(largest(parameters) <= LARGEST))
+        kept = torch.where(wrong, before, flat(parameters))
+        torch._foreach_copy_(parameters, parted(kept, [each.shape for each in parameters]))
+        skipped = told[-1] | wrong
+        self._send(torch.stack([wrong, *told[1:-1], skipped]))
+
+    def _step_unless(self, skip: Tensor, **kwargs: Any) -> None:
+        optimizer, scaler = self.optimizer, getattr(self, 'loss_scaler', None)
+        groups = optimizer.param_groups
+        # torch's SGD that skips the first of all steps leaves its momentum without a value
+        begun = bool(optimizer.state) or not any(group.get('momentum') for group in groups)
+        if scaler and scaler.is_enabled():  # it looks at the gradients, and skips by itself
+            parameters = (parameter for group in groups for parameter in group['params'])
             gradients = [local(p.grad) for p in parameters if p.grad is not None]
             min(gradients, key=Tensor.numel).masked_fill_(skip, torch.nan)
             super().step(**kwargs)
@@ -199,6 +203,15 @@ def tell(faults: list[str], stops: bool) -> None:
             f'A training step was not finite (in {faults[0]}), and it changed no weight: lower the '
             'learning rate, or look for inf and nan in data and losses.'
         )
+
+
+def in_any_process(flags: Tensor) -> Tensor:
+    """Which of the flags are set in one of the processes that train together."""
+    if not is_distributed():
+        return flags
+    numbers = flags.int()
+    torch.distributed.all_reduce(numbers, torch.distributed.ReduceOp.MAX)
+    return numbers > 0
 
 
 def local(tensor: Tensor) -> Tensor:
