@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from cmt_deeplab.errors import MissingFileError, UserError
-from cmt_deeplab.image_file import BadImage, inspect, panoptic_png_problem
+from cmt_deeplab.image_file import BadImage, panoptic_png_problem, read_header, require_whole
 
 VOID_ID = 0  # the id of black pixels in a panoptic PNG: no segment
 NUM_IDS = 1 << 24  # three bytes of a color
@@ -90,10 +90,11 @@ def read_id_plane(
             'annotation file or the rights of the file.'
         ) from None
     try:
-        header = inspect(data)
+        header = read_header(data)
         if problem := panoptic_png_problem(header):
             raise UserError(f'{path} {problem}.')
         check_size(header.size_read(turning=False))
+        require_whole(data)
         png = cv2.imdecode(np.frombuffer(data, np.uint8), AS_STORED)
         if png is None:
             raise BadImage('cannot be decoded')

@@ -18,8 +18,8 @@ from PIL import Image, UnidentifiedImageError
 from cmt_deeplab.errors import MissingFileError, UserError
 
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'TIFF', 'BMP', 'GIF', 'PPM', 'JPEG2000', 'AVIF')
-ORIENTATION = 0x0112  # the tag, of 1 (as it is stored) to 8; from SIDEWAYS on by 90 degrees
-SIDEWAYS = 5
+WIDTH, HEIGHT, ORIENTATION = 0x0100, 0x0101, 0x0112  # tags of TIFF; the last one is of EXIF too
+SIDEWAYS = 5  # of the orientations 1 (as it is stored) to 8, those from here on turn by 90 degrees
 # Pillow refuses more than twice its MAX_IMAGE_PIXELS, and below that a warning is of no use.
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 
@@ -63,14 +63,18 @@ def read_header(data: bytes | BinaryIO) -> Header:
     Raises:
         BadImage: there is none, or it has more pixels than Pillow's limit, 13,377 to the side.
     """
-    file = BytesIO(data) if isinstance(data, bytes) else data
+    file = data if hasattr(data, 'read') else BytesIO(data)
     start = file.read(HEADER)
     if not start:
         raise BadImage('is empty')
     file.seek(0)
     try:
         with Image.open(file, formats=FORMATS) as image:
-            kind, size, orientation = image.format, image.size[::-1], _orientation(image)
+            tags = image.tag_v2 if image.format == 'TIFF' else None
+            height, width = (tags[HEIGHT], tags[WIDTH]) if tags else image.size[::-1]
+            orientation = tags.get(ORIENTATION) if tags else _orientation(image)
+            orientation = orientation if orientation in range(1, 9) else 1
+            return Header(image.format, (height, width), orientation, start)
     except Image.DecompressionBombError:
         raise BadImage(
             f'has more than {2 * Image.MAX_IMAGE_PIXELS} pixels, which would fill the memory (the '
@@ -80,22 +84,15 @@ def read_header(data: bytes | BinaryIO) -> Header:
         raise BadImage('is not an image') from None
     except Exception:  # of many kinds, by format
         raise BadImage('is truncated or damaged') from None
-    turned = kind == 'TIFF' and orientation >= SIDEWAYS  # Pillow gives the size as it is shown
-    return Header(kind, size[::-1] if turned else size, orientation, start)
 
 
-def _orientation(image: Image.Image) -> int:
-    if image.format == 'TIFF':
-        found = image.tag_v2.get(ORIENTATION)
-    else:
-        data = image.info.get('exif') or (_png_exif(image.fp) if image.format == 'PNG' else b'')
-        exif = Image.Exif()
-        try:
-            exif.load(data)
-            found = exif.get(ORIENTATION)
-        except Exception:  # of many kinds; OpenCV turns nothing then
-            return 1
-    return found if found in range(1, 9) else 1
+def _orientation(image: Image.Image) -> Any:
+    data, exif = image.info.get('exif'), Image.Exif()
+    try:
+        exif.load(data or (_png_exif(image.fp) if image.format == 'PNG' else b''))
+        return exif.get(ORIENTATION)
+    except Exception:  # of many kinds; OpenCV turns nothing then
+        return None
 
 
 def _png_exif(file: BinaryIO) -> bytes:
@@ -119,20 +116,14 @@ def _looks_complete(data: bytes) -> bool:
     return data.startswith(PNG_START) and PNG_END in data[-TAIL:]
 
 
-def inspect(data: bytes) -> Header:
-    """The header of an image that is whole; it is decoded only if its end looks wrong.
-
-    Raises:
-        BadImage: it is not whole, or no image of a usual size.
-    """
-    header = read_header(data)
+def require_whole(data: bytes) -> None:
+    """Raise :class:`BadImage` where an image is not; it is decoded only if its end looks wrong."""
     if not _looks_complete(data):
         try:
             with Image.open(BytesIO(data), formats=FORMATS) as image:
                 image.load()
         except Exception:  # of many kinds, by format
             raise BadImage('is truncated or damaged') from None
-    return header
 
 
 def panoptic_png_problem(header: Header) -> str | None:
@@ -215,7 +206,7 @@ def check_image_file(path: str, *, kind: str = 'image') -> Header:
             file.seek(max(os.path.getsize(path) - TAIL, 0))
             if not _looks_complete(header.start + file.read()):
                 file.seek(0)
-                inspect(file.read())
+                require_whole(file.read())
     except BadImage as problem:
         raise UserError(
             f'The {kind} {path} {problem}: fetch it again or take it out of the annotation file.'

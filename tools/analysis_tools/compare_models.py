@@ -143,7 +143,7 @@ def write_markdown(args: argparse.Namespace, models: list[ComparedModel]) -> Non
 
 
 def write_plot(args: argparse.Namespace, models: list[ComparedModel]) -> None:
-    if args.train:
+    if any(model.curve for model in models):
         path = args.plot or str(Path(args.work_dir) / 'pq.png')
         draw_curves(models, path)
         print(path)

@@ -109,8 +109,9 @@ def without_faulty(
 
 def paths_of_equal_names(dataset: Any) -> list[str]:
     """The paths of all images of a data set, if two have one name but for folder and ending."""
-    read = getattr(dataset, 'get_data_info', None)
-    paths = {osp.abspath(read(i)['img_path']) for i in range(len(dataset)) if read}
+    infos = map(getattr(dataset, 'get_data_info', lambda index: {}), range(len(dataset)))
+    given = (info.get('img_path') for info in infos)
+    paths = {osp.abspath(path) for path in given if isinstance(path, str)}
     names = {osp.splitext(osp.basename(path))[0] for path in paths}
     return sorted(paths) if len(names) < len(paths) else []
 

@@ -31,8 +31,8 @@ from cmt_deeplab.image_file import (
     BadImage,
     Header,
     array_problem,
-    inspect,
     read_header,
+    require_whole,
 )
 
 CHANNELS = dict(color=(3,), grayscale=(1,), unchanged=range(1, 5))  # by color_type of a loader
@@ -84,7 +84,8 @@ def _read(loader: LoadImageFromFile, results: dict) -> np.ndarray:
     if backend == 'cv2' and kind != 'unchanged':
         flag = imread_flags[kind] | cv2.IMREAD_ANYDEPTH
     try:
-        check_header(inspect(data), results, loader)
+        check_header(read_header(data), results, loader)
+        require_whole(data)
         problem = None
         image = mmcv.imfrombytes(data, flag=flag, backend=backend)
         if flag != kind and image is not None and image.dtype == np.uint16:
@@ -111,10 +112,11 @@ def check_header(header: Header, results: dict, loader: LoadImageFromFile) -> No
     is stored, whether it was made of the turned image or not. Turned by 90 degrees, the image has
     other sides, so that their lengths tell; otherwise nothing does.
     """
-    if not results.get('seg_map_path') or 'segments_info' not in results:
+    if not results.get('seg_map_path') or not {'segments_info', 'height', 'width'} <= {*results}:
         return
     path, kind = results['img_path'], loader.color_type
-    size, read = (results['height'], results['width']), header.size_read(turning='_' not in kind)
+    size = results['height'], results['width']
+    read = header.size_read(turning=kind in ('color', 'grayscale'))
     if sorted(size) != sorted(read):
         remedy = 'take images, PNGs and annotation file from one release'
         check_same_size(f'The image {path}', read, 'its size in the annotation file', size, remedy)

@@ -92,7 +92,9 @@ LoadPanopticAnnotations._load_masks_and_semantic_segs = load_masks_and_class_map
 def check_png_size(size: Sequence[int], info: dict) -> None:
     """Refuse a PNG of ``size`` (H, W) that suits neither the annotation file nor the image."""
     remedy = 'make image, PNG and annotation file agree'
-    expected = {'its size in the annotation file': (info['height'], info['width'])}
+    expected = {}
+    if 'height' in info:
+        expected['its size in the annotation file'] = info['height'], info['width']
     if 'ori_shape' in info:
         expected[f'the image {info["img_path"]}'] = info['ori_shape'][:2]
     for other, shape in expected.items():

@@ -102,7 +102,7 @@ class _Split:
         """Make the scenes, one a step, unless all are there."""
         seed, split, number = (self.recipe[key] for key in ('seed', 'split', 'number'))
         if _recipe(self.annotation_file) == self.recipe:
-            yield from (None for _ in range(number))
+            yield from [None] * number
             return
         content = dict(info=self.recipe, images=[], annotations=[], categories=CATEGORIES)
         for folder in (self.root / self.name, self.planes):
