@@ -9,6 +9,7 @@ from threading import Thread
 import numpy as np
 import pytest
 import torch
+from cmt_deeplab.checkpoints.published import write_weights
 from cmt_deeplab.datasets import ShapesPanopticDataset
 from cmt_deeplab.errors import UserError
 from mmdet.apis import DetInferencer, init_detector
@@ -100,6 +101,9 @@ def test_weights_without_their_json_file(files):
     files[1].unlink()
     read = CheckpointLoader.load_checkpoint(str(files[0]))
     assert len(read['state_dict']) > 100 and read['meta'] == {}
+    for other in ('[1]', '{"images": []}'):
+        files[1].write_text(other)
+        assert CheckpointLoader.load_checkpoint(str(files[0]))['meta'] == {}
 
 
 def test_weights_at_an_address(files):
@@ -122,7 +126,7 @@ def test_weights_at_an_address(files):
 
 
 @pytest.mark.parametrize(
-    'text', ['', '[1]', '{"sha256": 1}', '[' * 10**5, '{"sha256": "a", "dataset_meta": [1]}']
+    'text', ['', '{"sha256": 1}', '[' * 10**5, '{"sha256": "a", "dataset_meta": [1]}']
 )
 def test_a_damaged_json_file(files, text):
     files[1].write_text(text)
@@ -139,7 +143,7 @@ def test_damaged_or_exchanged_weights(files):
     files[1].unlink()
     for changed in (content[:-9], b'\xff' * 99, b'', b'\x02\0\0\0\0\0\0\0{}' + content):
         files[0].write_bytes(changed)
-        with pytest.raises(UserError, match='are damaged .*: copy them again'):
+        with pytest.raises(UserError, match='are damaged: copy them again'):
             CheckpointLoader.load_checkpoint(str(files[0]))
     with pytest.raises(FileNotFoundError, match=r'absent\.safetensors does not exist'):
         CheckpointLoader.load_checkpoint(str(files[0].with_name('absent.safetensors')))
@@ -160,6 +164,18 @@ def test_what_cannot_be_published(tmp_path, content, sentence):
     assert finished.returncode == 1 and sentence in finished.stderr
     assert finished.stderr.count('\n') == 1
     assert [path.name for path in tmp_path.iterdir()] == ['given.pth']
+
+
+def test_a_json_file_of_something_else_is_not_overwritten(tmp_path):
+    weights = dict(weight=torch.ones(2))
+    path = tmp_path / 'coco.safetensors'
+    for _ in range(2):
+        write_weights(str(path), weights, {})
+    for other in ('{"images": []}', 'no JSON'):
+        path.with_suffix('.json').write_text(other)
+        with pytest.raises(UserError, match=r'coco\.json,? (is there and is not|which belongs)'):
+            write_weights(str(path), weights, {})
+        assert path.with_suffix('.json').read_text() == other
 
 
 def test_tensors_that_share_memory_are_published(tmp_path):

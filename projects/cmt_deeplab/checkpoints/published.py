@@ -35,6 +35,9 @@ def write_weights(path: str, weights: Mapping[str, Tensor], meta: Mapping, confi
 
     With the ending .safetensors it gets a JSON file beside it, and ``{sha8}`` in it stands for the
     first digits of the checksum. Otherwise it is written as by mmengine.
+
+    Raises:
+        UserError: the JSON file is there and belongs to something else.
     """
     if not path.endswith(SUFFIX):
         with whole_file(path) as part:
@@ -52,6 +55,8 @@ def write_weights(path: str, weights: Mapping[str, Tensor], meta: Mapping, confi
         trained_with={key: meta[key] for key in TRAINING if key in meta},
         config=config,
     )
+    if Path(_beside(path)).exists() and not _read_about(_beside(path)):
+        raise UserError(f'{_beside(path)} is there and is not about weights: name another file.')
     text = json.dumps(about, indent=1, default=_plain, skipkeys=True)
     for name, written in ((path, content), (_beside(path), text.encode())):
         with whole_file(name) as part:
@@ -80,13 +85,13 @@ def read_weights(path: str, device: Any = None) -> dict:
     try:
         weights = safetensors.torch.load(content)
     except Exception as error:  # SafetensorError, and whatever else a damaged header raises
-        raise UserError(f'The weights {path} are damaged ({error}): copy them again.') from error
+        raise UserError(f'The weights {path} are damaged: copy them again.') from error
     if not about:
         print_log(
             f'The weights {path} have no {_beside(path)} that tells their classes.',
             logger='current',
         )
-    meta = dict(about.get('dataset_meta') or {})
+    meta = about.get('dataset_meta', {})
     if isinstance(meta.get('palette'), list):  # JSON has no tuples
         meta['palette'] = [tuple(c) if isinstance(c, list) else c for c in meta['palette']]
     state_dict = {name: tensor.to(device) for name, tensor in weights.items()}
@@ -125,18 +130,17 @@ def _beside(path: str) -> str:
 
 
 def _read_about(path: str) -> dict:
-    """What the JSON file beside weights tells, or nothing where it is missing."""
+    """What a file of :func:`write_weights` tells, or nothing where it is missing or another one."""
     try:
         with get_local_path(os.path.expanduser(path)) as local:
             about = json.loads(Path(local).read_bytes())
     except OSError:  # also what an address that is not there raises
         return {}
-    except (ValueError, RecursionError) as error:
-        about = error
-    kinds = dict(sha256=str, dataset_meta=dict | None)
-    if not isinstance(about, dict) or any(
-        not isinstance(about.get(key), kind) for key, kind in kinds.items()
-    ):
+    except (ValueError, RecursionError):
+        about = dict(sha256=None)
+    if not isinstance(about, dict) or 'sha256' not in about:
+        return {}
+    if not isinstance(about['sha256'], str) or not isinstance(about.get('dataset_meta'), dict):
         raise UserError(f'{path}, which belongs to weights, is damaged: copy it again.')
     return about
 

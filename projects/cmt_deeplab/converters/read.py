@@ -31,7 +31,7 @@ def read_pytorch(path: str) -> tuple[dict[str, Tensor], int]:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     items = content.items() if isinstance(content, dict) else ()
-    tensors = {name: value for name, value in items if isinstance(value, Tensor)}
+    tensors = {str(name): value for name, value in items if isinstance(value, Tensor)}
     if not tensors:
         raise UserError(f'The checkpoint {path} holds no tensors by name; {advice}')
     return tensors, 0
