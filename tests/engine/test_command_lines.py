@@ -205,3 +205,10 @@ def test_learning_rate_scales_with_the_batch_of_an_optimizer_step(
     log = next(tmp_path.glob('*/*.log')).read_text()
     assert f'Effective batch size {2 * accumulated} =' in log
     assert ('scale it with' in log) is not scaled
+
+
+def test_the_tools_of_mmdet_find_the_runner():
+    """They look it up in mmengine's registry, before a scope is set."""
+    from mmengine.registry import RUNNERS
+
+    assert 'PanopticRunner' in RUNNERS.module_dict

@@ -111,7 +111,10 @@ def test_a_signal_to_one_process_before_the_first_iteration(tmp_path, capfd):
 @pytest.mark.parametrize(
     'work, sentence',
     [
-        (hang, r'Rank 1 \(.*\) of 2 has stood still for \d+ s, reading the images of iteration 4 \(test_'),
+        (
+            hang,
+            r'Rank 1 \(.*\) of 2 has stood still for \d+ s, reading .* iteration 4 \(test_',
+        ),
         (stop, r'Rank 1 \(.*\) of 2 has not answered for \d+ s, last'),
         (fail, 'This process has a mistake: mend it.'),
         (signals('SIGKILL'), 'Another process of this run has ended without a word'),
@@ -151,6 +154,12 @@ def test_processes_end_with_their_launcher(tmp_path, capfd):
     assert os.read(reader, 1) == b''
     os.close(reader)
     assert 'Error: The launcher of this run has ended' in capfd.readouterr().err
+
+
+@pytest.mark.parametrize('timeout', [0, -5.0])
+def test_a_timeout_is_a_number_of_seconds(timeout):
+    with pytest.raises(UserError, match='env_cfg.dist_cfg.timeout is'):
+        rank_watch.longest_wait(timeout)
 
 
 def test_a_slow_process_is_given_its_usual_time():

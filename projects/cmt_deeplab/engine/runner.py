@@ -4,10 +4,10 @@ from functools import partial
 from typing import Any
 
 import torch.distributed
-from mmdet.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.optim import OptimWrapper
+from mmengine.registry import RUNNERS  # where mmdet's own tools look it up, too
 from mmengine.runner import BaseLoop, Runner
 from torch.utils.checkpoint import checkpoint as recomputed
 from torch.utils.data import DataLoader

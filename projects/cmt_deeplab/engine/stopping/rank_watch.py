@@ -19,6 +19,8 @@ import torch.distributed
 from torch.distributed import DistError, PrefixStore
 from torch.distributed.distributed_c10d import _get_default_store
 
+from cmt_deeplab.errors import UserError
+
 from .stop_signals import end_process
 
 TICK = 1.0  # second; idle times are counted in ticks, so that a suspended job has not been idle
@@ -29,7 +31,13 @@ LIBRARIES += (threading.__file__,)
 
 
 def longest_wait(timeout: float | None) -> timedelta:
-    """The limit of a collective operation itself, which the watch comes before."""
+    """The limit of a collective operation itself, which the watch comes before.
+
+    Raises:
+        UserError: ``timeout`` is no number of seconds.
+    """
+    if timeout is not None and timeout <= 0:
+        raise UserError(f'env_cfg.dist_cfg.timeout is {timeout}; give a number of seconds above 0.')
     return timedelta(seconds=(timeout or TIMEOUT) * SLOW + 60)
 
 
@@ -133,8 +141,11 @@ class RankWatch(threading.Thread):
             return True
 
     def has_ended(self) -> bool:
-        """Whether one process has told the others that it ends."""
-        return self._store.check(['end'])
+        """Whether one process has told the others that it ends, or all contact is lost."""
+        try:
+            return self._store.check(['end'])
+        except DistError:
+            return True
 
     def close(self) -> None:
         """End the watch."""
@@ -172,7 +183,7 @@ class RankWatch(threading.Thread):
             host=self._host,
         )
         self._store.set(f'rank/{self._rank}', json.dumps(told))
-        if self.has_ended() and not self._closed.is_set():
+        if self._store.check(['end']) and not self._closed.is_set():
             end_process(json.loads(self._store.get('end'))[1])
         keys = [f'rank/{rank}' for rank in self._ranks]
         if self._active and self._idle > self.timeout and self._idle % 3 == 0:
