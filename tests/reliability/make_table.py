@@ -14,6 +14,8 @@ from trial.judge import GOOD
 from trial.page import key_of, page
 from trial.run import ROOT, STORED, run
 
+MEMORY = Path('/dev/shm')  # there the thousands of checkpoints wait for no disk
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -28,7 +30,7 @@ def main() -> None:
     parser.add_argument('--checkout', type=Path, default=ROOT, help='this one by default')
     args = parser.parse_args()
     options = dict(rows=args.rows, jobs=args.jobs, part=args.part)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         scratch = (args.keep or Path(folder)).resolve()
         stored = json.loads(STORED.read_text()) if STORED.is_file() else {}
         if args.before:

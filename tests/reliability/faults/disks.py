@@ -141,7 +141,7 @@ def figures(place: Place) -> Iterator[Outcome]:
 def has_figures(ended: Ended, target: str) -> Outcome:
     if 'Traceback' in ended.errors:
         return Outcome('trace', last_line(ended.errors.strip().splitlines()[-1]))
-    if '100.00' not in ended.output:
+    if '100.0' not in ended.output:
         return Outcome('lost', 'the figures are not printed')
     if ended.exit_code == 0 or target not in sentence(ended):
         return Outcome('silently wrong', 'the file is empty, without a word')

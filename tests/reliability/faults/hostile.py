@@ -4,8 +4,9 @@ import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
-from hostile_checkpoints import HOSTILE
+from hostile_checkpoints import HOSTILE, Call, mark
 from trial.attempt import Attempt
 from trial.judge import Ended, Outcome, last_line, one_line, sentence
 from trial.place import Place
@@ -55,6 +56,10 @@ def convert(name: str) -> Callable:
     return act
 
 
+def convert_archive(place: Place, path: Path) -> None:
+    convert('deeplab2_to_mmdet')(place, path.rename(path.with_suffix('.npz')))
+
+
 def train(*options: str) -> Callable:
     def act(place: Place, path: Path) -> None:
         options_here = [option.format(path) for option in options]
@@ -89,7 +94,7 @@ ROUTES = {
     TRAIN + ', init_cfg of a backbone': (backbone, False),
     TEST: (test, True),
     'kmax_pytorch_to_mmdet.py': (convert('kmax_pytorch_to_mmdet'), False),
-    'deeplab2_to_mmdet.py': (convert('deeplab2_to_mmdet'), False),
+    'deeplab2_to_mmdet.py': (convert_archive, False),
     'publish_model.py': (program('tools/model_converters/publish_model.py'), True),
     'replay_step.py': (replay, True),
     DETECTOR: (lambda place, path: place.detector(checkpoint=path), False),
@@ -153,3 +158,14 @@ for route, (act, is_toy) in ROUTES.items():
                     ended = Attempt(limited(act, place, path), f'case{number}').wait()
                     right = harms[0] in ('text', 'kind')
                     yield came_of(ended, name, canary, right)
+
+
+@kind('An .npz holds pickled objects that run code', 'deeplab2_to_mmdet.py')
+def pickled(place: Place) -> Iterator[Outcome]:
+    for number, function in enumerate((exec, eval)):
+        path, canary = place.folder / f'hostile{number}.npz', place.folder / 'canary'
+        objects = np.empty(1, dtype=object)
+        objects[0] = Call(function, mark(canary))
+        np.savez(path, weights=objects)
+        ended = Attempt(limited(convert('deeplab2_to_mmdet'), place, path), f'{number}').wait()
+        yield came_of(ended, path.name, canary, may_be_right=False)

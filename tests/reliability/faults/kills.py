@@ -98,7 +98,7 @@ for name, setting in SETTINGS.items():
         text, processes, number = setting
         run = ShortRun(place, text, processes=processes, keep=number)
         shares = random.Random(12)
-        whole = (place.folder / 'unbroken/iter_2.pth').stat().st_size
+        whole = (place.folder / f'unbroken/iter_{ITERATIONS}.pth').stat().st_size * 9 // 10
         log = max(path.stat().st_size for path in (place.folder / 'unbroken').glob('*/*.log'))
         for index in range(KILLS):
             call, size = 2 + index % (ITERATIONS - 1), shares.randrange(log, whole)

@@ -17,6 +17,7 @@ from trial.judge import Outcome, last_line, one_line, sentence
 from trial.place import Place
 from trial.situation import TRAIN, Found, faults
 
+from .kills import keep
 from .short_runs import ITERATIONS, ShortRun, numbers, same_tensors, whole
 
 kind = faults(
@@ -150,7 +151,7 @@ def repeated(run: SpoiledRun, said: str, how: str) -> Outcome:
 
 @kind('A loss term is nan, and the option lets training go on', TRAIN)
 def going_on(place: Place) -> Iterator[Outcome]:
-    run = SpoiledRun(place, 'optim_wrapper = dict(skip_not_finite=True)\n')
+    run = SpoiledRun(place, keep(-1) + 'optim_wrapper = dict(skip_not_finite=True)\n')
     run.how = 'nan'
     ended = run.train('work')
     if ended.exit_code != 0:

@@ -1,6 +1,7 @@
 """Runs that a scheduler, a user or another process stops."""
 
 import os
+import re
 import signal
 import sys
 import time
@@ -82,9 +83,10 @@ def after_stop(run: ShortRun, work: str, ended: Ended, number: int, least: int) 
     if ended.exit_code not in (128 + number, -number):  # a shell shows both as the first
         return Outcome('misleading', f'exit code {ended.exit_code}, where {128 + number} is right')
     outcome = run.goes_on(work, newest)
-    if not sentence(ended):
+    said = re.findall(r'(?:Stopped by|Ended at once by) SIG.*', ended.output + ended.errors)
+    if not said:
         return Outcome('misleading', 'ends without a sentence')
-    return Outcome('told', one_line(sentence(ended))) if outcome.kind == 'right' else outcome
+    return Outcome('told', said[-1]) if outcome.kind == 'right' else outcome
 
 
 for name, number in SIGNALS.items():
@@ -194,6 +196,20 @@ def all_gone(pids: list[int], patience: float = END) -> bool:
     return not left
 
 
+@kind('The number of processes is a command of the shell', LAUNCHER)
+def shell(place: Place) -> Iterator[Outcome]:
+    program, canary = str(place.checkout / LAUNCHER), place.folder / 'canary'
+    for number in (f'a[$(touch {canary})]', f'$(touch {canary})', f'2;touch {canary}', '-1', ''):
+        arguments = [program, 'config.py', number]
+        ended = Attempt(partial(os.execv, program, arguments), 'launched').wait()
+        outcome = Outcome('told', one_line(sentence(ended)))
+        if canary.exists():
+            outcome = Outcome('ran', number.partition('(')[0])
+        elif ended.exit_code == 0:
+            outcome = Outcome('silently wrong', 'exit code 0')
+        yield outcome
+
+
 @kind('The launcher is killed (SIGKILL)', LAUNCHER)
 def launcher_killed(place: Place) -> Iterator[Outcome]:
     attempt, pids = launched(place)
@@ -234,5 +250,8 @@ def stalled(place: Place) -> Iterator[Outcome]:
     attempts = run.start('work', first=partial(in_iteration, 3, partial(time.sleep, 1000)))
     other = attempts[1].wait(40)
     attempts[0].send(signal.SIGKILL, group=True)
-    attempts[0].wait()
-    yield failed(run, 'work', other)
+    stalled = attempts[0].wait()
+    outcome = failed(run, 'work', other)
+    if outcome.kind == 'told' and 'stood still' in stalled.errors:  # the rank knows of itself
+        outcome = Outcome('told', one_line(sentence(stalled)))
+    yield outcome

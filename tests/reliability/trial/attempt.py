@@ -57,16 +57,16 @@ class Attempt:
 
         It is None where the program had to be stopped. What it started ends with it.
         """
-        pid = status = 0
+        pid, status, usage = 0, 0, None
         while not pid and time.monotonic() - self.began < longest:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            pid, status, usage = os.wait4(self.pid, os.WNOHANG)
             time.sleep(0 if pid else 0.01)
         self.send(signal.SIGKILL, group=True)
         if not pid:
             os.waitpid(self.pid, 0)
         out, err = (path.read_text(errors='replace') for path in self.streams)
         code = os.waitstatus_to_exitcode(status) if pid else None
-        return Ended(exit_code=code, output=out, errors=err)
+        return Ended(exit_code=code, output=out, errors=err, memory=usage.ru_maxrss >> 10)
 
 
 def ends(act: Callable[[], Any]) -> int:

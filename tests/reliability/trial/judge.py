@@ -26,9 +26,10 @@ MESSAGES = 2  # of a fault that are shown
 
 @dataclass
 class Ended:
-    """How a situation ended; ``steps`` of training were taken."""
+    """How a situation ended; ``steps`` of training were taken, and ``memory`` in MiB at most."""
 
     steps: int = 0
+    memory: int = 0
     found: Any = None
     exit_code: Any = None
     error: BaseException | None = None

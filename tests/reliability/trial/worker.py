@@ -83,14 +83,17 @@ def run(chosen: Sequence, args: argparse.Namespace) -> Iterator[tuple]:
 
 
 def prepare() -> None:
-    """Import all that situations need, and count the training steps."""
+    """Import all that situations need, look at the machine once, and count the training steps."""
     import cmt_deeplab.engine.runner_setup  # noqa: F401
+    import matplotlib.backends.backend_agg  # noqa: F401
     import mmdet.apis  # noqa: F401
     import pycocotools.mask  # noqa: F401
     import torch
     import torch._dynamo  # noqa: F401
+    import torch.distributed.elastic.multiprocessing.errors  # noqa: F401
     import torchvision  # noqa: F401  mmengine imports it for the first lines of the log
     from mmengine.model import BaseModel
+    from mmengine.runner import runner
     from yapf.yapflib import yapf_api
 
     from trial.place import Place
@@ -98,6 +101,8 @@ def prepare() -> None:
     torch.set_num_threads(1)
     # The layout of the config in the log takes most of the time of a short run.
     yapf_api.FormatCode = lambda text, **_: (text, True)
+    machine = runner.collect_env()  # starts programs
+    runner.collect_env = machine.copy
     step = BaseModel.train_step
 
     def train_step(self, *args, **kwargs):
