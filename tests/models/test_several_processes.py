@@ -98,12 +98,17 @@ def train_all(folder, trainings) -> list:
     return [train(folder / str(i), *each) for i, each in enumerate(trainings)]
 
 
+@pytest.fixture(scope='module')
+def expected(tmp_path_factory) -> dict:
+    """What one process gives, by the segments of the images."""
+    return {each: train(tmp_path_factory.mktemp('one'), each) for each in (SOME, NONE)}
+
+
 @pytest.mark.parametrize(
     'processes, trainings', [(2, [(SOME, DDP), (SOME, FSDP), (NONE, DDP)]), (4, [(SOME, DDP)])]
 )
-def test_processes_together_train_as_one(tmp_path, processes, trainings):
+def test_processes_together_train_as_one(tmp_path, expected, processes, trainings):
     """Losses and tensors, also where a process has no segment or nobody has one."""
-    expected = {each: train(tmp_path / str(each), each) for each in (SOME, NONE)}
     by_rank = in_processes(processes, train_all, tmp_path, trainings)
     for (segments, wrapper), *found in zip(trainings, *by_rank):
         losses, tensors = expected[segments]
