@@ -191,8 +191,8 @@ def _class_of(named: object) -> Callable | None:
     """The class of a type, or None where it is not known or not the only one of its name."""
     if not isinstance(named, str):
         return named if callable(named) else None
-    name = named.removeprefix('mmdet.')
-    found = {registry.module_dict.get(name) for registry in REGISTRIES} - {None}
+    found = {each.module_dict.get(named.removeprefix('mmdet.')) for each in REGISTRIES} - {None}
+    found -= {base for each in found for base in getattr(each, '__mro__', ())[1:]}  # replaced
     return found.pop() if len(found) == 1 else None
 
 

@@ -19,7 +19,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
 
-from cmt_deeplab.errors import UserError
+from cmt_deeplab.errors import UserError, make_folder_of
 from cmt_deeplab.whole_file import PART, whole_file
 
 MID_EPOCH = 'iter_{}.pth'  # what a hook that counts epochs saves within one
@@ -95,6 +95,9 @@ class PanopticCheckpointHook(CheckpointHook):
         """As in mmengine, but of what a resumed checkpoint tells no path counts.
 
         Its numbers and names count where it lies in the folder of this run.
+
+        Raises:
+            UserError: that folder cannot be written to.
         """
         limit, figures = self.max_keep_ckpts, self.save_best
         self.max_keep_ckpts, self.save_best = -1, None
@@ -105,6 +108,8 @@ class PanopticCheckpointHook(CheckpointHook):
         if runner._resume:  # mmengine's own runner does not keep the name of the newest
             resumed = runner._load_from or find_latest_checkpoint(runner.work_dir)
         own = os.path.join(self.out_dir, self.filename_tmpl)
+        if '://' not in own:
+            from_first_process(partial(make_folder_of, own))
         goes_on = resumed and _folder_of(resumed) == _folder_of(own)
         told = runner.message_hub.runtime_info if goes_on else {}
         numbers = told.get('keep_ckpt_ids')
