@@ -67,7 +67,7 @@ FORM = {
     'train_loop*': {
         **dict.fromkeys(('processes*', 'sampler_seed*', 'validated*'), _count),
         **{'version*': _version, 'digest*': _seed, 'last_draw*': _pair},
-        'gradients*': {**{'accumulated': _count, 'divisor': _positive, 'tensors': {'*': [Tensor]}}},
+        'gradients*': {'accumulated': _count, 'divisor': _positive, 'tensors': {'*': [Tensor]}},
     },
 }
 # several optimizers have such entries for each
