@@ -95,11 +95,12 @@ def main() -> None:
     warnings.filterwarnings('ignore')
     print('loading PyTorch and mmdet ...', flush=True)
     with contextlib.redirect_stdout(io.StringIO()):  # the fork of mmdet prints a note of its own
-        from cmt_deeplab.errors import report_user_errors
+        from cmt_deeplab.errors import TrainingStopped, report_user_errors
     try:
         with report_user_errors():
             path, quality = run(args)
-    except KeyboardInterrupt:
-        sys.exit('\nStopped.')
+    except TrainingStopped:  # which the log tells, but not the terminal
+        print('\nStopped.', file=sys.stderr)
+        raise
     print(path)
     print(f'PQ {quality:.2f}')
