@@ -39,9 +39,10 @@ class PanopticOptimWrapper(OptimWrapper):
     """mmengine's wrapper, which applies no update that is not finite, and keeps the buffers too.
 
     An update is skipped where, in one of its iterations and in any process, the loss, the gradients
-    or a buffer that the forward pass changed (the statistics of a norm) are not finite, or weights
-    or gradients are beyond 1e15. Weights, moments and buffers are then those before the step, and
-    the learning rate goes on. All processes skip alike.
+    or a buffer that the forward pass changed (the statistics of a norm) are not finite, or
+    gradients are beyond 1e15. Weights, moments and buffers are then those before the step, and the
+    learning rate goes on. An update that makes weights of this kind from gradients that are in
+    order is taken back from the weights. All processes do it alike.
 
     On a GPU, torch's Adam, AdamW and SGD skip by themselves in their fused form, which is taken
     where the config gives neither ``fused`` nor ``foreach``. Other optimizers wait for the device
