@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from cmt_deeplab.datasets.packing import PanopticIndexData
 from cmt_deeplab.engine.class_check import unwrapped
+from cmt_deeplab.engine.fsdp import whole
 from cmt_deeplab.engine.runner_setup import build_runner
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.safe_loading import load_weights_only
@@ -105,7 +106,8 @@ def replay(config: Config, path: str) -> Iterator[str]:
     runner = build_runner(config)
     model = unwrapped(runner.model)
     try:
-        model.load_state_dict(step['state_dict'])
+        with whole(runner.model):
+            model.load_state_dict(step['state_dict'])
     except RuntimeError as error:
         raise UserError(
             f'{path} has the weights of another model than the config {config.filename}: give the '
