@@ -4,6 +4,7 @@ import pytest
 import torch
 from cmt_deeplab.engine import PanopticRunner
 from cmt_deeplab.engine.fsdp import whole
+from cmt_deeplab.errors import UserError
 from mmdet.registry import MODELS
 from mmengine.dist import get_world_size, is_distributed
 from mmengine.hooks import Hook
@@ -67,7 +68,7 @@ class KeepLosses(Hook):
         self.losses.append({name: value.item() for name, value in outputs.items()})
 
 
-def train(folder, segments, wrapper=None) -> tuple:
+def train(folder, segments, wrapper=None, **options) -> tuple:
     """The losses of three steps by name, and the tensors of the model after them."""
     batch, kept = make_batch(segments), KeepLosses()
     runner = PanopticRunner(
@@ -84,7 +85,7 @@ def train(folder, segments, wrapper=None) -> tuple:
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=3)),
         custom_hooks=[kept],
         launcher='pytorch' if is_distributed() else 'none',
-        cfg=dict(model_wrapper_cfg=dict(type=wrapper)),
+        cfg=dict(model_wrapper_cfg=dict(type=wrapper, **options)),
         default_scope='mmdet',
         log_level='ERROR',
     )
@@ -119,3 +120,14 @@ def test_processes_together_train_as_one(tmp_path, expected, processes, training
         for name, value in tensors.items():
             for _, own in found:
                 torch.testing.assert_close(own[name], value, rtol=1e-8, atol=1e-9, msg=name)
+
+
+def refused(folder) -> str:
+    with pytest.raises(UserError) as error:
+        train(folder, SOME, FSDP, parts=('pixel_decoder',))
+    return str(error.value)
+
+
+def test_a_part_that_is_not_called_is_refused(tmp_path):
+    for sentence in in_processes(2, refused, tmp_path):
+        assert sentence.startswith('model_wrapper_cfg.parts names a module that the model uses')

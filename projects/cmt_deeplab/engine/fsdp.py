@@ -54,7 +54,8 @@ class PanopticFullyShardedDataParallel(nn.Module):
         mesh = init_device_mesh(next(module.parameters()).device.type, (get_world_size(),))
         for part in [*find_parts(module, parts), module]:
             fully_shard(part, mesh=mesh, reshard_after_forward=True)
-        module.set_reduce_scatter_unused_params(find_unused_parameters)
+        if find_unused_parameters:  # not every torch from 2.10 on has it
+            module.set_reduce_scatter_unused_params(True)
         module.register_state_dict_pre_hook(refuse_shards)
 
     def train(self, mode: bool = True) -> nn.Module:
@@ -64,17 +65,27 @@ class PanopticFullyShardedDataParallel(nn.Module):
         """
         for part in sharded_modules(self):
             part.set_reshard_after_forward(mode, recurse=False)
-            if mode:
-                part.reshard()
-            else:
-                part.unshard()
+            part.reshard() if mode else part.unshard()
         return super().train(mode)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.module(*args, **kwargs)
 
     def train_step(self, data: Any, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
-        return self.module.train_step(data, optim_wrapper)
+        """As in mmengine.
+
+        Raises:
+            UserError: parameters of a part are used without a call of the part.
+        """
+        try:
+            return self.module.train_step(data, optim_wrapper)
+        except RuntimeError as error:
+            if 'mixed torch.Tensor and DTensor' not in str(error):
+                raise
+            raise UserError(
+                'model_wrapper_cfg.parts names a module that the model uses without calling it as '
+                'a whole: leave it out, or name the modules in it that are called.'
+            ) from error
 
     def val_step(self, data: Any) -> list:
         return self.module.val_step(data)
@@ -90,8 +101,7 @@ def refuse_shards(model: nn.Module, prefix: str, keep_vars: bool) -> None:
     if any(isinstance(parameter, DTensor) for parameter in model.parameters()):
         raise UserError(
             'A model in PanopticFullyShardedDataParallel is initialized, saved and loaded by '
-            "PanopticRunner alone: set runner_type='PanopticRunner', or use whole() of "
-            'cmt_deeplab/engine/fsdp.py.'
+            "PanopticRunner alone: set runner_type='PanopticRunner'."
         )
 
 
@@ -167,8 +177,7 @@ def _shard(value: Any, like: DTensor) -> Any:
     """This process's share of a tensor of the shape of ``like``; anything else as it is."""
     if not isinstance(value, Tensor) or value.shape != like.shape:
         return value
-    mesh, placements = like.device_mesh, like.placements
-    return distribute_tensor(value.detach(), mesh, placements, src_data_rank=None)
+    return distribute_tensor(value.detach(), like.device_mesh, like.placements, src_data_rank=None)
 
 
 def _exchange(
@@ -192,9 +201,8 @@ class ShardingRunner(ResumingRunner):
     def _whole(self) -> AbstractContextManager:
         wrapper = self.optim_wrapper
         wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
-        return whole(
-            self.model, *(each.optimizer for each in wrappers if isinstance(each, OptimWrapper))
-        )
+        built = (each.optimizer for each in wrappers if isinstance(each, OptimWrapper))
+        return whole(self.model, *built)
 
     def train(self) -> nn.Module:
         """As in mmengine.
