@@ -84,8 +84,9 @@ def limit_write(number: int, size: int) -> None:
 @kind('The disk is full in the middle of writing a checkpoint', TRAIN)
 def quota(place: Place) -> Iterator[Outcome]:
     run = ShortRun(place, keep(1), keep=1)
+    size = (place.folder / f'unbroken/iter_{ITERATIONS}.pth').stat().st_size
     for number in range(2, ITERATIONS):
-        first = partial(limit_write, number, 20_000 + 2_000 * number)
+        first = partial(limit_write, number, size * 85 // 100)
         yield ends_well(run, f'work{number}', first)
 
 

@@ -1,14 +1,19 @@
 """Runs that go on from each of their checkpoints, under all settings that resuming is exact in."""
 
+import json
 import shutil
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
-from trial.judge import Outcome
+import numpy as np
+from trial.attempt import Attempt
+from trial.judge import Outcome, sentence
 from trial.place import Place
 from trial.situation import TRAIN, faults
 
 from .kills import WORKERS
-from .short_runs import ITERATIONS, ShortRun
+from .short_runs import ITERATIONS, ShortRun, warnings
 
 kind = faults(
     'Resumed from each checkpoint',
@@ -67,3 +72,34 @@ for before, now in ((2, 1), (1, 2)):
                 yield Outcome('told', said[-1])
             else:
                 yield Outcome('silently wrong', 'trains on without a word')
+
+
+EARLIER = Path(__file__).resolve().parents[2] / 'engine/earlier'
+PLAIN = """
+_base_ = {base!r}
+train_dataloader = dict(dataset=dict(noise=0.0))
+val_dataloader = val_cfg = val_evaluator = None
+custom_hooks = [dict(type='EMAHook', momentum=0.1)]
+model = dict(dropout=0.0)
+log_processor = dict(window_size=1)
+"""
+
+
+@kind('The checkpoint is one of an earlier release', ROUTE)
+def earlier(place: Place) -> Iterator[Outcome]:
+    """The losses are those that the code of the release gave, but for the last digits."""
+    config = place.folder / 'toy.py'
+    config.write_text(PLAIN.format(base=str(place.checkout / 'tests/helpers/toy_config.py')))
+    for release, right in json.loads((EARLIER / 'results.json').read_text()).items():
+        start = shutil.copy(EARLIER / f'{release}.pth', place.folder)
+        options = ['--work-dir', release, '--resume', start]
+        ended = Attempt(partial(place.tool, TRAIN, config, *options), release).wait()
+        lines = [path.read_text() for path in Path(release).glob('*/vis_data/scalars.json')]
+        losses = [json.loads(line)['loss'] for line in ''.join(lines).splitlines()]
+        if ended.exit_code != 0:
+            yield Outcome('lost', f'{release} does not resume: {sentence(ended)}')
+        elif not np.allclose(losses, right['losses'][4:], rtol=1e-5, atol=0):
+            yield Outcome('lost', f'the losses after {release} are others')
+        else:
+            said = [line for line in warnings(ended) if 'earlier release' in line]
+            yield Outcome('right', ' '.join(said))

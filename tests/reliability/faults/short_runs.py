@@ -20,6 +20,7 @@ _base_ = {base!r}
 train_cfg = dict(max_iters={iterations}, val_interval=3)
 default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=3))
 param_scheduler = [dict(type='PolyLR', power=0.9, by_epoch=False)]
+log_processor = dict(window_size=1)
 """
 
 

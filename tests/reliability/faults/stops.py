@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from trial.attempt import Attempt, at_call, free_port, on_file_event
+from processes import free_port
+from trial.attempt import Attempt, at_call, on_file_event
 from trial.judge import Ended, Outcome, last_line, one_line, sentence
 from trial.place import Place
 from trial.situation import TRAIN, faults

@@ -3,12 +3,13 @@
 import atexit
 import os
 import signal
-import socket
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from processes import free_port
 
 from .judge import Ended
 
@@ -85,12 +86,6 @@ def ends(act: Callable[[], Any]) -> int:
     if isinstance(code, str):
         os.write(2, code.encode() + b'\n')
     return code if isinstance(code, int) else int(code is not None)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        return free.getsockname()[1]
 
 
 def ranks(act: Callable[[], Any], name: str, number: int = 2) -> list[Attempt]:

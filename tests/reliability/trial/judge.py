@@ -82,14 +82,17 @@ def judge(situation: Situation, ended: Ended) -> Outcome:
 def together(outcomes: Sequence[Outcome]) -> Outcome:
     """The outcome of several tries: the most frequent one of those that are bad, if any.
 
-    Its text names each kind of bad outcome once, else each message once, the most frequent first.
+    Its text names each kind of bad outcome once, else the most frequent messages, without those
+    that differ in numbers alone.
     """
     bad = [outcome for outcome in outcomes if outcome.kind not in GOOD]
     if not bad:
-        said = Counter(outcome.text for outcome in outcomes if outcome.text)
-        kinds = Counter(outcome.kind for outcome in outcomes)
-        text = ' / '.join(text for text, _ in said.most_common(MESSAGES))
-        return Outcome('told' if kinds['told'] else 'right', text, len(outcomes))
+        forms = Counter(re.sub(r'\d+', '', outcome.text) for outcome in outcomes if outcome.text)
+        shown = [form for form, _ in forms.most_common(MESSAGES)]
+        texts = {re.sub(r'\d+', '', outcome.text): outcome.text for outcome in outcomes}
+        is_told = any(outcome.kind == 'told' for outcome in outcomes)
+        text = ' / '.join(texts[form] for form in shown)
+        return Outcome('told' if is_told else 'right', text, len(outcomes))
     kinds = Counter(outcome.kind for outcome in bad).most_common()
     examples = {outcome.kind: outcome.text for outcome in reversed(bad)}
     first, *others = [f'in {number} of {len(outcomes)}: {examples[kind]}' for kind, number in kinds]

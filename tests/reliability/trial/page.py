@@ -10,6 +10,7 @@ from .judge import GOOD, WORDS
 
 BEFORE, BEFORE_2 = '4eceedf', '29e466b'  # of the two parts
 WIDTH = 100  # columns of a line
+NOTHING = 'nothing'  # is lost
 HEADS = {
     1: f'<tr><th>situation</th><th>through</th><th>at {BEFORE}</th><th>now</th></tr>',
     2: f'<tr><th>fault</th><th>tries</th><th>at {BEFORE_2}</th><th>lost now</th>'
@@ -100,13 +101,18 @@ def key_of(row: dict) -> str:
     return f'{row["kind"]}: {row["name"]} [{row["route"]}]'
 
 
+def word_of(row: dict, part: int) -> str:
+    return NOTHING if part == 2 and row['outcome'] in GOOD else WORDS[row['outcome']]
+
+
 def summary(rows: Sequence[dict], before: dict, commit: str, name: str) -> list[str]:
-    now = Counter(row['outcome'] for row in rows)
-    old = Counter(before[key_of(row)]['outcome'] for row in rows if key_of(row) in before)
+    now = Counter(word_of(row, row['part']) for row in rows)
+    olds = ((row['part'], before.get(key_of(row))) for row in rows)
+    old = Counter(word_of(found, part) for part, found in olds if found)
     lines = [f'| {len(rows)} {name} | at {commit} | now |', '|---|---|---|']
-    for kind, word in WORDS.items():
-        if old[kind] or now[kind]:
-            lines.append(f'| {word} | {old[kind]} | {now[kind]} |')
+    for word in [NOTHING, *WORDS.values()]:
+        if old[word] or now[word]:
+            lines.append(f'| {word} | {old[word]} | {now[word]} |')
     return [*lines, '']
 
 
@@ -121,18 +127,18 @@ def row_lines(row: dict, old: dict | None) -> list[str]:
         now = f'<i>{WORDS[row["outcome"]]}</i>: the same' if same else came_of(row)
         cells = name, route, came_of(old), now
     else:
-        lost, message = 'nothing', html.escape(row['text'], quote=False)
-        if row['outcome'] not in GOOD:
-            lost, message = came_of(row), ''
-        then = 'the same' if same else came_of(old)
+        then = 'the same' if same else came_of(old, part=2)
+        lost, message = came_of(row, part=2), ''
+        if row['outcome'] in GOOD:
+            lost, message = NOTHING, html.escape(row['text'], quote=False)
         cells = f'{name}<br>{route}', str(row['tries']), then, lost, message
     wrapped = (textwrap.wrap(f'<td>{cell}</td>', WIDTH, break_on_hyphens=False) for cell in cells)
     return ['<tr>', *itertools.chain(*wrapped), '</tr>']
 
 
-def came_of(row: dict | None) -> str:
+def came_of(row: dict | None, part: int = 1) -> str:
     if row is None:
         return ''
     emphasis = 'i' if row['outcome'] in GOOD else 'b'
     text = html.escape(row['text'], quote=False)
-    return f'<{emphasis}>{WORDS[row["outcome"]]}</{emphasis}>' + (f': {text}' if text else '')
+    return f'<{emphasis}>{word_of(row, part)}</{emphasis}>' + (f': {text}' if text else '')
