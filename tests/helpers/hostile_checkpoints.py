@@ -171,9 +171,10 @@ def compressed(content: Any, path: Path) -> None:
 
 
 def overstated(numbers: int, legacy: bool) -> Callable[[Any, Path], None]:
-    """Saves a tensor of two numbers, whose data are said to be more."""
+    """Saves a tensor of two numbers before the others, whose data are said to be more."""
 
     def save(content: Any, path: Path) -> None:
+        content = dict(first=torch.ones(2), **content)
         torch.save(content, path, _use_new_zipfile_serialization=not legacy)
         parts = dict(whole=path.read_bytes())
         if not legacy:
