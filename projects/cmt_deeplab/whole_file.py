@@ -24,7 +24,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         UserError: the file cannot be written. What was there stays.
     """
     place = Path(path)
-    beside = place.parts[:2] != ('/', 'dev') and (place.is_file() or not place.exists())
+    beside = place.parent != Path('/dev') and (place.is_file() or not place.exists())
     part = place.with_name(f'{place.name}.{uuid4().hex}{PART}') if beside else place
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
