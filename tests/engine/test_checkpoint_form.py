@@ -1,6 +1,8 @@
 """A checkpoint whose entries have other forms than training writes is refused before it is read."""
 
 from math import inf, nan
+from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 import torch
@@ -46,9 +48,10 @@ def resume(written, tmp_path):
         change(content)
         torch.save(content, tmp_path / 'changed.pth')
         options = dict(OPTIONS, resume=True, load_from=str(tmp_path / 'changed.pth'), **options)
-        runner = toy_runner(tmp_path / 'run', **options)
+        folder = Path(mkdtemp(dir=tmp_path))
+        runner = toy_runner(folder, **options)
         runner.train()
-        return runner, next((tmp_path / 'run').glob('*/*.log')).read_text()
+        return runner, next(folder.glob('*/*.log')).read_text()
 
     return run
 

@@ -12,9 +12,11 @@ import torch
 from cmt_deeplab.engine.checkpoint_hook import PanopticCheckpointHook
 from cmt_deeplab.engine.resuming.newest_checkpoint import newest_checkpoint
 from cmt_deeplab.errors import UserError
+from mmdet.registry import HOOKS
 from mmengine.fileio import FileClient, LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import MessageHub, MMLogger
+from mmengine.runner import CheckpointLoader
 from processes import in_processes
 from toy_run import toy_runner
 
@@ -339,6 +341,34 @@ def test_a_training_begins_where_none_has_saved(tmp_path, left):
     assert numbers(tmp_path) == [1, 2, 3, 4] and not [*tmp_path.glob('*.part')]
 
 
+def test_reading_a_checkpoint_warns_of_nothing(old, recwarn):
+    torch.storage._reset_warn_typed_storage_removal()
+    CheckpointLoader.load_checkpoint(str(old / 'iter_4.pth'), 'cpu')
+    assert not [*recwarn]
+
+
+def test_resuming_elsewhere_overwrites_no_other_training_either(old, tmp_path):
+    shutil.copy(old / 'iter_4.pth', tmp_path)
+    with pytest.raises(UserError, match='holds iter_4.pth of an earlier .* with --resume alone'):
+        run(tmp_path, old / 'iter_2.pth', **save())
+    assert 'iter_3.pth' not in listing(tmp_path)
+
+
+def test_a_copied_folder_of_epochs_goes_on_from_the_last(tmp_path):
+    epochs = dict(
+        WITHOUT_VALIDATION,
+        train_cfg=dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=2),
+        train_dataloader__sampler=dict(type='DefaultSampler', shuffle=True),
+        train_dataloader__dataset__length=2,
+        default_hooks__checkpoint=dict(by_epoch=True, interval=1),
+        log_processor__by_epoch=True,
+    )
+    run(tmp_path, **epochs)
+    for time, name in enumerate(['epoch_2.pth', 'last_checkpoint', 'epoch_1.pth']):
+        os.utime(tmp_path / name, (time, time))  # a copy has other times of writing
+    assert run(tmp_path, resume=True, **epochs)._load_from == str(tmp_path / 'epoch_2.pth')
+
+
 def test_an_earlier_checkpoint_is_resumed_and_later_ones_are_replaced(old, tmp_path):
     work = tmp_path / 'work'
     shutil.copytree(old, work)
@@ -368,9 +398,48 @@ def test_the_hook_of_mmengine_becomes_ours(tmp_path, given):
         assert {*types} == {PanopticCheckpointHook} and len(types) == 2 - bool(options)
 
 
+@HOOKS.register_module()
+class DerivedCheckpointHook(CheckpointHook):
+    """One of a user, which says what it does."""
+
+    def before_train(self, runner):
+        super().before_train(runner)
+        runner.logger.info('derived')
+
+
+def test_a_hook_that_is_derived_from_that_of_mmengine_loses_nothing_either(tmp_path, monkeypatch):
+    options = WITHOUT_VALIDATION | save(type='DerivedCheckpointHook', max_keep_ckpts=1)
+    assert 'derived' in log_of(run(tmp_path, **options))
+    with pytest.raises(UserError, match='of an earlier training'):
+        run(tmp_path, **options)
+    fill_the_disk(monkeypatch, 1, errno.ENOSPC)
+    with pytest.raises(UserError, match='cannot be written'):
+        run(tmp_path, resume=True, **options | dict(train_cfg__max_iters=6))
+    assert numbers(tmp_path) == [4]
+
+
+class ForeignHook(Hook):
+    """Puts something into the checkpoints that no loading allows."""
+
+    def before_save_checkpoint(self, runner, checkpoint):
+        checkpoint['mine'] = ForeignHook()
+
+
+def test_what_cannot_be_resumed_is_told_when_the_first_checkpoint_is_saved(tmp_path):
+    runner = toy_runner(tmp_path, **WITHOUT_VALIDATION, **save())
+    runner.register_hook(ForeignHook())
+    runner.train()
+    told = (
+        'What this run saves cannot be resumed: .*iter_1.pth .* holds the Python object .*Foreign'
+    )
+    assert len(re.findall(told, log_of(runner))) == 1
+
+
 @pytest.mark.parametrize(
     ('hook', 'expected'),
     [
+        (dict(filename_tmpl='{}.pth'), ['3.pth', '4.pth']),
+        (dict(filename_tmpl='at_{}/it.pth'), ['at_3/it.pth', 'at_4/it.pth']),
         (dict(filename_tmpl='at_{:03d}.pth'), ['at_003.pth', 'at_004.pth']),
         (dict(filename_tmpl='newest.pth', max_keep_ckpts=1), ['newest.pth']),
         (dict(filename_tmpl='sub/iter_{}.pth'), ['sub/iter_3.pth', 'sub/iter_4.pth']),
@@ -382,6 +451,7 @@ def test_the_hook_of_mmengine_becomes_ours(tmp_path, given):
 def test_arguments_of_the_hook(tmp_path, hook, expected):
     run(tmp_path, **WITHOUT_VALIDATION, **save(**dict(max_keep_ckpts=2) | hook))
     assert [name for name in listing(tmp_path) if name.endswith('.pth')] == expected
+    assert not [*tmp_path.glob('*{*')]
     resumed = run(tmp_path, resume=True, **WITHOUT_VALIDATION, **save(5, **hook))
     assert resumed._load_from == str(tmp_path / expected[-1])
 

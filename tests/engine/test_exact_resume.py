@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 from cmt_deeplab.engine.loop.batch_stream import BatchStream
-from mmdet.registry import DATASETS
+from mmdet.registry import DATA_SAMPLERS, DATASETS, METRICS
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler, RepeatDataset, pseudo_collate
 from mmengine.hooks import Hook
 from processes import in_processes
 from torch.utils.data import ConcatDataset, DataLoader
+from toy import ToyMetric
 from toy_run import toy_runner
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -129,6 +130,56 @@ def test_another_number_of_processes_takes_the_same_images_and_augmentation(tmp_
 
 def _losses(folder: Path, options: dict) -> list:
     return train(folder, **options)[0].losses
+
+
+def test_early_stopping_goes_on_counting(tmp_path):
+    stop = dict(type='EarlyStoppingHook', monitor='toy/count', rule='greater', patience=4)
+    options = dict(EACH, custom_hooks=[stop], train_cfg__val_interval=1)
+    iterations = []
+    for start in None, 3:
+        if start:
+            options |= dict(resume=True, load_from=str(tmp_path / 'None' / f'iter_{start}.pth'))
+        runner = toy_runner(tmp_path / str(start), **options)
+        runner.train()
+        iterations.append(runner.iter)
+    assert iterations == [5, 5]
+
+
+@DATA_SAMPLERS.register_module()
+class OwnSampler(InfiniteSampler):
+    """Its ``seed`` is none that a checkpoint could hold."""
+
+    def __init__(self, dataset, seed=None):
+        super().__init__(dataset, seed=1)
+        self.seed = torch.Generator()
+
+    def _infinite_indices(self):
+        while True:
+            yield from torch.randperm(self.size).tolist()
+
+
+@METRICS.register_module()
+class TensorMetric(ToyMetric):
+    """Its figures are tensors."""
+
+    def compute_metrics(self, results):
+        return {k: torch.tensor(v) for k, v in super().compute_metrics(results).items()}
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(train_dataloader__sampler=dict(_delete_=True, type='OwnSampler')),
+        dict(
+            val_evaluator=dict(type='TensorMetric'),
+            default_hooks__checkpoint=dict(interval=1, save_best='toy/mean', rule='greater'),
+        ),
+    ],
+)
+def test_what_parts_of_others_hold_stops_no_resume(tmp_path, options):
+    whole, parts, log = train(tmp_path / 'a', **options)
+    resumed, same, _ = train(tmp_path / 'b', tmp_path / 'a' / 'iter_4.pth', **options)
+    assert resumed.losses == whole.losses[4:] and same == parts and 'be resumed' not in log
 
 
 def test_a_run_that_was_killed_in_a_validation_begins_with_it(tmp_path):

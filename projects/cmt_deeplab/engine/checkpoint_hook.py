@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 from mmdet.registry import HOOKS
@@ -42,7 +43,23 @@ def from_first_process(work: Callable[[], Any]) -> Any:
 
 def _pattern(template: str) -> str:
     """A pattern of the names that a template such as 'iter_{}.pth' gives."""
-    return r'(?P<number>\d+)'.join(map(re.escape, re.split(r'\{.*?\}', template)))
+    return ''.join(
+        re.escape(text) + r'(?P<number>\d+)' * (field is not None)
+        for text, field, *_ in Formatter().parse(template)
+    )
+
+
+def _matching(folder: str, template: str, before: str, after: str) -> dict[Path, int]:
+    """The files in a folder whose names a template gives, and their numbers."""
+    head, name = os.path.split(_pattern(template))
+    pattern = re.compile(os.path.join(head, before + name + after))
+    paths = Path(folder).glob('/'.join('*' * len(Path(template).parts)))
+    found = {path: pattern.fullmatch(path.relative_to(folder).as_posix()) for path in paths}
+    return {
+        path: int(match.groupdict().get('number', 0))
+        for path, match in found.items()
+        if match and path.is_file()
+    }
 
 
 def _remove_file(remove: Callable[[], None], path: str | Path) -> None:
@@ -52,10 +69,6 @@ def _remove_file(remove: Callable[[], None], path: str | Path) -> None:
     except OSError as error:
         told = f'{path} cannot be removed ({error.strerror}): remove it by hand.'
         print_log(told, 'current', logging.WARNING)
-
-
-def _folder_of(path: str) -> str:
-    return os.path.realpath(os.path.dirname(path))
 
 
 @HOOKS.register_module(name=['PanopticCheckpointHook', 'CheckpointHook'])
@@ -75,21 +88,22 @@ class PanopticCheckpointHook(CheckpointHook):
             return work_dir
         return os.path.join(self.out_dir, os.path.basename(work_dir))  # as mmengine
 
-    def checkpoints(self, folder: str, *, before: str = '', after: str = '') -> dict[Path, int]:
+    def checkpoints(
+        self, folder: str, *, before: str = '', after: str = ''
+    ) -> dict[Path, tuple[int, int]]:
         """The files in a folder with names of this hook, and their numbers; the newest last.
 
-        The numbers decide, and where those of epochs and iterations mix, the time of writing.
+        A number within an epoch follows that of the last epoch which was there when it was saved.
         ``before`` and ``after`` are patterns of what stands before and behind such a name.
         """
-        numbers = {}
-        for template in [self.filename_tmpl] + [MID_EPOCH] * self.by_epoch:
-            template = Path(folder, template)
-            name = re.compile(before + _pattern(template.name) + after)
-            for path in template.parent.glob('*'):
-                if (match := name.fullmatch(path.name)) and path.is_file():
-                    numbers[path] = int(match.groupdict().get('number', 0))
-        key = os.path.getmtime if self.by_epoch else numbers.get
-        return {path: numbers[path] for path in sorted(numbers, key=key)}
+        ended = _matching(folder, self.filename_tmpl, before, after)
+        numbers = {path: (number, 0) for path, number in ended.items()}
+        within = _matching(folder, MID_EPOCH, before, after) if self.by_epoch else {}
+        for path, iteration in within.items():
+            written = path.stat().st_mtime
+            epochs = [epoch for each, epoch in ended.items() if each.stat().st_mtime <= written]
+            numbers[path] = max(epochs, default=0), iteration
+        return dict(sorted(numbers.items(), key=lambda item: item[1]))
 
     def before_train(self, runner: Any) -> None:
         """As in mmengine, but of what a resumed checkpoint tells no path counts.
@@ -107,22 +121,21 @@ class PanopticCheckpointHook(CheckpointHook):
         resumed = None
         if runner._resume:  # mmengine's own runner does not keep the name of the newest
             resumed = runner._load_from or find_latest_checkpoint(runner.work_dir)
-        own = os.path.join(self.out_dir, self.filename_tmpl)
-        if '://' not in own:
-            from_first_process(partial(make_folder_of, own))
-        goes_on = resumed and _folder_of(resumed) == _folder_of(own)
+        folder = os.path.dirname(self.filename_tmpl.partition('{')[0])
+        if '://' not in self.out_dir:
+            path = os.path.join(self.out_dir, folder, NEWEST)
+            from_first_process(partial(make_folder_of, path))
+        depth = len(Path(self.filename_tmpl).parts)
+        folders = Path(resumed).resolve().parents[:depth] if resumed else ()
+        goes_on = Path(self.out_dir).resolve() in folders
         told = runner.message_hub.runtime_info if goes_on else {}
         numbers = told.get('keep_ckpt_ids')
         numbers = {n for n in numbers if type(n) is int} if isinstance(numbers, list) else ()
         self.keep_ckpt_ids = sorted(n for n in numbers if n <= at)
         if figures:
             self._set_bests(*(self._own_best(key, told) for key in self.key_indicators))
-        name = os.path.basename(self.filename_tmpl)
-        later = [
-            path
-            for path, number in self.checkpoints(self.out_dir).items()
-            if number > at and path.name == name.format(number)
-        ]
+        present = self.checkpoints(self.out_dir)
+        later = [path for path, (number, _) in present.items() if number > at]
         if later:
             runner.logger.warning(
                 f'{later[-1]} is later than the start of this run, whose checkpoints take the '

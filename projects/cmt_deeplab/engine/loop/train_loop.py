@@ -1,10 +1,12 @@
 """A training loop whose resumed runs continue exactly."""
 
+from numbers import Integral
 from typing import Any
 
 import torch
 from mmdet.registry import LOOPS
 from mmengine.dist import all_gather_object
+from mmengine.hooks import EarlyStoppingHook
 from mmengine.runner import BaseLoop, IterBasedTrainLoop
 from torch.utils.data import DataLoader
 
@@ -42,24 +44,39 @@ class PanopticIterBasedTrainLoop(IterBasedTrainLoop):
         """What a resumed run needs in addition to the iteration, the weights and the optimizer.
 
         It is the seed of the sampler, the checksum of the order of the images, the number of draws
-        that a model with ``seed_per_image`` counts, the gradients of half an accumulation, and the
-        iteration of the last validation. All processes call this together.
+        that a model with ``seed_per_image`` counts, the gradients of half an accumulation, the
+        iteration of the last validation, and where an ``EarlyStoppingHook`` stands. All processes
+        call this together.
         """
+        seed = getattr(self.stream.sampler, 'seed', None)  # of your own, it may be anything
         return dict(
             version=VERSION,
             processes=self.runner.world_size,
-            sampler_seed=getattr(self.stream.sampler, 'seed', None),
+            sampler_seed=int(seed) if isinstance(seed, Integral) and seed >= 0 else None,
             digest=self._digest(),
             last_draw=getattr(unwrapped(self.runner.model), '_last_draw', None),
             gradients=gradients_so_far(self.runner),
             validated=self._validated,
+            early_stopping={
+                hook.monitor: (float(hook.best_score), hook.wait_count)
+                for hook in self._early_stopping()
+            },
         )
+
+    def _early_stopping(self) -> list[EarlyStoppingHook]:
+        return [hook for hook in self.runner.hooks if isinstance(hook, EarlyStoppingHook)]
 
     def load_state_dict(self, state: dict) -> None:
         """Keep what :meth:`state_dict` returned until the loop runs."""
         self._resumed, self._validated = state, state.get('validated', 0)
         if state.get('last_draw'):
             unwrapped(self.runner.model)._last_draw = tuple(state['last_draw'])
+        standing = state.get('early_stopping') or {}
+        for hook in self._early_stopping():
+            hook.best_score, hook.wait_count = standing.get(hook.monitor) or (
+                hook.best_score,
+                hook.wait_count,
+            )
 
     def restore_gradients(self) -> None:
         """Set the gradients of half an accumulation, where the state that was loaded has some."""
@@ -70,8 +87,9 @@ class PanopticIterBasedTrainLoop(IterBasedTrainLoop):
     def _start_data(self) -> None:
         """Make the iterator of the data loader, at the iteration at which this run starts."""
         stored = self._resumed or {}
-        if self._iter and hasattr(self.stream.sampler, 'seed') and 'sampler_seed' in stored:
-            self.stream.sampler.seed = stored['sampler_seed']  # the first run may have drawn it
+        seed = stored.get('sampler_seed')
+        if self._iter and hasattr(self.stream.sampler, 'seed') and seed is not None:
+            self.stream.sampler.seed = seed  # the first run may have drawn it
         seed = all_gather_object(self.runner.seed)[0]  # of the others, the rank may be part
         self.stream.begin(at=self._iter, seed=seed)
         self.dataloader_iterator = iter(self.dataloader)

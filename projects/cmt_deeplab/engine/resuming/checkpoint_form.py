@@ -1,9 +1,9 @@
 """Whether the entries of a checkpoint have the forms that training writes."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from math import isfinite, isnan, nan
+from math import inf, isfinite, isnan, nan
 from numbers import Real
 from typing import Any
 
@@ -14,70 +14,61 @@ from cmt_deeplab.engine.class_check import unwrapped
 from cmt_deeplab.renamed import rename_weights
 
 
-def _number(value: Any) -> bool:
-    if isinstance(value, Tensor) and value.numel() == 1:
-        value = value.item()
-    return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
+def _real(holds: Callable[[float], bool]) -> Callable[[Any], bool]:
+    """The form of a number, or of a tensor with one number, for which ``holds`` is true."""
+
+    def fits(value: Any) -> bool:
+        value = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+        return isinstance(value, Real) and not isinstance(value, bool) and holds(value)
+
+    return fits
 
 
-def _figure(value: Any) -> bool:
-    """A number; ReduceOnPlateauLR begins with one that is not finite."""
-    return isinstance(value, Real) and not isinstance(value, bool) and not isnan(value)
-
-
-def _positive(value: Any) -> bool:
-    return _number(value) and value > 0
-
-
-def _count(value: Any) -> bool:
-    return type(value) is int and value >= 0
-
-
-def _seed(value: Any) -> bool:
-    return _count(value) and value < 2**32
+def _whole(end: float = inf) -> Callable[[Any], bool]:
+    """The form of a whole number from 0 to below ``end``."""
+    return lambda value: type(value) is int and 0 <= value < end
 
 
 def _settings(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(
-        isinstance(key, str) and isinstance(entry, str | int | float | None)
-        for key, entry in value.items()
-    )
+    entries = value.items() if isinstance(value, Mapping) else [(None, None)]
+    return all(isinstance(k, str) and isinstance(v, str | int | float | None) for k, v in entries)
 
 
 def _pair(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_number, value))
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(FIGURE, value))
 
 
-def _version(value: Any) -> bool:
-    return _count(value) and value <= 2
-
+NUMBER, COUNT, SEED = _real(isfinite), _whole(), _whole(2**32)
+FIGURE = _real(lambda value: not isnan(value))  # the best one so far begins with infinity
+POSITIVE = _real(lambda value: 0 < value < inf)
 
 # A dict has the forms of entries by name, where one with a * may be missing and stands for several;
 # a list has that of each entry. The others are types and functions.
 FORM = {
-    'meta': {'epoch': _count, 'iter': _count, 'seed*': _seed},
+    'meta': {'epoch': COUNT, 'iter': COUNT, 'seed*': SEED},
     'message_hub': {
         'log_scalars': Mapping,
-        'runtime_info': {'best_score*': _figure, 'best_ckpt*': str},
+        'runtime_info': {'best_score*': FIGURE, 'best_ckpt*': str},
         'resumed_keys': {'*': bool},
     },
     'state_dict': Mapping,
     'settings*': {'config*': _settings, 'epochs*': bool, 'parameters*': [str], 'optimizer*': str},
     'ema_state_dict*': {'*': Tensor},
     'train_loop*': {
-        **dict.fromkeys(('processes*', 'sampler_seed*', 'validated*'), _count),
-        **{'version*': _version, 'digest*': _seed, 'last_draw*': _pair},
-        'gradients*': {'accumulated': _count, 'divisor': _positive, 'tensors': {'*': [Tensor]}},
+        **dict.fromkeys(('processes*', 'sampler_seed*', 'validated*'), COUNT),
+        **{'version*': _whole(3), 'digest*': SEED, 'last_draw*': _pair},
+        'gradients*': {'accumulated': COUNT, 'divisor': POSITIVE, 'tensors': {'*': [Tensor]}},
+        'early_stopping*': {'*': _pair},
     },
 }
 # several optimizers have such entries for each
 FORM_OF_ONE_OPTIMIZER = FORM | {
-    'optimizer*': {'state': {'*': Mapping}, 'param_groups': [{'params': [_count], 'lr': _number}]},
+    'optimizer*': {'state': {'*': Mapping}, 'param_groups': [{'params': [COUNT], 'lr': NUMBER}]},
     'param_schedulers*': [
         {
-            **dict.fromkeys(('_global_step*', 'last_step*', 'num_bad_epochs*'), _number),
-            **{'cooldown_counter*': _number, 'best*': _figure},
-            **{'base_values*': [_number], '_last_value*': [_number]},
+            **dict.fromkeys(('_global_step*', 'last_step*', 'num_bad_epochs*'), NUMBER),
+            **{'cooldown_counter*': NUMBER, 'best*': FIGURE},
+            **{'base_values*': [NUMBER], '_last_value*': [NUMBER]},
         }
     ],
 }
@@ -103,26 +94,24 @@ def misfit(checkpoint: dict, *, one_optimizer: bool) -> str | None:
 
 
 def _misfit(value: Any, form: Any, place: str = '') -> str | None:
-    entries, forms, fits = (), {}, True
     if value is None and '.' in place:  # what a run does not have
         return None
-    if isinstance(form, dict):
-        fits = isinstance(value, Mapping)
-        entries, forms = value.items() if fits else (), form
-        for name in form if fits else ():
-            if not name.endswith('*') and value.get(name) is None:
-                return f'{place}.{name}'.lstrip('.')
-    elif isinstance(form, list):
-        fits = isinstance(value, list | tuple)
-        entries, forms = enumerate(value) if fits else (), {'*': form[0]}
-    else:
+    if not isinstance(form, dict | list):
         fits = isinstance(value, form) if isinstance(form, type) else form(value)
+        return None if fits else place
+    if not isinstance(value, Mapping if isinstance(form, dict) else list | tuple):
+        return place
+    if isinstance(form, list):
+        value, form = dict(enumerate(value)), {'*': form[0]}
+    missing = (key for key in form if not key.endswith('*') and value.get(key) is None)
     found = (
         _misfit(entry, inner, f'{place}.{key}'.lstrip('.'))
-        for key, entry in entries
-        for inner in [f for name, f in forms.items() if fnmatchcase(str(key), name)][:1]
+        for key, entry in value.items()
+        for inner in [each for name, each in form.items() if fnmatchcase(str(key), name)][:1]
     )
-    return next(filter(None, found), None) if fits else place
+    return next((f'{place}.{key}'.lstrip('.') for key in missing), None) or next(
+        filter(None, found), None
+    )
 
 
 def misfit_moments(checkpoint: dict, names: list[str], runner: Any) -> str | None:

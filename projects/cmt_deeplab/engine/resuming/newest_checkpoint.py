@@ -11,12 +11,20 @@ from cmt_deeplab.engine.checkpoint_hook import NEWEST, PanopticCheckpointHook
 from cmt_deeplab.errors import MissingFileError, UserError
 
 
-def refuse_second_training(work_dir: str, hooks: Sequence[PanopticCheckpointHook]) -> None:
-    """Raise a :class:`UserError` where a work dir holds checkpoints of another training."""
+def refuse_second_training(
+    work_dir: str, hooks: Sequence[PanopticCheckpointHook], start: str | None
+) -> None:
+    """Raise a :class:`UserError` where a work dir holds checkpoints of another training.
+
+    ``start`` is the checkpoint that the training resumes from, if any.
+    """
+    folders = [hook.folder(work_dir) for hook in hooks]
+    if start and any(_lies_in(folder, start) for folder in [work_dir, *folders]):
+        return
     found = [
         path
-        for hook in hooks
-        for path in hook.checkpoints(hook.folder(work_dir), before='(best_.+_)?')
+        for hook, folder in zip(hooks, folders)
+        for path in hook.checkpoints(folder, before='(best_.+_)?')
     ]
     named = _named(work_dir)
     if hooks and os.path.isfile(named) and _lies_in(work_dir, named):
@@ -24,8 +32,8 @@ def refuse_second_training(work_dir: str, hooks: Sequence[PanopticCheckpointHook
     if found:
         raise UserError(
             f'{work_dir} holds {found[-1].name} of an earlier training, and this one would write '
-            'over such files: go on from it with --resume (resume=True), or set another --work-dir '
-            '(work_dir) and, to begin with its weights, load_from.'
+            'over such files: go on from it with --resume alone (resume=True, load_from=None), or '
+            'set another --work-dir (work_dir) and, to begin with its weights, load_from.'
         )
 
 
@@ -44,10 +52,15 @@ def newest_checkpoint(
     named, pointer = _named(work_dir), Path(work_dir, NEWEST)
     if '://' in named:  # mmengine fetches it
         return named
-    found = [path for hook in hooks for path in hook.checkpoints(hook.folder(work_dir))]
+    names = {
+        path: path.relative_to(folder).parts
+        for hook, folder in [(hook, hook.folder(work_dir)) for hook in hooks]
+        for path in hook.checkpoints(folder)
+    }
+    found = [*names]
     candidates = found[::-1]
     if named:
-        here = [path for path in found if path.name == Path(named).name]  # also of a moved folder
+        here = [path for path in found if Path(named).parts[-len(names[path]) :] == names[path]]
         first, place = (here[0], found.index(here[0])) if here else (Path(named), len(found))
         written = pointer.stat().st_mtime_ns
         later = [path for path in found[place + 1 :] if path.stat().st_mtime_ns >= written]

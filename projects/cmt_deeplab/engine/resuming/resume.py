@@ -36,16 +36,15 @@ def _complete(checkpoint: dict) -> bool:
     return {'optimizer', 'meta', 'message_hub'} <= checkpoint.keys()
 
 
-def check_form(checkpoint: dict, runner: Any) -> None:
+def check_form(checkpoint: dict, runner: Any, path: str) -> None:
     """Check the entries of a checkpoint before mmengine and its hooks read them.
 
     Raises:
         UserError: one has another form than training writes, such as text in place of a number.
     """
-    path, one = runner._load_from, isinstance(runner.optim_wrapper, OptimWrapper)
     if not _complete(checkpoint):
         return  # weights alone are first compared with the model
-    place = misfit(checkpoint, one_optimizer=one)
+    place = misfit(checkpoint, one_optimizer=isinstance(runner.optim_wrapper, OptimWrapper))
     if place:
         raise _refusal(
             path,
@@ -64,8 +63,8 @@ def adapt(checkpoint: dict, runner: Any) -> None:
     if not _complete(checkpoint):
         raise _refusal(
             path,
-            'it holds no state of an optimizer, like those of save_best',
-            'resume one named iter_N.pth or epoch_N.pth',
+            'it holds no state of an optimizer, like those of save_best and save_optimizer=False',
+            'resume one that holds it',
         )
     if present['epochs'] and not stored.get('epochs', True):
         raise _refusal(

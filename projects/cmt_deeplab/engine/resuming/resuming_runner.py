@@ -1,10 +1,12 @@
 """The part of the runner that writes checkpoints, and goes on from them."""
 
+import os
 from functools import partial
 from typing import Any
 
+from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, CheckpointLoader, EpochBasedTrainLoop, Runner
 
 from cmt_deeplab.engine.checkpoint_hook import PanopticCheckpointHook, from_first_process
 from cmt_deeplab.engine.class_check import unwrapped
@@ -25,32 +27,37 @@ class ResumingRunner(Runner):
     """
 
     settings: dict = {}  # of the training run, see settings_of
+    _saved = False  # whether a checkpoint was
     _loop_state: dict | None = None  # of the training loop, for the checkpoint that is being saved
 
     def register_hook(self, hook: Hook | dict, *args: Any, **kwargs: Any) -> None:
-        """As in mmengine; its CheckpointHook becomes ours, however a config or program names it."""
+        """As in mmengine; its CheckpointHook becomes ours, and so do classes derived from it."""
         super().register_hook(hook, *args, **kwargs)
         for each in self._hooks:
-            if type(each) is CheckpointHook:
-                each.__class__ = PanopticCheckpointHook  # which adds methods only
+            if isinstance(each, CheckpointHook) and not isinstance(each, PanopticCheckpointHook):
+                kind, ours = type(each), PanopticCheckpointHook  # which adds methods only
+                if kind is not CheckpointHook:
+                    ours = type(kind.__name__, (kind, ours), {'__module__': kind.__module__})
+                each.__class__ = ours
 
     def find_checkpoint(self) -> None:
         """Where a run resumes and names no checkpoint, take the newest of its work dir, if any.
 
         Raises:
-            UserError: none of them is whole; or a run that does not resume would write over those
-                of another training.
+            UserError: none of them is whole; or a run that does not resume from the work dir would
+                write over those of another training.
             MissingFileError: ``last_checkpoint`` names a file that does not exist, and is alone.
         """
         hooks = [hook for hook in self._hooks if isinstance(hook, PanopticCheckpointHook)]
         if isinstance(self._train_loop, BaseLoop):  # this runner has trained before
             return
-        if not self._resume:
-            from_first_process(lambda: refuse_second_training(self.work_dir, hooks))
-        elif not self._load_from:
+        if self._resume and not self._load_from:
             find = partial(newest_checkpoint, self.work_dir, hooks, self.logger)
             self._load_from = from_first_process(find)
             self._resume = self._load_from is not None
+        else:
+            start = self._load_from if self._resume else None
+            from_first_process(lambda: refuse_second_training(self.work_dir, hooks, start))
 
     def _init_model_weights(self) -> None:
         """As in mmengine, but a file of another model is refused.
@@ -61,8 +68,10 @@ class ResumingRunner(Runner):
             with checked_weights(unwrapped(self.model)):
                 super()._init_model_weights()
 
-    def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """As in mmengine, with the state of the training loop; all processes call it together.
+
+        A warning tells where the first one of a run holds what cannot be resumed.
 
         Raises:
             UserError: in all of them, where weights are not finite, the file cannot be written, or
@@ -72,7 +81,14 @@ class ResumingRunner(Runner):
         if isinstance(self._train_loop, PanopticIterBasedTrainLoop):
             self._loop_state = self._train_loop.state_dict()
         save = super().save_checkpoint
-        from_first_process(lambda: save(*args, **kwargs))
+        from_first_process(lambda: save(out_dir, filename, *args, **kwargs))
+        path = os.path.join(out_dir, filename)
+        if not self._saved and is_main_process() and os.path.isfile(path):
+            try:
+                check_form(CheckpointLoader.load_checkpoint(path, 'cpu'), self, path)
+            except UserError as error:
+                self.logger.warning(f'What this run saves cannot be resumed: {error}')
+        self._saved = True
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """As in mmengine; where it is called before ``train``, that resumes from the checkpoint."""
@@ -116,7 +132,7 @@ class ResumingRunner(Runner):
                 checkpoint.clear()
                 checkpoint['state_dict'] = weights
             if resuming:
-                check_form(checkpoint, self)
+                check_form(checkpoint, self, self._load_from)
         super().call_hook(fn_name, **kwargs)
         if fn_name == 'before_save_checkpoint':
             _require_finite(checkpoint)
