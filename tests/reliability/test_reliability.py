@@ -29,6 +29,6 @@ def test_the_command_line_is_right_or_tells(tmp_path):
 @pytest.mark.slow
 def test_every_situation_is_right_or_told(tmp_path):
     rows = run(ROOT, tmp_path)['rows']
-    assert len(rows) > 200
+    assert len(rows) > 400
     assert not wrong(rows), '\n'.join(wrong(rows))
     assert set(json.loads(STORED.read_text())) == {key_of(row) for row in rows}

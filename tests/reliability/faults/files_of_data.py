@@ -1,6 +1,7 @@
 """Images, archives and paths of a data set that do what nobody expects of data."""
 
 import io
+import os
 import shutil
 import struct
 import zipfile
@@ -27,7 +28,7 @@ kind = faults(
     'the data set, starts no program, and takes no more memory than an image does.',
 )
 LOADING = 'PanopticIndexDataset'
-MOST = 1500  # MiB of a program that reads a small file
+MOST = 1000  # MiB of a program that reads a small file
 
 
 def loaded(place: Place) -> Iterator[dict]:
@@ -201,8 +202,8 @@ for route in (LOADING, LOADING + ', panoptic PNG', DETECTOR, INFERENCER):
 
 
 OUTSIDE = {
-    'a file_name with ../': lambda place: f'../../../{place.folder.name}/outside.png',
-    'an absolute file_name': lambda place: str(place.folder / 'outside.png'),
+    'a file_name with ../': os.path.relpath,
+    'an absolute file_name': lambda path, folder: str(path),
 }
 for name, path_of in OUTSIDE.items():
     for what in ('image', 'panoptic PNG'):
@@ -215,7 +216,8 @@ for name, path_of in OUTSIDE.items():
 
             def change(content: dict) -> None:
                 key = 'images' if what == 'image' else 'annotations'
-                content[key][0]['file_name'] = path_of(place)
+                folder = place.images('train')[0].parent if what == 'image' else place.pngs('train')
+                content[key][0]['file_name'] = path_of(place.folder / 'outside.png', folder)
 
             place.edit(change, 'train')
             act = partial(place.tool, TRAIN, place.config(), '--work-dir', 'work')

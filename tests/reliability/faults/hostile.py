@@ -68,6 +68,16 @@ def train(*options: str) -> Callable:
     return act
 
 
+def other_runner(place: Place, path: Path) -> None:
+    from mmengine.config import Config
+    from mmengine.runner import Runner
+
+    cfg = Config.fromfile(str(toy_config(place)))
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=ITERATIONS)
+    cfg.merge_from_dict(dict(load_from=str(path), resume=True, work_dir=str(path.parent / 'work')))
+    Runner.from_cfg(cfg).train()
+
+
 def weights_alone(place: Place, path: Path) -> None:
     from mmdet.apis import DetInferencer
 
@@ -92,6 +102,7 @@ ROUTES = {
     TRAIN + ' --resume CHECKPOINT': (train('--resume', '{}'), True),
     TRAIN + ' --resume, automatically': (automatically, True),
     TRAIN + ', init_cfg of a backbone': (backbone, False),
+    "mmengine's Runner with resume=True": (other_runner, True),
     TEST: (test, True),
     'kmax_pytorch_to_mmdet.py': (convert('kmax_pytorch_to_mmdet'), False),
     'deeplab2_to_mmdet.py': (convert_archive, False),

@@ -64,7 +64,7 @@ class Attempt:
             time.sleep(0 if pid else 0.01)
         self.send(signal.SIGKILL, group=True)
         if not pid:
-            os.waitpid(self.pid, 0)
+            _, _, usage = os.wait4(self.pid, 0)
         out, err = (path.read_text(errors='replace') for path in self.streams)
         code = os.waitstatus_to_exitcode(status) if pid else None
         return Ended(exit_code=code, output=out, errors=err, memory=usage.ru_maxrss >> 10)
