@@ -1,6 +1,7 @@
 """The stand-in for absent operators, and checkpoints that are read as weights only."""
 
 import os
+import pickle
 import re
 import shutil
 import subprocess
@@ -90,6 +91,34 @@ def test_what_mmengine_saves_is_read_back(tmp_path):
     model = torch.nn.Linear(1, 2, bias=False)
     load_checkpoint(model, save(tmp_path, state_dict=dict(weight=torch.ones(2, 1))))
     assert model.weight.sum() == 2
+
+
+def test_what_is_unusual_is_no_reason_to_refuse(tmp_path):
+    small = torch.ones(2).to(torch.float8_e4m3fn)
+    names = [np.str_('Straße'), np.str_('bicycle')]
+    content = dict(
+        state_dict=dict(weight=small),
+        meta=dict(dataset_meta=dict(classes=names)),
+        message_hub=dict(log_scalars={'loss': HistoryBuffer()}),
+        names=np.array(names),
+        numbers=(np.complex64(1j), 2j, b'', np.int64(1)),
+        members=set(range(20_000)),
+        pairs={(number, -number): number for number in range(20_000)},
+    )
+    read = CheckpointLoader.load_checkpoint(save(tmp_path, **content))
+    assert torch.equal(read['state_dict']['weight'].float(), small.float())
+    assert read['meta']['dataset_meta']['classes'] == names == read['names'].tolist()
+    assert len(read['message_hub']['log_scalars']['loss'].data[0]) == 0
+    for key in ('numbers', 'members', 'pairs'):
+        assert read[key] == content[key]
+    assert type(read['numbers'][-1]) is np.int64
+
+
+def test_a_plain_pickle_is_called_so(tmp_path):
+    path = tmp_path / 'R-50.pkl'
+    path.write_bytes(pickle.dumps(dict(model=dict(weight=np.ones(2)))))
+    with pytest.raises(UserError, match='R-50.pkl is not read because it is a plain pickle'):
+        CheckpointLoader.load_checkpoint(str(path))
 
 
 def test_what_other_code_bases_and_releases_save_is_read_back(tmp_path):

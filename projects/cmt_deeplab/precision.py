@@ -25,8 +25,11 @@ def widest_float(tensor: Tensor) -> torch.dtype:
 def not_finite(tensors: Mapping[str, Any]) -> str | None:
     """The name of the first tensor with a number that is not finite, or None."""
     for name, tensor in tensors.items():
-        if isinstance(tensor, Tensor) and not torch.isfinite(tensor).all():
-            return name
+        if isinstance(tensor, Tensor):
+            if tensor.is_floating_point() and tensor.element_size() == 1:
+                tensor = tensor.float()  # torch does not tell it of fp8
+            if not torch.isfinite(tensor).all():
+                return name
     return None
 
 

@@ -10,6 +10,7 @@ imports this package may load its own pickles with ``torch.load`` as before.
 
 import functools
 import os
+import pickle
 import pickletools
 import re
 import zipfile
@@ -20,16 +21,20 @@ from pathlib import Path
 from pickle import UnpicklingError
 from threading import RLock
 from typing import IO, Any
+from unittest.mock import patch
 from urllib.error import URLError
 
 import torch
 
 from cmt_deeplab.checkpoints.content import RefusedError, check_content
 from cmt_deeplab.checkpoints.entries import REMEDY, check_entries, drop_config_texts
+from cmt_deeplab.checkpoints.objects import CheckedUnpickler, allowed_objects, own_objects
+from cmt_deeplab.checkpoints.published import read_weights
 from cmt_deeplab.errors import MissingFileError, UserError, files_on_the_way
 
 MODULES = (torch.serialization, torch.hub, zipfile, pickletools)
 READERS = {Path(module.__file__) for module in MODULES}
+OLD_FORM = pickle.dumps(torch.serialization.MAGIC_NUMBER, 2)  # before torch 1.6 a file begins so
 LOCK = RLock()  # functions of torch are replaced while a checkpoint is read
 
 
@@ -40,65 +45,55 @@ def _one_sentence(file: Any) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except RefusedError as error:
-        raise UserError(f'The checkpoint {file} is not read because {error}; {REMEDY}.') from error
-    except (URLError, HTTPException, ConnectionError, TimeoutError) as error:
-        reason = getattr(error, 'reason', None) or str(error) or type(error).__name__
-        raise MissingFileError(
-            f'The checkpoint {file} cannot be fetched ({reason}); fetch it on a machine with a '
-            'connection and give its path.'
-        ) from error
-    except FileNotFoundError as error:
-        raise MissingFileError(
-            f'The checkpoint {file} does not exist; give the path of a .pth or .safetensors file.'
-        ) from error
     except Exception as error:
         if 'CUDA device' in str(error):  # asks for a map_location
             raise
-        if isinstance(error, MemoryError) or re.search("can't allocate|out of mem", str(error)):
-            raise UserError(
-                f'The checkpoint {file} needs more memory than there is; free some, or use another '
-                'checkpoint.'
-            ) from error
-        foreign = re.search(r'(?:GLOBAL|class) (getattr\(.*\)|[^ ]+)', str(error))
-        if isinstance(error, UnpicklingError) and foreign:
-            raise UserError(
-                f'The checkpoint {file} is not read because it holds the Python object '
-                f'{foreign[1]!r} and reading it could run foreign code; {REMEDY}.'
-            ) from error
-        broken_record = isinstance(error, zipfile.BadZipFile)
-        if broken_record or READERS.intersection(files_on_the_way(error)):
-            raise UserError(
-                f'The checkpoint {file} is damaged or is no checkpoint; copy or save it again.'
-            ) from error
-        raise MissingFileError(
-            f'The checkpoint {file} cannot be read ({type(error).__name__}: {error}); give the '
-            'path of a .pth file on this machine.'
-        ) from error
+        kind, what = _reason(error)
+        raise kind(f'The checkpoint {file} {what}.') from error
 
 
-@contextmanager
-def _replaced(owner: Any, **values: Any) -> Iterator[None]:
-    """Give attributes of ``owner`` other values for a while."""
-    before = {name: getattr(owner, name) for name in values}
-    vars(owner).update(values)
-    try:
-        yield
-    finally:
-        vars(owner).update(before)
+def _reason(error: Exception) -> tuple[type[UserError], str]:
+    """The kind of error, and what is wrong with the checkpoint."""
+    text = str(error)
+    if isinstance(error, RefusedError):
+        return UserError, f'is not read because {text}; {REMEDY}'
+    if isinstance(error, URLError | HTTPException | ConnectionError | TimeoutError):
+        reason = getattr(error, 'reason', None) or text or type(error).__name__
+        return MissingFileError, (
+            f'cannot be fetched ({reason}); fetch it on a machine with a connection and give its '
+            'path'
+        )
+    if isinstance(error, FileNotFoundError):
+        return MissingFileError, 'does not exist; give the path of a .pth or .safetensors file'
+    if isinstance(error, MemoryError) or re.search("can't allocate|out of mem", text):
+        return UserError, 'needs more memory than there is; free some, or use another checkpoint'
+    foreign = re.search(r'(?:GLOBAL|class) ([^ ]+)', text)
+    if isinstance(error, UnpicklingError) and foreign:
+        return UserError, (
+            f'is not read because it holds the Python object {foreign[1]!r} and reading it could '
+            f'run foreign code; {REMEDY}'
+        )
+    if isinstance(error, zipfile.BadZipFile) or READERS.intersection(files_on_the_way(error)):
+        return UserError, 'is damaged or is no checkpoint; copy or save it again'
+    return MissingFileError, (
+        f'cannot be read ({type(error).__name__}: {text}); give the path of a .pth file on this '
+        'machine'
+    )
 
 
 @contextmanager
 def _plain_objects_only() -> Iterator[None]:
     """Let ``torch.load`` read weights only, whatever it is asked for, and check what it reads."""
-    from cmt_deeplab.checkpoints.objects import CheckedUnpickler, allowed_objects
 
     def load(file: Any, map_location: Any = None, **_: Any) -> Any:
         with nullcontext(file) if hasattr(file, 'read') else open(file, 'rb') as opened:
             begin, size = opened.tell(), opened.seek(0, os.SEEK_END)
             opened.seek(begin)
-            if opened.read(4) == b'PK\3\4':
+            head = opened.read(len(OLD_FORM))
+            if head.startswith(b'PK\3\4'):
                 _check_archive(opened, size)
+            elif head.startswith(b'\x80') and head != OLD_FORM:
+                raise RefusedError('it is a plain pickle and reading it could run foreign code')
             opened.seek(begin)
             content = original(opened, map_location=map_location, weights_only=True)
         check_content(content, file_size=size)
@@ -107,7 +102,10 @@ def _plain_objects_only() -> Iterator[None]:
     with LOCK:
         original, objects = torch.load, allowed_objects()
         checked = dict(Unpickler=CheckedUnpickler, _get_allowed_globals=lambda: objects)
-        with _replaced(torch, load=load), _replaced(torch._weights_only_unpickler, **checked):
+        with (
+            patch.object(torch, 'load', load),
+            patch.multiple(torch._weights_only_unpickler, **checked),
+        ):
             yield
 
 
@@ -134,15 +132,9 @@ def load_weights_only(file: Any) -> Any:
     """
     with _one_sentence(file):
         if str(file).endswith('.safetensors'):
-            return _read_published(file)
+            return read_weights(str(file))
         with _plain_objects_only():
             return torch.load(file, map_location='cpu')
-
-
-def _read_published(file: Any, map_location: Any = None, *_: Any, **__: Any) -> dict:
-    from cmt_deeplab.checkpoints.published import read_weights
-
-    return read_weights(str(file), map_location)
 
 
 def keep_weights_only() -> None:
@@ -153,8 +145,6 @@ def keep_weights_only() -> None:
     configs are dropped.
     """
     from mmengine.runner import checkpoint
-
-    from cmt_deeplab.checkpoints.objects import own_objects
 
     torch.serialization.add_safe_globals([(value, name) for name, value in own_objects().items()])
     if hasattr(checkpoint, '_safe_torch_load'):  # onedl-mmengine: no getattr and no second attempt
@@ -167,10 +157,10 @@ def keep_weights_only() -> None:
     def load_checkpoint(filename: str, *args: Any, **kwargs: Any) -> Any:
         with _one_sentence(filename), _plain_objects_only():
             published = str(filename).endswith('.safetensors')
-            content = (_read_published if published else load)(filename, *args, **kwargs)
-        if isinstance(content, dict):
-            check_entries(filename, content)
-            drop_config_texts(content)
+            content = (read_weights if published else load)(filename, *args, **kwargs)
+            if isinstance(content, dict):
+                check_entries(filename, content)
+                drop_config_texts(content)
         return content
 
     checkpoint.CheckpointLoader.load_checkpoint = staticmethod(load_checkpoint)

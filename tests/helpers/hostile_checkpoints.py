@@ -147,12 +147,6 @@ def instructions(made: bytes, as_key: bool) -> Callable[[Any, Path], None]:
     return save
 
 
-def colliding_keys(count: int) -> bytes:
-    """Instructions that set keys of equal hash in a dict."""
-    keys = (pickle.dumps(number * (2**61 - 1), 2)[2:-1] for number in range(10, count + 10))
-    return b'}(' + b''.join(key + b'K\x00' for key in keys) + b'u'
-
-
 def write_archive(path: Path, content: bytes, compression: int = zipfile.ZIP_STORED) -> None:
     """An archive of torch around a pickle."""
     with zipfile.ZipFile(path, 'w', compression) as archive:
@@ -230,14 +224,26 @@ def history(**changes: Any) -> HistoryBuffer:
     return made
 
 
-def shadowed(canary: Path) -> Call:
-    return Call(OrderedDict, state=dict(items=1, keys=2, get=3))
+def hidden(content: dict, canary: Path, kind: type) -> Call:
+    """Hides every text behind attributes that stand for methods of a dict."""
+    every_text(content, canary)
+    return Call(kind, content, state=dict(get=Counter, pop=Counter, items=Counter))
 
 
-def itself() -> list:
-    found: list = []
-    found.append(found)
-    return found
+def hooked(content: dict, canary: Path) -> None:
+    """Gives the first weight a hook that breaks the process when it is called."""
+    first = next(iter(content['state_dict']))
+    storage = content['state_dict'][first].float()
+    place = 0, tuple(storage.shape), storage.stride(), True, 5
+    content['state_dict'] = dict(
+        content['state_dict'],
+        **{first: Call(torch._utils._rebuild_tensor_v2, storage.storage(), *place)},
+    )
+
+
+def without_versions(content: dict, canary: Path) -> None:
+    state = dict(_metadata={'': 5}, load=5)
+    content['state_dict'] = Call(OrderedDict, dict(content['state_dict']), state=state)
 
 
 def in_each_other(levels: int) -> list:
@@ -279,6 +285,8 @@ HOSTILE = {
     'meta.cfg': Hostile('text', entry('meta.cfg', text)),
     'runtime_info.cfg': Hostile('text', entry('message_hub.runtime_info.cfg', text)),
     'every text': Hostile('text', every_text),
+    'hidden text': Hostile('text', lambda content, c: hidden(content, c, OrderedDict)),
+    'counted text': Hostile('text', lambda content, c: hidden(content, c, Counter)),
     # reads memory beyond its data, hands out memory as it was left, or breaks the process
     'growing bytes': Hostile('memory', value(None), instructions(growing('S', 6446), as_key=False)),
     'growing text': Hostile(
@@ -320,7 +328,18 @@ HOSTILE = {
         'memory', weight(lambda: torch.sparse_coo_tensor([[0]], [1.0], (3,), check_invariants=True))
     ),
     'deep key': Hostile('memory', value(None), instructions(nested(DEEP), as_key=True)),
-    'class as a value': Hostile('memory', value(torch.FloatTensor)),
+    'tensor class': Hostile('memory', value(torch.FloatTensor)),
+    'storage as memory was left': Hostile('memory', value(Call(torch.UntypedStorage, 1000))),
+    'parameter with other data': Hostile(
+        'memory',
+        weight(
+            lambda: Call(
+                torch.nn.Parameter, torch.ones(2), state=(torch.ones(3).storage(), 0, (1000,), (1,))
+            )
+        ),
+    ),
+    'hooks that are none': Hostile('text', hooked),
+    'versions that are none': Hostile('text', without_versions),
     # takes memory or time without end
     'archive that unpacks': Hostile('size', weight(lambda: torch.zeros(2**24)), compressed),
     'expanded tensor': Hostile('size', weight(lambda: torch.ones(1).expand(10**6, 10**6))),
@@ -332,12 +351,7 @@ HOSTILE = {
     'doubled value': Hostile('size', value(None), instructions(nested(64, 2), as_key=False)),
     'deep value': Hostile('size', value(None), instructions(nested(DEEP), as_key=False)),
     'deep list': Hostile('size', value(in_each_other(200))),
-    'list in itself': Hostile('size', value(itself())),
-    'equal hashes': Hostile(
-        'size', value(None), instructions(colliding_keys(50_000), as_key=False)
-    ),
     # has values of a wrong kind
-    'shadowed methods': Hostile('kind', entry('state_dict', shadowed)),
     'list as weights': Hostile('kind', entry('state_dict', [torch.ones(2)])),
     'numbers as names': Hostile('kind', entry('state_dict', {1: torch.ones(2)})),
     'list as meta': Hostile('kind', entry('meta', [1])),
@@ -389,7 +403,6 @@ HOSTILE = {
             ('ema_state_dict', {'module.weight': 5}),
         )
     },
-    'counter of a class': Hostile('kind', value(Counter({HistoryBuffer: 1}))),
 }
 
 

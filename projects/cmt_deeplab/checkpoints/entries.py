@@ -17,7 +17,7 @@ DICTS = (
     *('message_hub.log_scalars', 'message_hub.runtime_info', 'message_hub.resumed_keys'),
     *('settings', 'settings.config', 'train_loop'),
 )
-CLASSES = ('classes', 'thing_classes', 'stuff_classes')
+CLASSES = ('meta.classes', 'meta.thing_classes', 'meta.stuff_classes')
 # Where mmengine, past and present, keeps the text of a config, and would run it.
 CONFIG_TEXTS = (('meta', 'config'), ('meta', 'cfg'), ('message_hub', 'runtime_info', 'cfg'))
 
@@ -43,14 +43,13 @@ def check_entries(file: Any, content: dict) -> None:
         printable = all(isinstance(name, str) and name.isprintable() for name in names)
         check(printable, place, 'dict of names')
     for key, given in [*meta.items(), *info.items()]:
-        key = str(key).lower()
-        if key in CLASSES and given is not None:
-            named = _is_row(given) and all(isinstance(name, str) for name in given)
-            check(named, f'meta.{key}', 'list of names')
-        if key == 'palette' and not isinstance(given, str | None):
-            triples = _is_row(given) and all(_is_row(color) and len(color) == 3 for color in given)
-            numbers = triples and all(isinstance(value, Number) for c in given for value in c)
-            check(numbers, f'meta.{key}', 'list of colors')
+        place = f'meta.{key}'.lower()
+        if place in CLASSES and given is not None:
+            check(_is_row(given, str), place, 'list of names')
+        if place == 'meta.palette' and not isinstance(given, str | None):
+            rows = _is_row(given, list | tuple | np.ndarray)
+            colors = rows and all(_is_row(color, Number) and len(color) == 3 for color in given)
+            check(colors, place, 'list of colors')
     name = not_finite(weights)
     if name is not None:
         raise UserError(
@@ -59,8 +58,9 @@ def check_entries(file: Any, content: dict) -> None:
         )
 
 
-def _is_row(value: Any) -> bool:
-    return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
+def _is_row(value: Any, kind: Any) -> bool:
+    row = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
+    return row and all(isinstance(each, kind) for each in value)
 
 
 def _inner(content: dict, places: Sequence[str]) -> dict:

@@ -6,8 +6,8 @@ read memory beyond its data, or hand out memory as it was left. Here the list is
 entry checks what it gets.
 """
 
+import re
 from collections import Counter, OrderedDict
-from collections.abc import Callable
 from math import prod
 from typing import IO, Any
 
@@ -15,45 +15,42 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 from torch import Tensor, _weights_only_unpickler, nn
+from torch.serialization import StorageType
 
-from .content import MOST_KEYS, RefusedError, Unfinished, check_instructions
-
-NUMBERS = {kind.str[1:]: kind for kind in map(np.dtype, '?bBhHiIlLqQefd')}
+from .content import RefusedError, check_instructions
 
 
-class _Number(Unfinished):
-    """Stands for ``numpy.dtype``: that of a number, of whose state only the byte order counts."""
+class _Kind:
+    """Stands for ``numpy.dtype``: that of numbers or text, of the size that its name says."""
 
-    def __init__(self, code: Any, *_: Any) -> None:
-        if not isinstance(code, str) or code not in NUMBERS:
-            name = f' of dtype {code[:20]!r}' if isinstance(code, str) else ''
-            raise RefusedError(f'it holds data of numpy{name}, which are no numbers')
-        self.dtype = NUMBERS[code]
+    def __init__(self, name: str, *_: Any) -> None:
+        if not re.fullmatch(r'b1|[iufcUS][1-9]\d*', name):
+            raise RefusedError(f'it holds data of numpy of dtype {name[:20]!r}')
+        self.dtype = np.dtype(name)
 
     def __setstate__(self, state: tuple) -> None:
+        if state[5] not in (-1, self.dtype.itemsize):
+            raise RefusedError('it holds data of numpy of another size than their dtype says')
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
 class _Array(np.ndarray):
-    """An array of numbers with as many bytes as its shape needs; it is pickled as numpy's own."""
+    """An array with as many bytes as its shape needs; it is pickled as numpy's own."""
 
     def __new__(cls, *_: Any) -> '_Array':
         return super().__new__(cls, 0, np.uint8)
 
     def __setstate__(self, state: tuple) -> None:
-        _, shape, number, by_columns, content = state
-        if min(shape, default=0) < 0 or len(content) != prod(shape) * number.dtype.itemsize:
+        _, shape, kind, by_columns, content = state
+        if min(shape, default=0) < 0 or len(content) != prod(shape) * kind.dtype.itemsize:
             raise RefusedError('it holds an array whose shape does not fit its data')
-        super().__setstate__((1, shape, number.dtype, bool(by_columns), bytes(content)))
-
-    def __reduce__(self) -> tuple:
-        return self.view(np.ndarray).__reduce__()
+        super().__setstate__((1, shape, kind.dtype, bool(by_columns), bytes(content)))
 
     def __reduce_ex__(self, protocol: int) -> tuple:
-        return self.view(np.ndarray).__reduce_ex__(protocol)
+        return np.asarray(self).__reduce_ex__(protocol)
 
 
-class _History(Unfinished, HistoryBuffer):
+class _History(HistoryBuffer):
     """Becomes a ``HistoryBuffer`` with two rows of numbers and the statistics of this process."""
 
     def __setstate__(self, state: dict) -> None:
@@ -64,23 +61,19 @@ class _History(Unfinished, HistoryBuffer):
         self.__init__(*rows, max_length=int(state['max_length']))
 
 
-def _scalar(number: _Number, content: bytes) -> np.generic:
-    if len(content) != number.dtype.itemsize:
+def _scalar(kind: _Kind, content: bytes) -> np.generic:
+    if len(content) != kind.dtype.itemsize:
         raise RefusedError('it holds a number whose size does not fit its data')
-    return np.frombuffer(content, number.dtype)[0]
+    return np.frombuffer(content, kind.dtype)[0]
 
 
 def _statistic(owner: Any, name: str) -> None:
     """What ``getattr`` does for a pickled ``HistoryBuffer``, which names its own statistics."""
     if owner is not _History or name not in ('min', 'max', 'mean', 'current'):
-        kind = getattr(owner, '__name__', type(owner).__name__).lstrip('_')
-        raise RefusedError(
-            f"it holds the Python object 'getattr({kind}, ...)' and reading it could run foreign "
-            'code'
-        )
+        raise RefusedError("it holds the Python object 'getattr', which could run foreign code")
 
 
-def _bytes(text: str, encoding: str = 'latin1') -> bytes:
+def _bytes(text: str = '', encoding: str = 'latin1') -> bytes:
     if encoding != 'latin1':
         raise RefusedError('it holds bytes in an encoding other than latin1')
     return text.encode('latin1')
@@ -92,15 +85,14 @@ def _tensor(storage: Any, offset: int, size: tuple, stride: tuple, *rest: Any) -
     ``rest`` is whether it requires a gradient, hooks, and then a dtype other than that of the
     storage, or marks of conjugation, or both.
     """
-    marked = any(isinstance(each, dict) and each for each in rest[2:])
-    if type(storage) is not torch.storage.TypedStorage or marked:
+    if any(isinstance(each, dict) and each for each in rest[2:]):
         raise RefusedError('it holds an object that is no plain tensor')
     dtype = next((each for each in rest if isinstance(each, torch.dtype)), storage.dtype)
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
     end = 0 if 0 in size else (last + 1) * dtype.itemsize
     if min(offset, *size, *stride, 0) < 0 or end > storage._untyped_storage.nbytes():
         raise RefusedError('it holds a tensor that reaches beyond its data')
-    tensor = torch.empty((0,), dtype=dtype, device=storage._untyped_storage.device)
+    tensor = torch.empty(0, dtype=dtype, device=storage._untyped_storage.device)
     tensor.set_(storage._untyped_storage, offset, size, stride)
     return tensor.requires_grad_(bool(rest and rest[0]))
 
@@ -109,22 +101,8 @@ def _parameter(data: Tensor, requires_grad: bool, *_: Any) -> nn.Parameter:
     return nn.Parameter(data, bool(requires_grad))
 
 
-def _with_attributes(make: Any, kind: Any, arguments: tuple, *_: Any) -> Tensor:
-    """A tensor without the attributes that it had."""
-    if make not in (_tensor, _parameter):
-        raise RefusedError('it holds an object that is no plain tensor')
+def _without_attributes(make: Any, kind: Any, arguments: tuple, *_: Any) -> Tensor:
     return make(*arguments)
-
-
-def _keyed(kind: type) -> Callable:
-    """What makes a dict or set of few entries, or of another dict."""
-
-    def make(entries: Any = ()) -> Any:
-        if not isinstance(entries, dict) and len(entries) > MOST_KEYS:
-            raise RefusedError(f'it holds a {kind.__name__} of more than {MOST_KEYS:,} entries')
-        return kind(entries)
-
-    return make
 
 
 def own_objects() -> dict[str, Any]:
@@ -133,7 +111,7 @@ def own_objects() -> dict[str, Any]:
         'builtins.getattr': _statistic,
         'builtins.slice': slice,
         'mmengine.logging.history_buffer.HistoryBuffer': _History,
-        'numpy.dtype': _Number,
+        'numpy.dtype': _Kind,
         'numpy.ndarray': 'numpy.ndarray',  # named where an array is made, and never called
     }
     for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):  # before and since numpy 2
@@ -143,26 +121,24 @@ def own_objects() -> dict[str, Any]:
 
 def allowed_objects() -> dict[str, Any]:
     """All that a checkpoint may hold, by full names; of torch's own list what weights need."""
-    kinds = torch.dtype | torch.serialization.StorageType
     listed = _weights_only_unpickler._get_allowed_globals().items()
     return {
-        **{name: value for name, value in listed if isinstance(value, kinds)},
+        **{name: value for name, value in listed if isinstance(value, torch.dtype | StorageType)},
         **own_objects(),
-        '_codecs.encode': _bytes,
-        'builtins.set': _keyed(set),
-        'collections.Counter': _keyed(Counter),
-        'collections.OrderedDict': _keyed(OrderedDict),
+        **dict.fromkeys(('_codecs.encode', 'builtins.bytes'), _bytes),
+        'builtins.complex': complex,
+        'builtins.set': set,
+        'collections.Counter': Counter,
+        'collections.OrderedDict': OrderedDict,
         'torch.Size': torch.Size,
         'torch.Tensor': 'torch.Tensor',  # likewise, of a tensor with attributes
-        'torch._tensor._rebuild_from_type_v2': _with_attributes,
+        'torch._tensor._rebuild_from_type_v2': _without_attributes,
+        **{f'torch._utils._rebuild_tensor{version}': _tensor for version in ('', '_v2', '_v3')},
         'torch._utils._rebuild_parameter': _parameter,
         'torch._utils._rebuild_parameter_with_state': _parameter,
-        'torch._utils._rebuild_tensor': _tensor,
-        'torch._utils._rebuild_tensor_v2': _tensor,
-        'torch._utils._rebuild_tensor_v3': _tensor,
         'torch.device': torch.device,
         'torch.nn.parameter.Parameter': nn.Parameter,
-        'torch.storage.UntypedStorage': torch.UntypedStorage,
+        'torch.storage.UntypedStorage': StorageType('ByteStorage'),  # one that cannot be called
     }
 
 

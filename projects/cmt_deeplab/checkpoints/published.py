@@ -64,7 +64,7 @@ def write_weights(path: str, weights: Mapping[str, Tensor], meta: Mapping, confi
     return path
 
 
-def read_weights(path: str, device: Any = None) -> dict:
+def read_weights(path: str, map_location: Any = None, *_: Any, **__: Any) -> dict:
     """The ``state_dict`` of a file of safetensors, local or at an address, as in a checkpoint.
 
     Its ``meta`` has the ``dataset_meta`` of the JSON file. Where there is none, as for weights of
@@ -73,7 +73,7 @@ def read_weights(path: str, device: Any = None) -> dict:
     Raises:
         UserError: one of the two files is damaged, or they do not belong together.
     """
-    device = device if isinstance(device, str | torch.device) else 'cpu'
+    device = map_location if isinstance(map_location, str | torch.device) else 'cpu'
     with get_local_path(os.path.expanduser(path)) as local:
         content = Path(local).read_bytes()
     about = _read_about(_beside(path))
