@@ -18,11 +18,10 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.whole_file import whole_file
 
 from .replay import plain
-from .wrappers import PanopticOptimWrapper
+from .wrappers import PanopticOptimWrapper, local
 
 SHOWN = 4  # terms and images in a sentence
 WHAT = {
-    'weights': 'the update would make weights that are not finite or beyond 1e15',
     'loss': 'the loss is not finite',
     'gradients': 'the loss is finite, but its gradients are not',
     'buffers': 'the loss is finite, but a buffer of the model, such as the statistics of a norm, '
@@ -87,8 +86,7 @@ class PanopticNotFiniteHook(Hook):
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
-        random = [wrapper.random for wrapper in self.wrappers]
-        self._last = dict(self._step, terms=outputs or {}, random=random)
+        self._last = dict(self._step, terms=outputs or {})
         if any(wrapper.limit for wrapper in self.wrappers):
             runner.message_hub.update_scalar('train/skipped_steps', self._skipped())
 
@@ -106,7 +104,7 @@ class PanopticNotFiniteHook(Hook):
         """Log or raise a sentence; all processes call it together."""
         runner, step = self.runner, self._last
         if 'forward' in faults:  # an error of this process ended its forward pass
-            step = dict(self._step, terms={}, random=[wrapper.random])
+            step = dict(self._step, terms={})
         runner.message_hub.update_info('skipped_steps', self._skipped())
         terms = {name: value for name, value in step['terms'].items() if 'loss' in name}
         wrong = [
@@ -133,6 +131,11 @@ class PanopticNotFiniteHook(Hook):
             runner.logger.warning(f'{sentence}. Training goes on.')
             return
         remedy = 'lower the learning rate, or look at the images and losses that are named'
+        named = unwrapped(runner.model).named_parameters()
+        bad = [name for name, value in named if not local(value.detach()).isfinite().all()]
+        if bad:
+            sentence += f'. An earlier update had made weights that are not finite ({bad[0]})'
+            remedy = 'lower the learning rate, or use another optimizer'
         if wrapper.in_a_row > wrapper.limit > 0:
             sentence += f'. {wrapper.in_a_row} steps in a row were skipped'
         elif not wrapper.limit and 'forward' not in faults:
@@ -144,21 +147,19 @@ class PanopticNotFiniteHook(Hook):
         runner = self.runner
         name = f'not_finite_iter_{step["iteration"]}_rank{get_rank()}.pth'
         path = Path(runner.work_dir) / name
+        # the next forward pass may have changed buffers meanwhile
+        before = wrapper.buffers.values() if wrapper.buffers else {}
         with whole(runner.model):
             weights = {
-                key: value.detach().cpu().clone()
+                key: before.get(key, value).detach().cpu().clone()
                 for key, value in unwrapped(runner.model).state_dict().items()
                 if isinstance(value, torch.Tensor)
             }
-        if wrapper.buffers:
-            before = wrapper.buffers.values()
-            weights.update({key: before[key].cpu() for key in weights.keys() & before.keys()})
-        terms = {key: torch.as_tensor(value).tolist() for key, value in step['terms'].items()}
         content = dict(
             iteration=step['iteration'],
             batch=plain(step['batch']),
-            terms=terms,
-            random=step['random'][0],
+            terms={key: torch.as_tensor(value).tolist() for key, value in step['terms'].items()},
+            seed=runner.seed,
             state_dict=weights,
             world_size=runner.world_size,
         )

@@ -1,12 +1,9 @@
-"""A saved training step: its batch and random numbers in plain values, and how it is repeated."""
+"""A saved training step: its batch in plain values, and how it is repeated."""
 
-import random
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
-import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
@@ -18,31 +15,14 @@ from torch import Tensor, nn
 from cmt_deeplab.datasets.packing import PanopticIndexData
 from cmt_deeplab.engine.class_check import unwrapped
 from cmt_deeplab.engine.fsdp import whole
+from cmt_deeplab.engine.loop.random_state import seed_generators
 from cmt_deeplab.engine.runner_setup import build_runner
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.safe_loading import load_weights_only
 
-ELEMENTS = {
-    kind.__name__: kind for kind in (DetDataSample, InstanceData, PixelData, PanopticIndexData)
-}
+ELEMENTS = (DetDataSample, InstanceData, PixelData, PanopticIndexData)
+KINDS = {kind.__name__: kind for kind in (*ELEMENTS, BitmapMasks, HorizontalBoxes)}
 KIND = 'kind of element'
-
-
-def random_state() -> dict:
-    """The states of the random generators of this process: Python, numpy, torch, current GPU."""
-    gpu = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
-    return dict(
-        python=random.getstate(), numpy=np.random.get_state(), torch=torch.get_rng_state(), gpu=gpu
-    )
-
-
-def set_random_state(state: dict) -> None:
-    """Set what :func:`random_state` returned."""
-    random.setstate(state['python'])
-    np.random.set_state(state['numpy'])
-    torch.set_rng_state(state['torch'])
-    if state['gpu'] is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state['gpu'])
 
 
 def plain(value: Any) -> Any:
@@ -50,16 +30,14 @@ def plain(value: Any) -> Any:
 
     A file of it is read as weights only. Objects of other kinds stay as they are.
     """
+    kind = {KIND: type(value).__name__}
     if isinstance(value, BaseDataElement):
         fields = {key: plain(getattr(value, key)) for key in value.keys()}
-        return {KIND: type(value).__name__, 'metainfo': plain(value.metainfo), 'fields': fields}
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        return {KIND: 'array', 'values': torch.tensor(value)}
+        return {**kind, 'metainfo': plain(value.metainfo), 'fields': fields}
     if isinstance(value, BitmapMasks):
-        size = value.height, value.width
-        return {KIND: 'BitmapMasks', 'masks': torch.tensor(value.masks), 'size': size}
+        return {**kind, 'arguments': [value.masks, value.height, value.width]}
     if isinstance(value, HorizontalBoxes):
-        return {KIND: 'HorizontalBoxes', 'tensor': value.tensor}
+        return {**kind, 'arguments': [value.tensor]}
     if isinstance(value, Mapping):
         return {key: plain(each) for key, each in value.items()}
     return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
@@ -69,18 +47,14 @@ def elements(value: Any) -> Any:
     """What :func:`plain` was given."""
     if isinstance(value, list | tuple):
         return type(value)(map(elements, value))
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return value
-    kind = value.get(KIND)
-    if kind == 'array':
-        return value['values'].numpy()
-    if kind == 'BitmapMasks':
-        return BitmapMasks(value['masks'].numpy(), *value['size'])
-    if kind == 'HorizontalBoxes':
-        return HorizontalBoxes(value['tensor'])
-    if kind not in ELEMENTS:
+    kind = KINDS.get(value.get(KIND))
+    if kind is None:
         return {key: elements(each) for key, each in value.items()}
-    element = ELEMENTS[kind](metainfo=elements(value['metainfo']))
+    if 'arguments' in value:
+        return kind(*value['arguments'])
+    element = kind(metainfo=elements(value['metainfo']))
     for key, each in value['fields'].items():
         setattr(element, key, elements(each))
     return element
@@ -98,7 +72,7 @@ def replay(config: Config, path: str) -> Iterator[str]:
     """
     path = path.replace('_rank0.', f'_rank{get_rank()}.')
     step = load_weights_only(path)
-    if not isinstance(step, dict) or not {'batch', 'terms', 'random', 'state_dict'} <= step.keys():
+    if not isinstance(step, dict) or not {'batch', 'terms', 'seed', 'state_dict'} <= step.keys():
         raise UserError(
             f'{path} holds no training step; name a not_finite_iter_*.pth of a work dir.'
         )
@@ -125,7 +99,7 @@ def replay(config: Config, path: str) -> Iterator[str]:
         module.register_forward_hook(partial(note, found, name))
     runner.message_hub.update_info('iter', step['iteration'] - 1)
     runner.model.train()
-    set_random_state(step['random'])
+    seed_generators('model', step['seed'], step['iteration'] - 1)
     try:
         terms = runner.model.train_step(elements(step['batch']), optim_wrapper=wrapper)
     except UserError as error:

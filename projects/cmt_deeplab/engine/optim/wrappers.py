@@ -4,7 +4,7 @@ The device decides by itself whether a step counts, so the host does not wait fo
 that the device leaves behind, the host learns of it in the next step.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,10 +17,9 @@ from torch import Tensor, nn
 from cmt_deeplab.engine.class_check import unwrapped
 from cmt_deeplab.errors import UserError
 
-from .kept_buffers import KeptBuffers, flat, parted
-from .replay import random_state
+from .kept_buffers import KeptBuffers
 
-FAULTS = ('weights', 'loss', 'gradients', 'buffers')
+FAULTS = ('loss', 'gradients', 'buffers')
 # The square of a larger gradient, which Adam and clip_grad compute, leaves the range of fp32.
 LARGEST = 1e15
 SKIPPED_IN_A_ROW = 10  # where the config says skip_not_finite=True
@@ -41,8 +40,7 @@ class PanopticOptimWrapper(OptimWrapper):
     An update is skipped where, in one of its iterations and in any process, the loss, the gradients
     or a buffer that the forward pass changed (the statistics of a norm) are not finite, or
     gradients are beyond 1e15. Weights, moments and buffers are then those before the step, and the
-    learning rate goes on. An update that makes weights of this kind from gradients that are in
-    order is taken back from the weights. All processes do it alike.
+    learning rate goes on. All processes do it alike.
 
     On a GPU, torch's Adam, AdamW and SGD skip by themselves in their fused form, which is taken
     where the config gives neither ``fused`` nor ``foreach``. Other optimizers wait for the device
@@ -72,17 +70,17 @@ class PanopticOptimWrapper(OptimWrapper):
         self.skipped = self.in_a_row = 0
         self.tell: Callable[[list[str], bool], None] = tell
         self.buffers: KeptBuffers | None = None
-        self.random: dict = {}
-        self._told: Tensor | None = None  # faults so far, and whether to skip the next update
+        self._skip: Tensor | None = None  # whether an iteration of the next update is at fault
         self._flags: tuple[Tensor, Any] | None = None
+        self._updated = False
         if self.clip_grad_kwargs:  # told by this wrapper
             self.clip_grad_kwargs.pop('error_if_nonfinite', None)
         groups = self.optimizer.param_groups
-        parameters = [parameter for group in groups for parameter in group['params']]
         open_choice = all(
             group.get(key) is None for group in groups for key in ('fused', 'foreach')
         )
-        if type(self.optimizer) in FUSED and open_choice and all(p.is_cuda for p in parameters):
+        on_gpu = all(parameter.is_cuda for group in groups for parameter in group['params'])
+        if type(self.optimizer) in FUSED and open_choice and on_gpu:
             for group in groups:
                 group['fused'] = True
             self.optimizer._step_supports_amp_scaling = True
@@ -90,7 +88,7 @@ class PanopticOptimWrapper(OptimWrapper):
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """As in mmengine; the forward pass runs inside."""
-        self.buffers, self.random = KeptBuffers(unwrapped(model)), random_state()
+        self.buffers = KeptBuffers(unwrapped(model))
         try:
             with super().optim_context(model):
                 yield
@@ -106,40 +104,38 @@ class PanopticOptimWrapper(OptimWrapper):
         super().backward(loss, **kwargs)
         self._look(loss.detach())
 
+    def _gradients(self) -> list[Tensor]:
+        """What this process has of them."""
+        groups = self.optimizer.param_groups
+        parameters = (parameter for group in groups for parameter in group['params'])
+        found = (local(each.grad) for each in parameters if each.grad is not None)
+        return [each for each in found if each.numel()]
+
     @torch.no_grad()
     def _look(self, loss: Tensor) -> None:
         """Find what is not finite, on the device, and take back what the forward pass did."""
-        parameters = [p for group in self.optimizer.param_groups for p in group['params']]
-        gradients = [p.grad for p in parameters if p.grad is not None]
+        largest = torch.nn.utils.get_total_norm(self._gradients(), norm_type=torch.inf)
         buffers = [each.to(loss.device) for each in (self.buffers.finite() if self.buffers else ())]
         fine = (
             loss.isfinite().all(),
-            largest(gradients).to(loss.device) <= LARGEST,
+            largest.to(loss.device) <= LARGEST,
             torch.stack([loss.new_ones((), dtype=torch.bool), *buffers]).all(),
         )
         found = in_any_process(~torch.stack(fine))
-        faults = found
+        skip, before = found.any(), self._skip
         scaler = getattr(self, 'loss_scaler', None)
         if scaler and scaler.is_enabled() and self._scale_update_param is None:
             # gradients beyond fp16 are in order while a dynamic scale falls
-            falls = scaler._scale > 1
-            named = zip(FAULTS[1:], found)
-            faults = [each & ~falls if name == 'gradients' else each for name, each in named]
-            faults = torch.stack(faults)
+            found[1] &= scaler._scale.squeeze() <= 1
         if self.buffers:
-            self.buffers.take_back(faults.any())
-        no = torch.zeros_like(found[:1])
-        before = no if self._told is None else self._told[-1:]
-        self._told = torch.cat([no, faults & ~before, before | found.any()])
-        self._send(self._told)
-
-    def _send(self, told: Tensor) -> None:
-        """Copy flags to the host, which does not wait for them."""
-        done = None
-        if told.is_cuda:
+            self.buffers.take_back(found.any())
+        self._skip = skip if before is None else before | skip
+        faults = found if before is None else found & ~before
+        told, done = torch.cat([faults, self._skip[None]]), None
+        if told.is_cuda:  # the host does not wait for the copy
             told = told.to('cpu', non_blocking=True)
             done = torch.cuda.current_stream().record_event()
-        self._flags = told, done
+        self._flags, self._updated = (told, done), False
 
     def report(self) -> None:
         """Read the flags of the last iteration; in the next one they are there without waiting."""
@@ -154,35 +150,23 @@ class PanopticOptimWrapper(OptimWrapper):
             self.skipped += 1
             self.in_a_row += 1
             self.tell(faults, self.in_a_row > self.limit)
-        elif not skips:
+        elif self._updated and not skips:
             self.in_a_row = 0
 
     def step(self, **kwargs: Any) -> None:
-        """As in mmengine, unless an iteration of this step or its result is at fault."""
-        if self._told is None:
-            super().step(**kwargs)
-            return
-        groups = self.optimizer.param_groups
-        parameters = [local(parameter.data) for group in groups for parameter in group['params']]
-        told, self._told, before = self._told, None, flat(parameters)
-        self._step_unless(told[-1], **kwargs)
-        wrong = in_any_process(~(largest(parameters) <= LARGEST))
-        kept = torch.where(wrong, before, flat(parameters))
-        torch._foreach_copy_(parameters, parted(kept, [each.shape for each in parameters]))
-        skipped = told[-1] | wrong
-        self._send(torch.stack([wrong, *told[1:-1], skipped]))
-
-    def _step_unless(self, skip: Tensor, **kwargs: Any) -> None:
+        """As in mmengine, unless an iteration of this update is at fault."""
+        skip, self._skip, self._updated = self._skip, None, True
         optimizer, scaler = self.optimizer, getattr(self, 'loss_scaler', None)
-        groups = optimizer.param_groups
         # torch's SGD that skips the first of all steps leaves its momentum without a value
-        begun = bool(optimizer.state) or not any(group.get('momentum') for group in groups)
-        if scaler and scaler.is_enabled():  # it looks at the gradients, and skips by itself
-            parameters = (parameter for group in groups for parameter in group['params'])
-            gradients = [local(p.grad) for p in parameters if p.grad is not None]
-            min(gradients, key=Tensor.numel).masked_fill_(skip, torch.nan)
+        momentum = any(group.get('momentum') for group in optimizer.param_groups)
+        if skip is None:
             super().step(**kwargs)
-        elif begun and getattr(optimizer, '_step_supports_amp_scaling', False):
+        elif scaler and scaler.is_enabled():  # it looks at the gradients, and skips by itself
+            min(self._gradients(), key=Tensor.numel).masked_fill_(skip, torch.nan)
+            super().step(**kwargs)
+        elif (optimizer.state or not momentum) and getattr(
+            optimizer, '_step_supports_amp_scaling', False
+        ):
             optimizer.grad_scale, optimizer.found_inf = None, skip.float()
             super().step(**kwargs)
             del optimizer.grad_scale, optimizer.found_inf
@@ -219,9 +203,3 @@ def local(tensor: Tensor) -> Tensor:
     """The part of a sharded tensor that this process has, and the values of a sparse one."""
     tensor = tensor.to_local() if hasattr(tensor, 'to_local') else tensor
     return tensor._values() if tensor.is_sparse else tensor
-
-
-def largest(tensors: Sequence[Tensor]) -> Tensor:
-    """The largest magnitude of a number in the tensors; NaN where one is NaN."""
-    parts = [part for part in map(local, tensors) if part.numel()]
-    return torch.nn.utils.get_total_norm(parts, norm_type=torch.inf)
