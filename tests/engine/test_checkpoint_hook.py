@@ -11,6 +11,7 @@ import pytest
 import torch
 from cmt_deeplab.engine.checkpoint_hook import PanopticCheckpointHook
 from cmt_deeplab.engine.resuming.newest_checkpoint import newest_checkpoint
+from cmt_deeplab.engine.runner_setup import build_runner, resume_from
 from cmt_deeplab.errors import UserError
 from mmdet.registry import HOOKS
 from mmengine.fileio import FileClient, LocalBackend, register_backend
@@ -18,7 +19,7 @@ from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.runner import CheckpointLoader
 from processes import in_processes
-from toy_run import toy_runner
+from toy_run import toy_config, toy_runner
 
 WITHOUT_VALIDATION = dict(val_dataloader=None, val_cfg=None, val_evaluator=None)
 BEST = dict(save_best='toy/count', rule='greater')
@@ -339,6 +340,19 @@ def test_a_training_begins_where_none_has_saved(tmp_path, left):
     path.write_text(str(tmp_path / 'iter_4.pth'))
     run(tmp_path, **save())
     assert numbers(tmp_path) == [1, 2, 3, 4] and not [*tmp_path.glob('*.part')]
+
+
+def test_a_run_that_always_resumes_begins_with_the_weights_of_load_from(old, tmp_path):
+    starts = []
+    for iterations in 2, 4:
+        options = WITHOUT_VALIDATION | save(iterations)
+        config = toy_config(tmp_path, load_from=str(old / 'iter_4.pth'), **options)
+        resume_from(config, 'auto')
+        runner = build_runner(config)
+        runner.train()
+        starts.append((runner._load_from, runner._resume))
+    assert starts == [(str(old / 'iter_4.pth'), False), (str(tmp_path / 'iter_2.pth'), True)]
+    assert numbers(tmp_path) == [1, 2, 3, 4]
 
 
 def test_reading_a_checkpoint_warns_of_nothing(old, recwarn):

@@ -83,7 +83,8 @@ def require_checkpoint(path: str) -> None:
 def resume_from(cfg: Config, checkpoint: str) -> None:
     """``--resume CHECKPOINT``, or ``'auto'`` for ``--resume`` alone.
 
-    The latter takes the newest checkpoint of the work dir and starts afresh where there is none.
+    The latter takes the newest checkpoint of the work dir. Where there is none, the training
+    starts, with the weights of ``load_from`` if the config has that.
 
     Raises:
         MissingFileError: the checkpoint is not there.
@@ -93,7 +94,7 @@ def resume_from(cfg: Config, checkpoint: str) -> None:
         require_checkpoint(checkpoint)
         cfg.load_from = checkpoint
         return
-    cfg.load_from = None
+    cfg.start_from, cfg.load_from = cfg.get('load_from'), None
 
 
 def require_pickle_name(path: str | None) -> None:

@@ -53,8 +53,9 @@ class ResumingRunner(Runner):
             return
         if self._resume and not self._load_from:
             find = partial(newest_checkpoint, self.work_dir, hooks, self.logger)
-            self._load_from = from_first_process(find)
-            self._resume = self._load_from is not None
+            newest = from_first_process(find)
+            self._resume = newest is not None
+            self._load_from = newest or self.cfg.get('start_from')  # see resume_from
         else:
             start = self._load_from if self._resume else None
             from_first_process(lambda: refuse_second_training(self.work_dir, hooks, start))
