@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from cmt_deeplab.config_check import check_config
+from cmt_deeplab.config_loading import read_config
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.renamed import read_config
 from command_line import CONFIG, ROOT
 from toy_run import toy_runner
 

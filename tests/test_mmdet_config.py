@@ -8,6 +8,7 @@ from cmt_deeplab.analysis.config_model import build_without_values
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.mmdet_config import mmdet_config, set_class_counts, set_length
 from cmt_deeplab.new_style import text_config
+from cmt_deeplab.value_kinds import class_of
 from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
 from test_configs import parts_of, without_weights
@@ -153,9 +154,16 @@ def test_weights_of_single_classes_are_not_made_up():
 
 
 def names_of_types(config):
-    """The config with the names of the types in place of classes, and tuples as lists."""
+    """The config with the names of the types in place of classes, and tuples as lists.
+
+    A name that this package has given to a class of its own stands for that class.
+    """
     if isinstance(config, dict):
-        return {key: names_of_types(value) for key, value in config.items()}
+        names = {key: names_of_types(value) for key, value in config.items()}
+        ours = class_of(names.get('type'))
+        if getattr(ours, '__module__', '').startswith('cmt_deeplab.'):
+            names['type'] = ours.__name__
+        return names
     if isinstance(config, list | tuple):
         return [names_of_types(value) for value in config]
     return config.__name__ if isinstance(config, type) else config

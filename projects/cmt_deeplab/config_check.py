@@ -13,12 +13,10 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
-import mmdet.registry
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import print_log
-from mmengine.registry import Registry
 from mmengine.runner import Priority, Runner
 
 from cmt_deeplab.construction import (
@@ -31,10 +29,8 @@ from cmt_deeplab.construction import (
 )
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.mmengine_building import READ, entries_read
-from cmt_deeplab.value_kinds import wrong_kind_of, wrong_value
+from cmt_deeplab.value_kinds import class_of, wrong_kind_of, wrong_value
 
-REGISTRIES = [entry for entry in vars(mmdet.registry).values() if isinstance(entry, Registry)]
-REGISTRIES += [registry.parent for registry in REGISTRIES if registry.parent]
 # keys of mmdet 2 that mmdet 3 ignores
 OF_MMDET_2 = {
     'optimizer': 'optim_wrapper.optimizer',
@@ -110,14 +106,12 @@ def check_config(cfg: Config) -> None:
         UserError: a top-level key has no effect, a value is of a kind that its class does not take,
             or an argument that is used late is not known.
     """
-    for registry in REGISTRIES:
-        registry.import_from_location()
     entries = entries_read(cfg)
     _check_top_level(cfg, entries)
     _check_values('', cfg, Runner)
     for place, part in entries:
         if isinstance(part, Mapping):
-            part_type = _class_of(part.get('type'))
+            part_type = class_of(part.get('type'))
             _check_values(place, part, part_type)
             if inspect.isclass(part_type):
                 _check_late_arguments(place, part, part_type)
@@ -187,15 +181,6 @@ def _holds(entry: object, value: object) -> bool:
     return entry == value
 
 
-def _class_of(named: object) -> Callable | None:
-    """The class of a type, or None where it is not known or not the only one of its name."""
-    if not isinstance(named, str):
-        return named if callable(named) else None
-    found = {each.module_dict.get(named.removeprefix('mmdet.')) for each in REGISTRIES} - {None}
-    found -= {base for each in found for base in getattr(each, '__mro__', ())[1:]}  # replaced
-    return found.pop() if len(found) == 1 else None
-
-
 def _check_values(place: str, part: Mapping, part_type: Callable | None) -> None:
     """Compare the entries of a dict with its form, or with the annotations of its type."""
     form = FORMS.get(place)
@@ -226,7 +211,7 @@ def _check_late_arguments(place: str, part: Mapping, part_type: type) -> None:
     if issubclass(part_type, CheckpointHook):
         gives_on = Runner.save_checkpoint
     elif issubclass(part_type, EMAHook):
-        gives_on = _class_of(part.get('ema_type', 'ExponentialMovingAverage'))
+        gives_on = class_of(part.get('ema_type', 'ExponentialMovingAverage'))
     if gives_on:
         taken = keywords(part_type)[0] | keywords(gives_on)[0]
         _refuse_keys(place, name_of(part_type), part, taken)

@@ -1,13 +1,14 @@
-"""Why a config file cannot be loaded, in one sentence."""
+"""A config file is loaded, or one sentence says why it cannot be."""
 
 import re
 import traceback
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.config.utils import ConfigParsingError
 
-from cmt_deeplab.construction import is_meant
-from cmt_deeplab.errors import frames_of
+from cmt_deeplab.construction import config_entries, is_meant
+from cmt_deeplab.errors import UserError, frames_of, require_file
 
 OF_VERSION_0_1 = (
     'if it was written for version 0.1.0, a base that is gone stands in the README of its folder, '
@@ -15,7 +16,28 @@ OF_VERSION_0_1 = (
 )
 
 
-def why_not_loaded(path: str, error: Exception) -> str | None:
+def read_config(path: str) -> Config:
+    """The config file.
+
+    Raises:
+        MissingFileError: there is no such file.
+        UserError: it cannot be loaded, for example because it needs what version 0.1.0 had.
+    """
+    require_file(
+        path, f'The config {path} does not exist; the configs of this project lie in configs/.'
+    )
+    try:
+        config = Config.fromfile(path)
+        list(config_entries(config))  # fails where an import of a new-style config does
+        return config
+    except Exception as error:
+        sentence = _why_not_loaded(path, error)
+        if sentence is None:
+            raise
+        raise UserError(sentence) from error
+
+
+def _why_not_loaded(path: str, error: Exception) -> str | None:
     """The sentence about an error of ``Config.fromfile``, or None where a module that the config
     imports is at fault, whose author needs the trace.
     """

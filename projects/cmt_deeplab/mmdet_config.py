@@ -21,8 +21,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from cmt_deeplab.config_loading import read_config
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.renamed import read_config
 
 # The keys of a scheduler that hold points of time or lengths.
 TIMES = ('begin', 'end', 'milestones', 'T_max', 'step_size', 'periods', 'total_steps', 'warmup')

@@ -49,13 +49,11 @@ LIBRARIES = (
 )
 # except in what networks do with tensors
 COMPUTING = (
-    *(
-        'mmengine.model.base_model',
-        'mmengine.structures',
-        'mmdet.models',
-        'mmdet.structures',
-        'mmcv.ops',
-    ),
+    'mmengine.model.base_model',
+    'mmengine.structures',
+    'mmdet.models',
+    'mmdet.structures',
+    'mmcv.ops',
     *(f'cmt_deeplab.{part}' for part in ('models', 'criterion', 'postprocess', 'visualization')),
 )
 # who may have called them; what other code passes on is a fault of that code

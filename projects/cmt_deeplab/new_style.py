@@ -5,18 +5,14 @@ mmengine's two styles do not mix: a config that inherits by ``read_base`` cannot
 number of their own, but what a text config has, with classes in place of the names of types.
 """
 
-from collections import defaultdict
-from functools import cache
 from pathlib import Path
 
-import mmdet.registry
-import mmengine.registry
 from mmengine.config import Config, ConfigDict
 from mmengine.config.lazy import LazyObject
-from mmengine.registry import Registry
 
+from cmt_deeplab.config_loading import read_config
 from cmt_deeplab.errors import require_file
-from cmt_deeplab.renamed import read_config
+from cmt_deeplab.value_kinds import class_of
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -57,19 +53,5 @@ def _with_classes(value: object) -> object:
 
 
 def _class_of(name: str) -> LazyObject | str:
-    found = set(_registered().get(name, {}).values())
-    only = found.pop() if len(found) == 1 else None
+    only = class_of(name)
     return LazyObject(only.__module__, only.__qualname__) if isinstance(only, type) else name
-
-
-@cache
-def _registered() -> dict[str, dict[str, object]]:
-    """What a name means, by the kind of the registry; mmdet's comes before mmengine's."""
-    found = defaultdict(dict)
-    for module in (mmengine.registry, mmdet.registry):
-        for kind, registry in vars(module).items():
-            if isinstance(registry, Registry):
-                registry.import_from_location()
-                for name, entry in registry.module_dict.items():
-                    found[name][kind] = entry
-    return found

@@ -1,4 +1,4 @@
-"""The kinds of values that a config holds, and those that the annotations of a class allow.
+"""The classes and kinds of values in a config, and those that the annotations of a class allow.
 
 ``config_check.py`` compares them before a run, ``parts.py`` where a part of the model is built, and
 ``engine/config_overrides.py`` compares an override with the value that it replaces.
@@ -13,6 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import mmdet.registry
+from mmengine.registry import Registry
+
 from cmt_deeplab.construction import constructors
 
 KINDS = {
@@ -23,6 +26,25 @@ KINDS = {
     'list': Sequence,
 }
 NUMERIC = {'number', 'truth value'}  # other packages take one for the other
+
+
+@cache
+def _registries() -> list[Registry]:
+    """mmdet's registries and their parents in mmengine, with all that belongs to them."""
+    found = [entry for entry in vars(mmdet.registry).values() if isinstance(entry, Registry)]
+    found += [registry.parent for registry in found if registry.parent]
+    for registry in found:
+        registry.import_from_location()
+    return found
+
+
+def class_of(named: object) -> Callable | None:
+    """The class of a type, or None where it is not known or not the only one of its name."""
+    if not isinstance(named, str):
+        return named if callable(named) else None
+    found = {each.module_dict.get(named.removeprefix('mmdet.')) for each in _registries()} - {None}
+    found -= {base for each in found for base in getattr(each, '__mro__', ())[1:]}  # replaced
+    return found.pop() if len(found) == 1 else None
 
 
 def kind_of(value: object) -> str:

@@ -263,11 +263,9 @@ def test_the_number_of_thing_classes_is_handed_down():
     assert abs(every['loss_mask_discrimination'] - things['loss_mask_discrimination']) > 1e-4
 
 
-def test_a_list_of_losses_and_weights_of_are_refused_with_the_new_way():
+def test_a_list_of_losses_is_refused_with_the_new_way():
     with pytest.raises(ValueError, match=r"losses=dict\(pq=dict\(type='PanopticPQLoss'\)"):
         PanopticCriterion(num_classes=6, losses=[dict(type='PanopticPQLoss')])
-    with pytest.raises(ValueError, match='no weights_of any more.*share_final_match=False'):
-        PanopticPQLoss(weights_of='stage')
 
 
 def test_none_switches_a_loss_off():

@@ -49,8 +49,8 @@ COSTS = [
     (dict(type='DiceLoss'), r"match_costs\.0\.type is 'DiceLoss', which is not .*registered"),
     (dict(type='DiceCost', smooth=1), r"match_costs\.0 gives DiceCost the key 'smooth'"),
     (dict(weight=1), r'match_costs\.0 has no type'),
-    (dict(type='DiceCost', weight=-1.0), r'match_costs\.0\.weight is -1'),
-    (dict(type='DiceCost', weight=float('nan')), r'match_costs\.0\.weight is nan'),
+    (dict(type='DiceCost', weight=-1.0), r'match_costs\.0: weight=-1'),
+    (dict(type='DiceCost', weight=float('nan')), r'match_costs\.0: weight=nan'),
 ]
 BOTH_ADAPTERS = 'PanopticMaskLoss.*FocalLoss.*PanopticClassLoss.*FocalLoss'
 LOSSES = [
@@ -65,7 +65,7 @@ LOSSES = [
     (dict(type='CrossEntropyLoss', reduction='avg'), 'losses.x.*avg'),
     (dict(type='DiceLoss', reduction='none'), "losses.x.*leave its reduction at 'mean'"),
     (dict(type='DiceLoss', use_sigmoid=False), 'losses.x: DiceLoss does not work'),
-    (dict(type='DiceLoss', loss_weight=-2), 'losses.x.*loss_weight=-2 of DiceLoss'),
+    (dict(type='DiceLoss', loss_weight=-2), 'losses.x.*DiceLoss.*loss_weight=-2'),
     (dict(type='ResNet', depth=18), 'losses.x is .*ResNet.*PanopticLoss'),
     (dict(type='PanopticMaskWiseMerge'), 'losses.x'),
     (dict(type='PanopticPQLoss', loss_weight=-1), 'losses.x.*loss_weight=-1'),

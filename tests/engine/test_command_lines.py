@@ -19,7 +19,7 @@ def main(monkeypatch, tool: str, *arguments) -> None:
     spec.loader.exec_module(module)
     monkeypatch.setattr(sys, 'argv', [tool, *map(str, arguments)])
     with monkeypatch.context() as patch:  # the toy config under a new name each time
-        patch.setattr('cmt_deeplab.renamed.Config.fromfile', lambda path: toy_config(None))
+        patch.setattr('cmt_deeplab.config_loading.Config.fromfile', lambda path: toy_config(None))
         module.main()
 
 

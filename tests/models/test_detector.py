@@ -142,10 +142,6 @@ def test_a_checkpoint_of_version_0_1_0_loads_and_its_config_is_told_the_new_keys
     load_checkpoint(other, path, strict=True)
     for name, value in model.state_dict().items():
         assert torch.equal(other.state_dict()[name], value), name
-    with pytest.raises(ValueError, match=r'num_centres is called num_centers now: rename it'):
-        build_small(panoptic_head__transformer_decoder__num_centres=8)
-    with pytest.raises(ValueError, match=r'predictor.centre_hidden_channels is called center_'):
-        build_small(panoptic_head__predictor__centre_hidden_channels=8)
 
 
 def test_draws_tied_to_images_repeat_whatever_the_batch():

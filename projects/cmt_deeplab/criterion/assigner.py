@@ -15,7 +15,7 @@ from cmt_deeplab.precision import at_least_fp32
 from cmt_deeplab.slots import SLOTS
 from cmt_deeplab.structures import MaskPrediction, MatchResult, PanopticTarget
 
-from .loss_base import check_mask_probability, is_weight, mask_log_odds
+from .loss_base import check_mask_probability, check_weights, is_weight, mask_log_odds
 from .targets import SegmentPlanes, segment_sum
 
 EPSILON = 1e-5
@@ -214,9 +214,7 @@ class PanopticMatchCostAssigner(PanopticHungarianAssigner):
     @staticmethod
     def _try_out(place: str, cost: Callable) -> None:
         """Refuse a cost that cannot compare three centers with two segments."""
-        name, weight = type(cost).__name__, getattr(cost, 'weight', 0)
-        if not is_weight(weight):
-            raise UserError(f'{place}.weight is {weight!r}, but must be finite and not negative.')
+        check_weights(place, weight=getattr(cost, 'weight', 0))
         centers = InstanceData(scores=torch.zeros(3, 4), masks=torch.zeros(3, 5))
         segments = InstanceData(labels=torch.tensor([0, 2]), masks=torch.eye(2, 5))
         try:
@@ -225,6 +223,7 @@ class PanopticMatchCostAssigner(PanopticHungarianAssigner):
         except Exception as error:
             reason = f'{type(error).__name__}: {error}' if str(error) else type(error).__name__
         if reason:
+            name = type(cost).__name__
             raise UserError(
                 f'{place}: {name} cannot compare cluster centers, which have scores (N, C+1) and '
                 f'masks (N, P), with segments, which have labels (K,) and masks (K, P) ({reason}); '

@@ -15,7 +15,7 @@ from cmt_deeplab.parts import build_part
 from cmt_deeplab.structures import NUM_REFERENCE_POINTS, MaskPrediction, MatchResult, PanopticTarget
 
 from .assigner import build_assigner
-from .loss_base import compare_with_head, is_weight, named_terms, place_named, tried
+from .loss_base import check_weights, compare_with_head, named_terms, place_named, tried
 from .mmdet_losses import adapted_loss
 from .targets import Generators, SegmentPlanes
 
@@ -95,11 +95,7 @@ class PanopticCriterion(nn.Module):
         deep_supervision_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        if not is_weight(deep_supervision_weight):
-            raise UserError(
-                f'model.criterion.deep_supervision_weight={deep_supervision_weight!r} must be a '
-                'finite number of at least 0.'
-            )
+        check_weights('model.criterion', deep_supervision_weight=deep_supervision_weight)
         self.losses = build_losses(losses)
         self.num_classes = num_classes
         self.num_things_classes = num_things_classes

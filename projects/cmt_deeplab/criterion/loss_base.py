@@ -43,6 +43,13 @@ def check_number_of_samples(name: str, key: str, value: object) -> None:
         )
 
 
+def check_weights(place: str, **weights: object) -> None:
+    """Raise a :class:`UserError` unless all can weigh a loss or a cost, see :func:`is_weight`."""
+    for key, value in weights.items():
+        if not is_weight(value):
+            raise UserError(f'{place}: {key}={value!r} must be a finite number of at least 0.')
+
+
 def check_temperature(name: str, value: object) -> None:
     """Raise a :class:`UserError` unless a temperature is a finite positive number."""
     if not (is_weight(value) and value > 0):
@@ -92,11 +99,7 @@ class PanopticLoss(nn.Module):
 
     def __init__(self, *, loss_weight: float = 1.0) -> None:
         super().__init__()
-        if not is_weight(loss_weight):
-            raise UserError(
-                f'{type(self).__name__}: loss_weight={loss_weight!r} must be a finite number of at '
-                'least 0.'
-            )
+        check_weights(type(self).__name__, loss_weight=loss_weight)
         self.loss_weight = loss_weight
 
     def forward(

@@ -26,7 +26,7 @@ from .loss_base import (
     PanopticLoss,
     check_mask_probability,
     check_number_of_samples,
-    is_weight,
+    check_weights,
     mask_log_odds,
 )
 from .targets import sample_pixels, to_centers
@@ -50,12 +50,7 @@ class _AdaptedLoss(PanopticLoss):
         in_library = type(self.loss).__module__.partition('.')[0] in ('mmdet', 'torch')
         if in_library and not isinstance(self.loss, self.meaningful):
             raise UserError(f'{slot}: {self.kind} has no meaning there; {SLOTS[slot].fits} fit.')
-        inner = getattr(self.loss, 'loss_weight', 1.0)
-        if not is_weight(inner):
-            raise UserError(
-                f'{slot}: loss_weight={inner!r} of {self.kind} must be a finite number of at least '
-                '0.'
-            )
+        check_weights(f'{slot} ({self.kind})', loss_weight=getattr(self.loss, 'loss_weight', 1.0))
 
     def number(self, *inputs: Tensor, **keywords: Tensor) -> Tensor:
         """What the loss gives for one image, which must be one number."""
@@ -152,11 +147,7 @@ class PanopticClassLoss(_AdaptedLoss):
                 'that a region has for each class, but a center has one mask: write '
                 'use_sigmoid=True and PanopticMaskLoss for masks, or remove the key for classes.'
             )
-        if not is_weight(void_weight):
-            raise UserError(
-                f'PanopticClassLoss: void_weight={void_weight!r} must be a finite number of at '
-                'least 0.'
-            )
+        check_weights('PanopticClassLoss', void_weight=void_weight)
         self.void_weight = void_weight
 
     def terms(self, given: LossInput) -> dict[str, Tensor]:

@@ -36,24 +36,12 @@ class PanopticPQLoss(PanopticLoss):
             mask that lies on no segment, padding included (``'void_share'``, the released code).
     """
 
-    def __init__(
-        self,
-        *,
-        loss_weight: float = 3.0,
-        unmatched_weight: str = 'one',
-        weights_of: str | None = None,
-    ) -> None:
+    def __init__(self, *, loss_weight: float = 3.0, unmatched_weight: str = 'one') -> None:
         super().__init__(loss_weight=loss_weight)
         if unmatched_weight not in ('one', 'void_share'):
             raise UserError(
                 f'PanopticPQLoss: unmatched_weight={unmatched_weight!r} is unknown; choose '
                 "'one' or 'void_share'."
-            )
-        if weights_of is not None:
-            raise UserError(
-                'PanopticPQLoss has no weights_of any more: remove it. The weights come from the '
-                'prediction that was matched; with share_final_match=False of PanopticCriterion '
-                'each stage is matched and weighted on its own.'
             )
         self.unmatched_weight = unmatched_weight
 

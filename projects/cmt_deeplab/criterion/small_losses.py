@@ -9,7 +9,7 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.precision import at_least_fp32
 from cmt_deeplab.structures import NUM_REFERENCE_POINTS
 
-from .loss_base import LossInput, PanopticLoss, check_number_of_samples, image_mean, is_weight
+from .loss_base import LossInput, PanopticLoss, check_number_of_samples, check_weights, image_mean
 from .targets import sample_pixels
 
 
@@ -74,11 +74,7 @@ class PanopticSemanticLoss(PanopticLoss):
                 'every pixel.'
             )
         check_number_of_samples('PanopticSemanticLoss', 'num_samples', num_samples)
-        if not is_weight(small_instance_weight):
-            raise UserError(
-                f'PanopticSemanticLoss: small_instance_weight={small_instance_weight!r} must be a '
-                'finite number of at least 0.'
-            )
+        check_weights('PanopticSemanticLoss', small_instance_weight=small_instance_weight)
         self.num_samples = num_samples
         self.sample_temperature = sample_temperature
         self.hardest_share = hardest_share
@@ -120,9 +116,6 @@ class PanopticReferencePointLoss(PanopticLoss):
     """
 
     reads_reference_points = True
-
-    def __init__(self, *, loss_weight: float = 1.0) -> None:
-        super().__init__(loss_weight=loss_weight)
 
     def terms(self, given: LossInput) -> dict[str, Tensor]:
         points = given.prediction.reference_points  # (B, N, R, 2)

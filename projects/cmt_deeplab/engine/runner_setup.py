@@ -7,8 +7,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from cmt_deeplab.config_check import check_config
+from cmt_deeplab.config_loading import read_config
 from cmt_deeplab.errors import UserError, mistakes_as_user_errors, require_file
-from cmt_deeplab.renamed import read_config
 
 from .config_overrides import OverridesAction, merge_overrides
 

@@ -1,6 +1,7 @@
 """ResNet whose last two stages attend along the axes, of MaX-, CMT- and kMaX-DeepLab."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
@@ -107,8 +108,8 @@ class AxialResNet(StagesMixin, PretrainedMixin, BaseModule):
             if index in self.out_indices:
                 self.out_channels += (channels,)
         self.set_stages(
-            [[self.stem], *([stage] for stage in self.stages)],
-            [block for stage in self.stages for block in stage],
+            [[part] for part in (self.stem, *self.stages)],
+            chain(*self.stages),
             frozen_stages=frozen_stages,
             norm_eval=norm_eval,
             with_cp=with_cp,

@@ -1,6 +1,7 @@
 """The convolutional stages of Wide ResNet-41, on which MaX-DeepLab-L stands."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
@@ -68,8 +69,8 @@ class MaXWideResNet(StagesMixin, PretrainedMixin, BaseModule):
             self.stages.append(group)
         self.out_channels = (256, 512)
         self.set_stages(
-            [[self.stem], *([stage] for stage in self.stages)],
-            [block for stage in self.stages for block in stage],
+            [[part] for part in (self.stem, *self.stages)],
+            chain(*self.stages),
             frozen_stages=frozen_stages,
             norm_eval=norm_eval,
             with_cp=with_cp,

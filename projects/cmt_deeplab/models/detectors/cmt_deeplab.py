@@ -20,7 +20,7 @@ from cmt_deeplab.models.pixel_decoders.neck import AdaptedNeck
 from cmt_deeplab.parts import build_part
 from cmt_deeplab.postprocess import tried_merge
 from cmt_deeplab.precision import not_finite
-from cmt_deeplab.renamed import refuse_old_keys, rename_weights
+from cmt_deeplab.renamed import rename_weights
 from cmt_deeplab.structures import MaskPrediction, PanopticTarget
 
 from .checkpoint_check import ComparedWithCheckpoint
@@ -80,7 +80,6 @@ class CMTDeepLab(ComparedWithCheckpoint, BaseDetector):
             ),
             init_cfg=init_cfg,
         )
-        refuse_old_keys(dict(panoptic_head=panoptic_head, criterion=criterion), 'model')
         self._register_load_state_dict_pre_hook(rename_weights)
         self.num_things_classes, self.num_stuff_classes = num_things_classes, num_stuff_classes
         self.num_classes = num_things_classes + num_stuff_classes
