@@ -207,7 +207,8 @@ def shell(place: Place) -> Iterator[Outcome]:
         ended = Attempt(partial(os.execve, program, arguments, environment), 'launched').wait()
         outcome = Outcome('told', one_line(sentence(ended)))
         if canary.exists():
-            outcome = Outcome('ran', number.partition('(')[0])
+            canary.unlink()
+            outcome = Outcome('ran', number.partition(' ')[0])
         elif ended.exit_code == 0:
             outcome = Outcome('silently wrong', 'exit code 0')
         yield outcome

@@ -56,7 +56,7 @@ part, it says of a fault:
 Where several tries of a fault came out in different ways, the table says how many did in which.
 """
 AGAIN = """
-To make this page again, in about ten minutes on two cores:
+To make this page again, in about a quarter of an hour on two cores:
 
     python tests/reliability/make_table.py --markdown docs/reliability.md
 
