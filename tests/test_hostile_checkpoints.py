@@ -191,6 +191,22 @@ def test_each_is_refused_in_one_sentence(good, tmp_path):
     assert sum(each.harm in ('code', 'text', 'memory') for each in HOSTILE.values()) >= 20
 
 
+def test_numbers_that_are_not_in_the_file_are_no_memory_as_it_was_left(tmp_path):
+    kept = [torch.full((50,), 7.0) for _ in range(1000)]
+    content = dict(state_dict={f'weight{number}': each for number, each in enumerate(kept)})
+    HOSTILE['tensors without numbers'].write(tmp_path / 'given.pth', tmp_path, content)
+    del kept, content
+    read = CheckpointLoader.load_checkpoint(str(tmp_path / 'given.pth'))['state_dict']
+    assert len(read) == 1000 and not any(each.any() for each in read.values())
+
+
+def test_no_attribute_hides_the_text_of_a_config(tmp_path):
+    for name in ('hidden text', 'counted text'):
+        HOSTILE[name].write(tmp_path / 'given.pth', tmp_path / 'canary')
+        read = CheckpointLoader.load_checkpoint(str(tmp_path / 'given.pth'))
+        assert read['meta'] == {} and read['message_hub'] == dict(runtime_info={})
+
+
 def test_the_harm_is_real(tmp_path):
     """Without protection, what is said to run code does."""
 

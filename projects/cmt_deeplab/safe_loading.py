@@ -95,17 +95,16 @@ def _plain_objects_only() -> Iterator[None]:
             elif head.startswith(b'\x80') and head != OLD_FORM:
                 raise RefusedError('it is a plain pickle and reading it could run foreign code')
             opened.seek(begin)
-            content = original(opened, map_location=map_location, weights_only=True)
+            objects = allowed_objects(old_form=head == OLD_FORM)
+            checked = dict(Unpickler=CheckedUnpickler, _get_allowed_globals=lambda: objects)
+            with patch.multiple(torch._weights_only_unpickler, **checked):
+                content = original(opened, map_location=map_location, weights_only=True)
         check_content(content, file_size=size)
         return content
 
     with LOCK:
-        original, objects = torch.load, allowed_objects()
-        checked = dict(Unpickler=CheckedUnpickler, _get_allowed_globals=lambda: objects)
-        with (
-            patch.object(torch, 'load', load),
-            patch.multiple(torch._weights_only_unpickler, **checked),
-        ):
+        original = torch.load
+        with patch.object(torch, 'load', load):
             yield
 
 

@@ -6,11 +6,12 @@ Each is built around an otherwise good checkpoint. What runs code makes the file
 import io
 import os
 import pickle
+import pickletools
 import runpy
 import subprocess
 import tarfile
 import zipfile
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
@@ -203,6 +204,15 @@ def plain_pickle(content: Any, path: Path) -> None:
     path.write_bytes(pickle.dumps(content))
 
 
+def without_numbers(content: Any, path: Path) -> None:
+    """The form before torch 1.6, whose list of the numbers that follow is empty."""
+    legacy(content, path)
+    stream = io.BytesIO(path.read_bytes())
+    for _ in range(4):  # before that list
+        deque(pickletools.genops(stream), maxlen=0)
+    path.write_bytes(stream.getvalue()[: stream.tell()] + pickle.dumps([], 2))
+
+
 def in_tar(content: Any, path: Path) -> None:
     """The format of torch before 0.1.10."""
     data = pickle.dumps(content['extra'], 2)
@@ -338,6 +348,7 @@ HOSTILE = {
             )
         ),
     ),
+    'tensors without numbers': Hostile('text', lambda content, c: None, without_numbers),
     'hooks that are none': Hostile('text', hooked),
     'versions that are none': Hostile('text', without_versions),
     # takes memory or time without end
@@ -360,6 +371,9 @@ HOSTILE = {
     'ragged colors': Hostile('kind', entry('meta.dataset_meta', dict(palette=[[1, [2, 3]]]))),
     'numbers as colors': Hostile('kind', entry('meta.dataset_meta', dict(palette=[1, 2]))),
     'text as classes': Hostile('kind', entry('meta.dataset_meta', 'person')),
+    'terminal codes as classes': Hostile(
+        'kind', entry('meta.dataset_meta', dict(classes=['\x1b[2J']))
+    ),
     'numbers as classes': Hostile('kind', entry('meta.dataset_meta', dict(classes=[1, 2]))),
     'broken history': Hostile(
         'kind', entry('message_hub.log_scalars', dict(loss=history(_log_history='abc')))

@@ -45,7 +45,8 @@ def check_entries(file: Any, content: dict) -> None:
     for key, given in [*meta.items(), *info.items()]:
         place = f'meta.{key}'.lower()
         if place in CLASSES and given is not None:
-            check(_is_row(given, str), place, 'list of names')
+            names = _is_row(given, str) and ''.join(given).isprintable()
+            check(names, place, 'list of names')
         if place == 'meta.palette' and not isinstance(given, str | None):
             rows = _is_row(given, list | tuple | np.ndarray)
             colors = rows and all(_is_row(color, Number) and len(color) == 3 for color in given)

@@ -8,6 +8,7 @@ entry checks what it gets.
 
 import re
 from collections import Counter, OrderedDict
+from functools import partial
 from math import prod
 from typing import IO, Any
 
@@ -79,11 +80,13 @@ def _bytes(text: str = '', encoding: str = 'latin1') -> bytes:
     return text.encode('latin1')
 
 
-def _tensor(storage: Any, offset: int, size: tuple, stride: tuple, *rest: Any) -> Tensor:
+def _tensor(
+    clear: bool, storage: Any, offset: int, size: tuple, stride: tuple, *rest: Any
+) -> Tensor:
     """A tensor within its storage, which torch would enlarge by memory as it was left.
 
-    ``rest`` is whether it requires a gradient, hooks, and then a dtype other than that of the
-    storage, or marks of conjugation, or both.
+    ``clear`` sets the storage to 0. ``rest`` is whether it requires a gradient, hooks, and then a
+    dtype other than that of the storage, or marks of conjugation, or both.
     """
     if any(isinstance(each, dict) and each for each in rest[2:]):
         raise RefusedError('it holds an object that is no plain tensor')
@@ -92,6 +95,8 @@ def _tensor(storage: Any, offset: int, size: tuple, stride: tuple, *rest: Any) -
     end = 0 if 0 in size else (last + 1) * dtype.itemsize
     if min(offset, *size, *stride, 0) < 0 or end > storage._untyped_storage.nbytes():
         raise RefusedError('it holds a tensor that reaches beyond its data')
+    if clear:
+        storage._untyped_storage.fill_(0)
     tensor = torch.empty(0, dtype=dtype, device=storage._untyped_storage.device)
     tensor.set_(storage._untyped_storage, offset, size, stride)
     return tensor.requires_grad_(bool(rest and rest[0]))
@@ -119,9 +124,13 @@ def own_objects() -> dict[str, Any]:
     return found
 
 
-def allowed_objects() -> dict[str, Any]:
-    """All that a checkpoint may hold, by full names; of torch's own list what weights need."""
+def allowed_objects(*, old_form: bool) -> dict[str, Any]:
+    """All that a checkpoint may hold, by full names; of torch's own list what weights need.
+
+    In the old form of files the numbers of a tensor come after it, and may be missing.
+    """
     listed = _weights_only_unpickler._get_allowed_globals().items()
+    tensor = partial(_tensor, old_form)
     return {
         **{name: value for name, value in listed if isinstance(value, torch.dtype | StorageType)},
         **own_objects(),
@@ -133,7 +142,7 @@ def allowed_objects() -> dict[str, Any]:
         'torch.Size': torch.Size,
         'torch.Tensor': 'torch.Tensor',  # likewise, of a tensor with attributes
         'torch._tensor._rebuild_from_type_v2': _without_attributes,
-        **{f'torch._utils._rebuild_tensor{version}': _tensor for version in ('', '_v2', '_v3')},
+        **{f'torch._utils._rebuild_tensor{version}': tensor for version in ('', '_v2', '_v3')},
         'torch._utils._rebuild_parameter': _parameter,
         'torch._utils._rebuild_parameter_with_state': _parameter,
         'torch.device': torch.device,
