@@ -122,6 +122,23 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_told(tmp_path, how):
     assert (tmp_path / 'not_finite_iter_3_rank0.pth').exists()
 
 
+def test_the_hook_of_mmdet_does_not_stop_what_goes_on_by_option(tmp_path):
+    hooks = [dict(type='CheckInvalidLossHook', interval=1)]
+    runner = faulty(tmp_path, custom_hooks=hooks, optim_wrapper__skip_not_finite=True)
+    runner.train()
+    assert runner.message_hub.get_info('skipped_steps') == 1
+
+
+def test_an_optimizer_that_computes_the_loss_itself_is_refused(tmp_path):
+    lbfgs = dict(_delete_=True, type='LBFGS', lr=0.1)
+    constructor = 'DefaultOptimWrapperConstructor'
+    runner = faulty(
+        tmp_path, optim_wrapper__optimizer=lbfgs, optim_wrapper__constructor=constructor
+    )
+    with pytest.raises(UserError, match='LBFGS, which computes the loss several times'):
+        runner.train()
+
+
 def test_an_assigner_that_meets_nan_is_no_stack_trace(tmp_path):
     runner = faulty(tmp_path, 'matching')
     with pytest.raises(UserError, match='In iteration 3 the network gave numbers that are not'):

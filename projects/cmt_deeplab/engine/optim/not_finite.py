@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmdet.engine.hooks import CheckInvalidLossHook
 from mmdet.registry import HOOKS
 from mmengine.dist import all_gather_object, barrier, get_rank
 from mmengine.hooks import Hook
@@ -76,6 +77,9 @@ class PanopticNotFiniteHook(Hook):
         wrappers = runner.optim_wrapper
         wrappers = [wrappers] if isinstance(wrappers, OptimWrapper) else wrappers.values()
         self.wrappers = [each for each in wrappers if isinstance(each, PanopticOptimWrapper)]
+        if self.wrappers:  # this hook tells more, and lets training go on by option
+            hooks = [each for each in runner.hooks if not isinstance(each, CheckInvalidLossHook)]
+            runner._hooks = hooks
         for wrapper in self.wrappers:
             wrapper.skipped = runner.message_hub.get_info('skipped_steps', 0)
             wrapper.tell = lambda faults, stops, wrapper=wrapper: self.tell(faults, stops, wrapper)

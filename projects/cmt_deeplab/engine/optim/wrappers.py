@@ -66,6 +66,11 @@ class PanopticOptimWrapper(OptimWrapper):
                 f'optim_wrapper.skip_not_finite is {skip_not_finite!r}, but is True, False or how '
                 'many updates in a row may be skipped.'
             )
+        if isinstance(self.optimizer, torch.optim.LBFGS):
+            raise UserError(
+                'optim_wrapper.optimizer.type is LBFGS, which computes the loss several times in a '
+                'step, as no wrapper of mmengine does; use another, such as AdamW.'
+            )
         self.limit = SKIPPED_IN_A_ROW if skip_not_finite is True else int(skip_not_finite)
         self.skipped = self.in_a_row = 0
         self.tell: Callable[[list[str], bool], None] = tell
