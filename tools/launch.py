@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-from torch.distributed import run
+from torch.distributed import DistError, run
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
@@ -24,11 +24,22 @@ def main() -> int:
     taken = [name for name in SIGNALS if name != 'SIGHUP' or signal.getsignal(signal.SIGHUP)]
     arguments.signals_to_handle = ','.join(taken)
     logging.disable(logging.ERROR)  # the processes say what is wrong
+    place = f'{arguments.master_addr}:{arguments.master_port}'
+    if int(arguments.node_rank):
+        print(f'Machine {arguments.node_rank} looks for machine 0 at {place}.', file=sys.stderr)
     try:
         run.run(arguments)
     except SignalException as error:
         print(f'The processes have ended after {error.sigval.name}.', file=sys.stderr)
         return 128 + error.sigval
+    except DistError as error:  # of the rendezvous
+        reason = str(error).splitlines()[0]
+        print(
+            f'Error: The processes cannot meet at {place} ({reason}): '
+            'set PORT to a port that no other run uses, and MASTER_ADDR to machine 0.',
+            file=sys.stderr,
+        )
+        return 1
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode < 0:

@@ -17,14 +17,14 @@ launch_python() {
     fi
 }
 
-# whole_number NAME VALUE [LEAST] refuses another value, which bash would evaluate in $((...)).
+# whole_number NAME VALUE LEAST [MOST] refuses another value, which bash would evaluate in $((...)).
 whole_number() {
     case $2 in
         '' | *[!0-9]* | 0?* | ??????*) ;;
-        *) [ "$2" -lt "${3:-0}" ] || return 0 ;;
+        *) [ "$2" -lt "$3" ] || [ "$2" -gt "${4:-99999}" ] || return 0 ;;
     esac
-    printf "Error: %s is '%s', but must be a whole number from %d to 99999.\n" \
-        "$1" "$2" "${3:-0}" >&2
+    printf "Error: %s is '%s', but must be a whole number from %d to %d.\n" \
+        "$1" "$2" "$3" "${4:-99999}" >&2
     exit 2
 }
 
@@ -35,8 +35,9 @@ launch() {
     shift
     whole_number PROCESSES "$processes" 1
     whole_number NNODES "${NNODES:-1}" 1
-    whole_number NODE_RANK "${NODE_RANK:-0}"
-    whole_number PORT "${PORT:-29500}"
+    whole_number NODE_RANK "${NODE_RANK:-0}" 0 $((${NNODES:-1} - 1))
+    whole_number PORT "${PORT:-29500}" 1 65535
+    whole_number TORCH_ELASTIC_SHUTDOWN_TIMEOUT "${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-300}" 0
     python=$(launch_python)
     # torchrun would take one thread per process; on the CPU the processes share out the cores
     if [ -z "${OMP_NUM_THREADS:-}" ]; then
@@ -59,7 +60,7 @@ launch_slurm() {
     local extra=() resources=()
     shift 2
     whole_number GPUS "$gpus" 1
-    whole_number GPUS_PER_NODE "$per_node"
+    whole_number GPUS_PER_NODE "$per_node" 0
     whole_number CPUS_PER_TASK "${CPUS_PER_TASK:-5}" 1
     read -r -a extra <<<"${SRUN_ARGS:-}"
     if [ "$per_node" -gt 0 ]; then

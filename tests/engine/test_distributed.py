@@ -2,7 +2,9 @@
 
 import json
 import re
+import runpy
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -165,7 +167,8 @@ def test_the_launchers_refuse_what_is_no_whole_number(tmp_path, monkeypatch):
         finished = run(ROOT / 'tools/dist_train.sh', 'config.py', value)
         assert finished.returncode == 2
         assert finished.stderr.startswith(f"Error: PROCESSES is '{value}', but must be a whole")
-    for name in ('NNODES', 'NODE_RANK', 'PORT', 'GPUS', 'GPUS_PER_NODE', 'CPUS_PER_TASK'):
+    names = ('NNODES', 'NODE_RANK', 'PORT', 'TORCH_ELASTIC_SHUTDOWN_TIMEOUT')
+    for name in (*names, 'GPUS', 'GPUS_PER_NODE', 'CPUS_PER_TASK'):
         arguments = ('dist_test.sh', 'config.py', 'a.pth', 2)
         if 'PU' in name:
             arguments = ('slurm_test.sh', 'part', 'job', 'config.py', 'a.pth')
@@ -175,6 +178,11 @@ def test_the_launchers_refuse_what_is_no_whole_number(tmp_path, monkeypatch):
         assert finished.returncode == 2
         assert finished.stderr.startswith(f"Error: {name} is '{command}'")
     assert not (tmp_path / 'harm').exists()
+    for name, value, most in (('NODE_RANK', '1', 0), ('PORT', '65536', 65535)):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            finished = run(ROOT / 'tools/dist_train.sh', 'config.py', 2)
+        assert finished.returncode == 2 and f'to {most}.' in finished.stderr
 
 
 @pytest.mark.slow  # 20 s
@@ -201,8 +209,35 @@ def test_a_signal_to_the_launcher_stops_training_with_a_checkpoint(tmp_path, mon
     assert (tmp_path / f'iter_{stopped[1]}.pth').exists() and 'Traceback' not in rest
 
 
-def test_a_launcher_without_its_variables_is_named(monkeypatch):
+def test_variables_of_a_launcher_that_are_no_numbers_are_named(monkeypatch):
+    whole = dict(RANK='0', LOCAL_RANK='0', WORLD_SIZE='1', MASTER_PORT='29500', MASTER_ADDR='')
+    for name, value in [
+        ('RANK', '1'),
+        ('RANK', '-1'),
+        ('LOCAL_RANK', 'q'),
+        ('WORLD_SIZE', '0'),
+        ('MASTER_PORT', '99999'),
+    ]:
+        for each in whole.items():
+            monkeypatch.setenv(*each)
+        monkeypatch.setenv(name, value)
+        with pytest.raises(UserError, match=f"variable {name} is '{value}', but must be a whole"):
+            distributed.init_process_group(launcher='pytorch')
 
+
+def test_a_port_in_use_is_one_sentence(monkeypatch, capsys):
+    launch = runpy.run_path(str(ROOT / 'tools/launch.py'))['main']
+    with socket.create_server(('0.0.0.0', 0)) as other:
+        port = other.getsockname()[1]
+        options = ['--master_addr=127.0.0.1', f'--master_port={port}', 'train.py']
+        monkeypatch.setattr('sys.argv', ['launch.py', *options])
+        monkeypatch.setattr('logging.disable', lambda level: None)
+        assert launch() == 1
+    said = capsys.readouterr().err
+    assert f'Error: The processes cannot meet at 127.0.0.1:{port} (' in said and 'set PORT' in said
+
+
+def test_a_launcher_without_its_variables_is_named(monkeypatch):
     for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE'):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ValueError, match='torchrun'):

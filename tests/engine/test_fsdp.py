@@ -28,6 +28,8 @@ def figures_and_refusals(folder) -> list:
     assert sum(p.to_local().numel() for p in parameters) < sum(p.numel() for p in parameters)
     resumed = dict(OPTIONS, resume=True, load_from=str(folder / 'fsdp/iter_3.pth'))
     toy_runner(folder / 'resumed', model_wrapper_cfg=SHARDED, **resumed).train()
+    resumed['load_from'] = str(folder / 'ddp/iter_3.pth')
+    toy_runner(folder / 'crossed', model_wrapper_cfg=SHARDED, **resumed).train()
     last = str(folder / 'fsdp/iter_7.pth')
     found = [
         runner.test()['toy/mean']
@@ -55,9 +57,11 @@ def test_a_run_in_shards_is_that_of_whole_models(tmp_path):
     words = "'bakbone'", 'EMAHook', 'MMFullyShardedDataParallel', "runner_type='PanopticRunner'"
     for refusal, word in zip(refused, words, strict=True):
         assert word in refusal
-    files = [torch.load(tmp_path / name / 'iter_7.pth') for name in ('ddp', 'fsdp', 'resumed')]
+    names = 'ddp', 'fsdp', 'resumed', 'crossed'
+    files = [torch.load(tmp_path / name / 'iter_7.pth') for name in names]
     for name, value in files[0]['state_dict'].items():
         torch.testing.assert_close(files[1]['state_dict'][name], value, msg=name)
+        torch.testing.assert_close(files[3]['state_dict'][name], value, msg=name)
         torch.testing.assert_close(
             files[2]['state_dict'][name], files[1]['state_dict'][name], rtol=0, atol=0
         )

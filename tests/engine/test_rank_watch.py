@@ -19,7 +19,7 @@ from toy_run import toy_runner
 
 
 class Act(Hook):
-    """Does something before the nth iteration."""
+    """Does something before the nth iteration, or for 0 after the last one."""
 
     priority = 'LOWEST'
 
@@ -28,6 +28,10 @@ class Act(Hook):
 
     def before_train_iter(self, runner, **_) -> None:
         if runner.iter + 1 == self.nth:
+            self.work()
+
+    def after_train(self, runner) -> None:
+        if self.nth == 0:
             self.work()
 
 
@@ -109,20 +113,20 @@ def test_a_signal_to_one_process_before_the_first_iteration(tmp_path, capfd):
 
 
 @pytest.mark.parametrize(
-    'work, sentence',
+    'work, nth, sentence',
     [
-        (
-            hang,
-            r'Rank 1 \(.*\) of 2 has stood still for \d+ s, reading .* iteration 4 \(test_',
-        ),
-        (stop, r'Rank 1 \(.*\) of 2 has not answered for \d+ s, last'),
-        (fail, 'This process has a mistake: mend it.'),
-        (signals('SIGKILL'), 'Another process of this run has ended without a word'),
+        (hang, 4, r'Rank 1 \(.*\) of 2 has stood still for \d+ s, reading .* iteration 4 \(test_'),
+        (stop, 4, r'Rank 1 \(.*\) of 2 has not answered for \d+ s, last'),
+        (fail, 4, 'This process has a mistake: mend it.'),
+        (fail, 0, 'This process has a mistake: mend it.'),
+        (signals('SIGKILL'), 4, 'Another process of this run has ended without a word'),
     ],
-    ids=['hangs', 'stopped', 'fails', 'killed'],
+    ids=['hangs', 'stopped', 'fails', 'fails at the end', 'killed'],
 )
-def test_the_process_that_keeps_the_others_from_training_is_named(tmp_path, capfd, work, sentence):
-    first, second = statuses(tmp_path, work)
+def test_the_process_that_keeps_the_others_from_training_is_named(
+    tmp_path, capfd, work, nth, sentence
+):
+    first, second = statuses(tmp_path, work, nth=nth)
     assert first == 1 and second in (1, -signal.SIGKILL)
     written = capfd.readouterr().err
     assert re.search(f'Error: {sentence}', written), written
@@ -156,10 +160,12 @@ def test_processes_end_with_their_launcher(tmp_path, capfd):
     assert 'Error: The launcher of this run has ended' in capfd.readouterr().err
 
 
-@pytest.mark.parametrize('timeout', [0, -5.0])
-def test_a_timeout_is_a_number_of_seconds(timeout):
-    with pytest.raises(UserError, match='env_cfg.dist_cfg.timeout is'):
-        rank_watch.longest_wait(timeout)
+def test_a_timeout_is_a_number_of_seconds():
+    for timeout in (0, -5.0):
+        with pytest.raises(UserError, match='env_cfg.dist_cfg.timeout is'):
+            rank_watch.longest_wait(timeout)
+    for timeout in (1e15, float('inf')):
+        assert rank_watch.longest_wait(timeout).total_seconds() == rank_watch.LONGEST
 
 
 def test_a_slow_process_is_given_its_usual_time():
@@ -177,6 +183,8 @@ def test_a_slow_process_is_given_its_usual_time():
         found = [
             dict(report, idle=i, place=list(place), **changes) for i, place in zip(idle, places)
         ]
+        for each in found:
+            each['beats'] -= each['place'] == rank_watch.DONE
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(rank_watch, 'end_process', lambda *_: None)
             watch._judge(json.loads(json.dumps(found)))
@@ -186,3 +194,4 @@ def test_a_slow_process_is_given_its_usual_time():
     assert not judged(61, 20)  # the other one got on
     assert not judged(100, 100, slow=True) and judged(361, 361, slow=True)
     assert not judged(200, 20, places=((6, 1), (5, 1)))  # the one that is behind does get on
+    assert not judged(200, 9, places=((6, 1), rank_watch.DONE), slow=True)  # it has ended

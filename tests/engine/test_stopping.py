@@ -18,6 +18,8 @@ from toy_run import toy_runner
 class SignalHook(Hook):
     """Sends signals to this process, or to its group, when a hook is called for the nth time."""
 
+    priority = 'HIGHEST'  # before the checkpoint
+
     def __init__(self, *numbers: int, after: str, nth: int = 1, group: bool = False) -> None:
         self.numbers, self.left, self.group = numbers, nth, group
         setattr(self, after, self._send)
@@ -55,9 +57,9 @@ def test_a_signal_saves_a_checkpoint_from_which_training_goes_on(tmp_path, name)
         f'Stopped by {name} after iteration 3: the checkpoint is {path}; go on with --resume.'
     )
     assert (tmp_path / 'last_checkpoint').read_text() == str(path)
-    resumed = toy_runner(tmp_path, resume=True)
-    resumed.train()
     if name == 'SIGTERM':
+        resumed = toy_runner(tmp_path, resume=True)
+        resumed.train()
         unbroken = toy_runner(tmp_path / 'unbroken')
         unbroken.train()
         assert torch.equal(parameters(resumed), parameters(unbroken))
@@ -94,6 +96,8 @@ def test_before_the_first_iteration_there_is_nothing_to_save(tmp_path):
     _, said = stopped(tmp_path, signal.SIGINT, after='before_train')
     assert said == 'Stopped by SIGINT before the first iteration.'
     assert not list(tmp_path.glob('*.pth'))
+    _, said = stopped(tmp_path, signal.SIGINT, default_hooks__checkpoint__interval=1)
+    assert f'Stopped by SIGINT after iteration 1: the checkpoint is {tmp_path}/iter_1.pth' in said
 
 
 def test_after_the_last_iteration_the_checkpoint_is_to_be_evaluated(tmp_path):

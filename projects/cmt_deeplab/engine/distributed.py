@@ -19,7 +19,7 @@ from mmengine.registry import MODEL_WRAPPERS  # where mmengine looks wrappers up
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from cmt_deeplab.engine.stopping.rank_watch import TICK, longest_wait, rank_watch
+from cmt_deeplab.engine.stopping.rank_watch import TICK, RankWatch, longest_wait, rank_watch
 from cmt_deeplab.engine.stopping.stop_signals import StopSignals, end_process
 from cmt_deeplab.errors import UserError, report_user_errors
 
@@ -46,12 +46,26 @@ def _set_rank_variables(launcher: str) -> None:
             )
         os.environ[name] = os.environ[source]
     os.environ.setdefault('MASTER_PORT', '29500')
-    if 'MASTER_ADDR' not in os.environ:
+    last = _number('WORLD_SIZE', 1) - 1
+    for name, most in dict(RANK=last, LOCAL_RANK=last, MASTER_PORT=65535).items():
+        _number(name, 0, most)
+    if not os.environ.get('MASTER_ADDR'):
         address = '127.0.0.1'
         if launcher == 'slurm':
             command = ['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']]
             address = subprocess.check_output(command, text=True).split()[0]
         os.environ['MASTER_ADDR'] = address
+
+
+def _number(name: str, least: int, most: int = 99999) -> int:
+    """The number in an environment variable, or a :class:`UserError`."""
+    text = os.environ[name]
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise UserError(
+            f"The environment variable {name} is '{text}', but must be a whole number from {least} "
+            f'to {most}.'
+        )
+    return int(text)
 
 
 def init_process_group(
@@ -69,8 +83,8 @@ def init_process_group(
             the collective operations.
 
     Raises:
-        UserError: the launcher is unknown, did not set its variables, or started more processes
-            than the machine has GPUs.
+        UserError: the launcher is unknown, did not set its variables rightly, or started more
+            processes than the machine has GPUs.
     """
     _set_rank_variables(launcher)
     if torch.cuda.is_available():
@@ -88,34 +102,6 @@ def init_process_group(
     torch.distributed.init_process_group(backend=backend, timeout=longest_wait(timeout))
 
 
-def leave_process_group(status: int = 0) -> None:
-    """End a distributed command line: all processes leave together.
-
-    On gloo the interpreter is not taken down, because a thread of gloo that still runs while Python
-    finalizes aborts the process ("terminate called without an active exception"; with torch 2.13 in
-    6 of 41 runs of a bare script of two processes, and in none of 59 that ended as here). Without a
-    process group nothing happens.
-
-    Args:
-        status: The exit status. Unless it is 0 the others are not waited for, as they may be gone.
-    """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return
-    on_gloo = torch.distributed.get_backend() == 'gloo'
-    if watch := rank_watch():
-        keeps_store = torch.distributed.get_rank() == 0
-        keeps_store &= not torch.distributed.is_torchelastic_launched()
-        if status and keeps_store and watch.is_alive():
-            time.sleep(2 * TICK)  # the others read there that this process ends
-        watch.close()
-    if not status:
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
-    if on_gloo or status:
-        atexit._run_exitfuncs()  # ends the data-loading processes and flushes the logs
-        end_process(status)
-
-
 @contextmanager
 def ends_together() -> Iterator[None]:
     """Around a command line, or as its decorator: it ends with one sentence, in all processes.
@@ -128,6 +114,9 @@ def ends_together() -> Iterator[None]:
         with StopSignals(at_once=True), report_user_errors():
             try:
                 yield
+                if watch := rank_watch():  # all leave together
+                    watch.close()
+                    torch.distributed.barrier()
             except Exception:
                 if watch := rank_watch():
                     if not watch.may_speak(status):
@@ -143,7 +132,28 @@ def ends_together() -> Iterator[None]:
             traceback.print_exc()
         raise
     finally:
-        leave_process_group(status)
+        if watch := rank_watch():
+            _leave(watch, status)
+
+
+def _leave(watch: RankWatch, status: int) -> None:
+    """End this process, with the exit status, as one of several.
+
+    On gloo the interpreter is not taken down, because a thread of gloo that still runs while Python
+    finalizes aborts the process ("terminate called without an active exception"; with torch 2.13 in
+    6 of 41 runs of a bare script of two processes, and in none of 59 that ended as here).
+    """
+    on_gloo = torch.distributed.get_backend() == 'gloo'
+    keeps_store = torch.distributed.get_rank() == 0
+    keeps_store &= not torch.distributed.is_torchelastic_launched()
+    if status and keeps_store and watch.is_alive():
+        time.sleep(2 * TICK)  # the others read there that this process ends
+    watch.close()
+    if not status:
+        torch.distributed.destroy_process_group()
+    if on_gloo or status:
+        atexit._run_exitfuncs()  # ends the data-loading processes and flushes the logs
+        end_process(status)
 
 
 # torch 2.13 has a new name for one argument, and warns of the old one

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from mmengine.dist import all_gather_object, get_rank
 from mmengine.optim import OptimWrapper
+from torch.distributed.fsdp import FSDPModule
 
 from cmt_deeplab.engine.class_check import unwrapped
 from cmt_deeplab.errors import UserError
@@ -35,9 +36,9 @@ def gradients_so_far(runner: Any) -> dict | None:
 def restore_gradients(stored: dict, runner: Any) -> None:
     """Set what :func:`gradients_so_far` returned, before the training begins.
 
-    Another number of processes takes the mean over those of before. Where the losses of this run
-    are divided by another number, so are the gradients. A warning says where this run does not go
-    on with the accumulation.
+    Another number of processes, and a model in shards, take the mean over those of before. Where
+    the losses of this run are divided by another number, so are the gradients. A warning says where
+    this run does not go on with the accumulation.
 
     Raises:
         UserError: a gradient has another shape than its parameter.
@@ -51,12 +52,13 @@ def restore_gradients(stored: dict, runner: Any) -> None:
             f'{stored["accumulated"]} iterations are left out.'
         )
         return
+    sharded = any(isinstance(module, FSDPModule) for module in runner.model.modules())
     factor = stored['divisor'] / _divisor(wrapper, at, runner.max_iters)
     for name, tensor in unwrapped(runner.model).named_parameters():
         if not tensor.requires_grad:
             continue
         found = stored['tensors'].get(name, [])
-        if len(found) == runner.world_size:
+        if len(found) == runner.world_size and not sharded:
             found = found[get_rank() : get_rank() + 1]
         grads = [each.to(tensor) for each in found if each is not None]
         if not found or any(each.shape != tensor.shape for each in grads):

@@ -2,6 +2,7 @@
 
 import atexit
 import json
+import math
 import os
 import signal
 import socket
@@ -9,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
@@ -26,6 +27,8 @@ from .stop_signals import end_process
 TICK = 1.0  # second; idle times are counted in ticks, so that a suspended job has not been idle
 TIMEOUT = 300.0  # default of env_cfg.dist_cfg.timeout
 SLOW = 6  # times as long may last what is done once, or by one process for all
+LONGEST = 10**6  # seconds that the libraries below torch can count in milliseconds
+DONE = [math.inf]  # the place of a process that has finished its part
 LIBRARIES = tuple(str(Path(package.__file__).parent) for package in (torch, mmengine))
 LIBRARIES += (threading.__file__,)
 
@@ -38,7 +41,7 @@ def longest_wait(timeout: float | None) -> timedelta:
     """
     if timeout is not None and timeout <= 0:
         raise UserError(f'env_cfg.dist_cfg.timeout is {timeout}; give a number of seconds above 0.')
-    return timedelta(seconds=(timeout or TIMEOUT) * SLOW + 60)
+    return timedelta(seconds=min((timeout or TIMEOUT) * SLOW + 60, LONGEST))
 
 
 def _own_line() -> str:
@@ -93,6 +96,7 @@ class RankWatch(threading.Thread):
         self._active = True
         try:
             yield
+            self.now(DONE, 'ending')
         finally:
             self._active = False
 
@@ -162,6 +166,9 @@ class RankWatch(threading.Thread):
             except DistError:
                 if not self._closed.wait(5 * TICK):  # for the main thread, which may say more
                     self._lost()
+        if self._work['place'] == DONE:
+            with suppress(DistError):
+                self._tell()
 
     def _lost(self) -> NoReturn:
         """End a process that has lost its launcher, or the store, which a launcher may keep."""
@@ -172,9 +179,8 @@ class RankWatch(threading.Thread):
         sentence = f'Error: {who} has ended, and so do its processes; go on with --resume.'
         end_process(1, sentence if speaks else None)
 
-    def _look(self) -> None:
-        """Tell the others where this process is, and see what they tell."""
-        self._beats, self._idle = self._beats + 1, self._idle + 1
+    def _tell(self) -> None:
+        """Tell the others where this process is."""
         told = dict(
             self._work,
             beats=self._beats,
@@ -183,10 +189,16 @@ class RankWatch(threading.Thread):
             host=self._host,
         )
         self._store.set(f'rank/{self._rank}', json.dumps(told))
+
+    def _look(self) -> None:
+        """Tell the others where this process is, and see what they tell."""
+        self._beats, self._idle = self._beats + 1, self._idle + 1
+        self._tell()
         if self._store.check(['end']) and not self._closed.is_set():
             end_process(json.loads(self._store.get('end'))[1])
         keys = [f'rank/{rank}' for rank in self._ranks]
-        if self._active and self._idle > self.timeout and self._idle % 3 == 0:
+        looks = max(3, self.timeout // 10)  # a library may keep a thread from answering for a while
+        if self._active and self._idle > self.timeout and self._idle % looks == 0:
             if self._store.check(keys):
                 found = [json.loads(self._store.get(key)) for key in keys]
                 self._judge(found)
@@ -196,7 +208,8 @@ class RankWatch(threading.Thread):
         """End the run where a process keeps the others waiting for too long."""
         if not self._former:
             return
-        silent = [r for r in self._ranks if found[r]['beats'] == self._former[r]['beats']]
+        going = [r for r in self._ranks if found[r]['place'] != DONE]
+        silent = [r for r in going if found[r]['beats'] == self._former[r]['beats']]
         last = min(each['place'] for each in found)
         behind = silent or [r for r in self._ranks if found[r]['place'] == last]
         behind = [r for r in behind if found[r]['line']] or behind

@@ -33,8 +33,14 @@ AFTER = {
     'after_val_iter': EVALUATION,
     'after_val_epoch': TRAINING,
 }
-# the hooks that write checkpoints, and whose time is not limited as that of others
-HOOKS = {'after_train_iter': 2, 'after_val_epoch': 5}
+# the hooks that write checkpoints or send them, whose time is not limited as that of others
+HOOKS = {
+    'after_train_iter': 2,
+    'after_train_epoch': 2,
+    'after_val_epoch': 5,
+    'after_train': 6,
+    'after_run': 6,
+}
 
 
 class WatchedRunner(ResumingRunner):
@@ -44,7 +50,7 @@ class WatchedRunner(ResumingRunner):
     """
 
     _signals: StopSignals | None = None  # while training
-    _begun = False  # whether this training has finished an iteration
+    _begun = False  # whether this training has run an iteration
 
     def train(self) -> nn.Module:
         """As in mmengine, but signals that ask to stop end it with a checkpoint.
@@ -101,6 +107,7 @@ class WatchedRunner(ResumingRunner):
         iterations = self._train_loop.iter if isinstance(self._train_loop, BaseLoop) else 0
         iterations += kind == 'after_train_iter'  # the loop counts it after the hooks
         watch, batch = rank_watch(), kwargs.get('batch_idx', 0)
+        self._begun |= fn_name == 'after_train_iter'
         if watch and kind in HOOKS:
             watch.now(
                 [iterations, HOOKS[kind]],
@@ -138,7 +145,6 @@ class WatchedRunner(ResumingRunner):
         """
         asked, watch = self._signals.asked, rank_watch()
         if fn_name == 'after_train_iter':
-            self._begun = True
             if watch:
                 ahead = getattr(self.optim_wrapper, '_accumulative_counts', 1)  # they do not meet
                 ahead += torch.distributed.get_backend() != 'gloo'  # not waiting for the GPU
