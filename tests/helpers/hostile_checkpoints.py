@@ -43,7 +43,7 @@ class Hostile:
 
     ``harm`` is 'code', 'text' (run by a parser of configs), 'memory' (foreign memory is read, or
     the process breaks), 'size' (memory or time without end), 'kind' (a wrong kind of value) or
-    'resume' (one that only resuming looks at).
+    'resume' (one that may be read, as most programs do not look at it).
     """
 
     harm: str
@@ -348,9 +348,9 @@ HOSTILE = {
             )
         ),
     ),
-    'tensors without numbers': Hostile('text', lambda content, c: None, without_numbers),
-    'hooks that are none': Hostile('text', hooked),
-    'versions that are none': Hostile('text', without_versions),
+    'tensors without numbers': Hostile('resume', lambda content, c: None, without_numbers),
+    'hooks that are none': Hostile('resume', hooked),
+    'versions that are none': Hostile('resume', without_versions),
     # takes memory or time without end
     'archive that unpacks': Hostile('size', weight(lambda: torch.zeros(2**24)), compressed),
     'expanded tensor': Hostile('size', weight(lambda: torch.ones(1).expand(10**6, 10**6))),
