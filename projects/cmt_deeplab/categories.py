@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.panoptic_json import is_color
+from cmt_deeplab.panoptic_json import NUMBER, is_color
 
 Class = tuple[str, bool | None]  # name, whether it is a thing; None where that is not said
 
@@ -150,8 +150,7 @@ def segments_of(
                 'rename the category in the JSON, or take out its segments.'
             )
         is_crowd, bbox = bool(segment.get('iscrowd', 0)), segment.get('bbox')
-        if not (isinstance(bbox, list) and len(bbox) == 4 and {*map(type, bbox)} <= {int, float}):
-            bbox = None
+        is_box = isinstance(bbox, list) and len(bbox) == 4 and all(map(NUMBER.fits, bbox))
         of_thing_class = label < len(metainfo['thing_classes'])
         segments.append(
             dict(
@@ -161,7 +160,7 @@ def segments_of(
                 of_thing_class=of_thing_class,
                 category=label,
                 is_thing=of_thing_class and not is_crowd,
-                bbox=bbox,
+                bbox=bbox if is_box else None,
                 area=segment.get('area'),
             )
         )

@@ -14,7 +14,13 @@ import cv2
 import numpy as np
 
 from cmt_deeplab.errors import MissingFileError, UserError
-from cmt_deeplab.image_file import BadImage, panoptic_png_problem, read_header, require_whole
+from cmt_deeplab.image_file import (
+    BadImage,
+    panoptic_png_problem,
+    read_header,
+    refuse_device,
+    require_whole,
+)
 
 VOID_ID = 0  # the id of black pixels in a panoptic PNG: no segment
 NUM_IDS = 1 << 24  # three bytes of a color
@@ -49,11 +55,14 @@ def check_num_classes(number: int, where: str) -> None:
 def path_below(folder: str, name: str, listed_in: str) -> str:
     """The path of the file ``name`` below ``folder``, where links may lead anywhere.
 
+    Without a folder there is no outside, and any path will do.
+
     Raises:
-        UserError: the name, which ``listed_in`` gives, is no path below a folder.
+        UserError: the name, which ``listed_in`` gives, is an address or no path below the folder.
     """
     first, *others = name.replace('\\', '/').split('/')
-    if '..' in (first, *others) or not first or (others and first.endswith(':')):
+    outside = folder and ('..' in (first, *others) or not first)
+    if outside or (others and first.endswith(':')):
         raise UserError(
             f'{listed_in} has the "file_name" {name[:200]!r}, which leads out of the folder '
             f'{folder or "."}: give paths below it, and name a folder that holds all files '
@@ -78,6 +87,7 @@ def read_id_plane(
     ``check_size`` gets (H, W) and may refuse it before anything is decoded.
     """
     try:
+        refuse_device(path)
         data = read(path)
     except FileNotFoundError:
         raise MissingFileError(

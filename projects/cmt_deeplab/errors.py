@@ -32,7 +32,17 @@ OF_THE_MACHINE = {
 
 
 class UserError(ValueError):
-    """A mistake of the user; the message is one sentence naming the file or key and the remedy."""
+    """A mistake of the user; the message is one sentence naming the file or key and the remedy.
+
+    Of an error in a data-loading process the sentence is the last line of the text that it sent.
+    Control characters, which names of files may have, are written out.
+    """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if 'Original Traceback' in text:  # its last line is 'module.NameOfTheError: message'
+            text = text.rstrip().rpartition('\n')[2].partition(': ')[2]
+        return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class TrainingStopped(SystemExit):
@@ -95,14 +105,6 @@ def files_on_the_way(error: BaseException) -> list[Path]:
     return [Path(frame.f_code.co_filename) for frame in frames_of(error)]
 
 
-def _sentence(error: UserError) -> str:
-    """The message; of an error in a data-loading process, the last line of the text it sent."""
-    text = str(error)
-    if 'Original Traceback' in text:  # its last line is 'module.NameOfTheError: message'
-        text = text.rstrip().rpartition('\n')[2].partition(': ')[2]
-    return text
-
-
 def _of_the_machine(error: BaseException) -> str | None:
     """The sentence where the memory, a process or the network fails, otherwise None."""
     text = ' '.join(f'{type(error).__name__}: {error}'.split()).rstrip(': ')
@@ -136,7 +138,7 @@ def user_sentence(error: BaseException | None) -> str | None:
     """
     while error is not None:
         if isinstance(error, UserError):
-            return _sentence(error)
+            return str(error)
         sentence = _of_the_machine(error) or _of_building(error) or _of_files(error)
         if sentence:
             return sentence

@@ -74,7 +74,9 @@ def read_header(data: bytes | BinaryIO) -> Header:
             height, width = (tags[HEIGHT], tags[WIDTH]) if tags else image.size[::-1]
             orientation = tags.get(ORIENTATION) if tags else _orientation(image)
             orientation = orientation if orientation in range(1, 9) else 1
-            return Header(image.format, (height, width), orientation, start)
+            # a photograph of a telephone may be several JPEGs, of which the first is read
+            form = 'JPEG' if image.format == 'MPO' else image.format
+            return Header(form, (height, width), orientation, start)
     except Image.DecompressionBombError:
         raise BadImage(
             f'has more than {2 * Image.MAX_IMAGE_PIXELS} pixels, which would fill the memory (the '
@@ -114,6 +116,12 @@ def _looks_complete(data: bytes) -> bool:
     if data.startswith(JPEG_START):
         return data.endswith(JPEG_END) or data.rfind(JPEG_END) > data.rfind(JPEG_SCAN) >= 0
     return data.startswith(PNG_START) and PNG_END in data[-TAIL:]
+
+
+def refuse_device(path: str | os.PathLike) -> None:
+    """Raise an :class:`OSError` for a pipe or a device, whose end may never come."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError('it is no file')
 
 
 def require_whole(data: bytes) -> None:
@@ -197,8 +205,8 @@ def check_image_file(path: str, *, kind: str = 'image') -> Header:
     """
     if not os.path.isfile(path):
         raise MissingFileError(
-            f'{path} does not exist: put the image there or correct data_root and data_prefix.img '
-            'of the data set.'
+            f'There is no file {path}: put the image there or correct data_root and '
+            'data_prefix.img of the data set.'
         )
     try:
         with open(path, 'rb') as file:

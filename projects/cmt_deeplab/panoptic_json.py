@@ -57,14 +57,21 @@ def is_color(value: object) -> bool:
     )
 
 
+def whole(least: int, most: int, note: str = '') -> Field:
+    form = f'a whole number from {least} to {most}{note}'
+    return Field(form, lambda value: type(value) is int and least <= value <= most)
+
+
+MOST = (1 << 31) - 1  # of the ids of categories, which become numbers of numpy
 TEXT = Field('a text', lambda value: type(value) is str and value.strip() != '')
 IMAGE_ID = Field('a whole number or a text', lambda value: type(value) is int or TEXT.fits(value))
 SIDE = Field('a positive whole number of pixels', lambda value: type(value) is int and value > 0)
+NUMBER = Field('a number', lambda v: type(v) in (int, float) and -1e38 < v < 1e38)  # a float32
 FLAG = Field('0, 1, true or false', lambda value: type(value) in (int, bool) and value in (0, 1))
 FIELDS = dict(
     images=dict(id=IMAGE_ID, file_name=TEXT, height=SIDE, width=SIDE),
     categories=dict(
-        id=Field('a whole number from 0 on', lambda value: type(value) is int and value >= 0),
+        id=whole(0, MOST),
         name=TEXT,
         isthing=FLAG,
         color=Field('R, G, B as three whole numbers from 0 to 255', is_color, needed=False),
@@ -75,14 +82,10 @@ FIELDS = dict(
         segments_info=Field('a list', lambda value: type(value) is list),
     ),
     segments_info=dict(
-        id=Field(
-            f'a whole number from 1 to {NUM_IDS - 1}, the color R + 256 G + 65536 B in the PNG',
-            lambda value: type(value) is int and 0 < value < NUM_IDS,
-        ),
-        category_id=Field('a whole number', lambda value: type(value) is int),
+        id=whole(1, NUM_IDS - 1, ', the color R + 256 G + 65536 B in the PNG'),
+        category_id=whole(-MOST, MOST),
         iscrowd=replace(FLAG, needed=False),
-        # Whether it is right, the pixels tell. Here it has to fit into a float.
-        area=Field('a number', lambda v: type(v) in (int, float) and -1e300 < v < 1e300, False),
+        area=replace(NUMBER, needed=False),  # whether it is right, the pixels tell
     ),
 )
 # The fields in which no two entries of a list may agree.
@@ -95,11 +98,7 @@ ANYTHING = Field('anything', lambda value: True, needed=False)
 PANOPTICAPI_FIELDS = dict(
     categories=dict(id=FIELDS['categories']['id'], isthing=replace(ANYTHING, needed=True)),
     annotations=FIELDS['annotations'],
-    segments_info=dict(
-        FIELDS['segments_info'],
-        id=Field(f'a whole number below {NUM_IDS}', lambda v: type(v) is int and 0 <= v < NUM_IDS),
-        iscrowd=ANYTHING,
-    ),
+    segments_info=dict(FIELDS['segments_info'], id=whole(0, NUM_IDS - 1), iscrowd=ANYTHING),
 )
 
 

@@ -78,7 +78,5 @@ def test_names_the_image_that_is_not_there(root):
     (root / 'leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png').unlink()
     config = Config.fromfile(str(CONFIG)).train_dataloader.dataset
     config.update(data_root=str(root))
-    with pytest.raises(
-        FileNotFoundError, match='aachen_000000_000019_leftImg8bit.png does not exist'
-    ):
+    with pytest.raises(FileNotFoundError, match='no file .*aachen_000000_000019_leftImg8bit.png'):
         DATASETS.build(config).full_init()

@@ -51,7 +51,7 @@ def root(shapes_root, tmp_path):
 
 def test_faulty_images_are_left_out(root):
     names = damage_five(root, 'train')
-    with pytest.raises(UserError, match='does not exist'):
+    with pytest.raises(UserError, match='There is no file'):
         build(root)
     dataset = build(root, skip_faulty_images=True)
     assert len(dataset) == 7 and len(dataset.skipped_images) == 5

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import struct
 import zlib
@@ -100,6 +101,47 @@ def test_names_of_evaluations_stay_too(root):
     metric.dataset_meta = META
     sample = dict(img_id=content['annotations'][-1]['image_id'], ori_shape=(96, 96))
     refused(partial(metric.check_sample, sample), str(path))
+
+
+def test_without_a_folder_every_path_will_do(root):
+    """As in lists of images that lie in many places."""
+    path = root / 'annotations/panoptic_train2017.json'
+    content = json.loads(path.read_text())
+    for part, folder in (('images', 'train2017'), ('annotations', path.with_suffix('').name)):
+        for entry in content[part]:
+            place = root if part == 'images' else path.parent
+            entry['file_name'] = f'{place}/../{place.name}/{folder}/{entry["file_name"]}'
+    path.write_text(json.dumps(content))
+    options = dict(data_root='', ann_file=str(path), data_prefix=dict(img='', seg=''))
+    assert len(build(root, **options)) == 12
+    assert len(build(root, 'CocoPanopticDataset', metainfo=META, **options | dict(pipeline=[])))
+    rename(root, 'images', 's3:/{}')
+    refused(partial(build, root, **options), str(path))
+
+
+@pytest.mark.parametrize(
+    'folder, make',
+    [
+        ('train2017', partial(os.symlink, '/dev/zero')),
+        ('annotations/panoptic_train2017', os.mkfifo),
+    ],
+)
+def test_what_has_no_end_is_not_read(folder, make, root):
+    dataset, file = build(root), root / folder / '000000000001.png'
+    file.unlink()
+    make(file)
+    with pytest.raises(UserError, match=rf'{file}\b.* cannot be read \(.*it is no file'):
+        dataset[0]
+    assert len(build(root, skip_faulty_images=True)) == 11
+    with pytest.raises(UserError, match=f'There is no file {file}, although'):
+        build(root)
+
+
+def test_a_name_with_control_characters_is_written_out(root):
+    path = rename(root, 'images', '\n\x1b[31m\ud800{}')
+    with pytest.raises(UserError, match=r'train2017/\\n\\x1b\[31m\\ud8000'):
+        build(root)
+    assert r'\n\x1b[31m\ud800' in build(root, skip_faulty_images=True).skipped_images[0], path
 
 
 def test_links_and_ordinary_names_stay_usable(root, tmp_path):

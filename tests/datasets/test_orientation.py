@@ -21,6 +21,8 @@ IDS = np.repeat(np.arange(1, 7), 5)[:, None] + np.zeros((1, 40), int)  # (30, 40
 def picture(rgb, kind='JPEG', orientation=1, **options):
     exif, stream = Image.Exif(), io.BytesIO()
     exif[0x0112] = orientation
+    if kind == 'MPO':
+        options = dict(save_all=True, append_images=[Image.fromarray(np.ascontiguousarray(rgb))])
     if kind == 'TIFF':
         options['tiffinfo'] = {0x0112: orientation}
     Image.fromarray(rgb).save(stream, kind, exif=exif.tobytes(), **options)
@@ -76,6 +78,7 @@ UNTOLD = {  # the image, and the plane beside it
     'PNG at the end': (exif_behind_pixels(3), IDS),
     'TIFF': (picture(RGB, 'TIFF', 3), IDS),
     'WebP': (picture(RGB, 'WEBP', 3), IDS),
+    'JPEGs of a telephone': (picture(RGB, 'MPO', 6), IDS),
 }
 
 
@@ -90,8 +93,9 @@ def test_a_plane_that_may_lie_otherwise_is_refused(name, tmp_path):
 
 
 @pytest.mark.parametrize('orientation', [5, 6, 7, 8])
-def test_a_plane_of_the_turned_sides_suits_the_turned_image(orientation, tmp_path):
-    dataset = data_set(tmp_path, picture(RGB, 'JPEG', orientation), IDS.T)
+@pytest.mark.parametrize('kind', ['JPEG', 'MPO'])
+def test_a_plane_of_the_turned_sides_suits_the_turned_image(kind, orientation, tmp_path):
+    dataset = data_set(tmp_path, picture(RGB, kind, orientation), IDS.T)
     assert dataset[0]['img'].shape[:2] == dataset[0]['gt_index_map'].shape == (40, 30)
 
 
@@ -103,6 +107,11 @@ def test_the_orientation_can_be_ignored(kind, orientation, tmp_path):
     assert len(dataset) == 3 and dataset[0]['gt_index_map'].shape == (30, 40)
     expected = dataset[1]['img'] if kind == 'JPEG' else RGB[..., ::-1]
     assert np.array_equal(dataset[0]['img'], expected)
+
+
+def test_what_is_read_unchanged_is_as_it_is_stored(tmp_path):
+    dataset = data_set(tmp_path, picture(RGB, 'PNG', 3), loader=dict(color_type='unchanged'))
+    assert np.array_equal(dataset[0]['img'], RGB[..., ::-1])
 
 
 def test_such_an_image_is_left_out_by_name(tmp_path):

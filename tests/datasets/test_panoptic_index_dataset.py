@@ -407,7 +407,7 @@ def test_missing_files_are_named_before_training(root, folder, prefix):
     gone = root / folder / '000000000003.png'
     gone.unlink()
     with pytest.raises(
-        FileNotFoundError, match=f'does not exist although .* data_prefix.{prefix}'
+        FileNotFoundError, match=f'There is no file .*, although .* data_prefix.{prefix}'
     ) as error:
         build(root)
     assert str(gone) in one_sentence(error)

@@ -12,6 +12,9 @@ from mmdet.apis import DetInferencer
 from mmdet.engine.hooks import DetVisualizationHook
 from mmdet.registry import VISUALIZERS
 from mmdet.structures import DetDataSample
+from mmengine.dataset import Compose
+from PIL import Image
+from torch.utils.data import ConcatDataset
 
 
 class Images(list):
@@ -52,6 +55,34 @@ def draw(root, names, kind):
 )
 def test_every_image_has_its_picture(names, pictures, kind, tmp_path):
     assert draw(tmp_path, names, kind) == sorted(pictures or names)
+
+
+@pytest.mark.parametrize('color_type', ['color', 'color_ignore_orientation', 'unchanged'])
+def test_pictures_are_drawn_over_what_the_pipeline_read(color_type, tmp_path, monkeypatch):
+    path, exif, drawn = tmp_path / 'turned.png', Image.Exif(), []
+    exif[0x0112] = 3
+    image = np.repeat(np.arange(0, 240, 20, np.uint8).reshape(3, 4, 1), 3, axis=2)
+    Image.fromarray(image).save(path, exif=exif.tobytes())
+    sample = DetDataSample(metainfo=dict(img_path=str(path)))
+    pipeline = Compose([dict(type='LoadImageFromFile', color_type=color_type)])
+    read = pipeline(dict(img_path=str(path)))['img']
+    loader = SimpleNamespace(dataset=ConcatDataset([Images([path])]))
+    loader.dataset.datasets[0].pipeline = pipeline
+    runner = SimpleNamespace(test_dataloader=loader, val_dataloader=loader, iter=0)
+    visualizer = SimpleNamespace(get_image=list)
+    visualizer.add_datasample = lambda name, image, *rest, **options: drawn.append(image)
+    hook = DetVisualizationHook.__new__(DetVisualizationHook)
+    vars(hook).update(_visualizer=visualizer, draw=True, test_out_dir=None, backend_args=None)
+    vars(hook).update(interval=1, show=False, wait_time=0, score_thr=0, _test_index=0)
+    hook.before_test(runner)
+    hook.after_test_iter(runner, 0, {}, [sample])
+    hook.after_val_iter(runner, 0, {}, [sample])
+    inferencer = DetInferencer.__new__(DetInferencer)
+    inferencer.visualizer, inferencer.num_visualized_imgs = visualizer, 0
+    inferencer.pipeline = Compose([dict(type='InferencerLoader', color_type=color_type)])
+    inferencer.visualize([str(path)], [sample], return_vis=True, no_save_vis=True, show=True)
+    assert len(drawn) == 3 and all(np.array_equal(picture, read) for picture in drawn)
+    assert np.array_equal(read, image[::-1, ::-1] if color_type == 'color' else image)
 
 
 @pytest.fixture

@@ -61,13 +61,14 @@ def _find_files(records: Sequence[dict], ann_file: str) -> None:
                     f'The folder {folder} does not exist: put the files there or correct '
                     f'data_root and data_prefix.{prefix} of the data set.'
                 )
-            present.update((folder, name) for name in os.listdir(folder or '.'))
+            with os.scandir(folder or '.') as entries:
+                present.update((folder, entry.name) for entry in entries if entry.is_file())
         missing = [osp.join(*path) for path in paths if path not in present]
         if missing:
             raise MissingFileError(
-                f'{missing[0]} does not exist although {ann_file} names it (files that '
-                f'are missing there: {len(missing)}): put them there or correct '
-                f'data_prefix.{prefix} of the data set.'
+                f'There is no file {missing[0]}, although {ann_file} names it (files that are '
+                f'missing there: {len(missing)}): put them there or correct data_prefix.{prefix} '
+                'of the data set.'
             )
 
 

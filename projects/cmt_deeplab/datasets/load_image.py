@@ -32,6 +32,7 @@ from cmt_deeplab.image_file import (
     Header,
     array_problem,
     read_header,
+    refuse_device,
     require_whole,
 )
 
@@ -116,11 +117,12 @@ def check_header(header: Header, results: dict, loader: LoadImageFromFile) -> No
         return
     path, kind = results['img_path'], loader.color_type
     size = results['height'], results['width']
-    read = header.size_read(turning=kind in ('color', 'grayscale'))
+    turning = kind in ('color', 'grayscale')
+    read = header.size_read(turning=turning)
     if sorted(size) != sorted(read):
         remedy = 'take images, PNGs and annotation file from one release'
         check_same_size(f'The image {path}', read, 'its size in the annotation file', size, remedy)
-    ignored = kind.endswith('_ignore_orientation') and header.format != 'TIFF'
+    ignored = not turning and header.format != 'TIFF'
     sides_tell = header.orientation >= SIDEWAYS and size == read != read[::-1]
     if not (header.orientation == 1 or ignored or sides_tell):
         raise UserError(
@@ -141,6 +143,7 @@ def _too_dark(image: np.ndarray) -> str | None:
 def _bytes(loader: LoadImageFromFile, path: str | os.PathLike) -> bytes:
     client = loader.file_client_args  # an old form of backend_args, with other names
     try:
+        refuse_device(path)
         if client is not None:
             return FileClient.infer_client(client, path).get(path)
         return get(path, backend_args=loader.backend_args)

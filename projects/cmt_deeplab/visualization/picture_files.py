@@ -1,14 +1,19 @@
-"""Where mmdet puts pictures and predictions: no image takes the place of another.
+"""Pictures and predictions of mmdet: none takes the place of another or lies over a turned image.
 
-mmdet names them by the last part of an image's path alone. Its hook and its inferencer are changed
-in place, since configs and scripts name them.
+mmdet names them by the last part of an image's path alone, and turns what it draws on by its EXIF
+data, whatever the pipeline did. Its hook and its inferencer are changed in place, since configs and
+scripts name them.
 """
 
 import os.path as osp
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from inspect import signature
 from typing import Any
 
+import mmcv
+from mmcv.transforms import LoadImageFromFile
 from mmdet.apis import DetInferencer
 from mmdet.engine.hooks import DetVisualizationHook
 from mmdet.structures import DetDataSample
@@ -72,7 +77,41 @@ def call(self: DetInferencer, inputs: Any, *args: Any, **kwargs: Any) -> dict:
     return _call(self, inputs, *args, **kwargs)
 
 
+@contextmanager
+def reading_as(transforms: Iterable) -> Iterator[None]:
+    """Let mmdet read what it draws on as these transforms of a pipeline read it."""
+    loaders, read = [getattr(step, 'from_file', step) for step in transforms], mmcv.imfrombytes
+    kinds = {each.color_type for each in loaders if isinstance(each, LoadImageFromFile)}
+    if kinds - {'color', 'grayscale'}:
+        mmcv.imfrombytes = partial(read, flag='color_ignore_orientation')
+    try:
+        yield
+    finally:
+        mmcv.imfrombytes = read
+
+
+def visualize(self: DetInferencer, *args: Any, **kwargs: Any) -> Any:
+    with reading_as(self.pipeline.transforms):
+        return _visualize(self, *args, **kwargs)
+
+
+def _drawing_as_read(draw: Callable, part: str) -> Callable:
+    """``draw`` over images that are read as by the data set of the loader ``part``."""
+
+    def draw_as_read(self: DetVisualizationHook, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        dataset = getattr(runner, part).dataset if self.draw else None
+        dataset = getattr(dataset, 'datasets', [dataset])[0]
+        with reading_as(getattr(getattr(dataset, 'pipeline', None), 'transforms', ())):
+            draw(self, runner, *args, **kwargs)
+
+    return draw_as_read
+
+
 _call, _draw = DetInferencer.__call__, DetVisualizationHook.after_test_iter
+_visualize, DetInferencer.visualize = DetInferencer.visualize, visualize
 DetInferencer.__call__ = call
 DetVisualizationHook.before_test = find_common_folder
-DetVisualizationHook.after_test_iter = draw_below_it
+DetVisualizationHook.after_test_iter = _drawing_as_read(draw_below_it, 'test_dataloader')
+DetVisualizationHook.after_val_iter = _drawing_as_read(
+    DetVisualizationHook.after_val_iter, 'val_dataloader'
+)
