@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from math import inf, isfinite, isnan, nan
+from math import inf, isnan
 from numbers import Real
 from typing import Any
 
@@ -14,14 +14,10 @@ from cmt_deeplab.engine.class_check import unwrapped
 from cmt_deeplab.renamed import rename_weights
 
 
-def _real(holds: Callable[[float], bool]) -> Callable[[Any], bool]:
-    """The form of a number, or of a tensor with one number, for which ``holds`` is true."""
-
-    def fits(value: Any) -> bool:
-        value = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
-        return isinstance(value, Real) and not isinstance(value, bool) and holds(value)
-
-    return fits
+def _figure(value: Any) -> bool:
+    """The form of a number, or of a tensor with one; the best so far begins with infinity."""
+    value = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+    return isinstance(value, Real) and not isinstance(value, bool) and not isnan(value)
 
 
 def _whole(end: float = inf) -> Callable[[Any], bool]:
@@ -35,12 +31,14 @@ def _settings(value: Any) -> bool:
 
 
 def _pair(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 2 and all(map(FIGURE, value))
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_figure, value))
 
 
-NUMBER, COUNT, SEED = _real(isfinite), _whole(), _whole(2**32)
-FIGURE = _real(lambda value: not isnan(value))  # the best one so far begins with infinity
-POSITIVE = _real(lambda value: 0 < value < inf)
+def _divisor(value: Any) -> bool:
+    return _figure(value) and 0 < value < inf
+
+
+COUNT, SEED = _whole(), _whole(2**32)
 
 # A dict has the forms of entries by name, where one with a * may be missing and stands for several;
 # a list has that of each entry. The others are types and functions.
@@ -48,7 +46,7 @@ FORM = {
     'meta': {'epoch': COUNT, 'iter': COUNT, 'seed*': SEED},
     'message_hub': {
         'log_scalars': Mapping,
-        'runtime_info': {'best_score*': FIGURE, 'best_ckpt*': str},
+        'runtime_info': {'best_score*': _figure, 'best_ckpt*': str},
         'resumed_keys': {'*': bool},
     },
     'state_dict': Mapping,
@@ -57,18 +55,18 @@ FORM = {
     'train_loop*': {
         **dict.fromkeys(('processes*', 'sampler_seed*', 'validated*'), COUNT),
         **{'version*': _whole(3), 'digest*': SEED, 'last_draw*': _pair},
-        'gradients*': {'accumulated': COUNT, 'divisor': POSITIVE, 'tensors': {'*': [Tensor]}},
+        'gradients*': {'accumulated': COUNT, 'divisor': _divisor, 'tensors': {'*': [Tensor]}},
         'early_stopping*': {'*': _pair},
     },
 }
 # several optimizers have such entries for each
 FORM_OF_ONE_OPTIMIZER = FORM | {
-    'optimizer*': {'state': {'*': Mapping}, 'param_groups': [{'params': [COUNT], 'lr': NUMBER}]},
+    'optimizer*': {'state': {'*': Mapping}, 'param_groups': [{'params': [COUNT], 'lr': _figure}]},
     'param_schedulers*': [
         {
-            **dict.fromkeys(('_global_step*', 'last_step*', 'num_bad_epochs*'), NUMBER),
-            **{'cooldown_counter*': NUMBER, 'best*': FIGURE},
-            **{'base_values*': [NUMBER], '_last_value*': [NUMBER]},
+            **dict.fromkeys(('_global_step*', 'last_step*', 'num_bad_epochs*'), _figure),
+            **dict.fromkeys(('cooldown_counter*', 'best*'), _figure),
+            **dict.fromkeys(('base_values*', '_last_value*'), [_figure]),
         }
     ],
 }
@@ -85,12 +83,11 @@ def misfit(checkpoint: dict, *, one_optimizer: bool) -> str | None:
         return place
     for weights in (averaged, checkpoint['state_dict']):
         rename_weights(weights)
-    shapes = {f'module.{key}': value for key, value in checkpoint['state_dict'].items()}
-    shapes['steps'] = torch.zeros(())
-    for key in averaged.keys() | shapes.keys():
-        if getattr(averaged.get(key), 'shape', None) != getattr(shapes.get(key), 'shape', None):
-            return f'ema_state_dict.{key}'
-    return None
+    shapes = {f'module.{key}': _shape(value) for key, value in checkpoint['state_dict'].items()}
+    shapes['steps'] = ()
+    names = averaged.keys() | shapes.keys()
+    wrong = (key for key in names if _shape(averaged.get(key)) != shapes.get(key))
+    return next((f'ema_state_dict.{key}' for key in wrong), None)
 
 
 def _misfit(value: Any, form: Any, place: str = '') -> str | None:
@@ -129,14 +126,19 @@ def misfit_moments(checkpoint: dict, names: list[str], runner: Any) -> str | Non
         if not state or parameter is None:  # it had no gradient so far
             continue
         for key, like in kept_by(wrapper.optimizer, parameter).items():
-            if key not in state:
-                return f'its optimizer kept no {key!r}, which optim_wrapper.optimizer needs'
-            if isinstance(like, Tensor | int | float):
-                shape, value = torch.as_tensor(like).shape, state[key]
-                value = torch.as_tensor(value if isinstance(value, Tensor | int | float) else nan)
-                if value.shape != shape or not value.isfinite().all() or (not shape and value < 0):
-                    return f'{key!r} of {name!r} in its optimizer has another form, or is infinite'
+            value, shape = state.get(key), _shape(like)
+            fits = shape is None or _shape(value) == shape
+            if fits and shape is not None:
+                value = torch.as_tensor(value)
+                fits = value.isfinite().all() and (shape or value >= 0)
+            if not fits:
+                return f'{key!r} of {name!r} in its optimizer is missing, infinite or misshapen'
     return None
+
+
+def _shape(value: Any) -> tuple | None:
+    """That of a tensor or number, or None."""
+    return tuple(torch.as_tensor(value).shape) if isinstance(value, Tensor | Real) else None
 
 
 def kept_by(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict:
