@@ -10,18 +10,13 @@ from mmengine.config.utils import ConfigParsingError
 from cmt_deeplab.construction import config_entries, is_meant
 from cmt_deeplab.errors import UserError, frames_of, require_file
 
-OF_VERSION_0_1 = (
-    'if it was written for version 0.1.0, a base that is gone stands in the README of its folder, '
-    'losses are a dict by name now, and train_cfg.max_iters has the length of the training'
-)
-
 
 def read_config(path: str) -> Config:
     """The config file.
 
     Raises:
         MissingFileError: there is no such file.
-        UserError: it cannot be loaded, for example because it needs what version 0.1.0 had.
+        UserError: it cannot be loaded.
     """
     require_file(
         path, f'The config {path} does not exist; the configs of this project lie in configs/.'
@@ -54,8 +49,8 @@ def _why_not_loaded(path: str, error: Exception) -> str | None:
         base = Path(error.filename or read[-1])
         meant = is_meant(base.name, [file.name for file in base.parent.glob('*.py')])
         return (
-            f'The config {path} cannot be loaded because its base {base} does not exist{meant}; '
-            f'{OF_VERSION_0_1}.'
+            f'The config {path} cannot be loaded because its base {base} does not exist{meant}: '
+            'correct _base_.'
         )
     path = read[-1] if read else path  # the config itself or one of its bases
     start = f'The config {path} cannot be loaded'
@@ -68,15 +63,13 @@ def _why_not_loaded(path: str, error: Exception) -> str | None:
         )
     if isinstance(error, ConfigParsingError):
         text = text.partition('. You got')[0]
-    old = isinstance(error, KeyError | AttributeError)
     lines = [
         number
         for frame, number in traceback.walk_tb(error.__traceback__)
         if frame.f_code.co_filename in ('', path)
     ]
     where = f' in line {lines[-1]}' if lines else ''
-    remedy = f': {OF_VERSION_0_1}' if old else '; correct it'
-    return f'{start} ({type(error).__name__}{where}: {text.rstrip(".")}){remedy}.'
+    return f'{start} ({type(error).__name__}{where}: {text.rstrip(".")}); correct it.'
 
 
 def _of_imports(path: str, error: BaseException | None) -> str | None:
