@@ -23,14 +23,22 @@ def widest_float(tensor: Tensor) -> torch.dtype:
 
 
 def not_finite(tensors: Mapping[str, Any]) -> str | None:
-    """The name of the first tensor with a number that is not finite, or None."""
+    """The name of the first tensor with a number that is not finite, or None.
+
+    A buffer of 0 and -inf alone, as masks of attention are, is in order.
+    """
     for name, tensor in tensors.items():
         if isinstance(tensor, Tensor):
             if tensor.is_floating_point() and tensor.element_size() == 1:
                 tensor = tensor.float()  # torch does not tell it of fp8
-            if not torch.isfinite(tensor).all():
+            if not torch.isfinite(tensor).all() and not _is_mask(tensor):
                 return name
     return None
+
+
+def _is_mask(tensor: Tensor) -> bool:
+    zero = tensor == 0
+    return bool(zero.any() and (zero | (tensor == -torch.inf)).all())
 
 
 def at_least_fp32(tensor: Tensor) -> Tensor:

@@ -36,12 +36,12 @@ class InfiniteGradient(torch.autograd.Function):
 class FaultyModel(ToyModel):
     """A toy model of two terms and a buffer, which goes wrong in the iterations ``at``."""
 
-    def __init__(self, at: tuple = (), how: str = 'nan', **kwargs) -> None:
+    def __init__(self, at: tuple = (), how: str = 'nan', saves=False, **kwargs) -> None:
         super().__init__(**kwargs)
         self.at, self.how = at, how
         self.register_buffer('seen', torch.zeros(()))
         mask = torch.tensor([0.0, -math.inf])  # is no fault
-        self.register_buffer('mask', mask, persistent=False)
+        self.register_buffer('mask', mask, persistent=saves)
 
     def forward(self, inputs, index, mode='tensor'):
         found = super().forward(inputs, index, mode)
@@ -137,6 +137,13 @@ def test_an_optimizer_that_computes_the_loss_itself_is_refused(tmp_path):
     )
     with pytest.raises(UserError, match='LBFGS, which computes the loss several times'):
         runner.train()
+
+
+def test_a_mask_of_inf_is_saved_and_loaded(tmp_path):
+    model = dict(type='FaultyModel', saves=True)
+    toy_runner(tmp_path / 'a', model=model, train_cfg__max_iters=2, **NO_VALIDATION).train()
+    first = str(tmp_path / 'a/iter_2.pth')
+    toy_runner(tmp_path / 'b', model=model, load_from=first, resume=True, **NO_VALIDATION).train()
 
 
 def test_an_assigner_that_meets_nan_is_no_stack_trace(tmp_path):
