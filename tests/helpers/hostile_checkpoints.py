@@ -368,6 +368,7 @@ HOSTILE = {
     'list as meta': Hostile('kind', entry('meta', [1])),
     'None as weights': Hostile('kind', entry('state_dict', None)),
     'two lines as a name': Hostile('kind', entry('state_dict', {'a\n\x1b[2J': torch.ones(2)})),
+    'numbers as logs': Hostile('kind', entry('message_hub.log_scalars', {5: history()})),
     'ragged colors': Hostile('kind', entry('meta.dataset_meta', dict(palette=[[1, [2, 3]]]))),
     'numbers as colors': Hostile('kind', entry('meta.dataset_meta', dict(palette=[1, 2]))),
     'text as classes': Hostile('kind', entry('meta.dataset_meta', 'person')),

@@ -39,7 +39,9 @@ def check_entries(file: Any, content: dict) -> None:
         check(isinstance(value, dict) or (value is None and key != 'state_dict'), place, 'dict')
     weights = content.get('state_dict', content)
     meta, info = _inner(content, ['meta']), _inner(content, ['meta', 'dataset_meta'])
-    for place, names in (('state_dict', weights), ('meta.dataset_meta', info)):
+    logs = _inner(content, ['message_hub', 'log_scalars'])
+    named = {'state_dict': weights, 'meta.dataset_meta': info, 'message_hub.log_scalars': logs}
+    for place, names in named.items():
         printable = all(isinstance(name, str) and name.isprintable() for name in names)
         check(printable, place, 'dict of names')
     for key, given in [*meta.items(), *info.items()]:
