@@ -102,6 +102,9 @@ def test_reading_what_is_no_checkpoint(tmp_path):
     (tmp_path / 'text.npz').write_text('no checkpoint')
     with pytest.raises(ValueError, match='text.npz is no .npz file of arrays'):
         read_deeplab2(str(tmp_path / 'text.npz'))
+    torch.save({}, tmp_path / 'torch.npz')
+    with pytest.raises(UserError, match='torch.npz is no .npz file of arrays'):
+        read_deeplab2(str(tmp_path / 'torch.npz'))
     with pytest.raises(ValueError, match='holds no tensors by name'):
         read_pytorch(str(tmp_path / 'list.pth'))
     with pytest.raises(FileNotFoundError, match='ckpt-1.index does not exist; give the prefix'):

@@ -13,7 +13,7 @@ from cmt_deeplab.precision import not_finite
 REMEDY = 'use another one, or let its owner save the state_dict alone with torch.save'
 # What has to be a dict in a checkpoint where it is there, outer entries first.
 DICTS = (
-    *('state_dict', 'ema_state_dict', 'optimizer', 'meta', 'meta.dataset_meta', 'message_hub'),
+    *('state_dict', 'ema_state_dict', 'optimizer', 'meta', 'message_hub'),
     *('message_hub.log_scalars', 'message_hub.runtime_info', 'message_hub.resumed_keys'),
     *('settings', 'settings.config', 'train_loop'),
 )
@@ -38,13 +38,21 @@ def check_entries(file: Any, content: dict) -> None:
         value = _inner(content, outer).get(key, {})
         check(isinstance(value, dict) or (value is None and key != 'state_dict'), place, 'dict')
     weights = content.get('state_dict', content)
-    meta, info = _inner(content, ['meta']), _inner(content, ['meta', 'dataset_meta'])
-    logs = _inner(content, ['message_hub', 'log_scalars'])
-    named = {'state_dict': weights, 'meta.dataset_meta': info, 'message_hub.log_scalars': logs}
+    meta, logs = _inner(content, ['meta']), _inner(content, ['message_hub', 'log_scalars'])
+    info = meta.get('dataset_meta') or {}
+    infos = info if isinstance(info, list) else [info]  # one each of mmdet's concatenated data sets
+    for each in infos:
+        check(isinstance(each, dict), 'meta.dataset_meta', 'dict')
+    entries = [pair for each in infos for pair in each.items()]
+    named = {
+        'state_dict': weights,
+        'meta.dataset_meta': [key for key, _ in entries],
+        'message_hub.log_scalars': logs,
+    }
     for place, names in named.items():
         printable = all(isinstance(name, str) and name.isprintable() for name in names)
         check(printable, place, 'dict of names')
-    for key, given in [*meta.items(), *info.items()]:
+    for key, given in [*meta.items(), *entries]:
         place = f'meta.{key}'.lower()
         if place in CLASSES and given is not None:
             names = _is_row(given, str) and ''.join(given).isprintable()

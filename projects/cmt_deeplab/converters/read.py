@@ -80,7 +80,10 @@ def _read_npz(path: str) -> dict[str, np.ndarray]:
                 'fetch it again from where it was published, or write it again with numpy.savez.'
             )
         with np.load(path, allow_pickle=False) as archive:
-            return dict(archive)
+            arrays = dict(archive)
+        if not all(isinstance(value, np.ndarray) for value in arrays.values()):
+            raise TypeError  # numpy hands out other members as bytes
+        return arrays
     except UserError:
         raise
     except Exception as error:

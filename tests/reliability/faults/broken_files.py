@@ -141,17 +141,16 @@ for name, content in LAST.items():
     def last(place: Place, content=content) -> Iterator[Outcome]:
         run = ShortRun(place, keep(3))
         work = place.folder / 'work'
-        work.mkdir()
-        for number in (ITERATIONS - 2, ITERATIONS - 1):
-            shutil.copy(place.folder / f'unbroken/iter_{number}.pth', work)
         text = str(work / f'iter_{ITERATIONS - 1}.pth').encode()
         for cut in (9, len(text) - 5) if content is None else (None,):
+            work.mkdir()
+            for number in (ITERATIONS - 2, ITERATIONS - 1):
+                shutil.copy(place.folder / f'unbroken/iter_{number}.pth', work)
             (work / 'last_checkpoint').write_bytes(text[:cut] if cut else content)
             outcome = run.goes_on('work', ITERATIONS - 1)
             told = 'does not resume: ' in outcome.text and 'last_checkpoint' in outcome.text
             yield Outcome('told', outcome.text.partition(': ')[2]) if told else outcome
             shutil.rmtree(work)
-            shutil.copytree('unbroken', work)
 
 
 def dataset(place: Place) -> Callable:

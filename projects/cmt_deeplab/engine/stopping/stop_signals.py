@@ -114,6 +114,9 @@ def shielded(worker_init: Callable[[int], None] | None) -> Callable[[int], None]
 
 def _init_worker(worker_init: Callable[[int], None] | None, worker: int) -> None:
     signal.set_wakeup_fd(-1)
+    # Errors of the data set go to the training process. What comes here is of a thread that sends
+    # tensors, where the training process is gone.
+    sys.excepthook = lambda *_: None
     for number in ASKING_TO_STOP:
         if number != signal.SIGTERM:
             signal.signal(number, signal.SIG_IGN)

@@ -12,6 +12,7 @@ from mmengine.hooks import EMAHook
 from mmengine.runner import BaseLoop
 from torch import nn
 from torch.utils.data import DataLoader
+from torch.utils.data._utils import signal_handling
 
 from cmt_deeplab.engine.checkpoint_hook import PanopticCheckpointHook
 from cmt_deeplab.engine.distributed import init_process_group
@@ -99,6 +100,9 @@ class WatchedRunner(ResumingRunner):
         loader = super().build_dataloader(*args, **kwargs)
         if loader.num_workers:
             loader.worker_init_fn = shielded(loader.worker_init_fn)
+            # Of a loading process that has died, the next batch tells within seconds. torch's
+            # handler would raise it wherever the program is, such as in the writing of a log.
+            signal_handling._SIGCHLD_handler_set = True
         return loader
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
