@@ -73,8 +73,9 @@ class ShortRun:
         return [Attempt(act, work)]
 
     def train(self, work: str, *arguments: Any, first: Callable[[], Any] | None = None) -> Ended:
-        """Train to the end; how the process of rank 0 ended."""
-        return [attempt.wait() for attempt in self.start(work, *arguments, first=first)][0]
+        """Train to the end; how the first process ended, or the first that says why."""
+        ends = [attempt.wait() for attempt in self.start(work, *arguments, first=first)]
+        return max(ends, key=lambda ended: bool(sentence(ended)))
 
     def of(self, work: str) -> tuple[dict[int, float], dict]:
         """The losses by iteration, and the tensors of the last checkpoint."""
