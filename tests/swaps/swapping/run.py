@@ -6,6 +6,7 @@ import inspect
 import os
 import re
 import runpy
+import shutil
 import sys
 import traceback
 import warnings
@@ -89,7 +90,8 @@ def leaf_text(row: Row) -> str:
 def outcome_of(row: Row, root: Path, base: dict | None) -> Outcome:
     """Train and validate the leaf by tools/train.py, then judge it."""
     folder = root / 'runs' / re.sub(r'\W+', '_', f'{row.section} {row.part}')
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # a base runs again, which a work dir would refuse
+    folder.mkdir(parents=True)
     leaf = folder / 'leaf.py'
     leaf.write_text(leaf_text(row))
     os.chdir(root / 'scenes')
