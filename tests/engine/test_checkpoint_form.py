@@ -9,7 +9,6 @@ import torch
 from cmt_deeplab.engine.resuming.checkpoint_form import misfit
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.renamed import NEW_PARTS_OF_NAMES
-from mmengine.config import Config
 from toy_run import toy_runner
 
 HUGE, MANY = 10**12, torch.full((8, 4), inf)
@@ -21,14 +20,6 @@ OPTIONS = dict(
     val_cfg=None,
     val_evaluator=None,
 )
-
-
-@pytest.fixture(scope='module', autouse=True)
-def short_texts():
-    """Without the text of the config, on which mmengine spends most of a short run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Config, 'pretty_text', property(lambda config: ''))
-        yield
 
 
 @pytest.fixture(scope='module')

@@ -16,20 +16,10 @@ from mmengine.registry import DefaultScope
 from processes import in_processes
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from toy import ToyModel
+from toy import InfiniteGradient, ToyModel
 from toy_run import toy_config, toy_runner
 
 NO_VALIDATION = dict(val_evaluator=None, val_dataloader=None, val_cfg=None)
-
-
-class InfiniteGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return gradient * math.inf
 
 
 @MODELS.register_module()

@@ -70,7 +70,7 @@ def train(folder, start=None, **options):
 
 @pytest.fixture(scope='module', autouse=True)
 def short_texts():
-    """Without the text of the config, on which mmengine spends most of a short run."""
+    """Without the text of the config in the logs, of which these tests say what is not in them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Config, 'pretty_text', property(lambda config: ''))
         yield

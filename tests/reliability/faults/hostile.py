@@ -38,11 +38,11 @@ def toy_config(place: Place) -> Path:
 def backbone(place: Place, path: Path) -> None:
     start = f"dict(_delete_=True, type='Pretrained', checkpoint={str(path)!r}, prefix='backbone.')"
     config = place.config(f'model = dict(backbone=dict(init_cfg={start}))\n')
-    place.tool(TRAIN, config, '--work-dir', path.parent / 'work')
+    place.tool(TRAIN, config, '--work-dir', path.parent / 'runs')
 
 
 def automatically(place: Place, path: Path) -> None:
-    work = path.parent / 'work'
+    work = path.parent / 'runs'
     work.mkdir()
     path = path.rename(work / 'iter_2.pth')
     (work / 'last_checkpoint').write_text(str(path))
@@ -63,7 +63,7 @@ def convert_archive(place: Place, path: Path) -> None:
 def train(*options: str) -> Callable:
     def act(place: Place, path: Path) -> None:
         options_here = [option.format(path) for option in options]
-        place.tool(TRAIN, toy_config(place), '--work-dir', path.parent / 'work', *options_here)
+        place.tool(TRAIN, toy_config(place), '--work-dir', path.parent / 'runs', *options_here)
 
     return act
 
@@ -74,7 +74,7 @@ def other_runner(place: Place, path: Path) -> None:
 
     cfg = Config.fromfile(str(toy_config(place)))
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=ITERATIONS)
-    cfg.merge_from_dict(dict(load_from=str(path), resume=True, work_dir=str(path.parent / 'work')))
+    cfg.merge_from_dict(dict(load_from=str(path), resume=True, work_dir=str(path.parent / 'runs')))
     Runner.from_cfg(cfg).train()
 
 
@@ -85,7 +85,7 @@ def weights_alone(place: Place, path: Path) -> None:
 
 
 def test(place: Place, path: Path) -> None:
-    place.tool(TEST, toy_config(place), path, '--work-dir', path.parent / 'work')
+    place.tool(TEST, toy_config(place), path, '--work-dir', path.parent / 'runs')
 
 
 def replay(place: Place, path: Path) -> None:

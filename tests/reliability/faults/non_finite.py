@@ -30,18 +30,6 @@ AT = 4
 ACCUMULATION = 'optim_wrapper = dict(accumulative_counts=4)\n'
 
 
-class Infinite(torch.autograd.Function):
-    """The value itself, whose gradient is inf."""
-
-    @staticmethod
-    def forward(ctx, value):
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return gradient * math.inf
-
-
 def spoil(how: str, at: int, rank: int | None = None) -> None:
     """Give the toy model two loss terms, of which one is spoiled in call ``at`` of training."""
     import toy
@@ -59,7 +47,7 @@ def spoil(how: str, at: int, rank: int | None = None) -> None:
         if calls == at and here:
             term = terms['s2.loss_mask']
             if how == 'gradient':
-                terms['s2.loss_mask'] = Infinite.apply(term)
+                terms['s2.loss_mask'] = toy.InfiniteGradient.apply(term)
             elif how == 'statistics':
                 self.norm.running_mean.data.fill_(math.nan)
             else:
