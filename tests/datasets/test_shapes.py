@@ -198,6 +198,22 @@ def test_a_finished_data_set_is_not_written_again(tmp_path):
     assert image.stat().st_mtime_ns == before and calls[-1] == (3, 3)
 
 
+def test_nuclei_touch_and_are_more_than_the_usual_128_centers(tmp_path):
+    write_shapes(tmp_path, preset='nuclei', num_train=1, num_val=1)
+    content = json.loads((tmp_path / 'annotations/panoptic_train2017.json').read_text())
+    assert [c['name'] for c in content['categories']] == ['nucleus', 'tissue']
+    for scene in scenes(PRESETS['nuclei'], number=3, seed=0):
+        nuclei = [s for s in scene.segments_info if s['category_id'] == 1]
+        assert 150 <= len(nuclei) <= 350 and len(nuclei) == len(scene.segments_info) - 1
+        assert max(map(hidden_share, scene.things)) <= 0.15 + 1e-9
+        areas = np.array([segment['area'] for segment in nuclei])
+        assert areas.min() >= 8 and np.quantile(areas, 0.95) > 3 * np.quantile(areas, 0.05)
+        tissue = next(s['id'] for s in scene.segments_info if s['category_id'] == 2)
+        pairs = np.stack([scene.ids[:, :-1], scene.ids[:, 1:]]).reshape(2, -1)
+        touching = pairs[:, (pairs[0] != pairs[1]) & (pairs != tissue).all(0)]
+        assert len(np.unique(touching)) > len(nuclei) / 2
+
+
 def files_of(root):
     return {path: path.read_bytes() for path in root.rglob('*') if path.is_file()}
 
@@ -265,5 +281,5 @@ def test_command_line(tmp_path, monkeypatch, capsys):
 
 
 def test_unknown_preset():
-    with pytest.raises(ValueError, match="no preset 'huge': choose one of quick, standard"):
+    with pytest.raises(ValueError, match="no preset 'huge': choose one of nuclei, quick, standard"):
         shapes_preset('huge')

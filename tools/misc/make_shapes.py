@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('root', nargs='?', default='data/shapes', help='folder to write to')
-    parser.add_argument('--preset', default='quick', choices=('quick', 'standard'))
+    parser.add_argument('--preset', default='quick', choices=('quick', 'standard', 'nuclei'))
     parser.add_argument('--train', type=int, default=1000, help='number of training images')
     parser.add_argument('--val', type=int, default=100, help='number of validation images')
     parser.add_argument('--size', type=int, help="side in pixels (default: the preset's)")

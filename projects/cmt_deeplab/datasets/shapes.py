@@ -7,7 +7,7 @@ things there are, how large they are and how often they hide each other stands i
 :class:`ShapesPreset`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -16,12 +16,13 @@ import numpy as np
 from cmt_deeplab.coco_format import NUM_IDS, VOID_ID
 from cmt_deeplab.errors import UserError
 
-from .shape_forms import CATEGORY_IDS
 from .shapes_canvas import Canvas, Drawn, ShapesPreset
+from .shapes_nuclei import NucleiPreset
 
 PRESETS = {
     'standard': ShapesPreset(),
     'quick': ShapesPreset(size=96, num_stuff=(2, 3), num_things=(2, 5), radius=(0.12, 0.25)),
+    'nuclei': NucleiPreset(),
 }
 
 
@@ -51,7 +52,7 @@ def make_scene(preset: ShapesPreset, rng: np.random.Generator) -> Scene:
             'take a larger size.'
         )
     while True:
-        canvas = Canvas(preset, rng)
+        canvas = preset.canvas(rng)
         if rng.random() < preset.crowd_probability:
             canvas.put_crowd()
         wanted = int(rng.integers(*preset.num_things, endpoint=True))
@@ -78,17 +79,19 @@ def _finish(canvas: Canvas) -> Scene:
     return Scene(
         image=(canvas.image + noise).clip(0, 255).astype(np.uint8),
         ids=np.append(segment_ids, VOID_ID).astype(np.int32)[labeled],  # -1 is the last entry
-        segments_info=_segments_info(drawn, labeled),
+        segments_info=_segments_info(canvas, labeled),
         things=[drawn[k] for k in canvas.things()],
     )
 
 
-def _segments_info(drawn: Sequence[Drawn], labeled: np.ndarray) -> list[dict]:
+def _segments_info(canvas: Canvas, labeled: np.ndarray) -> list[dict]:
+    drawn = canvas.drawn
+    category_ids = {category['name']: category['id'] for category in canvas.preset.categories}
     masks = [(labeled == k).view(np.uint8) for k in range(len(drawn))]
     return [
         dict(
             id=record.segment_id,
-            category_id=CATEGORY_IDS[record.name],
+            category_id=category_ids[record.name],
             area=cv2.countNonZero(mask),
             iscrowd=int(record.is_crowd),
             bbox=list(cv2.boundingRect(mask)),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .shape_forms import STUFF_CLASSES, THING_CLASSES, shape_mask, texture
+from .shape_forms import CATEGORIES, STUFF_CLASSES, THING_CLASSES, shape_mask, texture
 
 OCCLUDED = 0.1  # a thing counts as occluded from this hidden share on
 MAX_HIDDEN = 0.55  # the largest hidden share of a thing
@@ -29,6 +29,14 @@ class ShapesPreset:
     crowd_probability: float = 0.15  # of an image to have a crowd of small things of one class
     void_probability: float = 0.3  # of a segment to have an unlabeled strip along its border
     noise: float = 5.0  # standard deviation of the pixel noise, gray levels
+
+    @property
+    def categories(self) -> list[dict]:
+        """Those of the annotation file."""
+        return CATEGORIES
+
+    def canvas(self, rng: np.random.Generator) -> 'Canvas':
+        return Canvas(self, rng)
 
 
 @dataclass

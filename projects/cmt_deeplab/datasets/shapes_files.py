@@ -12,7 +12,6 @@ from mmengine.fileio import dump
 from cmt_deeplab.coco_format import colors_of_ids
 from cmt_deeplab.errors import UserError
 
-from .shape_forms import CATEGORIES
 from .shapes import PRESETS, ShapesPreset, scenes
 
 
@@ -104,7 +103,7 @@ class _Split:
         if _recipe(self.annotation_file) == self.recipe:
             yield from [None] * number
             return
-        content = dict(info=self.recipe, images=[], annotations=[], categories=CATEGORIES)
+        content = dict(info=self.recipe, images=[], annotations=[], categories=settings.categories)
         for folder in (self.root / self.name, self.planes):
             folder.mkdir(parents=True, exist_ok=True)
         dump(dict(info=self.recipe), self.begun)
