@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.panoptic_json import NUMBER, is_color
+from cmt_deeplab.panoptic_fields import NUMBER, is_color
 
 Class = tuple[str, bool | None]  # name, whether it is a thing; None where that is not said
 

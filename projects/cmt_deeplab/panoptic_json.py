@@ -1,18 +1,26 @@
 """The JSON of the COCO panoptic format, for which there is this one reader.
 
-What a field has to hold stands in ``FIELDS``. This module imports neither torch nor mmdet.
+What a field has to hold stands in ``panoptic_fields``. This module imports neither torch nor mmdet.
 """
 
 import json
-import reprlib
-from collections import Counter
-from collections.abc import Callable, Collection, Container, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Container, Hashable, Iterator, Sequence
+from dataclasses import replace
 
-from cmt_deeplab.coco_format import NUM_IDS, read_bytes
+from cmt_deeplab.coco_format import read_bytes
 from cmt_deeplab.errors import MissingFileError, UserError
+from cmt_deeplab.panoptic_fields import (
+    FIELDS,
+    HINT,
+    IMAGE_ID,
+    PANOPTICAPI_FIELDS,
+    TEXT,
+    UNIQUE,
+    Field,
+    Problem,
+    entry_problems,
+)
 
-HINT = 'give a COCO panoptic JSON (panoptic_*.json, not one for boxes or instances)'
 NO_TRUTH = (
     'has no ground truth (its list "annotations" is missing or empty), as the JSON of a test set: '
     'give a JSON with annotations, or set format_only=True and outfile_prefix of '
@@ -33,72 +41,6 @@ OTHER_KINDS = (
     ('annotations', 'bbox', "of COCO's boxes (instances_*.json)"),
     ('shapes', 'points', 'of labelme'),
     ('objects', 'polygon', "of Cityscapes' polygons"),
-)
-shown = reprlib.Repr()  # of values in messages
-shown.maxstring, shown.maxlevel, shown.maxdict = 60, 2, 6
-short = shown.repr
-
-
-@dataclass(frozen=True)
-class Field:
-    """What a field has to hold, in words and as a function of its value."""
-
-    form: str
-    fits: Callable[[object], bool]
-    needed: bool = True
-
-
-def is_color(value: object) -> bool:
-    """Whether this is a color as in COCO's categories: R, G, B from 0 to 255."""
-    return (
-        isinstance(value, list | tuple)
-        and len(value) == 3
-        and all(type(part) is int and 0 <= part <= 255 for part in value)
-    )
-
-
-def whole(least: int, most: int, note: str = '') -> Field:
-    form = f'a whole number from {least} to {most}{note}'
-    return Field(form, lambda value: type(value) is int and least <= value <= most)
-
-
-MOST = (1 << 31) - 1  # of the ids of categories, which become numbers of numpy
-TEXT = Field('a text', lambda value: type(value) is str and value.strip() != '')
-IMAGE_ID = Field('a whole number or a text', lambda value: type(value) is int or TEXT.fits(value))
-SIDE = Field('a positive whole number of pixels', lambda value: type(value) is int and value > 0)
-NUMBER = Field('a number', lambda v: type(v) in (int, float) and -1e38 < v < 1e38)  # a float32
-FLAG = Field('0, 1, true or false', lambda value: type(value) in (int, bool) and value in (0, 1))
-FIELDS = dict(
-    images=dict(id=IMAGE_ID, file_name=TEXT, height=SIDE, width=SIDE),
-    categories=dict(
-        id=whole(0, MOST),
-        name=TEXT,
-        isthing=FLAG,
-        color=Field('R, G, B as three whole numbers from 0 to 255', is_color, needed=False),
-    ),
-    annotations=dict(
-        image_id=IMAGE_ID,
-        file_name=TEXT,
-        segments_info=Field('a list', lambda value: type(value) is list),
-    ),
-    segments_info=dict(
-        id=whole(1, NUM_IDS - 1, ', the color R + 256 G + 65536 B in the PNG'),
-        category_id=whole(-MOST, MOST),
-        iscrowd=replace(FLAG, needed=False),
-        area=replace(NUMBER, needed=False),  # whether it is right, the pixels tell
-    ),
-)
-# The fields in which no two entries of a list may agree.
-UNIQUE = dict(
-    images=('id',), categories=('id', 'name'), annotations=('image_id',), segments_info=('id',)
-)
-# panopticapi compares the flags with 1, takes black pixels for a segment where id 0 is listed, and
-# reads neither images nor names.
-ANYTHING = Field('anything', lambda value: True, needed=False)
-PANOPTICAPI_FIELDS = dict(
-    categories=dict(id=FIELDS['categories']['id'], isthing=replace(ANYTHING, needed=True)),
-    annotations=FIELDS['annotations'],
-    segments_info=dict(FIELDS['segments_info'], id=whole(0, NUM_IDS - 1), iscrowd=ANYTHING),
 )
 
 
@@ -127,46 +69,88 @@ def read_panoptic_json(
         MissingFileError: there is no such file.
         UserError: it is no such JSON, or a field does not hold what it has to.
     """
-    content = _parse(path, read)
-    _refuse_other_kind(content, path)
+    content = parse_panoptic_json(path, read=read)
+    for problem in json_problems(
+        content,
+        path,
+        needs=needs,
+        optional=optional,
+        names_needed=names_needed,
+        known_categories=known_categories,
+        as_panopticapi=as_panopticapi,
+    ):
+        raise UserError(problem.sentence)
+    return content
+
+
+def json_problems(
+    content: dict,
+    path: str,
+    *,
+    needs: Sequence[str],
+    optional: str | None = None,
+    names_needed: bool = True,
+    known_categories: Container[int] | None = None,
+    as_panopticapi: bool = False,
+) -> Iterator[Problem]:
+    """Every entry of a panoptic JSON that is not as it has to be, and leaves its list.
+
+    So the lists are sound when the iteration has come to its end. The arguments are those of
+    :func:`read_panoptic_json`.
+
+    Raises:
+        UserError: a list is missing.
+    """
     if optional and content.get(optional) is None:
         content[optional] = []
     fields = dict(PANOPTICAPI_FIELDS if as_panopticapi else FIELDS)
     if not (names_needed or as_panopticapi):
         fields['categories'] = dict(FIELDS['categories'], name=replace(TEXT, needed=False))
 
-    def check(entries: Sequence, part: str, place: str) -> None:
-        _check_entries(entries, fields[part], () if as_panopticapi else UNIQUE[part], place)
+    def check(entries: list, part: str, place: str) -> Iterator[Problem]:
+        return entry_problems(
+            entries, part, fields[part], () if as_panopticapi else UNIQUE[part], place
+        )
 
+    ids = {}  # of all entries, as a faulty one is told once and not again where it is named
     for part in needs:
         entries = content.get(part)
         if part == 'annotations' and part != optional and 'categories' in needs and not entries:
             raise UserError(f'{path} {NO_TRUTH}.')
         if type(entries) is not list:
             raise UserError(f'{path} has no list "{part}": {HINT}.')
-        check(entries, part, f'{path}: "{part}"')
+        listed = (entry.get('id') for entry in entries if type(entry) is dict)
+        ids[part] = {value for value in listed if IMAGE_ID.fits(value)}
+        yield from check(entries, part, f'{path}: "{part}"')
     if 'annotations' not in needs:
-        return content
+        return
     if known_categories is None and 'categories' in needs and not as_panopticapi:
-        known_categories = {category['id'] for category in content['categories']}
+        known_categories = ids['categories']
     if known_categories is not None:
         category_id = Field(
             'the id of a category of the data set (add the category, or map the ids first)',
             lambda value: type(value) is int and value in known_categories,
         )
         fields['segments_info'] = dict(fields['segments_info'], category_id=category_id)
-    images = {image['id'] for image in content['images']} if 'images' in needs else None
     owners = f'"annotations" of {path}', f'the list "images" of {path}'
     for annotation in content['annotations']:
         image_id = annotation['image_id']
-        if images:
-            require_image(image_id, images, owners=owners, remedy='add it there')
+        if ids.get('images'):
+            try:
+                require_image(image_id, ids['images'], owners=owners, remedy='add it there')
+            except UserError as error:
+                yield Problem('annotations', 'image_id', False, str(error))
         place = f'{path}: "segments_info" of image {image_id}'
-        check(annotation['segments_info'], 'segments_info', place)
-    return content
+        yield from check(annotation['segments_info'], 'segments_info', place)
 
 
-def _parse(path: str, read: Callable[[str], bytes]) -> object:
+def parse_panoptic_json(path: str, *, read: Callable[[str], bytes] = read_bytes) -> dict:
+    """The content of a JSON that is not one of another kind, whose lists are not checked yet.
+
+    Raises:
+        MissingFileError: there is no such file.
+        UserError: it is no JSON, or one of another kind.
+    """
     try:
         data = read(path)
     except FileNotFoundError:
@@ -179,12 +163,14 @@ def _parse(path: str, read: Callable[[str], bytes]) -> object:
         if data.startswith(start):
             raise UserError(f'{path} {problem}.')
     try:
-        return json.loads(data)
+        content = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise UserError(
             f'{path} cannot be read as JSON ({error}): write it again, in UTF-8, or download it '
             'again.'
         ) from None
+    _refuse_other_kind(content, path)
+    return content
 
 
 def _refuse_other_kind(content: object, path: str) -> None:
@@ -202,34 +188,6 @@ def _refuse_other_kind(content: object, path: str) -> None:
             'categories are not panoptic: join its images with the categories of a panoptic JSON, '
             "as mmdet's tools/misc/gen_coco_panoptic_test_info.py does."
         )
-
-
-def _check_entries(
-    entries: Sequence, fields: Mapping[str, Field], unique: Sequence[str], place: str
-) -> None:
-    for entry in entries:
-        if type(entry) is not dict:
-            raise UserError(f'{place} has the entry {short(entry)}, not a dict: {HINT}.')
-        for name, field in fields.items():
-            if name not in entry:
-                if field.needed:
-                    raise UserError(
-                        f'{place} has an entry without "{name}" ({short(entry)}): add it, or '
-                        f'{HINT}.'
-                    )
-            elif not field.fits(entry[name]):
-                key = next(iter(fields))
-                which = f' with the "{key}" {short(entry.get(key))}' if name != key else ''
-                raise UserError(
-                    f'{place} has an entry{which} whose "{name}" is {short(entry[name])} '
-                    f'({type(entry[name]).__name__}), but it has to be {field.form}: correct it.'
-                )
-    for key in unique:
-        values = [entry[key] for entry in entries if key in entry]
-        if len({*values}) < len(values):
-            [(value, _)] = Counter(values).most_common(1)
-            remedy = f'give each its own "{key}", or take one out'
-            raise UserError(f'{place} has two entries with the "{key}" {value}: {remedy}.')
 
 
 def require_image(

@@ -21,7 +21,8 @@ from cmt_deeplab.categories import (
 from cmt_deeplab.coco_format import check_num_classes, path_below
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import as_size
-from cmt_deeplab.panoptic_json import HINT, read_panoptic_json
+from cmt_deeplab.panoptic_fields import HINT
+from cmt_deeplab.panoptic_json import read_panoptic_json
 from cmt_deeplab.remarks import json_remarks
 
 from .dataset_check import check_pipelines

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.panoptic_json import IMAGE_ID
+from cmt_deeplab.panoptic_fields import IMAGE_ID
 
 
 def has_truth(sample: dict) -> bool:
