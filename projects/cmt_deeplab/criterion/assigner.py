@@ -19,6 +19,7 @@ from .loss_base import check_mask_probability, check_weights, is_weight, mask_lo
 from .targets import SegmentPlanes, segment_sum
 
 EPSILON = 1e-5
+FORBIDDEN = -1e6  # the score of a pair that may not be matched; finite, as the solver demands
 COSTS = 'model.criterion.assigner.match_costs'
 
 # What each check of an image says when it fails.
@@ -49,9 +50,18 @@ class PanopticHungarianAssigner:
     Args:
         class_exponent: a. The larger it is, the more the class counts; 0 leaves it out.
         dice_exponent: b, the same for the masks.
+        stuff_centers: whether each stuff class has a center of its own, which is matched with its
+            segments alone: the last centers, in the order of the labels. The others are left to
+            things. So few images suffice to tell a center what it stands for (K-Net, section 3.3).
     """
 
-    def __init__(self, *, class_exponent: float = 1.0, dice_exponent: float = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        class_exponent: float = 1.0,
+        dice_exponent: float = 1.0,
+        stuff_centers: bool = False,
+    ) -> None:
         exponents = (class_exponent, dice_exponent)
         if not (all(is_weight(value) for value in exponents) and any(exponents)):
             raise UserError(
@@ -60,6 +70,7 @@ class PanopticHungarianAssigner:
                 'both 0.'
             )
         self.class_exponent, self.dice_exponent = class_exponent, dice_exponent
+        self.stuff_centers = stuff_centers
 
     @torch.no_grad()
     def __call__(
@@ -76,6 +87,8 @@ class PanopticHungarianAssigner:
             probability, dice, void_share = self.similarity(prediction, planes)
             score = self.score(prediction, planes, probability, dice)
         num_classes = prediction.class_logits.shape[-1] - 1
+        if self.stuff_centers:
+            score = torch.where(self._allowed(score, planes, num_classes), score, FORBIDDEN)
         checks = (
             planes.index.flatten(1).amax(1) < planes.counts,
             ((planes.labels >= 0) & (planes.labels < num_classes)).all(1),
@@ -106,6 +119,15 @@ class PanopticHungarianAssigner:
         absent segments mean nothing, but must be finite.
         """
         return probability**self.class_exponent * dice**self.dice_exponent
+
+    @staticmethod
+    def _allowed(score: Tensor, planes: SegmentPlanes, num_classes: int) -> Tensor:
+        """Which pairs may be matched where stuff classes have centers of their own, (B, N, K+1)."""
+        things = num_classes if planes.num_things_classes is None else planes.num_things_classes
+        # The label of each center, less than that of the first stuff class where it is a thing's.
+        own = torch.arange(num_classes - score.shape[1], num_classes, device=score.device)[:, None]
+        labels = planes.labels[:, None]
+        return torch.where(labels < things, own < things, own == labels)
 
     def similarity(
         self, prediction: MaskPrediction, planes: SegmentPlanes
@@ -144,8 +166,10 @@ class PanopticHungarianAssigner:
                     raise UserError(f'Image {image} of the batch: {sentence}.')
             if finite.all():
                 present = np.flatnonzero(table[-1])
-                chosen, columns = linear_sum_assignment(table[:-1, present], maximize=True)
-                centers[image, present[columns]] = chosen
+                scores = table[:-1, present]
+                chosen, columns = linear_sum_assignment(scores, maximize=True)
+                allowed = scores[chosen, columns] > FORBIDDEN
+                centers[image, present[columns[allowed]]] = chosen[allowed]
         wrong = next((name for name, fine in zip(NOT_FINITE, finite) if not fine), None)
         return torch.from_numpy(centers), wrong
 
