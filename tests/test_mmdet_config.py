@@ -7,7 +7,7 @@ import pytest
 from cmt_deeplab.analysis.config_model import build_without_values
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.mmdet_config import mmdet_config, set_class_counts, set_length
-from cmt_deeplab.new_style import text_config
+from cmt_deeplab.config_loading import read_config
 from cmt_deeplab.value_kinds import class_of
 from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
@@ -127,7 +127,7 @@ def test_schedules_keep_their_places():
     assert (steps.end, steps.milestones, steps.by_epoch) == (1000, [800, 900], False)
     assert (cosine.begin, cosine.T_max, cosine.by_epoch) == (500, 500, False)
     assert 'convert_to_iter_based' not in cosine
-    ours = text_config('cmt_deeplab/cmt-deeplab_tiny_shapes.py')
+    ours = read_config('cmt-deeplab_tiny_shapes')
     set_length(ours, 250)
     assert ours.param_scheduler[0].warmup == 10, '100 of 2500 iterations'
 
@@ -170,10 +170,8 @@ def names_of_types(config):
 
 
 NEW_STYLE = {
-    'cmt_deeplab_tiny_shapes': 'cmt_deeplab/cmt-deeplab_tiny_shapes.py',
-    'cmt_deeplab_r50_coco_panoptic_641': (
-        'cmt_deeplab/cmt-deeplab_r50_8xb8-150k_coco-panoptic-641.py'
-    ),
+    'cmt_deeplab_tiny_shapes': 'cmt-deeplab_tiny_shapes',
+    'cmt_deeplab_r50_coco_panoptic_641': 'cmt-deeplab_r50_8xb8-150k_coco-panoptic-641',
 }
 
 
@@ -183,7 +181,7 @@ def test_a_new_style_base_equals_its_text_config(name, tmp_path):
         'from mmengine.config import read_base\n\n'
         f'with read_base():\n    from cmt_deeplab.configs.{name} import *\n'
     )
-    text = text_config(NEW_STYLE[name]).to_dict()
+    text = read_config(NEW_STYLE[name]).to_dict()
     new = Config.fromfile(str(tmp_path / 'mine.py'))
     for key, value in text.items():
         assert names_of_types(new[key]) == names_of_types(value), key

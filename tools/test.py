@@ -12,15 +12,20 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)  # no stack trace from the imports
 # for a clone of the repository that is not installed
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from cmt_deeplab.engine import runner_setup  # noqa: E402
-from cmt_deeplab.engine.distributed import ends_together  # noqa: E402
-from cmt_deeplab.errors import UserError, output_file  # noqa: E402
-from torch.distributed.elastic.multiprocessing.errors import record  # noqa: E402
+from cmt_deeplab_cli.arguments import (  # noqa: E402
+    UserError,
+    add_shared_arguments,
+    config_file,
+    output_file,
+    report_user_errors,
+    require_checkpoint,
+)
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint')
-    runner_setup.add_shared_arguments(parser)
+    parser.add_argument('config', help='file or name of a config')
+    add_shared_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument(
         '--out',
@@ -37,15 +42,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--wait-time', type=float, default=2, help='seconds that a window of --show stays'
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.config = config_file(args.config)
+    require_checkpoint(args.checkpoint)
+    if args.out and not args.out.endswith(('.pkl', '.pickle')):
+        raise UserError(f'--out {args.out} writes a pickle file; give it a name that ends in .pkl.')
+    return args
 
 
-@ends_together()
-@record
-def main() -> None:
-    args = parse_args()
-    runner_setup.require_checkpoint(args.checkpoint)
-    runner_setup.require_pickle_name(args.out)
+def test(args: argparse.Namespace) -> None:
+    from cmt_deeplab.engine import runner_setup
+
     cfg = runner_setup.load_config(args)
     cfg.load_from, cfg.resume = args.checkpoint, False
     if args.show or args.show_dir:
@@ -57,6 +64,15 @@ def main() -> None:
     for metric in runner.test_evaluator.metrics:
         if getattr(metric, 'unwritten', None):  # said last, after the figures
             raise UserError(metric.unwritten)
+
+
+@report_user_errors()
+def main() -> None:
+    args = parse_args()
+    from cmt_deeplab.engine.distributed import ends_together
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    ends_together()(record(test))(args)
 
 
 if __name__ == '__main__':

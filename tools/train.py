@@ -12,14 +12,18 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)  # no stack trace from the imports
 # for a clone of the repository that is not installed
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from cmt_deeplab.engine import runner_setup  # noqa: E402
-from cmt_deeplab.engine.distributed import ends_together  # noqa: E402
-from torch.distributed.elastic.multiprocessing.errors import record  # noqa: E402
+from cmt_deeplab_cli.arguments import (  # noqa: E402
+    add_shared_arguments,
+    config_file,
+    report_user_errors,
+    require_checkpoint,
+)
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Train a model')
-    runner_setup.add_shared_arguments(parser)
+    parser.add_argument('config', help='file or name of a config')
+    add_shared_arguments(parser)
     parser.add_argument(
         '--amp',
         action='store_true',
@@ -38,13 +42,16 @@ def parse_args() -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='continue from CHECKPOINT, or without a value from the newest of the work dir',
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.config = config_file(args.config)
+    if args.resume not in (None, 'auto'):
+        require_checkpoint(args.resume)
+    return args
 
 
-@ends_together()
-@record
-def main() -> None:
-    args = parse_args()
+def train(args: argparse.Namespace) -> None:
+    from cmt_deeplab.engine import runner_setup
+
     cfg = runner_setup.load_config(args)
     if args.amp:
         cfg.optim_wrapper.type = 'PanopticAmpOptimWrapper'
@@ -53,6 +60,15 @@ def main() -> None:
     if args.resume is not None:
         runner_setup.resume_from(cfg, args.resume)
     runner_setup.build_runner(cfg).train()
+
+
+@report_user_errors()
+def main() -> None:
+    args = parse_args()
+    from cmt_deeplab.engine.distributed import ends_together
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    ends_together()(record(train))(args)
 
 
 if __name__ == '__main__':

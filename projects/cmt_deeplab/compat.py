@@ -11,10 +11,15 @@
 * torchvision built for CUDA beside a CPU build of torch, which is what ``pip install timm`` gives
   there: its operators cannot load, and its import fails on their names. timm needs its transforms
   only.
+* No torchvision at all: mmengine asks it for the addresses of ``torchvision://`` weights, which
+  stand in a table of mmengine too.
+* The fork of mmdet prints and warns of optional packages that nothing here uses.
 """
 
+import contextlib
 import importlib
 import importlib.util
+import io
 import re
 import sys
 import warnings
@@ -128,6 +133,23 @@ def provide_torchvision_names() -> None:
             pass
 
 
+def provide_torchvision_addresses() -> None:
+    """Let ``torchvision://`` weights be found without torchvision, by mmengine's own table."""
+    if importlib.util.find_spec('torchvision') is None:
+        import mmengine
+        from mmengine.runner import checkpoint
+
+        table = Path(mmengine.__file__).parent / 'hub' / 'torchvision_0.12.json'
+        checkpoint.get_torchvision_models = lambda: mmengine.load(table)
+
+
+def import_mmdet_quietly() -> None:
+    """Import the parts of mmdet that tell of optional packages, without these notes."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.filterwarnings('ignore', 'faster_coco_eval is not installed')
+        importlib.import_module('mmdet.evaluation')
+
+
 def complete_configs() -> None:
     """Give the configs of mmengine what its fork has: classes as text, editable installs as bases.
 
@@ -160,6 +182,8 @@ def apply() -> None:
     refuse_old_torch()
     provide_compiled_ops()
     provide_torchvision_names()
+    provide_torchvision_addresses()
+    import_mmdet_quietly()
     complete_configs()
     keep_weights_only()
     refuse_configs_in_checkpoints()

@@ -7,20 +7,19 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.config.utils import ConfigParsingError
 
+from cmt_deeplab.config_names import config_file
 from cmt_deeplab.construction import config_entries, is_meant
-from cmt_deeplab.errors import UserError, frames_of, require_file
+from cmt_deeplab.errors import UserError, frames_of
 
 
 def read_config(path: str) -> Config:
-    """The config file.
+    """The config of a file, or one of this project by its name, see :func:`config_file`.
 
     Raises:
-        MissingFileError: there is no such file.
+        MissingFileError: there is no such config.
         UserError: it cannot be loaded.
     """
-    require_file(
-        path, f'The config {path} does not exist; the configs of this project lie in configs/.'
-    )
+    path = config_file(path)
     try:
         config = Config.fromfile(path)
         list(config_entries(config))  # fails where an import of a new-style config does

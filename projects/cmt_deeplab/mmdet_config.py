@@ -16,8 +16,6 @@ inherits our data and takes the model, the optimizer and the schedule from mmdet
 """
 
 from collections.abc import Mapping
-from importlib.util import find_spec
-from pathlib import Path
 
 from mmengine.config import Config
 
@@ -26,26 +24,6 @@ from cmt_deeplab.errors import UserError
 
 # The keys of a scheduler that hold points of time or lengths.
 TIMES = ('begin', 'end', 'milestones', 'T_max', 'step_size', 'periods', 'total_steps', 'warmup')
-
-
-def read_config_of(name: str) -> Config:
-    """The config of a file, or of an installed toolbox by a name such as ``mmdet::solo/solo_x.py``.
-
-    Raises:
-        MissingFileError: there is no such file.
-        UserError: the toolbox is not installed or has no such config.
-    """
-    package, _, path = name.rpartition('::')
-    if not package:
-        return read_config(name)
-    spec = find_spec(package) if package.isidentifier() else None
-    file = Path(spec.origin if spec and spec.origin else '').parent / '.mim' / 'configs' / path
-    if not file.is_file():
-        raise UserError(
-            f'The config {name} is not to be found: give the name of an installed toolbox, two '
-            'colons and the path below its folder configs.'
-        )
-    return read_config(str(file))
 
 
 def mmdet_config(name: str, data: Mapping, *, max_iters: int | None = None) -> Config:
@@ -64,7 +42,7 @@ def mmdet_config(name: str, data: Mapping, *, max_iters: int | None = None) -> C
         UserError: there is no such config, it has no model, ``data`` has no class counts, or a loss
             has a weight of its own for each class.
     """
-    config = read_config_of(name)
+    config = read_config(name)
     if 'model' not in config:
         raise UserError(f'The config {name} has no model: name one that trains a model.')
     model = config.model

@@ -5,38 +5,21 @@ mmengine's two styles do not mix: a config that inherits by ``read_base`` cannot
 number of their own, but what a text config has, with classes in place of the names of types.
 """
 
-from pathlib import Path
-
-from mmengine.config import Config, ConfigDict
+from mmengine.config import ConfigDict
 from mmengine.config.lazy import LazyObject
 
 from cmt_deeplab.config_loading import read_config
-from cmt_deeplab.errors import require_file
 from cmt_deeplab.value_kinds import class_of
-
-PACKAGE = Path(__file__).resolve().parent
-
-
-def text_config(name: str) -> Config:
-    """The config of a file below ``configs/``, of a clone or of the installed package.
-
-    Raises:
-        MissingFileError: there is no such file.
-    """
-    folders = (PACKAGE / '.mim' / 'configs', PACKAGE.parents[1] / 'configs')
-    path = next((str(f / name) for f in folders if (f / name).is_file()), '')
-    require_file(path, f'The config {name} is not below the folder configs/ of this project.')
-    return read_config(path)
 
 
 def new_style(name: str) -> ConfigDict:
-    """The entries of a text config, by its path below ``configs/``, with classes as types.
+    """The entries of a text config, by its name, with classes as types.
 
     A class is a ``LazyObject``, as what a new-style config imports is. A name that means different
     classes in two registries stays, and so does that of an initialization, which mmengine compares
     with strings.
     """
-    return _with_classes(text_config(name)._cfg_dict)
+    return _with_classes(read_config(name)._cfg_dict)
 
 
 def _with_classes(value: object) -> object:

@@ -30,7 +30,7 @@ from cmt_deeplab.checkpoints.content import RefusedError, check_content
 from cmt_deeplab.checkpoints.entries import REMEDY, check_entries, drop_config_texts
 from cmt_deeplab.checkpoints.objects import CheckedUnpickler, allowed_objects, own_objects
 from cmt_deeplab.checkpoints.published import read_weights
-from cmt_deeplab.errors import MissingFileError, UserError, files_on_the_way
+from cmt_deeplab.errors import MissingFileError, UserError, files_on_the_way, frames_of
 
 MODULES = (torch.serialization, torch.hub, zipfile, pickletools)
 READERS = {Path(module.__file__) for module in MODULES}
@@ -59,10 +59,7 @@ def _reason(error: Exception) -> tuple[type[UserError], str]:
         return UserError, f'is not read because {text}; {REMEDY}'
     if isinstance(error, URLError | HTTPException | ConnectionError | TimeoutError):
         reason = getattr(error, 'reason', None) or text or type(error).__name__
-        return MissingFileError, (
-            f'cannot be fetched ({reason}); fetch it on a machine with a connection and give its '
-            'path'
-        )
+        return MissingFileError, (f'cannot be fetched ({reason}); {_download(error)}give its path')
     if isinstance(error, FileNotFoundError):
         return MissingFileError, 'does not exist; give the path of a .pth or .safetensors file'
     if isinstance(error, MemoryError) or re.search("can't allocate|out of mem", text):
@@ -79,6 +76,18 @@ def _reason(error: Exception) -> tuple[type[UserError], str]:
         f'cannot be read ({type(error).__name__}: {text}); give the path of a .pth file on this '
         'machine'
     )
+
+
+def _download(error: Exception) -> str:
+    """What to fetch elsewhere, and where torch looks for it here."""
+    for frame in frames_of(error):
+        if frame.f_code.co_name == 'load_state_dict_from_url' and 'cached_file' in frame.f_locals:
+            known = frame.f_locals
+            return (
+                f'fetch {known["url"]} on a machine with a connection, and copy it to '
+                f'{known["cached_file"]}, or '
+            )
+    return 'fetch it on a machine with a connection and '
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cmt_deeplab.datasets import LoadPanopticIndexMap
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.new_style import text_config
+from cmt_deeplab.config_loading import read_config
 from mmdet.registry import DATASETS, RUNNERS
 from processes import in_processes
 
@@ -121,7 +121,7 @@ def test_a_run_says_what_it_left_out(root, tmp_path):
     for split, number in (('train', 3), ('val', 1)):
         for image in sorted((root / f'{split}2017').iterdir())[:number]:
             image.write_bytes(b'')
-    config = text_config('cmt_deeplab/cmt-deeplab_tiny_shapes.py')
+    config = read_config('cmt-deeplab_tiny_shapes')
     config.work_dir = str(tmp_path / 'run')
     ann_file = str(root / 'annotations/panoptic_val2017.json')
     truth = dict(ann_file=ann_file, seg_prefix=str(root / 'annotations/panoptic_val2017'))

@@ -4,11 +4,11 @@ import argparse
 from copy import deepcopy
 
 import pytest
-from cmt_deeplab.analysis.config_model import add_config_options
 from cmt_deeplab.analysis.config_model import load_config as read
 from cmt_deeplab.engine.config_overrides import check_overrides, merge_overrides
 from cmt_deeplab.engine.runner_setup import load_config
 from cmt_deeplab.errors import UserError, user_sentence
+from cmt_deeplab_cli.arguments import add_config_options
 from command_line import ROOT
 from mmengine.config import Config
 

@@ -5,8 +5,7 @@ import json
 import pytest
 import torch
 from cmt_deeplab.analysis.flops import config_cost, network_cost, part_of
-from cmt_deeplab.mmdet_config import read_config_of
-from cmt_deeplab.new_style import text_config
+from cmt_deeplab.config_loading import read_config
 from mmengine.analysis import parameter_count
 from mmengine.config import ConfigDict
 from run_tool import ROOT, run_tool
@@ -86,7 +85,7 @@ def test_what_only_trains_and_what_is_frozen_make_up_the_rest():
 
 
 def test_the_tiny_model_counts_up_to_the_number_of_mmdets_tool():
-    config = text_config('cmt_deeplab/cmt-deeplab_tiny_shapes.py').model
+    config = read_config('cmt-deeplab_tiny_shapes').model
     cost = config_cost(config, (96, 96))
     assert cost.params == 1_341_634 and cost.all_params == 1_591_018
     assert cost.training_only == {
@@ -97,7 +96,7 @@ def test_the_tiny_model_counts_up_to_the_number_of_mmdets_tool():
 
 def test_panoptic_fpn_needs_no_compiled_operator():
     """Its heads for regions count once for the most regions that an image can have."""
-    config = read_config_of('mmdet::panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py').model
+    config = read_config('mmdet::panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py').model
     config.backbone.init_cfg = None
     cost = config_cost(config, (64, 96))
     assert cost.all_params == 46_027_110 and cost.params + cost.frozen == cost.all_params

@@ -21,33 +21,24 @@ import argparse
 import sys
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # A clone that is not installed, and the harness of the benchmarks.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'benchmarks'))
 
-import torch
-from cmt_deeplab.analysis.compared_model import (
-    ComparedModel,
-    SharedData,
-    build_network,
-    evaluate,
-    read_model,
-)
-from cmt_deeplab.analysis.comparison_table import as_markdown, as_text, machine
-from cmt_deeplab.analysis.config_model import load_config
-from cmt_deeplab.analysis.learning_curve import draw_curves, train
-from cmt_deeplab.errors import (
+from cmt_deeplab_cli.arguments import (
     UserError,
+    config_and_checkpoint,
+    config_file,
     mistakes_as_user_errors,
     output_file,
     positive,
     report_user_errors,
 )
-from matplotlib.backend_bases import FigureCanvasBase
-from mmengine.fileio import dump, put_text
-from mmengine.logging import MMLogger
-from whole_models import measure_models
+
+if TYPE_CHECKING:
+    from cmt_deeplab.analysis.compared_model import ComparedModel
 
 
 def parse_args() -> argparse.Namespace:
@@ -87,15 +78,27 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--plot', type=output_file, metavar='OUT', help='picture of the trainings (WORK_DIR/pq.png)'
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    for argument in args.models:  # wrong names are told at once
+        config_and_checkpoint(argument)
+    args.data = args.data and config_file(args.data)
+    return args
 
 
-def compare(args: argparse.Namespace) -> list[ComparedModel]:
+def compare(args: argparse.Namespace) -> list['ComparedModel']:
     """The models with all their figures.
 
     Raises:
         UserError: an argument is wrong, so that there is nothing to compare.
     """
+    import torch
+    from cmt_deeplab.analysis import compared_model
+    from cmt_deeplab.analysis.config_model import load_config
+    from cmt_deeplab.analysis.learning_curve import train
+    from matplotlib.backend_bases import FigureCanvasBase
+    from whole_models import measure_models
+
+    torch.set_num_threads(args.threads)
     if args.device.startswith('cuda') and not torch.cuda.is_available():
         raise UserError('--device cuda: torch finds no GPU here; leave --device out for the CPU.')
     try:
@@ -105,8 +108,8 @@ def compare(args: argparse.Namespace) -> list[ComparedModel]:
     formats = FigureCanvasBase.get_supported_filetypes()
     if args.plot and Path(args.plot).suffix[1:] not in formats:
         raise UserError(f'--plot {args.plot} names no picture: let it end in .png, .pdf or .svg.')
-    models = name_apart([read_model(argument) for argument in args.models])
-    data = SharedData(load_config(args.data) if args.data else models[0].config)
+    models = name_apart([compared_model.read_model(argument) for argument in args.models])
+    data = compared_model.SharedData(load_config(args.data) if args.data else models[0].config)
     batch = args.batch or data.config.train_dataloader.batch_size
     data.config.train_dataloader.batch_size = batch
     for model in models:
@@ -114,14 +117,14 @@ def compare(args: argparse.Namespace) -> list[ComparedModel]:
         if args.train:
             folder = Path(args.work_dir) / model.name
             model.attempt(train, data, iterations=args.train, seed=args.seed, work_dir=folder)
-        model.attempt(build_network, data, args.device)
+        model.attempt(compared_model.build_network, data, args.device)
         if model.network is not None:
-            model.attempt(evaluate, data, args.images)
+            model.attempt(compared_model.evaluate, data, args.images)
     measure_models(models, data, runs=args.runs, batch=batch, device=args.device)
     return models
 
 
-def name_apart(models: list[ComparedModel]) -> list[ComparedModel]:
+def name_apart(models: list['ComparedModel']) -> list['ComparedModel']:
     """Number the models that have equal names."""
     for model in models:
         same = [other for other in models if other.name == model.name]
@@ -130,31 +133,41 @@ def name_apart(models: list[ComparedModel]) -> list[ComparedModel]:
     return models
 
 
-def write_json(args: argparse.Namespace, models: list[ComparedModel]) -> None:
+def write_json(args: argparse.Namespace, models: list['ComparedModel']) -> None:
     if args.json:
+        from cmt_deeplab.analysis.comparison_table import machine
+        from mmengine.fileio import dump
+
         rows = [vars(model) | dict(config=None, network=None) for model in models]
         result = dict(setting=vars(args), machine=machine(args.device), models=rows)
         dump(result, args.json, 'json', indent=1)
 
 
-def write_markdown(args: argparse.Namespace, models: list[ComparedModel]) -> None:
+def write_markdown(args: argparse.Namespace, models: list['ComparedModel']) -> None:
     if args.markdown:
+        from cmt_deeplab.analysis.comparison_table import as_markdown, machine
+        from mmengine.fileio import put_text
+
         put_text(f'{as_markdown(models)}\n{machine(args.device)}\n', args.markdown)
 
 
-def write_plot(args: argparse.Namespace, models: list[ComparedModel]) -> None:
+def write_plot(args: argparse.Namespace, models: list['ComparedModel']) -> None:
     if any(model.curve for model in models):
+        from cmt_deeplab.analysis.learning_curve import draw_curves
+
         path = args.plot or str(Path(args.work_dir) / 'pq.png')
         draw_curves(models, path)
         print(path)
 
 
 def main() -> int:
-    args = parse_args()
-    torch.set_num_threads(args.threads)
-    warnings.filterwarnings('ignore')  # notes of other packages to their developers
-    MMLogger.get_instance('compare_models', log_level='ERROR')
     with report_user_errors():
+        args = parse_args()
+        from cmt_deeplab.analysis.comparison_table import as_text, machine
+        from mmengine.logging import MMLogger
+
+        warnings.filterwarnings('ignore')  # notes of other packages to their developers
+        MMLogger.get_instance('compare_models', log_level='ERROR')
         models = compare(args)
     print(as_text(models), machine(args.device), sep='\n', flush=True)
     missing = 0

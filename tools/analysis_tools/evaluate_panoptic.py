@@ -13,20 +13,17 @@ import json
 import os.path as osp
 import sys
 import time
-import types
 
-# Only the modules that count are needed. The packages are named here without running their
-# __init__, which would load torch and mmdet.
-for name in ('cmt_deeplab', 'cmt_deeplab.evaluation'):
-    package = sys.modules[name] = types.ModuleType(name)
-    package.__path__ = [
-        osp.join(osp.dirname(osp.abspath(__file__)), '..', '..', 'projects', *name.split('.'))
-    ]
+# A clone that is not installed.
+sys.path.insert(0, osp.join(osp.dirname(osp.abspath(__file__)), '..', '..', 'projects'))
 
-from cmt_deeplab.errors import UserError  # noqa: E402
-from cmt_deeplab.evaluation.coco_panoptic import evaluate_folders  # noqa: E402
-from cmt_deeplab.evaluation.pq import figures_table  # noqa: E402
-from rich.progress import track  # noqa: E402
+from cmt_deeplab_cli.light import without_init
+from rich.progress import track
+
+with without_init('cmt_deeplab', 'cmt_deeplab.evaluation'):
+    from cmt_deeplab.errors import UserError
+    from cmt_deeplab.evaluation.coco_panoptic import evaluate_folders
+    from cmt_deeplab.evaluation.pq import figures_table
 
 
 def parse_args() -> argparse.Namespace:

@@ -13,14 +13,21 @@ import argparse
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # A clone that is not installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
-from cmt_deeplab.analysis.config_model import add_config_options, load_config
-from cmt_deeplab.analysis.flops import NetworkCost, config_cost
-from cmt_deeplab.errors import output_file, positive, report_user_errors
-from mmengine.fileio import dump
+from cmt_deeplab_cli.arguments import (
+    add_config_options,
+    config_file,
+    output_file,
+    positive,
+    report_user_errors,
+)
+
+if TYPE_CHECKING:
+    from cmt_deeplab.analysis.flops import NetworkCost
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,10 +45,12 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--json', type=output_file, metavar='OUT', help='file for the figures')
     add_config_options(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.config = config_file(args.config)
+    return args
 
 
-def table(cost: NetworkCost, shape: list[int]) -> str:
+def table(cost: 'NetworkCost', shape: list[int]) -> str:
     lines = [f'{"part":<16}{"params":>14}{"MACs (G)":>12}']
     for name, row in (*cost.parts.items(), ('total', cost)):
         lines.append(f'{name:<16}{row.params:>14,}{row.macs / 1e9:>12.2f}')
@@ -56,14 +65,18 @@ def table(cost: NetworkCost, shape: list[int]) -> str:
     return '\n'.join(lines)
 
 
+@report_user_errors()
 def main() -> None:
     args = parse_args()
-    with report_user_errors():
-        config = load_config(args.config, args.cfg_options)
-        cost = config_cost(config.model, args.shape)
-        print(table(cost, args.shape), flush=True)
-        if args.json:
-            dump(asdict(cost), args.json, 'json', indent=2)
+    from cmt_deeplab.analysis.config_model import load_config
+    from cmt_deeplab.analysis.flops import config_cost
+    from mmengine.fileio import dump
+
+    config = load_config(args.config, args.cfg_options)
+    cost = config_cost(config.model, args.shape)
+    print(table(cost, args.shape), flush=True)
+    if args.json:
+        dump(asdict(cost), args.json, 'json', indent=2)
 
 
 if __name__ == '__main__':

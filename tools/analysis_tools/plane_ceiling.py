@@ -14,11 +14,13 @@ from pathlib import Path
 # A clone that is not installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
-import cmt_deeplab  # noqa: F401  before mmdet, which needs its stand-ins
-from cmt_deeplab.analysis.config_model import add_config_options, load_config
-from cmt_deeplab.analysis.plane_ceiling import plane_ceiling
-from cmt_deeplab.errors import output_file, positive, report_user_errors
-from mmengine.fileio import dump
+from cmt_deeplab_cli.arguments import (
+    add_config_options,
+    config_file,
+    output_file,
+    positive,
+    report_user_errors,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,17 +31,23 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--stride', type=positive, default=4, help='of the plane, a power of two')
     parser.add_argument('--json', type=output_file, metavar='OUT', help='file for the figures')
     add_config_options(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.config = config_file(args.config)
+    return args
 
 
+@report_user_errors()
 def main() -> None:
     args = parse_args()
-    with report_user_errors():
-        figures = plane_ceiling(load_config(args.config, args.cfg_options), args.stride)
-        rounded = (f'{name.split("/")[-1]} {value:.2f}' for name, value in figures.items())
-        print(f'stride {args.stride}: {", ".join(rounded)}', flush=True)
-        if args.json:
-            dump(dict(stride=args.stride, **figures), args.json, 'json', indent=1)
+    from cmt_deeplab.analysis.config_model import load_config
+    from cmt_deeplab.analysis.plane_ceiling import plane_ceiling
+    from mmengine.fileio import dump
+
+    figures = plane_ceiling(load_config(args.config, args.cfg_options), args.stride)
+    rounded = (f'{name.split("/")[-1]} {value:.2f}' for name, value in figures.items())
+    print(f'stride {args.stride}: {", ".join(rounded)}', flush=True)
+    if args.json:
+        dump(dict(stride=args.stride, **figures), args.json, 'json', indent=1)
 
 
 if __name__ == '__main__':

@@ -19,24 +19,33 @@ from pathlib import Path
 # A clone that is not installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
-from cmt_deeplab.engine.optim.replay import replay
-from cmt_deeplab.engine.runner_setup import add_shared_arguments, load_config, require_checkpoint
-from cmt_deeplab.errors import report_user_errors
+from cmt_deeplab_cli.arguments import (
+    add_shared_arguments,
+    config_file,
+    report_user_errors,
+    require_checkpoint,
+)
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_shared_arguments(parser)
+    parser.add_argument('config', help='file or name of a config')
     parser.add_argument('step', help='not_finite_iter_N_rank0.pth')
-    return parser.parse_args()
+    add_shared_arguments(parser)
+    args = parser.parse_args()
+    args.config = config_file(args.config)
+    require_checkpoint(args.step)
+    return args
 
 
 @report_user_errors()
 def main() -> None:
     args = parse_args()
-    require_checkpoint(args.step)
+    from cmt_deeplab.engine.optim.replay import replay
+    from cmt_deeplab.engine.runner_setup import load_config
+
     with tempfile.TemporaryDirectory() as folder:
         args.work_dir = args.work_dir or folder
         for line in replay(load_config(args), args.step):

@@ -17,8 +17,7 @@ from pathlib import Path
 # A clone that is not installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
-from cmt_deeplab.converters import DEEPLAB2
-from cmt_deeplab.converters.command_line import run
+from cmt_deeplab_cli.converter import convert
 
 if __name__ == '__main__':
-    run(__doc__, DEEPLAB2)
+    convert(__doc__, 'DEEPLAB2')

@@ -15,8 +15,7 @@ from pathlib import Path
 # A clone that is not installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
-from cmt_deeplab.converters import KMAX_PYTORCH
-from cmt_deeplab.converters.command_line import run
+from cmt_deeplab_cli.converter import convert
 
 if __name__ == '__main__':
-    run(__doc__, KMAX_PYTORCH)
+    convert(__doc__, 'KMAX_PYTORCH')

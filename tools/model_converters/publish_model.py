@@ -17,8 +17,7 @@ from pathlib import Path
 # A clone that is not installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
-from cmt_deeplab.checkpoints.published import publish
-from cmt_deeplab.errors import output_file, report_user_errors
+from cmt_deeplab_cli.arguments import output_file, report_user_errors, require_checkpoint
 
 
 @report_user_errors()
@@ -29,6 +28,9 @@ def main() -> None:
     parser.add_argument('checkpoint', help='checkpoint that training or a converter wrote')
     parser.add_argument('out', nargs='?', type=output_file, help='path without the ending')
     args = parser.parse_args()
+    require_checkpoint(args.checkpoint)
+    from cmt_deeplab.checkpoints.published import publish
+
     print(f'written: {publish(args.checkpoint, args.out or os.path.splitext(args.checkpoint)[0])}')
 
 

@@ -16,7 +16,8 @@ from mmengine.runner import load_checkpoint
 from torch import nn
 
 from cmt_deeplab.categories import class_list, classes_of_checkpoint, first_difference
-from cmt_deeplab.errors import UserError, require_file, user_sentence
+from cmt_deeplab.config_names import config_and_checkpoint
+from cmt_deeplab.errors import UserError, user_sentence
 from cmt_deeplab.mmdet_config import set_class_counts
 
 from .config_model import load_config
@@ -63,22 +64,13 @@ def read_model(argument: str) -> ComparedModel:
         MissingFileError: there is no such config or checkpoint.
         UserError: the config cannot be loaded or has no model, or nothing follows the colon.
     """
-    name = argument if '.py' in argument else f'{argument}.py'
-    starts = [name[: match.end()] for match in re.finditer(r'\.py(?=:|$)', name)] or [name]
-    path = next((start for start in starts if Path(start).is_file()), starts[0])
-    checkpoint = name[len(path) + 1 :]
-    if name.endswith(':'):
-        raise UserError(f'{argument} names no checkpoint behind the colon: add it.')
-    if checkpoint and '://' not in checkpoint:
-        require_file(checkpoint, f'The checkpoint {checkpoint} of {path} does not exist.')
+    path, checkpoint = config_and_checkpoint(argument)
     config = load_config(path)
     if 'model' not in config:
         raise UserError(f'The config {path} has no model: name one that trains a model.')
     if 'data_preprocessor' in config:
         config.model.setdefault('data_preprocessor', config.data_preprocessor)
-    return ComparedModel(
-        re.split(r'[/:]', path)[-1].removesuffix('.py'), config, checkpoint or None
-    )
+    return ComparedModel(Path(path).stem, config, checkpoint)
 
 
 class SharedData:

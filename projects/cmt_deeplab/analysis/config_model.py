@@ -1,6 +1,6 @@
 """Configs and their networks, for tools that neither train nor test."""
 
-from argparse import ArgumentParser
+from collections.abc import Mapping, Sequence
 
 import torch
 from mmdet.registry import MODELS
@@ -9,17 +9,11 @@ from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 from torch import nn
 
-from cmt_deeplab.engine.config_overrides import OverridesAction, merge_overrides
-from cmt_deeplab.mmdet_config import read_config_of
+from cmt_deeplab.config_loading import read_config
+from cmt_deeplab.engine.config_overrides import merge_overrides
 
 
-def add_config_options(parser: ArgumentParser) -> None:
-    """Add the option ``--cfg-options``, whose values :func:`load_config` takes."""
-    help = 'key=value overrides of the config'
-    parser.add_argument('--cfg-options', nargs='+', action=OverridesAction, help=help)
-
-
-def load_config(path: str, cfg_options: dict | None = None) -> Config:
+def load_config(path: str, cfg_options: Mapping | Sequence[str] = ()) -> Config:
     """The config with its overrides, its modules imported and its scope set.
 
     ``path`` is that of a file, or a name such as ``mmdet::solo/solo_r50_fpn_1x_coco.py``.
@@ -28,8 +22,8 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
         MissingFileError: there is no such file.
         UserError: the config cannot be loaded, or an override does not suit it.
     """
-    config = read_config_of(path)
-    merge_overrides(config, cfg_options or {})
+    config = read_config(path)
+    merge_overrides(config, cfg_options)
     import_modules_from_strings(**config.get('custom_imports', dict(imports=[])))
     init_default_scope(config.get('default_scope', 'mmdet'))
     return config

@@ -18,5 +18,5 @@ Everything is that of the text config ``cmt_deeplab/cmt-deeplab_tiny_shapes.py``
 
 # mmengine makes a reference of every import statement; this is a call
 package = __import__('cmt_deeplab.new_style')
-globals().update(package.new_style.new_style('cmt_deeplab/cmt-deeplab_tiny_shapes.py'))
+globals().update(package.new_style.new_style('cmt-deeplab_tiny_shapes'))
 del package

@@ -1,8 +1,8 @@
 """What follows ``--cfg-options`` is compared with the config, and the two are merged."""
 
 import re
-from argparse import ArgumentError
-from typing import Any
+from argparse import ArgumentParser
+from collections.abc import Mapping, Sequence
 
 from mmengine.config import Config, DictAction
 
@@ -16,32 +16,23 @@ from cmt_deeplab.value_kinds import kind_of
 ALSO_ALLOWED = {('dict', 'list'), ('number', 'list'), ('list', 'dict')}
 
 
-class OverridesAction(DictAction):
-    """mmengine's reader of ``key=value``, which says what it cannot read."""
-
-    def __call__(self, parser: Any, namespace: Any, values: list[str], *args: Any) -> None:
-        for entry in values:
-            key, equals, text = entry.partition('=')
-            wrong = None
-            if not equals or '' in key.split('.'):
-                wrong = 'is not of the form key=value, without blanks'
-            elif 'dict(' in text or '{' in text:
-                wrong = 'gives a dict: give its entries by keys with dots, or in a config file'
-            elif any(text.count(one) != text.count(other) for one, other in ('()', '[]')):
-                wrong = 'has a bracket that is not closed, or not opened'
-            elif ' ' in text.strip() and not re.search(r'[,(\[]', text):
-                wrong = 'has blanks, which mmengine leaves out: give it in a config file'
-            if wrong:
-                raise ArgumentError(self, f'{entry} {wrong}.')
-        super().__call__(parser, namespace, values, *args)
+def read_overrides(texts: Sequence[str]) -> dict:
+    """The values by dotted key that texts ``key=value`` give, as mmengine reads them."""
+    parser = ArgumentParser()
+    parser.add_argument('--options', nargs='*', action=DictAction)
+    return parser.parse_args(['--options', *texts]).options
 
 
-def merge_overrides(cfg: Config, options: dict) -> None:
-    """Merge ``options``, values by dotted key, into the config, after :func:`check_overrides`.
+def merge_overrides(cfg: Config, options: Mapping | Sequence[str]) -> None:
+    """Merge ``options`` into the config, after :func:`check_overrides`.
+
+    They are values by dotted key, or texts ``key=value``.
 
     Raises:
         UserError: the options do not suit the config.
     """
+    if not isinstance(options, Mapping):
+        options = read_overrides(options)
     check_overrides(cfg, options)
     for key, value in options.items():
         try:
@@ -58,7 +49,7 @@ def merge_overrides(cfg: Config, options: dict) -> None:
             ) from error
 
 
-def check_overrides(cfg: Config, options: dict) -> None:
+def check_overrides(cfg: Config, options: Mapping) -> None:
     """Compare ``options``, values by dotted key, with the config.
 
     Raises:

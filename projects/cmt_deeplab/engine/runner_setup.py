@@ -8,33 +8,9 @@ from mmengine.runner import Runner
 
 from cmt_deeplab.config_check import check_config
 from cmt_deeplab.config_loading import read_config
-from cmt_deeplab.errors import UserError, mistakes_as_user_errors, require_file
+from cmt_deeplab.errors import UserError, mistakes_as_user_errors
 
-from .config_overrides import OverridesAction, merge_overrides
-
-
-def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that mmdet's train.py and test.py both have."""
-    parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--work-dir', help='folder of logs and checkpoints (default: work_dirs/NAME_OF_CONFIG)'
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OverridesAction,
-        default={},
-        help='override entries of the config: key=value, nested keys with dots, lists as '
-        'key="[a,b]"',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=('none', 'pytorch', 'slurm', 'mpi'),
-        default='none',
-        help='how the processes were started',
-    )
-    # torch.distributed.launch passes it, in either spelling, beside the variable LOCAL_RANK
-    parser.add_argument('--local_rank', '--local-rank', help=argparse.SUPPRESS)
+from .config_overrides import merge_overrides
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -66,45 +42,17 @@ def use_scaled_learning_rate(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
-def require_checkpoint(path: str) -> None:
-    """Check that a checkpoint is there, unless it is an address such as https://... .
-
-    Raises:
-        MissingFileError: it is not.
-    """
-    if '://' not in path:
-        require_file(
-            path,
-            f'The checkpoint {path} does not exist; give the path of a .pth file that training '
-            'wrote.',
-        )
-
-
 def resume_from(cfg: Config, checkpoint: str) -> None:
     """``--resume CHECKPOINT``, or ``'auto'`` for ``--resume`` alone.
 
     The latter takes the newest checkpoint of the work dir. Where there is none, the training
     starts, with the weights of ``load_from`` if the config has that.
-
-    Raises:
-        MissingFileError: the checkpoint is not there.
     """
     cfg.resume = True
     if checkpoint != 'auto':
-        require_checkpoint(checkpoint)
         cfg.load_from = checkpoint
         return
     cfg.start_from, cfg.load_from = cfg.get('load_from'), None
-
-
-def require_pickle_name(path: str | None) -> None:
-    """Check the file name of ``--out``.
-
-    Raises:
-        UserError: it is not that of a pickle file.
-    """
-    if path and not path.endswith(('.pkl', '.pickle')):
-        raise UserError(f'--out {path} writes a pickle file; give it a name that ends in .pkl.')
 
 
 def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:

@@ -57,7 +57,7 @@ class PretrainedMixin:
         finally:
             self.init_cfg = own
         source = pretrained['checkpoint']
-        weights = read_weights(source, prefix=pretrained.get('prefix'), owner=type(self).__name__)
+        weights = read_weights(source, prefix=pretrained.get('prefix'))
         fill(self, self.rename(weights), source=source)
 
 
@@ -86,12 +86,9 @@ def remedy(key: str) -> str:
     )
 
 
-def read_weights(source: str, *, prefix: str | None, owner: str) -> dict[str, Tensor]:
-    """The tensors of a file, URL or ``torchvision://`` name, without prefixes of their names.
-
-    ``owner`` is the network, for the message.
-    """
-    weights = read_tensors(source, owner=owner, key=KEY)
+def read_weights(source: str, *, prefix: str | None) -> dict[str, Tensor]:
+    """The tensors of a file, URL or ``torchvision://`` name, without prefixes of their names."""
+    weights = read_tensors(source, key=KEY)
     if prefix:
         return _below(f'{prefix.rstrip(".")}.', weights)
     while inner := next(filter(None, (_below(known, weights) for known in PREFIXES)), None):
@@ -99,17 +96,12 @@ def read_weights(source: str, *, prefix: str | None, owner: str) -> dict[str, Te
     return weights
 
 
-def read_tensors(source: str, *, owner: str, key: str) -> dict[str, Tensor]:
-    """The tensors of a file by their names in it; ``key`` is the place of ``owner``."""
+def read_tensors(source: str, *, key: str) -> dict[str, Tensor]:
+    """The tensors of a file by their names in it; ``key`` is the place of the network."""
     try:
         checkpoint = CheckpointLoader.load_checkpoint(source, map_location='cpu')
-    except Exception as error:  # whatever networks, file systems and absent packages raise
-        if isinstance(error, UserError) and not isinstance(error, MissingFileError):
-            raise  # already one sentence: the file is damaged, or not safe to read
-        raise MissingFileError(
-            f'The weights {source} of {owner} cannot be read ({_reason(error)}): download them on '
-            f'a machine with a connection and give the path as {remedy(key)}.'
-        ) from error
+    except MissingFileError as error:  # its last words are to give another path
+        raise MissingFileError(f'{str(error).rstrip(".")} as {remedy(key)}.') from error
     for wrapper in WRAPPERS:
         if isinstance(checkpoint, dict) and isinstance(checkpoint.get(wrapper), dict):
             checkpoint = checkpoint[wrapper]
@@ -124,12 +116,6 @@ def _below(prefix: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         for name, value in weights.items()
         if name.startswith(prefix)
     }
-
-
-def _reason(error: BaseException) -> object:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return getattr(error, 'reason', None) or str(error) or type(error).__name__
 
 
 def fill(network: nn.Module, weights: dict[str, Tensor], *, source: str) -> None:
@@ -182,7 +168,7 @@ def checked_weights(model: nn.Module) -> Iterator[None]:
         if entry is None or isinstance(part, PretrainedMixin) or getattr(part, 'is_init', False):
             continue
         key, prefix = f'model.{name}'.rstrip('.'), entry.get('prefix', '')
-        tensors = read_tensors(entry['checkpoint'], owner=type(part).__name__, key=key)
+        tensors = read_tensors(entry['checkpoint'], key=key)
         if not any(name.startswith(prefix) for name in tensors):
             found = f" with names that begin with '{prefix}'" if prefix else ''
             hint = f'correct or remove {key}.init_cfg.prefix, or ' if prefix else ''

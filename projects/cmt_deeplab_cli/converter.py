@@ -2,16 +2,20 @@
 
 import argparse
 
-from cmt_deeplab.analysis.config_model import add_config_options, load_config
-from cmt_deeplab.errors import output_file, report_user_errors
+from cmt_deeplab_cli.arguments import (
+    add_config_options,
+    config_file,
+    output_file,
+    report_user_errors,
+)
 
-from .convert import convert_file
-from .table import CodeBase
 
-
-def run(description: str, code_base: CodeBase) -> None:
+@report_user_errors()
+def convert(description: str, code_base: str) -> None:
     """Parses ``SRC DST --config CONFIG [--cfg-options ...]``, converts, and prints what was found,
     what was not used and what was not filled.
+
+    ``code_base`` is the name of the source among those of ``cmt_deeplab.converters``.
     """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -21,11 +25,14 @@ def run(description: str, code_base: CodeBase) -> None:
         'dst', type=output_file, help='file to write, .safetensors (with a .json beside it) or .pth'
     )
     parser.add_argument(
-        '--config', required=True, help='config of the network that takes the weights'
+        '--config', required=True, help='file or name of the config whose network takes the weights'
     )
     add_config_options(parser)
     args = parser.parse_args()
-    with report_user_errors():
-        config = load_config(args.config, args.cfg_options)
-        conversion = convert_file(args.src, args.dst, config, code_base)
+    args.config = config_file(args.config)
+    from cmt_deeplab import converters
+    from cmt_deeplab.analysis.config_model import load_config
+
+    config = load_config(args.config, args.cfg_options)
+    conversion = converters.convert_file(args.src, args.dst, config, getattr(converters, code_base))
     print(f'{conversion.report()}\nwritten: {args.dst}')
