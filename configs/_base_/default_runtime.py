@@ -13,7 +13,7 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=5000, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='DetVisualizationHook'),  # draws with --show and --show-dir
+    visualization=dict(type='PanopticVisualizationHook'),  # draw=True: pictures of validations
     class_check=dict(type='PanopticClassCheckHook'),
     size_check=dict(type='PanopticSizeCheckHook'),
     checkpoint_check=dict(type='PanopticCheckpointCheckHook'),

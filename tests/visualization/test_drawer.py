@@ -3,7 +3,8 @@ import tracemalloc
 import numpy as np
 import pytest
 from cmt_deeplab.visualization import PanopticDrawer
-from cmt_deeplab.visualization.drawer import WRONG_RED, interior_point, near_border
+from cmt_deeplab.visualization.drawer import WRONG_RED, near_border
+from cmt_deeplab.visualization.labels import interior_point
 
 CLASSES = ('cat', 'dog', 'grass')
 
@@ -45,6 +46,26 @@ def test_small_images_are_enlarged_and_labeled_and_large_ones_are_not_enlarged()
     assert drawer.draw(np.zeros((480, 640, 3), np.uint8), large).shape == (480, 640, 3)
 
 
+def test_hundreds_of_small_segments_are_not_buried_under_labels():
+    rows, columns = np.mgrid[:600, :600]
+    disc = np.hypot(rows % 30 - 15, columns % 30 - 15) < 11  # 400 of them
+    segment_map = np.where(disc, 1000 * (1 + rows // 30 * 20 + columns // 30), 2)
+    image = np.full((600, 600, 3), 90, np.uint8)
+    options = dict(classes=CLASSES, num_things_classes=2)
+    plain = PanopticDrawer(**options, labels=False).draw(image, segment_map)
+    labeled = PanopticDrawer(**options).draw(image, segment_map)
+    changed = (plain != labeled).any(-1)
+    assert 0.001 < changed.mean() < 0.03  # the grass and a cat, not each cat
+
+
+def test_a_score_is_written_into_the_label_and_makes_it_wider():
+    image, segment_map = two_halves()
+    drawer = PanopticDrawer(classes=CLASSES, num_things_classes=2)
+    plain, scored = (drawer.draw(image, segment_map, scores=s) for s in (None, {1000: 0.87}))
+    changed = (plain != scored).any(-1)
+    assert changed[:, :300].any() and not changed[:, 300:].any()
+
+
 def test_wrong_segments_have_a_red_border_and_crowds_light_stripes():
     image, segment_map = two_halves()
     drawer = PanopticDrawer(classes=CLASSES, num_things_classes=2, min_side=200, labels=False)
@@ -52,6 +73,12 @@ def test_wrong_segments_have_a_red_border_and_crowds_light_stripes():
     assert red[:, :150].any() and not red[:, 150:].any()
     striped = (drawer.draw(image, segment_map, crowds=[1000]) == 235).all(-1)
     assert striped[:, :150].any() and not striped[:, 150:].any()
+
+
+def test_large_images_are_reduced_to_max_side():
+    image, segment_map = two_halves()
+    drawer = PanopticDrawer(classes=CLASSES, num_things_classes=2, max_side=30)
+    assert drawer.draw(image, segment_map).shape == (20, 30, 3)
 
 
 def test_an_image_of_void_alone_can_be_drawn():

@@ -39,10 +39,9 @@ def test_our_and_mmdets_visualizer_draw_ground_truth_and_result(name, tmp_path):
         'image', np.full((32, 32, 3), 120, np.uint8), sample(segment_map), out_file=str(out)
     )
     picture = cv2.imread(str(out))
-    assert (
-        picture.shape[1] == 2 * picture.shape[0]
-        and len(np.unique(picture.reshape(-1, 3), axis=0)) > 3
-    )
+    parts = 2 if name == 'DetLocalVisualizer' else 3  # ours shows the image, too
+    assert picture.shape[1] >= parts * min(picture.shape[0], 384)
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 3
 
 
 def test_an_image_without_a_segment_is_drawn_too(tmp_path):

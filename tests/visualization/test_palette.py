@@ -30,6 +30,20 @@ def test_two_instances_of_a_class_differ_and_void_has_no_color():
     assert len(set(colors.values())) == 4
 
 
+def test_instances_that_touch_look_different_however_many_there_are():
+    segment_map = 1000 * np.arange(1, 901).reshape(30, 30)
+    colors = segment_colors(segment_map, num_classes=1, num_things_classes=1)
+    place = np.array([[colors[k] for k in row] for row in segment_map.tolist()], float)
+    for axis in (0, 1):
+        assert np.linalg.norm(np.diff(place, axis=axis), axis=2).min() > 20
+    assert len(set(colors.values())) == 480  # all that there are
+
+
+def test_a_palette_that_holds_all_colors_leaves_none_for_further_instances():
+    colors = segment_colors(np.array([[1000, 2000]]), num_classes=480, num_things_classes=480)
+    assert colors[1000] == colors[2000]
+
+
 def test_a_short_palette_is_refused():
     with pytest.raises(ValueError, match='2 colors for 3 classes'):
         segment_colors(

@@ -1,42 +1,27 @@
 """Panoptic overlays, drawn with one look-up table per image in place of one mask per segment."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from PIL import Image, ImageDraw, ImageFont
 
 from cmt_deeplab.coco_format import check_num_classes, label_of
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.geometry import resize_image
 from cmt_deeplab.planes import ranked, runs
 
+from .labels import Label, write_labels
 from .palette import Color, segment_colors
 
 VOID_GRAY = (128, 128, 128)
 WRONG_RED = (225, 29, 47)
 LABEL_BLACK = (20, 20, 24)
 STRIP_PIXELS = 1 << 20  # drawn at a time, so that memory is that of the picture
-LONGEST_SIDE = 2048  # of an enlarged image, and of the plane that labels are placed on
-
-
-@lru_cache(maxsize=32)
-def label_font(size: int) -> ImageFont.FreeTypeFont:
-    """The bold sans-serif font that matplotlib carries; it has the letters of most languages."""
-    import matplotlib
-
-    return ImageFont.truetype(f'{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans-Bold.ttf', size)
-
-
-def interior_point(mask: np.ndarray) -> tuple[int, int]:
-    """x and y of the pixel that is farthest from the edge of ``mask`` (H, W) uint8, not empty."""
-    left, top, width, height = cv2.boundingRect(mask)
-    window = np.pad(mask[top : top + height, left : left + width], 1)
-    distance = cv2.distanceTransform(window, cv2.DIST_L2, 3)
-    x, y = cv2.minMaxLoc(distance)[3]
-    return left + x - 1, top + y - 1
+LONGEST_ENLARGED = 2048
+LABELS_OF_A_CLASS = 12  # at most, on its largest segments
 
 
 def near_border(
@@ -61,9 +46,10 @@ class PanopticDrawer:
     """Draws a segment map over its image.
 
     ``alpha`` is the opacity of the overlay. Small images are enlarged by a whole factor until their
-    shorter side has at least ``min_side`` pixels, so that labels are legible; large images and
-    those of an extreme shape keep their size. Void is gray with dark diagonal stripes. Crowds keep
-    their color and have light stripes.
+    shorter side has at least ``min_side`` pixels, so that labels are legible; those of an extreme
+    shape keep their size. Large images are reduced until no side has more than ``max_side`` pixels,
+    or keep their size without it. Void is gray with dark diagonal stripes. Crowds keep their color
+    and have light stripes.
     """
 
     classes: Sequence[str]
@@ -71,6 +57,7 @@ class PanopticDrawer:
     palette: Sequence[Color] | None = None
     alpha: float = 0.62
     min_side: int = 384
+    max_side: int | None = None
     labels: bool = True
 
     def __post_init__(self) -> None:
@@ -94,6 +81,15 @@ class PanopticDrawer:
             palette=self.palette,
         )
 
+    def at_size(self, array: np.ndarray, interpolation: int = cv2.INTER_NEAREST) -> np.ndarray:
+        """An image, or a plane of small integers, at the size of its picture."""
+        longest = max(array.shape[:2])
+        if self.max_side and longest > self.max_side:
+            size = (max(1, round(side * self.max_side / longest)) for side in array.shape[:2])
+            return resize_image(array, *size, interpolation)
+        scale = min(-(-self.min_side // min(array.shape[:2])), LONGEST_ENLARGED // longest)
+        return array if scale < 2 else array.repeat(scale, 0).repeat(scale, 1)
+
     def draw(
         self,
         image: np.ndarray,
@@ -102,12 +98,14 @@ class PanopticDrawer:
         colors: Mapping[int, Color] | None = None,
         wrong: Collection[int] = (),
         crowds: Collection[int] = (),
+        scores: Mapping[int, float] | None = None,
     ) -> np.ndarray:
         """Draw ``segment_map`` (H, W) over ``image`` (H, W, 3), RGB uint8; the result is RGB too.
 
         The map holds the values of ``coco_format.map_value`` and the number of classes on void.
         ``colors`` replaces the drawer's own, by segment. Segments in ``wrong`` get a red border and
-        a red label, those in ``crowds`` light stripes.
+        a red label, those in ``crowds`` light stripes. ``scores``, from 0 to 1, are written into
+        the labels of their segments in percent.
 
         Raises:
             UserError: the two sizes differ, or the map has a negative id, an unknown class or more
@@ -117,12 +115,10 @@ class PanopticDrawer:
         values, lengths = runs(segment_map)
         ids, places = ranked(values)
         self._check(image, segment_map, ids)
-        colors = self.colors(ids) if colors is None else colors
+        colors = self.colors(segment_map) if colors is None else colors
         # The place of each pixel's segment in ids.
         plane = np.repeat(places.astype(np.uint16), lengths).reshape(segment_map.shape)
-        scale = min(-(-self.min_side // min(plane.shape)), LONGEST_SIDE // max(plane.shape))
-        if scale > 1:
-            image, plane = (array.repeat(scale, 0).repeat(scale, 1) for array in (image, plane))
+        image, plane = self.at_size(image, cv2.INTER_AREA), self.at_size(plane)
         table = np.array([colors.get(i, VOID_GRAY) for i in ids.tolist()], dtype=np.uint8)
         colored, is_crowd, is_wrong = (np.isin(ids, list(x)) for x in (colors, crowds, wrong))
 
@@ -144,19 +140,40 @@ class PanopticDrawer:
             strip[striped[rows] & ~colored[segment]] = 70
             if is_crowd.any():
                 strip[striped[rows] & is_crowd[segment]] = 235
-            strip[near_border(plane, 1, rows) & colored[segment]] = 250
+            strip[near_border(plane, max(1, side // 800), rows) & colored[segment]] = 250
             if is_wrong.any():
-                border = near_border(plane, max(2, side // 110), rows, frame=True)
+                border = near_border(plane, max(2, side // 160), rows, frame=True)
                 strip[border & is_wrong[segment]] = WRONG_RED
         if self.labels:
-            # Specks get no label: it would hide more than it tells.
-            areas = np.bincount(places, weights=lengths) * max(1, scale) ** 2
-            named = np.flatnonzero(colored & (areas > (0.035 * side) ** 2))
-            # Small segments come first, because they have the least choice of places.
-            named = named[np.argsort(areas[named], kind='stable')].tolist()
-            names = {k: self.classes[label_of(ids[k])] for k in named}
-            _write_labels(canvas, plane, names, is_wrong)
+            areas = np.bincount(places, weights=lengths) * (plane.size / segment_map.size)
+            rows = np.argsort(-areas * colored, kind='stable')[: colored.sum()]
+            write_labels(canvas, plane, self._labels(rows, ids, areas, is_wrong, scores or {}))
         return canvas
+
+    def _labels(
+        self,
+        rows: np.ndarray,
+        ids: np.ndarray,
+        areas: np.ndarray,
+        is_wrong: np.ndarray,
+        scores: Mapping[int, float],
+    ) -> list[Label]:
+        """Labels of the segments in ``rows`` of the arrays, which begin with the largest.
+
+        Labels that are much larger than their segments would bury those of an image with hundreds.
+        So the largest segment of a class alone may have such a one.
+        """
+        labels, seen = [], Counter()
+        for k in rows.tolist():
+            text = self.classes[label_of(ids[k])]
+            seen[text] += 1
+            if seen[text] <= LABELS_OF_A_CLASS:
+                largest = areas[k] * (6 if seen[text] == 1 else 2)
+                if ids[k] in scores:
+                    text += f' {100 * scores[ids[k]]:.0f}%'
+                fill = WRONG_RED if is_wrong[k] else LABEL_BLACK
+                labels.append(Label(k, text, fill, areas[k], largest))
+        return labels
 
     def _check(self, image: np.ndarray, segment_map: np.ndarray, ids: np.ndarray) -> None:
         if image.shape != (*segment_map.shape, 3) or image.dtype != np.uint8:
@@ -181,67 +198,3 @@ class PanopticDrawer:
                 f'The segment map has class {largest}, but the drawer knows {len(self.classes)} '
                 'classes: give it those of the data set.'
             )
-
-
-def _write_labels(
-    canvas: np.ndarray, plane: np.ndarray, names: Mapping[int, str], is_wrong: np.ndarray
-) -> None:
-    """Write the name of each segment of ``plane`` into it, at its widest place that is free."""
-    font = label_font(max(11, min(plane.shape) // 21))
-    measure = ImageDraw.Draw(Image.new('RGB', (1, 1)))
-    stride = -(-max(plane.shape) // LONGEST_SIDE)
-    coarse = plane[::stride, ::stride]
-    taken: list[tuple[int, int, int, int]] = []
-    for segment, name in names.items():
-        mask = (coarse == segment).astype(np.uint8)
-        if not mask.any():  # thinner than a step of the coarse plane
-            continue
-        x, y = interior_point(mask)
-        left, top, right, bottom = measure.textbbox((0, 0), name, font=font)
-        size = int(right - left) + 8, int(bottom - top) + 7
-        box = _free_box(taken, plane.shape, (stride * x, stride * y), size)
-        if box is not None:
-            taken.append(box)
-            _write(canvas, box, name, font, WRONG_RED if is_wrong[segment] else LABEL_BLACK)
-
-
-def _write(
-    canvas: np.ndarray,
-    box: tuple[int, int, int, int],
-    name: str,
-    font: ImageFont.FreeTypeFont,
-    fill: Color,
-) -> None:
-    """Write a name on a box (left, top, right, bottom) of ``canvas``, whose other parts stay."""
-    margin = box[3] - box[1]  # letters may reach beyond the box
-    x, y = (max(0, corner - margin) for corner in box[:2])
-    part = canvas[y : box[3] + margin, x : box[2] + margin]
-    page = Image.fromarray(part)
-    draw = ImageDraw.Draw(page)
-    left, top, right, bottom = np.subtract(box, (x, y, x, y)).tolist()
-    draw.rounded_rectangle((left, top, right, bottom), radius=4, fill=fill)
-    middle = (left + right) / 2, (top + bottom) / 2
-    draw.text(middle, name, font=font, fill='white', anchor='mm')
-    part[:] = np.asarray(page)
-
-
-def _free_box(
-    taken: Sequence[tuple[int, int, int, int]],
-    shape: tuple[int, int],
-    center: tuple[int, int],
-    size: tuple[int, int],
-) -> tuple[int, int, int, int] | None:
-    """The box (left, top, right, bottom) nearest to ``center`` that no box in ``taken`` overlaps.
-
-    Boxes of ``size`` (width, height) are tried at the center, then below and above it, always
-    within a picture of ``shape`` (height, width); the result is None where none is free.
-    """
-    width, height = size
-    limit = np.maximum(np.subtract(shape[::-1], size) - 1, 1)
-    for shift in (0, 1, -1, 2, -2):
-        corner = center[0] - width / 2, center[1] - height / 2 + shift * (height + 2)
-        left, top = np.clip(corner, 1, limit).astype(int).tolist()
-        right, bottom = left + width, top + height
-        if all(right <= a or c <= left or bottom <= b or d <= top for a, b, c, d in taken):
-            return left, top, right, bottom
-    return None

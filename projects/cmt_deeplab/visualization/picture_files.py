@@ -7,7 +7,7 @@ scripts name them.
 
 import os.path as osp
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from inspect import signature
 from typing import Any
@@ -90,6 +90,12 @@ def reading_as(transforms: Iterable) -> Iterator[None]:
         mmcv.imfrombytes = read
 
 
+def reading_as_data_set(dataset: Any) -> AbstractContextManager:
+    """Let mmdet read what it draws on as this data set, or its first part, does."""
+    dataset = getattr(dataset, 'datasets', [dataset])[0]
+    return reading_as(getattr(getattr(dataset, 'pipeline', None), 'transforms', ()))
+
+
 def visualize(self: DetInferencer, *args: Any, **kwargs: Any) -> Any:
     with reading_as(self.pipeline.transforms):
         return _visualize(self, *args, **kwargs)
@@ -99,9 +105,7 @@ def _drawing_as_read(draw: Callable, part: str) -> Callable:
     """``draw`` over images that are read as by the data set of the loader ``part``."""
 
     def draw_as_read(self: DetVisualizationHook, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        dataset = getattr(runner, part).dataset if self.draw else None
-        dataset = getattr(dataset, 'datasets', [dataset])[0]
-        with reading_as(getattr(getattr(dataset, 'pipeline', None), 'transforms', ())):
+        with reading_as_data_set(getattr(runner, part).dataset if self.draw else None):
             draw(self, runner, *args, **kwargs)
 
     return draw_as_read
