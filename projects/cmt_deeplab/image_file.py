@@ -47,6 +47,7 @@ class Header:
     size: tuple[int, int]  # (height, width) as the pixels are stored
     orientation: int  # of the EXIF data
     start: bytes
+    mode: str = ''  # Pillow's name of the kind of pixels
 
     def size_read(self, *, turning: bool) -> tuple[int, int]:
         """(height, width) as OpenCV gives it, with or without its turn by the EXIF data.
@@ -76,7 +77,7 @@ def read_header(data: bytes | BinaryIO) -> Header:
             orientation = orientation if orientation in range(1, 9) else 1
             # a photograph of a telephone may be several JPEGs, of which the first is read
             form = 'JPEG' if image.format == 'MPO' else image.format
-            return Header(form, (height, width), orientation, start)
+            return Header(form, (height, width), orientation, start, image.mode)
     except Image.DecompressionBombError:
         raise BadImage(
             f'has more than {2 * Image.MAX_IMAGE_PIXELS} pixels, which would fill the memory (the '

@@ -1,4 +1,5 @@
 """``cmt-deeplab doctor``: what is wrong with a data set, before any training."""
 
-from .examination import examine
-from .finding import Finding
+from .command import run_doctor
+from .examination import Examination, examination, examine
+from .rules import RULES, Finding, rules_table
