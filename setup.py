@@ -1,4 +1,4 @@
-"""Package ``cmt_deeplab``, found under ``projects/``; torch is not imported here."""
+"""The library and its command line, found under ``projects/``; torch is not imported here."""
 
 import re
 import shutil
@@ -52,7 +52,9 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     package_dir={'': 'projects'},
-    packages=find_packages('projects', include=[PACKAGE, f'{PACKAGE}.*']),
+    packages=find_packages('projects', include=[PACKAGE, f'{PACKAGE}.*', f'{PACKAGE}_cli']),
+    package_data={'': ['*.j2', '*.json']},
+    entry_points={'console_scripts': [f'cmt-deeplab={PACKAGE}_cli.app:main']},
     install_requires=requirements('runtime'),
     extras_require={name: requirements(name) for name in ('mminstall', 'timm', 'tests', 'convert')},
     cmdclass={'build_py': BuildWithConfigs},

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / 'tools' / 'benchmarks'
-NAMES = ('run', 'harness', 'axial', 'criterion', 'data', 'merge', 'metric')
+NAMES = ('run', 'options', 'harness', 'axial', 'criterion', 'data', 'merge', 'metric')
 
 
 @pytest.fixture(scope='module')

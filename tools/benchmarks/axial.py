@@ -49,13 +49,6 @@ def gathered_positions(module: nn.Module, x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--batch', type=int, default=1)
-    parser.add_argument('--size', type=int, nargs=2, default=(65, 65), metavar=('H', 'W'))
-    parser.add_argument('--channels', type=int, default=256, help='channels that come in')
-    parser.add_argument('--bf16', action='store_true', help='under bf16 autocast')
-
-
 def subject(args: argparse.Namespace) -> Subject:
     torch.manual_seed(0)
     depths = dict(key_depth=args.channels, value_depth=2 * args.channels)

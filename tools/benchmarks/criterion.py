@@ -9,7 +9,6 @@ import argparse
 import torch
 from cmt_deeplab.criterion import PanopticCriterion
 from cmt_deeplab.criterion.targets import StagePlane, sample_pixels
-from cmt_deeplab.errors import positive
 from cmt_deeplab.structures import MaskPrediction, PanopticTarget
 from harness import Subject
 from scipy.optimize import linear_sum_assignment
@@ -19,16 +18,6 @@ from torch.nn import functional as F
 EPS = 1e-5
 NUM_CLASSES = 133  # of COCO
 LOSSES = ('loss_pq_mask', 'loss_pq_class', 'loss_mask_id', 'loss_instance')
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--batch', type=positive, default=1, help='images')
-    parser.add_argument('--size', type=positive, default=161, help='side of the prediction, odd')
-    parser.add_argument('--centers', type=positive, default=128, help='N')
-    parser.add_argument('--segments', type=positive, default=30, help='K, at most N')
-    parser.add_argument(
-        '--samples', type=positive, default=4096, help='pixels of the instance loss'
-    )
 
 
 def make_batch(args: argparse.Namespace) -> tuple[list[Tensor], list[PanopticTarget]]:

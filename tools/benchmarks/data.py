@@ -12,19 +12,10 @@ import pickle
 
 import cv2
 import numpy as np
-from cmt_deeplab.errors import positive
 from harness import Form, Subject
 from mmdet.registry import DATASETS, TRANSFORMS
 from mmengine.dataset import BaseDataset, Compose
 from mmengine.registry import init_default_scope
-
-
-def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--data-root', default='data/coco')
-    parser.add_argument('--ann-file', default='annotations/panoptic_train2017.json')
-    parser.add_argument('--img-prefix', default='train2017/')
-    parser.add_argument('--seg-prefix', default='annotations/panoptic_train2017/')
-    parser.add_argument('--images', type=positive, default=100)
 
 
 def build_dataset(args: argparse.Namespace, pipeline: list[dict]) -> BaseDataset:
@@ -50,11 +41,6 @@ def build_dataset(args: argparse.Namespace, pipeline: list[dict]) -> BaseDataset
             data_prefix=dict(img=args.img_prefix, seg=args.seg_prefix),
         )
     )
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_data_arguments(parser)
-    parser.add_argument('--size', type=positive, default=640, help='side of the crop')
 
 
 def pipelines(size: int) -> dict[str, list[dict]]:

@@ -9,7 +9,6 @@ import argparse
 from functools import partial
 
 import torch
-from cmt_deeplab.errors import positive
 from harness import Subject
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
@@ -17,13 +16,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 NUM_CLASSES = dict(num_things_classes=80, num_stuff_classes=53)  # COCO's
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--size', type=positive, default=641, help='side of the padded input')
-    parser.add_argument('--output', type=positive, default=640, help='side of the original image')
-    parser.add_argument('--centers', type=positive, default=100)
-    parser.add_argument('--segments', type=positive, default=20)
 
 
 def make_scene(args: argparse.Namespace, grid: int) -> tuple[Tensor, Tensor]:

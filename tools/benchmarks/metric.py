@@ -10,14 +10,9 @@ import copy
 
 import torch
 from cmt_deeplab.coco_format import map_value
-from data import add_data_arguments, build_dataset
+from data import build_dataset
 from harness import Form, Subject
 from mmdet.registry import METRICS
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_data_arguments(parser)
-    parser.add_argument('--shift', type=int, default=8, help='of the predictions, in pixels')
 
 
 def subject(args: argparse.Namespace) -> Subject:

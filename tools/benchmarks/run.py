@@ -6,6 +6,7 @@
 """
 
 import argparse
+import ast
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -14,11 +15,8 @@ from pathlib import Path
 # A clone that is not installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
-import cmt_deeplab  # noqa: F401  registers the parts
-import torch
-from cmt_deeplab.errors import output_file, positive, report_user_errors
-from harness import measure, table
-from mmengine.fileio import dump
+import options
+from cmt_deeplab_cli.arguments import output_file, positive, report_user_errors
 
 SUBJECTS = ('axial', 'criterion', 'data', 'merge', 'metric')
 
@@ -28,9 +26,10 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     subparsers = parser.add_subparsers(dest='subject', required=True)
     for name in SUBJECTS:
-        module = import_module(name)
-        subparser = subparsers.add_parser(name, description=module.__doc__, formatter_class=form)
-        module.add_arguments(subparser)
+        source = Path(__file__).with_name(f'{name}.py').read_text(encoding='utf-8')
+        description = ast.get_docstring(ast.parse(source))
+        subparser = subparsers.add_parser(name, description=description, formatter_class=form)
+        getattr(options, name)(subparser)
         subparser.add_argument(
             '--device', default='cpu', help='cpu or cuda, of axial and criterion'
         )
@@ -44,8 +43,13 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> dict:
     args = parse_args(arguments)
-    torch.set_num_threads(args.threads)
     with report_user_errors():
+        import cmt_deeplab  # noqa: F401  registers the parts
+        import torch
+        from harness import measure, table
+        from mmengine.fileio import dump
+
+        torch.set_num_threads(args.threads)
         subject = import_module(args.subject).subject(args)
         figures = measure(subject, runs=args.runs, device=args.device)
         result = dict(setting=vars(args), **figures)
