@@ -132,7 +132,7 @@ def test_a_wrong_field_is_named_with_value_and_type(read, changes, words):
 @pytest.mark.parametrize(
     'data, words',
     [
-        (gzip.compress(b'{}'), 'is compressed .gzip.: unpack it first'),
+        (gzip.compress(b'{}', mtime=0), 'is compressed .gzip.: unpack it first'),
         (b'PK\x03\x04..', 'is a zip archive'),
         (b'version https://git-lfs.github.com/spec/v1\n', 'is a pointer of Git LFS'),
         (b'<!DOCTYPE html><html>', 'is a page of the web'),
