@@ -15,6 +15,6 @@ from . import compat  # isort: skip
 compat.apply()  # first: without compiled operators mmdet can only be imported after it
 
 # ruff: noqa: E402, F401
-from . import criterion, datasets, engine, evaluation, models, postprocess, visualization
+from . import criterion, datasets, engine, evaluation, models, postprocess, reports, visualization
 
 __version__ = '0.2.0'

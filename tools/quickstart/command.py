@@ -51,13 +51,12 @@ def parse_args() -> argparse.Namespace:
 def run(args: argparse.Namespace) -> tuple[Path, float]:
     """Make the data, train and write the report; its path and the PQ in percent."""
     from cmt_deeplab.datasets import write_shapes
-    from cmt_deeplab.engine import PanopticRunner
+    from cmt_deeplab.engine import PanopticRunner, PanopticTimeBudgetHook
+    from cmt_deeplab.reports import PanopticReportHook
+    from cmt_deeplab.reports.progress import ProgressHook, progress_bar
 
     from .config import load_config
-    from .progress import ProgressHook, progress_bar
-    from .recorder import PredictionRecorder
-    from .report import write_report
-    from .time_budget import TimeBudgetHook
+    from .next_steps import next_steps
 
     class QuietRunner(PanopticRunner):
         """Logs to the file only; the terminal shows the progress."""
@@ -81,12 +80,16 @@ def run(args: argparse.Namespace) -> tuple[Path, float]:
         )
         bar.update(generating, completed=images)  # data that lie there already are not made again
         runner = QuietRunner.from_cfg(cfg)
-        progress, recorder = ProgressHook(bar), PredictionRecorder()
-        budget = TimeBudgetHook(minutes=args.minutes, stride=max(1, runner.max_iters // 250))
-        for hook in (progress, recorder, budget):
+        stride = max(1, runner.max_iters // 250)
+        for hook in (
+            ProgressHook(bar),
+            PanopticTimeBudgetHook(minutes=args.minutes, stride=stride),
+            PanopticReportHook(title='CMT-DeepLab quickstart', next_steps=next_steps(args, runner)),
+        ):
             runner.register_hook(hook)
         runner.train()
-    return write_report(args, runner, progress, recorder, skipped=budget.skipped)
+    quality = runner.message_hub.get_scalar('val/coco_panoptic/PQ').current()
+    return Path(runner.work_dir, 'report.html'), quality
 
 
 def main() -> None:

@@ -33,6 +33,9 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.merge_from_dict({'work_dir': str(work_dir), 'randomness.seed': args.seed})
     if args.iters:
         shorten(cfg, args.iters)
+    # enough points for the curves of a short run
+    logger = cfg.default_hooks.logger
+    logger.interval = min(logger.get('interval', 10), max(1, cfg.train_cfg.max_iters // 100))
     return cfg
 
 

@@ -8,6 +8,7 @@ from cmt_deeplab.engine.optim.optimization import (
     PanopticWarmupPolyLR,
 )
 from cmt_deeplab.engine.optim.wrappers import PanopticOptimWrapper
+from cmt_deeplab.engine.stopping.time_budget import PanopticTimeBudgetHook
 
 from .class_check import PanopticClassCheckHook
 from .distributed import PanopticDistributedDataParallel

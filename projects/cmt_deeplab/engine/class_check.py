@@ -96,19 +96,24 @@ def refuse_labels_by_position(dataset: Any) -> None:
             )
 
 
+def number_of_centers(model: nn.Module) -> tuple[int | None, str]:
+    """How many segments a model can find in an image, if it says so, and the key to raise."""
+    head = getattr(unwrapped(model), 'panoptic_head', None)
+    centers = getattr(getattr(head, 'transformer_decoder', None), 'centers', None)
+    if centers is not None:
+        return centers.shape[-1], 'model.panoptic_head.transformer_decoder.num_centers'
+    return getattr(head, 'num_queries', None), 'model.panoptic_head.num_queries'  # mmdet's
+
+
 def warn_of_few_centers(runner: Any, dataset: Any) -> None:
     """Warn where an image of a training set has more segments than the model can tell apart."""
-    head = getattr(unwrapped(runner.model), 'panoptic_head', None)
-    centers = getattr(getattr(head, 'transformer_decoder', None), 'centers', None)
-    number, key = getattr(head, 'num_queries', None), 'num_queries'  # of mmdet's models
-    if centers is not None:
-        number, key = centers.shape[-1], 'transformer_decoder.num_centers'
+    number, key = number_of_centers(runner.model)
     for part in innermost_ones(dataset):
         most = getattr(part, 'most_segments', 0)
         if number is not None and most > number:
             runner.logger.warning(
                 f'An image of {source_of(part)} has {most} segments, but the model finds at most '
-                f'{number}: raise model.panoptic_head.{key} to learn all of them.'
+                f'{number}: raise {key} to learn all of them.'
             )
 
 

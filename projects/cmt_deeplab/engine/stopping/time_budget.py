@@ -4,19 +4,21 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 
-class TimeBudgetHook(Hook):
+@HOOKS.register_module()
+class PanopticTimeBudgetHook(Hook):
     """Ends an iteration-based run after ``minutes``, with its learning rate at the schedule's end.
 
     A machine that is fast enough runs every iteration, and nothing differs. A slower one falls
     behind the pace that would use up the budget. It then skips iterations, a multiple of ``stride``
     at a time, and the learning rate moves on as if they had been run. Validations (every
     ``val_interval`` iterations) and the stride before each of them are never skipped, so a very
-    slow machine needs a little longer. ``skipped`` counts the iterations left out. ``clock``
-    returns seconds.
+    slow machine needs a little longer. The message hub counts the iterations left out, as
+    ``skipped_iterations``. ``clock`` returns seconds.
     """
 
     priority = 'HIGHEST'  # so that the other hooks see the iteration that is run
@@ -25,7 +27,6 @@ class TimeBudgetHook(Hook):
         self, *, minutes: float, stride: int = 10, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.seconds, self.stride, self.clock = 60 * minutes, stride, clock
-        self.skipped = 0
 
     def before_train(self, runner: Runner) -> None:
         self.started = self.clock()
@@ -46,4 +47,5 @@ class TimeBudgetHook(Hook):
             for scheduler in runner.param_schedulers or ():
                 scheduler.step()
         runner.train_loop._iter += ahead
-        self.skipped += ahead
+        skipped = runner.message_hub.get_info('skipped_iterations', 0)
+        runner.message_hub.update_info('skipped_iterations', skipped + ahead)

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from quickstart.time_budget import TimeBudgetHook
+from cmt_deeplab.engine import PanopticTimeBudgetHook
 
 
 class Run:
@@ -11,7 +11,7 @@ class Run:
 
     def __init__(self, *, seconds, max_iters=400, val_interval=100):
         self.now, self.executed, self.validated = 0.0, [], []
-        self.hook = TimeBudgetHook(minutes=1, clock=lambda: self.now)
+        self.hook = PanopticTimeBudgetHook(minutes=1, clock=lambda: self.now)
         self.steps = 0
         scheduler = SimpleNamespace(step=self.step)
         loop = SimpleNamespace(_iter=0, val_interval=val_interval)

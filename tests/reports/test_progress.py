@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from mmengine.logging import MessageHub
-from quickstart.progress import ProgressHook, progress_bar
+from cmt_deeplab.reports.progress import ProgressHook, progress_bar
 from rich.console import Console
 
 

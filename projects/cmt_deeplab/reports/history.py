@@ -1,0 +1,134 @@
+"""What the log files of a work dir tell of a run, and its curves, drawn by matplotlib as SVG."""
+
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+BLUE = '#2f5fb3'
+GROUPS = {'PQ': ('All', '#1c2430'), 'PQ_th': ('Things', '#c8632a'), 'PQ_st': ('Stuff', '#1f8a7a')}
+
+
+def logged(work_dir: Path) -> tuple[dict[int, dict], dict[int, dict]]:
+    """The rows of training and those of validation, by iteration.
+
+    Where a run was resumed, the later file counts. The names of a validation's figures are those
+    of mmdet without the prefix of the metric.
+    """
+    training: dict[int, dict] = {}
+    validation: dict[int, dict] = {}
+    for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        last = 0
+        for line in file.read_text(encoding='utf-8').splitlines():
+            row = json.loads(line)
+            if 'loss' in row:
+                last = row['step']
+                training[last] = row
+            elif any(name.endswith('/PQ') for name in row):
+                # The steps of a loop by epochs are epochs.
+                step = max(last, row['step'])
+                validation[step] = {name.rpartition('/')[2]: value for name, value in row.items()}
+    return dict(sorted(training.items())), dict(sorted(validation.items()))
+
+
+def speed(training: Mapping[int, dict], images: int) -> dict[str, Any]:
+    """Of the latest logged row: seconds per iteration, images per second, memory, learning rate."""
+    row = training[max(training)] if training else {}
+    seconds = row.get('time')
+    return dict(
+        seconds=seconds,
+        images=images / seconds if seconds else None,
+        loading=row.get('data_time'),
+        memory=row.get('memory'),
+        learning_rate=row.get('base_lr', row.get('lr')),
+    )
+
+
+def _chart(title: str, draw: Callable, *, small: bool) -> str:
+    """The SVG of one chart over iterations."""
+    from matplotlib import style
+    from matplotlib.figure import Figure
+
+    size, font = ((2.2, 1.7), 8.5) if small else ((4.6, 3.0), 10)  # inches, points
+    sizes = dict.fromkeys(('font.size', 'axes.titlesize', 'axes.labelsize'), font)
+    with style.context(['seaborn-v0_8-whitegrid', sizes]):
+        figure = Figure(size, layout='constrained')
+        axes = figure.subplots()
+        draw(axes)
+        axes.set_title(title, loc='left', weight='bold')
+        axes.set(xlim=(0, None), ylim=(0, None), xlabel='iteration')
+        axes.spines[['left', 'right', 'top']].set_visible(False)
+        axes.locator_params(nbins=size[0] + 1)
+        axes.xaxis.set_major_formatter('{x:,.0f}')
+        text = io.StringIO()
+        figure.savefig(text, format='svg', transparent=True)
+    return text.getvalue()
+
+
+def value_chart(
+    title: str,
+    iterations: Sequence[int],
+    values: Sequence[float],
+    *,
+    small: bool = False,
+    smooth: bool = True,
+) -> str:
+    """A value and what it is at the end; a smooth one is pale beside its moving mean.
+
+    The mean is that over a twelfth of the run.
+    """
+    from scipy.ndimage import uniform_filter1d
+
+    def draw(axes) -> None:
+        strong = values
+        if smooth:
+            strong = uniform_filter1d(values, 1 + len(values) // 12)
+            axes.plot(iterations, values, color=BLUE, alpha=0.25, linewidth=0.8)
+        axes.plot(iterations, strong, color=BLUE, linewidth=1.8)
+        end = iterations[-1], strong[-1]
+        text = f' {strong[-1]:.2f}' if smooth else f' {strong[-1]:.2g}'
+        axes.annotate(text, end, color=BLUE, weight='bold', va='center')
+
+    return _chart(title, draw, small=small)
+
+
+def quality_chart(title: str, validations: Mapping[int, Mapping[str, float]]) -> str:
+    """PQ in percent at each validation, over all classes, things and stuff."""
+
+    def draw(axes) -> None:
+        for key, (name, color) in GROUPS.items():
+            values = [figures[key] for figures in validations.values()]
+            label = f'{name} {values[-1]:.1f}'
+            axes.plot(list(validations), values, 'o-', color=color, markersize=4, label=label)
+        axes.set_ylim(0, 100)
+        axes.legend(frameon=False, labelcolor='linecolor')
+
+    return _chart(title, draw, small=False)
+
+
+def curves(
+    training: Mapping[int, dict], validation: Mapping[int, dict]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """SVG texts by title: large ones of loss and PQ, small ones of all else that was logged."""
+    large, small = {}, {}
+    steps = list(training)
+
+    def values(name: str) -> list[float]:
+        return [row.get(name, float('nan')) for row in training.values()]
+
+    if training:
+        title = 'Training loss, sum of all parts'
+        large[title] = value_chart(title, steps, values('loss'))
+        row = training[steps[-1]]
+        for name in (name for name in row if name.startswith('loss_')):
+            title = name.removeprefix('loss_').replace('_', ' ')
+            small[title] = value_chart(title, steps, values(name), small=True)
+        rate = 'base_lr' if 'base_lr' in row else 'lr'
+        if rate in row:
+            title = 'learning rate'
+            small[title] = value_chart(title, steps, values(rate), small=True, smooth=False)
+    if validation:
+        title = 'PQ in percent on the validation images'
+        large[title] = quality_chart(title, validation)
+    return large, small

@@ -1,0 +1,108 @@
+"""The hook that writes a page about a run."""
+
+import time
+from collections.abc import Sequence
+
+from mmdet.registry import HOOKS
+from mmengine.dist import broadcast_object_list, is_main_process, master_only
+from mmengine.hooks import Hook
+from mmengine.runner import BaseLoop, Runner
+
+from cmt_deeplab.errors import UserError
+from cmt_deeplab.evaluation import PanopticQualityMetric
+
+from .examples import Example, best_median_worst, example, place_of
+
+
+@HOOKS.register_module()
+class PanopticReportHook(Hook):
+    """Writes ``WORK_DIR/report.html`` after each validation and after a test.
+
+    The page needs no other file and no network. A training thus has it from its first validation
+    on; it is written anew at each. The figures are those that :class:`PanopticQualityMetric` keeps.
+    Nothing but its rows is held in memory: the images on the page are predicted once more, before
+    other hooks restore the training weights (after validating an averaged model, for instance).
+
+    Args:
+        examples: how many of the best, the middle and the worst images the page shows each.
+        title: the heading of the page, or None for the name of the config.
+        next_steps: pairs of a sentence and a command, or None for those that suit any run.
+
+    Raises:
+        UserError: before the run, if nothing is evaluated or no such metric evaluates it.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(
+        self,
+        *,
+        examples: int = 2,
+        title: str | None = None,
+        next_steps: Sequence[tuple[str, str]] | None = None,
+    ) -> None:
+        self.number, self.title, self.next_steps = examples, title, next_steps
+        self.examples: list[Example] = []
+        self.iteration: int | None = None  # of a checkpoint that is tested
+        self.started: float | None = None  # the training
+
+    def before_run(self, runner: Runner) -> None:
+        loops = [getattr(runner, f'_{split}_loop', None) for split in ('val', 'test')]
+        loops = [loop for loop in loops if isinstance(loop, BaseLoop)]
+        if not any(map(pq_metric, loops)):
+            raise UserError(
+                'PanopticReportHook needs figures to report: give the config a val_dataloader and '
+                "val_evaluator=dict(type='PanopticQualityMetric')."
+            )
+
+    def before_train(self, runner: Runner) -> None:
+        self.started = time.monotonic()
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        self.iteration = checkpoint.get('meta', {}).get('iter')
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        self._predict(runner, runner.val_loop)
+
+    def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        self._predict(runner, runner.test_loop)
+
+    def after_val(self, runner: Runner) -> None:
+        self._write(runner, runner.val_loop)
+
+    def after_test(self, runner: Runner) -> None:
+        self._write(runner, runner.test_loop)
+
+    def _predict(self, runner: Runner, loop: BaseLoop) -> None:
+        """Predict the examples anew, in all processes, as a sharded model needs them all."""
+        metric, chosen = pq_metric(loop), [[]]
+        self.examples.clear()
+        if metric is None:
+            return
+        if is_main_process():
+            chosen = [
+                [
+                    (f'{name}: PQ {quality:.1f}', place_of(loop.dataloader.dataset, key))
+                    for name, key, quality in best_median_worst(metric.images, self.number)
+                ]
+            ]
+        broadcast_object_list(chosen)
+        for name, place in chosen[0]:
+            self.examples.append(example(runner.model, loop, metric, place=place, name=name))
+
+    @master_only
+    def _write(self, runner: Runner, loop: BaseLoop) -> None:
+        from .page import write_page  # matplotlib and jinja2
+
+        metric = pq_metric(loop)
+        if metric is not None:
+            path = write_page(runner, loop, metric, hook=self)
+            runner.logger.info(f'The report of this run is {path}')
+
+
+def pq_metric(loop: BaseLoop) -> PanopticQualityMetric | None:
+    """The metric of a loop that counts PQ."""
+    for metric in loop.evaluator.metrics:
+        if isinstance(metric, PanopticQualityMetric) and not metric.format_only:
+            return metric
+    return None
