@@ -63,6 +63,7 @@ FIELDS = dict(
         category_id=whole(-MOST, MOST),
         iscrowd=replace(FLAG, needed=False),
         area=replace(NUMBER, needed=False),  # whether it is right, the pixels tell
+        score=Field('a number from 0 to 1', lambda v: NUMBER.fits(v) and 0 <= v <= 1, needed=False),
     ),
 )
 # The fields in which no two entries of a list may agree.
@@ -75,7 +76,9 @@ ANYTHING = Field('anything', lambda value: True, needed=False)
 PANOPTICAPI_FIELDS = dict(
     categories=dict(id=FIELDS['categories']['id'], isthing=replace(ANYTHING, needed=True)),
     annotations=FIELDS['annotations'],
-    segments_info=dict(FIELDS['segments_info'], id=whole(0, NUM_IDS - 1), iscrowd=ANYTHING),
+    segments_info=dict(
+        FIELDS['segments_info'], id=whole(0, NUM_IDS - 1), iscrowd=ANYTHING, score=ANYTHING
+    ),
 )
 
 

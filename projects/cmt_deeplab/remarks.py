@@ -17,6 +17,19 @@ class ImageScore:
     image_id: Hashable
     counts: Mapping[int, Sequence[float]]
     wrong_areas: Sequence[tuple[int, str]]  # of truth and prediction, see the function
+    segments: np.ndarray  # of segment_rows.ROW
+    pixels: np.ndarray  # (N, 3) of class_pairs
+    boundary_counts: Mapping[int, Sequence[float]] | None = None  # of boundary PQ
+
+    @property
+    def quality(self) -> float:
+        """PQ of this image in percent, where the segments of all classes are taken together.
+
+        It is 100 where there was nothing to find and nothing was found.
+        """
+        iou_sum, tp, fp, fn = np.reshape([*self.counts.values()], (-1, 4)).sum(axis=0)
+        weight = tp + (fp + fn) / 2
+        return 100 * float(iou_sum / weight) if weight else 100.0
 
 
 def wrong_areas(

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cmt_deeplab.analysis.segment_rows import NO_CLASS
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.evaluation import panoptic_metric
-from cmt_deeplab.evaluation.coco_panoptic import evaluate_folders
+from cmt_deeplab.evaluation import panoptic_files, panoptic_metric
+from cmt_deeplab.evaluation.coco_panoptic import evaluate_folders, folder_scores
 from cmt_deeplab.evaluation.panoptic_files import png_name
 from mmdet.registry import METRICS
 from mmengine.dataset import DefaultSampler
@@ -306,6 +307,37 @@ def test_written_predictions_score_the_same_from_files(data, tmp_path):
     )
 
 
+def with_scores(samples):
+    """The samples with a score for each predicted segment, as the merges of this package give."""
+    scored = []
+    for sample in samples:
+        plane = sample['pred_panoptic_seg']['sem_seg']
+        info = [dict(id=i, score=round(1 / (1 + i % 97), 6)) for i in plane.unique().tolist()]
+        scored.append(sample | dict(pred_panoptic_seg=dict(sem_seg=plane, segments_info=info)))
+    return scored
+
+
+def test_what_is_kept_of_the_images_says_where_pq_is_lost_in_memory_and_from_files(data, tmp_path):
+    samples, ann_file, folder = data
+    metric = build(outfile_prefix=str(tmp_path / 'run'), ann_file=ann_file)
+    figures = evaluate(metric, with_scores(samples))
+    assert list(metric.images) == [(s['img_id'], s['img_path']) for s in samples]
+    for group, suffix in (('All', ''), ('Things', '_th'), ('Stuff', '_st')):
+        lost = 100 * sum(metric.lost_pq[group]['lost'].values())
+        assert lost == pytest.approx(100 - figures[f'coco_panoptic/PQ{suffix}'], abs=1e-9)
+        assert 100 * metric.figures[group]['pq'] == figures[f'coco_panoptic/PQ{suffix}']
+    files = f'{tmp_path}/run.panoptic.json', f'{tmp_path}/run.panoptic'
+    _, saved = folder_scores(ann_file, folder, *files)
+    labels = {CATEGORIES[label]['id']: label for label in range(4)} | {NO_CLASS: NO_CLASS}
+    for image, again in zip(metric.images.values(), saved, strict=True):
+        again.segments['category'], again.segments['other'] = (
+            [labels[i] for i in again.segments[key].tolist()] for key in ('category', 'other')
+        )
+        assert sorted(map(repr, image.segments)) == sorted(map(repr, again.segments))
+        assert image.quality == pytest.approx(again.quality, abs=1e-9)
+        assert not np.isnan(image.segments['score'][image.segments['kind'] < 2]).any()
+
+
 def test_label_zero_without_instance_is_a_segment_and_not_void():
     index = torch.zeros(1, 4, 4, dtype=torch.int16)
     sample = dict(
@@ -403,7 +435,8 @@ def test_figures_are_there_though_predictions_cannot_be_written(data, tmp_path, 
     """Neither the PNGs nor the JSON; a run that wants nothing else stops at the first one."""
     samples, ann_file, _ = data
     expected, said = evaluate(build(), samples), []
-    monkeypatch.setattr(panoptic_metric, 'print_log', lambda text, **options: said.append(text))
+    for module in (panoptic_metric, panoptic_files):
+        monkeypatch.setattr(module, 'print_log', lambda text, **options: said.append(text))
     for name in ('png.panoptic', 'json.panoptic.json'):
         prefix = tmp_path / name.partition('.')[0]
         metric = build(outfile_prefix=str(prefix), ann_file=ann_file)

@@ -8,10 +8,12 @@ import os.path as osp
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
+from cmt_deeplab.analysis.segment_rows import image_score
 from cmt_deeplab.coco_format import (
     VOID_ID,
     check_same_ids,
@@ -24,6 +26,7 @@ from cmt_deeplab.panoptic_json import read_panoptic_json, require_image
 from cmt_deeplab.planes import runs
 from cmt_deeplab.remarks import ImageScore, evaluation_remarks
 
+from .boundary import boundary_histogram
 from .pq import SegmentTable, aggregate, joint_histogram, match_segments
 
 NEEDS = ('categories', 'annotations')
@@ -59,6 +62,9 @@ def listed_segments(
         is_crowd=np.array([segment.get('iscrowd') == 1 for segment in segments], bool),
         areas=np.array([segment.get('area', np.nan) for segment in segments], float),
     )
+    if is_prediction and not as_panopticapi:
+        scores = np.array([segment.get('score', np.nan) for segment in segments], float)
+        table = replace(table, scores=scores)
     if is_prediction or not as_panopticapi:
         present = np.unique(runs(plane)[0])
         check_same_ids(
@@ -70,30 +76,31 @@ def listed_segments(
     return table
 
 
-def evaluate_folders(
+def folder_scores(
     gt_json: str,
     gt_folder: str,
     pred_json: str,
     pred_folder: str,
     *,
     as_panopticapi: bool = False,
+    with_boundary: bool = False,
     warn: Callable[[str], object] = warnings.warn,
     track: Callable[[Iterator, int], Iterable] = lambda images, total: images,
-) -> dict[str, dict]:
-    """PQ, SQ and RQ as panopticapi's ``pq_compute`` returns them; ``per_class`` is by category id.
+) -> tuple[dict[int, dict], list[ImageScore]]:
+    """The categories of the ground truth by id, and what its images score, in its order.
 
     Every image of the ground truth needs a prediction; further predictions are ignored.
 
     Args:
         as_panopticapi: believe the areas that the ground truth states, and accept what else
             panopticapi accepts; see docs/data_and_training.md.
+        with_boundary: count boundary PQ, too.
         warn: is called with each sentence on what is right but needs a word.
         track: ``track(images, total)`` may show the progress of an iterator over the images; it
             hands them on.
 
     Raises:
-        UserError: a file is missing, damaged or does not suit the others, or with the areas of the
-            ground truth a figure exceeds 1; the message names it.
+        UserError: a file is missing, damaged or does not suit the others; the message names it.
     """
     for folder, what in ((gt_folder, 'ground-truth'), (pred_folder, 'predicted')):
         if not osp.isdir(folder):
@@ -157,18 +164,27 @@ def evaluate_folders(
                 remedy='write predictions at the size of the original image',
             ),
         )
-        matches = match_segments(
+        match = partial(
+            match_segments,
             listed_segments(
                 entry, gt_plane, png=gt_png, json_file=gt_json, as_panopticapi=as_panopticapi
             ),
             listed_segments(
-                guessed, pred_plane, png=pred_png, json_file=pred_json, is_prediction=True
+                guessed,
+                pred_plane,
+                png=pred_png,
+                json_file=pred_json,
+                is_prediction=True,
+                as_panopticapi=as_panopticapi,
             ),
             gt_void=VOID_ID,
             histogram=joint_histogram(gt_plane, pred_plane),
             believe_areas=as_panopticapi,
         )
-        return matches.score(image_id)
+        boundary = None
+        if with_boundary:
+            boundary = match(boundary=boundary_histogram(gt_plane, pred_plane, VOID_ID)).counts()
+        return image_score(match(), image_id, boundary)
 
     # Threads suffice, since OpenCV and numpy release the interpreter while they decode and compare.
     # The first error cancels what has not begun.
@@ -178,7 +194,36 @@ def evaluate_folders(
     for remark in evaluation_remarks(scores, stuff, gt_json, pred_json):
         if not as_panopticapi:
             warn(remark)
-    kinds = {category: category not in stuff for category in categories}
+    return categories, scores
+
+
+def evaluate_folders(
+    gt_json: str,
+    gt_folder: str,
+    pred_json: str,
+    pred_folder: str,
+    *,
+    as_panopticapi: bool = False,
+    warn: Callable[[str], object] = warnings.warn,
+    track: Callable[[Iterator, int], Iterable] = lambda images, total: images,
+) -> dict[str, dict]:
+    """PQ, SQ and RQ as panopticapi's ``pq_compute`` returns them; ``per_class`` is by category id.
+
+    The arguments are those of :func:`folder_scores`, and so are the errors.
+
+    Raises:
+        UserError: with the areas of the ground truth a figure exceeds 1.
+    """
+    categories, scores = folder_scores(
+        gt_json,
+        gt_folder,
+        pred_json,
+        pred_folder,
+        as_panopticapi=as_panopticapi,
+        warn=warn,
+        track=track,
+    )
+    kinds = {category: entry['isthing'] == 1 for category, entry in categories.items()}
     figures = aggregate((score.counts for score in scores), kinds)
     if any(row['sq'] > 1 for row in figures['per_class'].values()):
         raise UserError(

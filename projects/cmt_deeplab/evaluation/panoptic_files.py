@@ -1,5 +1,7 @@
 """Files in COCO's panoptic format: truth that a metric reads, and predictions that it writes."""
 
+import logging
+import math
 import os
 import os.path as osp
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -92,7 +94,8 @@ class PredictionFiles:
     ) -> dict:
         """Write the segments of ``table`` in a plane (H, W) with the ids 1..S on black.
 
-        Returns the entry of the image in the JSON; ``category_ids`` are those of the labels.
+        Returns the entry of the image in the JSON, with the scores that are known; ``category_ids``
+        are those of the labels.
         """
         name = png_name(img_id, img_path)
         values, rank, areas = np.unique(plane, return_inverse=True, return_counts=True)
@@ -108,10 +111,12 @@ class PredictionFiles:
                 f'The prediction {path} cannot be written ({error.strerror or error}): make room '
                 'there, or set another outfile_prefix.'
             ) from error
-        found = zip(table.categories, areas[is_segment].tolist())
+        scores = np.broadcast_to(table.scores, table.ids.shape)
+        found = zip(table.categories, areas[is_segment].tolist(), scores.tolist())
         segments = [
             dict(id=k, category_id=category_ids[label], area=area)
-            for k, (label, area) in enumerate(found, start=1)
+            | ({} if math.isnan(score) else dict(score=score))
+            for k, (label, area, score) in enumerate(found, start=1)
         ]
         return dict(image_id=img_id, file_name=name, segments_info=segments)
 
@@ -120,6 +125,18 @@ class PredictionFiles:
         print_log(
             f'Panoptic predictions written to {self.json_file} and {self.folder}/', logger='current'
         )
+
+    def try_json(self, annotations: Sequence[dict | str]) -> str | None:
+        """Write the JSON, or log and return why not; an entry may already be such a sentence."""
+        fault = next((entry for entry in annotations if isinstance(entry, str)), None)
+        try:
+            if not fault:
+                self.write_json(annotations)
+        except UserError as error:
+            fault = str(error)
+        if fault:
+            print_log(fault, logger='current', level=logging.ERROR)
+        return fault
 
 
 def png_name(img_id: Hashable, img_path: str | None) -> str:

@@ -16,6 +16,8 @@ from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
+from cmt_deeplab.analysis.lost_pq import lost_pq, lost_table
+from cmt_deeplab.analysis.segment_rows import all_segments, image_score
 from cmt_deeplab.coco_format import VOID_ID, check_num_classes, check_same_size, label_of
 from cmt_deeplab.errors import MissingFileError, UserError
 from cmt_deeplab.remarks import ImageScore, evaluation_remarks
@@ -46,6 +48,10 @@ class PanopticQualityMetric(BaseMetric):
     (``gt_panoptic_seg.index_map`` (1, H, W) and ``gt_segments``) or, where a sample has none, the
     PNG of its ``img_id`` according to ``ann_file`` and ``seg_prefix``. An image, which is its
     ``img_id`` and its ``img_path``, counts once.
+
+    After an evaluation the first process has ``figures`` (see ``pq.aggregate``), ``lost_pq`` (see
+    ``lost_pq.lost_pq``), both by label, and ``images``, an ``ImageScore`` by ``img_id`` and
+    ``img_path``.
 
     With ``outfile_prefix`` the predictions are also written in COCO's format, to
     ``PREFIX.panoptic.json`` and to PNGs in ``PREFIX.panoptic/``. With ``format_only`` they are
@@ -145,33 +151,22 @@ class PanopticQualityMetric(BaseMetric):
         if self.format_only:
             self._written.write_json(entries)
             return {}
-        scores = [score for score, _ in images.values()]
+        self.images = {identity: score for identity, (score, _) in images.items()}
+        scores = [*self.images.values()]
         classes, things = self._classes()
-        figures = aggregate(
-            (score.counts for score in scores),
-            {label: name in things for label, name in enumerate(classes)},
-        )
-        table = figures_table(figures, classes if self.classwise else ())
-        print_log(f'Panoptic quality:\n{table}', logger='current')
+        kinds = {label: name in things for label, name in enumerate(classes)}
+        self.figures = figures = aggregate((score.counts for score in scores), kinds)
+        self.lost_pq = lost_pq(all_segments(scores), kinds)
+        shown = classes if self.classwise else ()
+        tables = f'{figures_table(figures, shown)}\n\n{lost_table(self.lost_pq, shown)}'
+        print_log(f'Panoptic quality:\n{tables}', logger='current')
         stuff = {label: name for label, name in enumerate(classes) if name not in things}
         truth = self.ann_file or 'the ground truth'
         # The logger leaves out what it has said, so that this comes once, not at each validation.
         for remark in evaluation_remarks(scores, stuff, truth, 'the predictions'):
             print_log(remark, logger='current', level=logging.WARNING)
-        self.unwritten = self._write_json(entries) if self._written else None
+        self.unwritten = self._written.try_json(entries) if self._written else None
         return {name: 100 * figures[group][key] for name, (group, key) in FIGURES.items()}
-
-    def _write_json(self, entries: Sequence[dict | str]) -> str | None:
-        """Write the JSON, or say why not, as the figures are there."""
-        fault = next((entry for entry in entries if isinstance(entry, str)), None)
-        try:
-            if not fault:
-                self._written.write_json(entries)
-        except UserError as error:
-            fault = str(error)
-        if fault:
-            print_log(fault, logger='current', level=logging.ERROR)
-        return fault
 
     def _require_one_path(self, img_id: Hashable, img_path: str | None) -> None:
         """Refuse a second image with an ``img_id``, by which a JSON tells images apart."""
@@ -208,7 +203,9 @@ class PanopticQualityMetric(BaseMetric):
                 f'has {num_classes} classes: set num_things_classes and num_stuff_classes of the '
                 'model to those of the data set.'
             )
-        return panoptic_map_segments(ids, num_classes=num_classes)
+        listed = sample['pred_panoptic_seg'].get('segments_info') or ()
+        scores = {segment['id']: segment.get('score', np.nan) for segment in listed}
+        return panoptic_map_segments(ids, num_classes=num_classes, scores=scores)
 
     def _score(self, sample: dict, plane: np.ndarray) -> ImageScore:
         img_id = sample['img_id']
@@ -220,14 +217,20 @@ class PanopticQualityMetric(BaseMetric):
             remedy='predict at the original size (rescale=True) and resize the image only, not the '
             'annotation, in the test pipeline',
         )
-        gt_plane, gt, void = self._truth_of(sample, fits)
+        gt_plane, gt, void = self.truth_of(sample, fits)
         fits(gt_plane.shape)
         histogram = joint_histogram(gt_plane, plane)
         pred = self._segments(sample, histogram[1])
-        return match_segments(gt, pred, gt_void=void, histogram=histogram).score(img_id)
+        matches = match_segments(gt, pred, gt_void=void, histogram=histogram)
+        return image_score(matches, img_id)
 
-    def _truth_of(self, sample: dict, fits: Callable) -> tuple[np.ndarray, SegmentTable, int]:
-        """The plane (H, W), the segments and the value of void, of the sample or of its PNG."""
+    def truth_of(
+        self, sample: dict, fits: Callable = lambda size: None
+    ) -> tuple[np.ndarray, SegmentTable, int]:
+        """The plane (H, W), the segments and the value of void, of the sample or of its PNG.
+
+        ``fits`` gets the size (H, W) of a PNG and may refuse it before it is decoded.
+        """
         if has_truth(sample):
             segments = sample['gt_segments']
             labels, is_crowd = (segments[key].cpu().numpy() for key in ('labels', 'is_crowd'))

@@ -11,14 +11,14 @@ and the code of the COCO panoptic challenge):
 * A true segment without a match is a false negative unless it is a crowd.
 """
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
 from cmt_deeplab.coco_format import label_of
 from cmt_deeplab.planes import positions, ranked, runs
-from cmt_deeplab.remarks import ImageScore, wrong_areas
 
 JointHistogram = tuple[np.ndarray, np.ndarray, np.ndarray]
 # The counts of one image for each category that a true or a predicted segment has: the sum of the
@@ -31,13 +31,15 @@ ImageCounts = dict[int, list[float]]
 class SegmentTable:
     """The segments of one image in the order of the annotation, which says which crowd is the last.
 
-    ``areas`` are the pixels that a JSON states, NaN where it does not.
+    ``areas`` are the pixels that a JSON states and ``scores`` those of predictions, from 0 to 1,
+    NaN where they are not known.
     """
 
     ids: np.ndarray  # (S,) int64, the values of the plane
     categories: np.ndarray  # (S,) int64
     is_crowd: np.ndarray  # (S,) bool
     areas: np.ndarray | float = np.nan  # (S,) float64, or one for all
+    scores: np.ndarray | float = np.nan  # the same
 
 
 def joint_histogram(gt_plane: np.ndarray, pred_plane: np.ndarray) -> JointHistogram:
@@ -72,6 +74,8 @@ class SegmentMatches:
     is_false_negative: np.ndarray  # (S,) bool, over the true segments
     gt_areas: np.ndarray  # (S,) int64, pixels in the plane
     pred_areas: np.ndarray  # (T,) int64
+    shared: np.ndarray  # (S, T) int64, pixels in both
+    on_void: np.ndarray  # (T,) int64, pixels of a prediction on ground-truth void
 
     def counts(self) -> ImageCounts:
         """The counts of the image by category."""
@@ -86,20 +90,17 @@ class SegmentMatches:
             counts[category][3] += 1
         return counts
 
-    def score(self, image_id: Hashable) -> ImageScore:
-        """The counts, and what needs a word."""
-        sides = (self.gt, self.gt_areas), (self.pred, self.pred_areas)
-        wrong = [wrong_areas(table.ids, table.areas, counted) for table, counted in sides]
-        return ImageScore(image_id, self.counts(), wrong)
 
-
-def panoptic_map_segments(ids: np.ndarray, *, num_classes: int) -> SegmentTable:
+def panoptic_map_segments(
+    ids: np.ndarray, *, num_classes: int, scores: Mapping[int, float] = MappingProxyType({})
+) -> SegmentTable:
     """The segments among the ids of a panoptic map, which are values of ``map_value``.
 
-    Labels from ``num_classes`` on are void, and no segment is a crowd.
+    Labels from ``num_classes`` on are void, and no segment is a crowd. ``scores`` are by id.
     """
     ids = ids[(ids >= 0) & (label_of(ids) < num_classes)].astype(np.int64)
-    return SegmentTable(ids, label_of(ids), np.zeros(len(ids), bool))
+    found = np.array([scores.get(i, np.nan) for i in ids.tolist()], float)
+    return SegmentTable(ids, label_of(ids), np.zeros(len(ids), bool), scores=found)
 
 
 def match_segments(
@@ -108,6 +109,7 @@ def match_segments(
     *,
     gt_void: int,
     histogram: JointHistogram,
+    boundary: JointHistogram | None = None,
     believe_areas: bool = False,
 ) -> SegmentMatches:
     """Match predicted with true segments of one image by the rules of PQ, which the module names.
@@ -115,28 +117,23 @@ def match_segments(
     ``histogram`` is the :func:`joint_histogram` of the two planes. Ids of the ground-truth plane
     that are neither ``gt_void`` nor listed in ``gt`` belong to no segment but do count in the area
     of a prediction, as in panopticapi. Ids of the prediction that ``pred`` does not list are void.
+    With ``boundary``, that of the boundaries, the smaller of the two IoUs counts.
     ``believe_areas`` takes the areas that ``gt`` states for true, as panopticapi does, so that an
     IoU may exceed 1.
     """
-    gt_ids, pred_ids, counts = histogram
-    # The last row and column that are added stand for ids that have no pixel.
-    counts = np.pad(counts, ((0, 1), (0, 1)))
-    rows, columns = positions(gt.ids, gt_ids), positions(pred.ids, pred_ids)
-    gt_areas, pred_areas = counts.sum(axis=1)[rows], counts.sum(axis=0)[columns]
+    shared, gt_areas, pred_areas, on_void = _overlaps(gt, pred, gt_void, histogram)
+    same_class = gt.categories[:, None] == pred.categories
+    may_match = (shared > 0) & same_class & ~gt.is_crowd[:, None]
     believed = gt_areas
     if believe_areas:
         believed = np.where(np.isnan(gt.areas), gt_areas, gt.areas)
-    counts = counts[:, columns]
-    forgiven = counts[positions(gt_void, gt_ids)]  # (T,) pixels on void
-    shared = counts[rows]  # (S, T)
-    same_class = gt.categories[:, None] == pred.categories
-
-    may_match = (shared > 0) & same_class & ~gt.is_crowd[:, None]
-    union = pred_areas + believed[:, None] - shared - forgiven
-    with np.errstate(divide='ignore'):  # of believed areas; infinite in panopticapi, too
-        iou = np.divide(shared, union, out=np.zeros(shared.shape), where=may_match)
+    iou = _iou(shared, believed, pred_areas - on_void, may_match)
+    if boundary is not None:
+        near, gt_near, pred_near, near_void = _overlaps(gt, pred, gt_void, boundary)
+        iou = np.minimum(iou, _iou(near, gt_near, pred_near - near_void, may_match))
     gt_rows, pred_rows = np.nonzero(iou > 0.5)
 
+    forgiven = on_void
     last_crowds = dict(zip(gt.categories[gt.is_crowd].tolist(), np.flatnonzero(gt.is_crowd)))
     for row in last_crowds.values():
         forgiven = forgiven + shared[row] * same_class[row]
@@ -153,7 +150,31 @@ def match_segments(
         is_false_negative=is_false_negative,
         gt_areas=gt_areas,
         pred_areas=pred_areas,
+        shared=shared,
+        on_void=on_void,
     )
+
+
+def _overlaps(
+    gt: SegmentTable, pred: SegmentTable, gt_void: int, histogram: JointHistogram
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Shared pixels (S, T), areas (S,) and (T,), and pixels (T,) of predictions on true void."""
+    gt_ids, pred_ids, counts = histogram
+    # The last row and column that are added stand for ids that have no pixel.
+    counts = np.pad(counts, ((0, 1), (0, 1)))
+    rows, columns = positions(gt.ids, gt_ids), positions(pred.ids, pred_ids)
+    gt_areas, pred_areas = counts.sum(axis=1)[rows], counts.sum(axis=0)[columns]
+    counts = counts[:, columns]
+    return counts[rows], gt_areas, pred_areas, counts[positions(gt_void, gt_ids)]
+
+
+def _iou(
+    shared: np.ndarray, gt_areas: np.ndarray, pred_areas: np.ndarray, where: np.ndarray
+) -> np.ndarray:
+    """The IoU (S, T) of some pairs, 0 for others."""
+    union = pred_areas + gt_areas[:, None] - shared
+    with np.errstate(divide='ignore'):  # of believed areas; infinite in panopticapi, too
+        return np.divide(shared, union, out=np.zeros(shared.shape), where=where)
 
 
 def aggregate(images: Iterable[ImageCounts], categories: Mapping[int, bool]) -> dict[str, dict]:

@@ -1,0 +1,110 @@
+"""One row for each segment that PQ counts, and the pixels of each pair of classes, of one image.
+
+All tables of an evaluation are sums over these rows. This module imports neither torch nor mmdet.
+"""
+
+from collections.abc import Hashable, Iterable
+
+import numpy as np
+
+from cmt_deeplab.evaluation.pq import ImageCounts, SegmentMatches
+from cmt_deeplab.planes import ranked
+from cmt_deeplab.remarks import ImageScore, wrong_areas
+
+from .lost_pq import CAUSES, KINDS, unmatched_causes
+
+NO_CLASS = -1  # the category of void, and of no segment at all
+TP, FP, FN = range(len(KINDS))
+ROW = np.dtype(
+    [
+        ('kind', np.int8),  # an index into KINDS
+        ('category', np.int64),
+        ('cause', np.int8),  # an index into CAUSES
+        ('iou', np.float64),  # of a true positive, otherwise 0
+        ('area', np.int64),  # pixels of the true segment; of a false positive its own
+        ('score', np.float64),  # of the prediction, NaN where it is not known
+        ('other', np.int64),  # of a false negative: the category of a prediction with IoU > 0.5
+    ]
+)
+
+
+def _rows(category: np.ndarray, **columns: np.ndarray | float) -> np.ndarray:
+    rows = np.zeros(len(category), ROW)
+    defaults = dict(category=category, score=np.nan, other=NO_CLASS)
+    for name, values in (defaults | columns).items():
+        rows[name] = values
+    return rows
+
+
+def segment_rows(matches: SegmentMatches) -> np.ndarray:
+    """The true positives, false positives and false negatives of an image, of type ``ROW``."""
+    gt, pred, found = matches.gt, matches.pred, matches.gt_rows
+    wrong, missing = matches.is_false_positive, matches.is_false_negative
+    true_causes, causes = unmatched_causes(matches)
+    scores = np.broadcast_to(pred.scores, pred.ids.shape)
+    other = np.full(len(gt.ids), NO_CLASS)
+    mistaken = missing & (true_causes == CAUSES.index('wrong class'))
+    if mistaken.any():  # more than half of such a segment lies in one prediction
+        other[mistaken] = pred.categories[matches.shared[mistaken].argmax(axis=1)]
+    return np.concatenate(
+        [
+            _rows(
+                gt.categories[found],
+                kind=TP,
+                cause=CAUSES.index('loose'),
+                iou=matches.iou,
+                area=matches.gt_areas[found],
+                score=scores[matches.pred_rows],
+            ),
+            _rows(
+                pred.categories[wrong],
+                kind=FP,
+                cause=causes[wrong],
+                area=matches.pred_areas[wrong],
+                score=scores[wrong],
+            ),
+            _rows(
+                gt.categories[missing],
+                kind=FN,
+                cause=true_causes[missing],
+                area=matches.gt_areas[missing],
+                other=other[missing],
+            ),
+        ]
+    )
+
+
+def class_pairs(matches: SegmentMatches) -> np.ndarray:
+    """Pixels by true and predicted category, (N, 3) int64, where there are any.
+
+    Crowds have their category here. Void is ``NO_CLASS`` and is not counted where both are void.
+    """
+    missed = matches.gt_areas - matches.shared.sum(axis=1)
+    table = np.pad(matches.shared, ((0, 1), (0, 1)))
+    table[:-1, -1], table[-1, :-1] = missed, matches.on_void
+    sides = [np.append(side.categories, NO_CLASS) for side in (matches.gt, matches.pred)]
+    (true, rows), (guessed, columns) = map(ranked, sides)
+    pixels = np.zeros((len(true), len(guessed)), np.int64)
+    np.add.at(pixels, (rows[:, None], columns), table)
+    row, column = np.nonzero(pixels)
+    return np.stack([true[row], guessed[column], pixels[row, column]], axis=1)
+
+
+def image_score(
+    matches: SegmentMatches, image_id: Hashable, boundary_counts: ImageCounts | None = None
+) -> ImageScore:
+    """All that the tables of an evaluation need of one image."""
+    sides = (matches.gt, matches.gt_areas), (matches.pred, matches.pred_areas)
+    return ImageScore(
+        image_id,
+        matches.counts(),
+        [wrong_areas(table.ids, table.areas, counted) for table, counted in sides],
+        segment_rows(matches),
+        class_pairs(matches),
+        boundary_counts,
+    )
+
+
+def all_segments(images: Iterable[ImageScore]) -> np.ndarray:
+    """The rows of several images, one after the other."""
+    return np.concatenate([np.zeros(0, ROW), *(image.segments for image in images)])
