@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from cmt_deeplab.coco_format import colors_of_ids
+from cmt_deeplab.own_data import PanopticFolder, PanopticSplit
 
 HEIGHT, WIDTH = 48, 64
 CATEGORIES = [
@@ -63,6 +64,16 @@ def write_panoptic(root: Path, *, train: int = 3, val: int = 2) -> Path:
             )
         png_folder.with_suffix('.json').write_text(json.dumps(content))
     return root
+
+
+def folder_of(root: Path) -> PanopticFolder:
+    """The data set, without validation where it has no annotation file for it."""
+    splits = [
+        PanopticSplit(name, file, root / name, file.with_suffix(''))
+        for name in ('train2017', 'val2017')
+        for file in [root / f'annotations/panoptic_{name}.json']
+    ]
+    return PanopticFolder(root, splits[0], splits[1] if splits[1].ann_file.exists() else None)
 
 
 def change_json(root: Path, change: Callable[[dict], object], split: str = 'train') -> None:

@@ -2,4 +2,4 @@
 
 from .command import run_doctor
 from .examination import Examination, examination, examine
-from .rules import RULES, Finding, rules_table
+from .rules import RULES, Finding, rules_text

@@ -29,7 +29,7 @@ def run_doctor(
     *,
     as_json: bool = False,
     fast: bool = False,
-    stuff: Sequence[str] = (),
+    stuff: str | Sequence[str] | None = None,
     num_centers: int | None = None,
     stride: int = 4,
     image_size: tuple[int, int] | None = None,
@@ -47,7 +47,7 @@ def run_doctor(
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task('images', total=None)
             show = lambda done, total: bar.update(task, completed=done, total=total)  # noqa: E731
-            folder = open_data(data, stuff=stuff, progress=show)
+            folder = open_data(data, stuff=stuff or None, progress=show)
             result = examination(
                 folder,
                 num_centers=num_centers,

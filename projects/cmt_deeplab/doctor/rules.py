@@ -4,6 +4,7 @@
 data set as a whole. An id keeps its meaning from release to release.
 """
 
+import textwrap
 from dataclasses import dataclass
 
 SEVERITIES = ('error', 'warning', 'note')  # the worst first
@@ -224,8 +225,7 @@ def of_error(rule_id: str, file: object, error: object) -> Finding:
     return found(rule_id, file, f'{message}.', remedy=remedy[:1].upper() + remedy[1:])
 
 
-def rules_table() -> str:
-    """All rules as a table in Markdown, as docs/own_data.md has it."""
-    rows = ['| id | severity | finding | remedy |', '|---|---|---|---|']
-    rows += [f'| {i} | {r.severity} | {r.title} | {r.remedy} |' for i, r in RULES.items()]
-    return '\n'.join(rows)
+def rules_text() -> str:
+    """All rules as a list in Markdown, as docs/own_data.md has it."""
+    lines = [f'* **{i}**, {r.severity}: {r.title}. *{r.remedy}*' for i, r in RULES.items()]
+    return '\n'.join(textwrap.fill(line, 100, subsequent_indent='  ') for line in lines)
