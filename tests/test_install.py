@@ -1,5 +1,6 @@
 """The wheel, the requirements and the set-up script."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -74,6 +75,75 @@ def test_the_configs_of_the_wheel_resolve_their_bases(wheel, tmp_path):
     wheel.extractall(tmp_path)
     leaf = next((tmp_path / 'cmt_deeplab/.mim/configs/cmt_deeplab').glob('*.py'))
     assert Config.fromfile(leaf).custom_imports['imports'] == ['cmt_deeplab']
+
+
+WITHOUT_CLONE = f"""
+import sys
+sys.path[:] = [path for path in sys.path if path != {str(ROOT / 'projects')!r}]
+import cmt_deeplab_cli
+assert cmt_deeplab_cli.__file__.startswith(sys.path[1]), cmt_deeplab_cli.__file__
+"""
+
+
+@pytest.fixture(scope='module')
+def installed(wheel, tmp_path_factory):
+    """Runs ``cmt-deeplab`` of the installed wheel in another folder, with no clone to be found."""
+    target, folder = (tmp_path_factory.mktemp(name) for name in ('installed', 'elsewhere'))
+    options = ['--quiet', '--no-deps', '--no-index', '--target', str(target), wheel.filename]
+    subprocess.run([sys.executable, '-m', 'pip', 'install', *options], check=True)
+    command = (target / 'bin' / 'cmt-deeplab').read_text(encoding='utf-8')
+
+    def run(*arguments: object) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, '-c', WITHOUT_CLONE + command, *map(str, arguments)],
+            cwd=folder,
+            env=dict(os.environ, PYTHONPATH=str(target)),
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+def test_the_installed_wheel_knows_its_configs_and_tools(installed):
+    configs = installed('configs').stdout.split()
+    assert {'cmt-deeplab_tiny_shapes', 'cmt-deeplab_r50_8xb8-150k_coco-panoptic-641'} <= set(
+        configs
+    )
+    assert len(configs) > 40 and not [name for name in configs if '_base_' in name]
+    for command in ('train', 'test', 'compare'):
+        assert f'usage: cmt-deeplab {command}' in installed(command, '--help').stdout
+    named = installed('train', 'configs/cmt_deeplab/cmt-deeplab_tiny_shapes.py', '--bogus').stderr
+    assert 'unrecognized arguments: --bogus' in named
+
+
+@pytest.mark.slow
+def test_the_installed_wheel_trains_tests_and_predicts_by_name(installed, shapes_root, tmp_path):
+    name, root = 'cmt-deeplab_tiny_shapes', f'{shapes_root}/'
+    options = [f'{part}_dataloader.dataset.data_root={root}' for part in ('train', 'val', 'test')]
+    options += [
+        'train_cfg.max_iters=2',
+        'train_cfg.val_interval=2',
+        'train_dataloader.batch_size=2',
+    ]
+    options += [
+        f'{part}_evaluator.{key}={root}annotations/panoptic_val2017{end}'
+        for part in ('val', 'test')
+        for key, end in (('ann_file', '.json'), ('seg_prefix', '/'))
+    ]
+    work = ('--work-dir', tmp_path / 'work', '--cfg-options', *options)
+    trained = installed('train', name, *work)
+    assert trained.returncode == 0, trained.stderr[-2000:]
+    checkpoint = tmp_path / 'work' / 'iter_2.pth'
+    tested = installed('test', name, checkpoint, *work)
+    assert tested.returncode == 0 and 'coco_panoptic/PQ' in tested.stdout
+    images = f'{root}val2017'
+    predicted = installed('predict', checkpoint, images, '--out', tmp_path / 'out')
+    assert predicted.returncode == 0 and (tmp_path / 'out' / 'panoptic.json').is_file()
+    report = installed('report', tmp_path / 'work')
+    assert report.returncode == 0 and (tmp_path / 'work' / 'report.html').is_file()
+    for finished in (trained, tested, predicted, report):
+        assert 'OneDL' not in finished.stdout + finished.stderr
 
 
 def test_the_metadata_asks_for_no_stack_and_takes_any_safe_torch(wheel):

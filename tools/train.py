@@ -1,5 +1,7 @@
 """Train a model: ``python tools/train.py CONFIG``, with the flags of mmdet's tools/train.py.
 
+``python tools/train.py DATA`` trains on a folder of your own data, see docs/own_data.md.
+
 Several processes are started with tools/dist_train.sh or tools/slurm_train.sh.
 """
 
@@ -15,26 +17,34 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 from cmt_deeplab_cli.arguments import (  # noqa: E402
     add_shared_arguments,
     config_file,
+    positive,
     report_user_errors,
     require_checkpoint,
 )
 
+# arguments of cmt_deeplab.own_training.train, which has their defaults
+OWN_DATA = {
+    'model': dict(help='the network: cmt-lite0 (the default), cmt-r50 ...'),
+    'stuff': dict(metavar='A,B', help='the classes that are stuff, or none; others are things'),
+    'image-size': dict(type=positive, nargs='+', metavar=('H', 'W'), help='size of the input'),
+    'iters': dict(type=positive, help='length of the training in iterations'),
+    'minutes': dict(type=float, help='time after which the training ends'),
+    'batch': dict(type=positive, help='images of an iteration'),
+    'weights': dict(metavar='FILE', help='checkpoint or backbone weights to start from'),
+    'device': dict(help='cpu or cuda; a GPU where there is one'),
+    'seed': dict(type=int, help='of the weights, the order of the images and the split'),
+}
+
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Train a model')
-    parser.add_argument('config', help='file or name of a config')
+    parser = argparse.ArgumentParser(
+        usage='%(prog)s DATA|CONFIG [options]',
+        description='Train a model by a config, or on a folder of your own data.',
+    )
+    parser.add_argument(
+        'config', metavar='DATA|CONFIG', help='folder of data; file or name of a config'
+    )
     add_shared_arguments(parser)
-    parser.add_argument(
-        '--amp',
-        action='store_true',
-        help='mixed precision: float16 on a GPU, bfloat16 on the CPU, or what optim_wrapper.dtype '
-        'in --cfg-options says',
-    )
-    parser.add_argument(
-        '--auto-scale-lr',
-        action='store_true',
-        help='scale the learning rate with the batch of an optimizer step',
-    )
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -42,14 +52,58 @@ def parse_args() -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='continue from CHECKPOINT, or without a value from the newest of the work dir',
     )
+    own = parser.add_argument_group('for DATA')
+    names = [
+        own.add_argument(f'--{name}', default=argparse.SUPPRESS, **settings).dest
+        for name, settings in OWN_DATA.items()
+    ]
+    of_config = parser.add_argument_group('for CONFIG')
+    of_config.add_argument(
+        '--amp',
+        action='store_true',
+        help='mixed precision: float16 on a GPU, bfloat16 on the CPU, or what optim_wrapper.dtype '
+        'in --cfg-options says',
+    )
+    of_config.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the batch of an optimizer step',
+    )
     args = parser.parse_args()
+    args.own_data = {name: vars(args)[name] for name in names if name in args}
+    if 'image_size' in args.own_data:
+        height, *others = args.own_data['image_size']
+        if len(others) > 1:
+            parser.error('--image-size takes the height and the width, or one number for both')
+        args.own_data['image_size'] = (height, *(others or [height]))
+    if Path(args.config).is_dir():
+        if args.amp or args.auto_scale_lr or args.launcher != 'none':
+            parser.error('--amp, --auto-scale-lr and --launcher are for a config, not for data')
+        if args.resume not in (None, 'auto'):
+            parser.error('--resume takes no CHECKPOINT with data: it continues from the newest')
+        return args
+    if args.own_data:
+        parser.error(f'--{next(iter(args.own_data))} is for a folder of data, not for a config')
     args.config = config_file(args.config)
     if args.resume not in (None, 'auto'):
         require_checkpoint(args.resume)
     return args
 
 
-def train(args: argparse.Namespace) -> None:
+def train_on_data(args: argparse.Namespace) -> None:
+    from cmt_deeplab.engine.config_overrides import read_overrides
+    from cmt_deeplab.own_training import train
+
+    train(
+        args.config,
+        work_dir=args.work_dir,
+        resume=args.resume is not None,
+        overrides=read_overrides(args.cfg_options),
+        **args.own_data,
+    )
+
+
+def train_config(args: argparse.Namespace) -> None:
     from cmt_deeplab.engine import runner_setup
 
     cfg = runner_setup.load_config(args)
@@ -68,6 +122,7 @@ def main() -> None:
     from cmt_deeplab.engine.distributed import ends_together
     from torch.distributed.elastic.multiprocessing.errors import record
 
+    train = train_on_data if Path(args.config).is_dir() else train_config
     ends_together()(record(train))(args)
 
 

@@ -9,7 +9,13 @@ from typing import Annotated
 
 import typer
 
-from cmt_deeplab_cli.arguments import named_configs, project_folder, report_user_errors
+from cmt_deeplab_cli.arguments import (
+    config_file,
+    named_configs,
+    project_folder,
+    report_user_errors,
+    require_checkpoint,
+)
 
 # the arguments of a command that is a script of tools/ are read by that script, --help among them
 SCRIPT = dict(ignore_unknown_options=True, allow_extra_args=True, help_option_names=[])
@@ -48,7 +54,7 @@ def of_all_commands(
 
 @app.command(context_settings=SCRIPT)
 def train(context: typer.Context) -> None:
-    """Train a config, given by its file or name."""
+    """Train on a folder of your own data, or by a config, given by its file or name."""
     run_script(context, 'train.py')
 
 
@@ -62,6 +68,97 @@ def test(context: typer.Context) -> None:
 def compare(context: typer.Context) -> None:
     """Compare models in one table: size, cost, time, memory and PQ."""
     run_script(context, 'analysis_tools/compare_models.py')
+
+
+@app.command()
+def predict(
+    model: Annotated[
+        str, typer.Argument(metavar='MODEL', help='Checkpoint, or file or name of a config.')
+    ],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar='INPUTS...', help='Images, folders, patterns such as "*.png", and videos.'
+        ),
+    ],
+    weights: Annotated[str | None, typer.Option(help='Its checkpoint, of a config.')] = None,
+    out: Annotated[str, typer.Option(help='Folder to write to.')] = 'predictions',
+    batch_size: Annotated[int, typer.Option(min=1, help='Images at a time.')] = 1,
+    device: Annotated[str | None, typer.Option(help='cpu or cuda.')] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help='Least score of a segment.')
+    ] = None,
+    overlay: Annotated[bool, typer.Option(help='Draw the segments over the images.')] = True,
+    show: Annotated[bool, typer.Option('--show', help='Open a window with each picture.')] = False,
+) -> None:
+    """Segment images and videos: overlays, and COCO's panoptic format."""
+    if model.endswith(('.pth', '.safetensors')):
+        require_checkpoint(model)
+    else:
+        model = config_file(model)
+    if weights:
+        require_checkpoint(weights)
+    from cmt_deeplab.inference.command import predict
+
+    predict(
+        model,
+        inputs,
+        weights=weights,
+        out=out,
+        batch_size=batch_size,
+        device=device,
+        threshold=threshold,
+        overlay=overlay,
+        show=show,
+    )
+
+
+@app.command()
+def doctor(
+    data: Annotated[
+        Path, typer.Argument(metavar='DATA', exists=True, help='Folder, in any known layout.')
+    ],
+    stuff: Annotated[
+        str, typer.Option(help='Classes that are stuff, with commas: sky,road; or none.')
+    ] = '',
+    centers: Annotated[int | None, typer.Option(min=1, help='Centers of the model.')] = None,
+    stride: Annotated[int, typer.Option(min=1, help='Stride of its prediction.')] = 4,
+    size: Annotated[
+        tuple[int, int] | None, typer.Option(metavar='H W', help='Size of the network input.')
+    ] = None,
+    fast: Annotated[bool, typer.Option('--fast', help='Leave out what reads every PNG.')] = False,
+    as_json: Annotated[bool, typer.Option('--json', help='Print the findings as JSON.')] = False,
+    fail_on: Annotated[str, typer.Option(help='error, warning or note: exit status 1.')] = 'error',
+) -> None:
+    """Examine data before training: every finding with its file and remedy."""
+    from cmt_deeplab.doctor import run_doctor
+
+    sys.exit(
+        run_doctor(
+            data,
+            as_json=as_json,
+            fast=fast,
+            stuff=stuff,
+            num_centers=centers,
+            stride=stride,
+            image_size=size,
+            fail_on=fail_on,
+        )
+    )
+
+
+@app.command()
+def report(
+    work_dir: Annotated[Path, typer.Argument(metavar='WORK_DIR', exists=True, file_okay=False)],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(exists=True, help='One of the folder; by default the best, else the last.'),
+    ] = None,
+) -> None:
+    """Evaluate a checkpoint of a training again and write report.html."""
+    from cmt_deeplab.reports import write_report
+
+    print(write_report(work_dir, checkpoint=checkpoint))
 
 
 @app.command()
