@@ -1,11 +1,22 @@
-"""Finding out how a folder of images and annotations is laid out."""
+"""Opening a folder of annotated images: its layout is found by looking at the files."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cmt_deeplab.errors import UserError
 
+from .annotated import Layout
+from .class_names import BACKGROUND, decide_kinds, stuff_names
+from .converting import Target, convert, in_splits, leaving_out_empty, write_split
+from .files import Files
+from .json_files import PANOPTIC, jsons_by_kind, read_json, write_json
+from .layouts import JSONS, OTHERS, find_coco_panoptic
 from .panoptic_folder import PanopticFolder, PanopticSplit
+
+LAYOUTS = (PANOPTIC, *JSONS, *OTHERS)
+AUTO, VOID = 'auto', 'void'
+VERSION = 1  # of what is written; another one writes it again
 
 
 def open_data(
@@ -16,21 +27,149 @@ def open_data(
     ask: Callable[[Sequence[str]], Sequence[str]] | None = None,
     val_share: float = 0.2,
     seed: int = 0,
-    background: str = 'auto',
+    background: str = AUTO,
     layout: str | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> PanopticFolder:
-    """The data in the folder ``path`` as COCO panoptic data."""
+    """The data in the folder ``path`` in the COCO panoptic format.
+
+    COCO panoptic data are used where they lie. Of another layout, JSONs and PNGs are written below
+    ``out``, and the images stay where they are; a second call with the same files and arguments
+    takes what the first one has written. docs/own_data.md describes the layouts.
+
+    Args:
+        out: the folder to write into, by default one in ``work_dirs/own_data``.
+        stuff: the classes that are stuff: names, or one text with commas between them, or 'none'.
+            Where it is not given, the data say it.
+        ask: where the data cannot say it, gets the names of the classes and gives those of stuff.
+        val_share: the share of images that are held out for validation, where the folders name no
+            validation set.
+        seed: of this draw.
+        background: the stuff class of pixels that no mask covers, or 'void'; 'auto' is void where
+            the data have stuff, and otherwise the class 'background'.
+        layout: one of ``LAYOUTS`` to take; by default all are tried.
+        progress: called with the number of images that are done and that of all.
+
+    Raises:
+        MissingFileError: the folder, or a file that an annotation file names, does not exist.
+        UserError: no layout is found, a file is faulty, or nothing says which classes are stuff.
+    """
     root = Path(path)
-    splits = {}
-    for name in ('train', 'val'):
-        for file in sorted(root.glob(f'**/panoptic_{name}*.json')):
-            split = file.stem.removeprefix('panoptic_')
-            for base in (file.parent, file.parent.parent):
-                if (base / split).is_dir() and file.with_suffix('').is_dir():
-                    splits[name] = PanopticSplit(split, file, base / split, file.with_suffix(''))
-    if 'train' not in splits:
-        raise UserError(f'{root} has no layout that is known: see docs/own_data.md.')
-    return PanopticFolder(
-        root, splits['train'], splits.get('val'), (f'{root} holds COCO panoptic data.',)
+    if layout is not None and layout not in LAYOUTS:
+        raise UserError(f'There is no layout {layout!r}: choose one of {", ".join(LAYOUTS)}.')
+    if not 0 <= val_share < 1:
+        raise UserError(f'val_share is {val_share}, but it has to be from 0 to less than 1.')
+    place, stuff = root.resolve(), stuff_names(stuff)
+    code = hashlib.sha256(str(place).encode()).hexdigest()[:8]
+    out = Path(out or f'work_dirs/own_data/{place.name}-{code}')
+    files = Files(root, out=out)
+    jsons, panoptic = jsons_by_kind(files), {}
+    if layout in (None, PANOPTIC) and jsons[PANOPTIC]:
+        panoptic = find_coco_panoptic(files, jsons[PANOPTIC])
+        if stuff is not None or background != AUTO:
+            raise UserError(
+                f'{jsons[PANOPTIC][0]} says itself what is stuff ("isthing" of its categories) and '
+                'what is void: leave --stuff and --background out, or change it there.'
+            )
+        if 'train' in panoptic and ('val' in panoptic or not val_share):
+            names = ' and '.join(
+                panoptic[s].ann_file.name for s in ('train', 'val') if s in panoptic
+            )
+            notes = (f'{root} holds COCO panoptic data, {names}, which are used in place.',)
+            return PanopticFolder(root, panoptic['train'], panoptic.get('val'), notes)
+    options = dict(stuff=stuff, background=background, layout=layout)
+    draw = dict(val_share=val_share, seed=seed)
+    recipe = dict(version=VERSION, root=str(place), files=files.fingerprint(), **options, **draw)
+    target = Target(out, recipe)
+    made = target.finished()
+    if made is None:
+        target.begin()
+        if panoptic:
+            made = _split_json(panoptic, out, **draw)
+        else:
+            made = _convert(files, jsons, out, **options, **draw, ask=ask, progress=progress)
+        target.finish(*made)
+    splits, notes = made
+    return PanopticFolder(root, splits['train'], splits.get('val'), tuple(notes))
+
+
+def _find(files: Files, jsons: Mapping[str, list[Path]], wanted: str | None) -> Layout:
+    for name, find in JSONS.items():
+        if wanted in (None, name) and jsons[name]:
+            return find(files, jsons[name])
+    for name, find in OTHERS.items():
+        if wanted in (None, name) and (layout := find(files)):
+            return layout
+    raise UserError(
+        f'{files.root} has {len(files.images)} images and '
+        f'{f"nothing of the layout {wanted}" if wanted else "no annotations that are known"}: put '
+        'masks, each called like its image, into a folder masks beside the folder images, or see '
+        'docs/own_data.md for the other layouts.'
     )
+
+
+def _convert(
+    files: Files,
+    jsons: Mapping[str, list[Path]],
+    out: Path,
+    *,
+    stuff: list[str] | None,
+    ask: Callable | None,
+    background: str,
+    layout: str | None,
+    val_share: float,
+    seed: int,
+    progress: Callable[[int, int], None],
+) -> tuple[dict[str, PanopticSplit], list[str]]:
+    found = _find(files, jsons, layout)
+    kinds = decide_kinds(found.classes, stuff, ask)
+    if not kinds or not found.images:
+        raise UserError(f'{files.root} holds {found.found}, but nothing to learn from: no segment.')
+    if background == AUTO:
+        background = BACKGROUND if all(kinds.values()) else VOID
+    if background == VOID:
+        background = None
+    elif kinds.setdefault(background, False):
+        raise UserError(f'The background {background!r} is a class of things: take another name.')
+    notes = [f'{files.root} holds {found.found}.', _told(kinds, background), *found.notes]
+    images, base = convert(found, kinds, background, out, progress)
+    images = leaving_out_empty(images, notes)
+    if not images:
+        raise UserError(f'{files.root} holds {found.found}, but no image has a segment.')
+    drawn = in_splits([i.split for i in images], [i.names for i in images], val_share, seed, notes)
+    splits = {
+        name: write_split(name, [images[k] for k in chosen], kinds, base, out)
+        for name, chosen in drawn.items()
+    }
+    return splits, notes
+
+
+def _told(kinds: dict[str, bool], background: str | None) -> str:
+    things, stuff = ([n for n in kinds if kinds[n] is kind] for kind in (True, False))
+    rest = f'are {background!r}' if background else 'are void'
+    return (
+        f'Things: {", ".join(things) or "none"}; stuff: {", ".join(stuff) or "none"}; pixels '
+        f'without a segment {rest}.'
+    )
+
+
+def _split_json(
+    panoptic: dict[str, PanopticSplit], out: Path, *, val_share: float, seed: int
+) -> tuple[dict[str, PanopticSplit], list[str]]:
+    """Both splits of a panoptic JSON that is alone; its PNGs stay in place."""
+    whole = panoptic.get('train') or panoptic.get('') or next(iter(panoptic.values()))
+    content = read_json(whole.ann_file)
+    of_images = {a['image_id']: a for a in content['annotations']}
+    images = [image for image in content['images'] if image['id'] in of_images]
+    names = [
+        {segment['category_id'] for segment in of_images[image['id']]['segments_info']}
+        for image in images
+    ]
+    notes = [f'{whole.ann_file} is a COCO panoptic JSON; its PNGs and images are used in place.']
+    splits = {}
+    for name, chosen in in_splits([None] * len(images), names, val_share, seed, notes).items():
+        part = [images[k] for k in chosen]
+        annotations = [of_images[image['id']] for image in part]
+        write_json(out / f'{name}.json', dict(content, images=part, annotations=annotations))
+        splits[name] = PanopticSplit(name, out / f'{name}.json', whole.img_dir, whole.seg_dir)
+    return splits, notes

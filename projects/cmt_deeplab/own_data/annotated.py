@@ -1,0 +1,139 @@
+"""What every layout is read into: images, and for each image a plane of segments.
+
+Segments may come as masks that overlap; :func:`painted` decides which one is on top.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from scipy.ndimage import find_objects
+
+from cmt_deeplab.coco_format import NUM_IDS
+
+SPREAD = 0x5BD1E9  # odd, so that its multiples are different ids, and so different colors
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One object, or all that an image shows of a class.
+
+    ``is_crowd`` counts if the class is one of things: several objects that nobody told apart.
+    ``scattered`` says so too, but every connected region of a thing shall be an object of its own.
+    """
+
+    name: str  # of the class
+    is_crowd: bool = False
+    scattered: bool = False
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The plane (H, W) int32 holds k + 1 on the pixels of segment k, and 0 where there is none."""
+
+    plane: np.ndarray
+    segments: Sequence[Segment]
+
+
+@dataclass(frozen=True)
+class Region:
+    """The mask (h, w) bool of a segment, whose first pixel is ``corner`` (row, column).
+
+    Of two regions the one with the higher ``level`` is on top.
+    """
+
+    segment: Segment
+    mask: np.ndarray
+    corner: tuple[int, int] = (0, 0)
+    level: int = 0
+
+
+@dataclass(frozen=True)
+class AnnotatedImage:
+    """An image and the function that reads its truth, given its size (H, W)."""
+
+    path: Path
+    read: Callable[[tuple[int, int]], Truth]
+    split: str | None = None  # 'train', 'val' or 'test', if the layout says so
+
+
+@dataclass
+class Layout:
+    """A folder of annotated images; what it holds is said in ``found``, what is odd in ``notes``.
+
+    ``classes`` tells of each class whether it is a thing, None where the format cannot say.
+    """
+
+    found: str
+    images: list[AnnotatedImage]
+    classes: dict[str, bool | None]
+    notes: list[str] = field(default_factory=list)
+
+
+def painted(regions: Sequence[Region], size: tuple[int, int]) -> Truth:
+    """The truth of regions that may overlap: crowds lie lowest, and the smaller one is on top."""
+    plane = np.zeros(size, np.int32)
+    order = sorted(
+        range(len(regions)),
+        key=lambda k: (
+            not regions[k].segment.is_crowd,
+            regions[k].level,
+            -np.count_nonzero(regions[k].mask),
+        ),
+    )
+    for k in order:
+        (top, left), mask = regions[k].corner, regions[k].mask
+        mask = mask[max(-top, 0) :, max(-left, 0) :]  # without what lies outside of the image
+        part = plane[max(top, 0) :, max(left, 0) :][: mask.shape[0], : mask.shape[1]]
+        part[mask[: part.shape[0], : part.shape[1]]] = k + 1
+    return Truth(plane, [region.segment for region in regions])
+
+
+def panoptic_segments(
+    truth: Truth, kinds: dict[str, bool], background: str | None
+) -> tuple[np.ndarray, list[dict], int]:
+    """The ids (H, W) of a panoptic PNG, its ``segments_info``, and how many segments are hidden.
+
+    ``kinds`` tells of each class whether it is a thing; pixels of other names are void. The stuff
+    class ``background`` takes the pixels that have no segment. ``segments_info`` has the ``name``
+    of the class in place of its category id.
+    """
+    plane, segments = _scattered_apart(truth, kinds)
+    slots, new_numbers = {}, np.zeros(len(segments) + 1, np.int32)
+    if background:
+        new_numbers[0] = slots.setdefault(background, (1, Segment(background)))[0]
+    for k, segment in enumerate(segments):
+        if segment.name in kinds:
+            key = k if kinds[segment.name] else segment.name
+            new_numbers[k + 1] = slots.setdefault(key, (len(slots) + 1, segment))[0]
+    plane = new_numbers[plane]
+    areas = np.bincount(plane.ravel(), minlength=len(slots) + 1)
+    boxes = find_objects(plane, len(slots)) if slots else ()
+    info = [
+        dict(
+            id=number * SPREAD % NUM_IDS,
+            name=segment.name,
+            area=int(areas[number]),
+            iscrowd=int(segment.is_crowd and kinds.get(segment.name, False)),
+            bbox=[xs.start, ys.start, xs.stop - xs.start, ys.stop - ys.start],
+        )
+        for (number, segment), box in zip(slots.values(), boxes)
+        if box is not None
+        for ys, xs in (box,)
+    ]
+    hidden = len(segments) - len(np.unique(truth.plane[truth.plane > 0])) if segments else 0
+    return (plane.astype(np.int64) * SPREAD % NUM_IDS).astype(np.uint32), info, max(hidden, 0)
+
+
+def _scattered_apart(truth: Truth, kinds: dict[str, bool]) -> tuple[np.ndarray, list[Segment]]:
+    """Give each connected region of a scattered thing a segment of its own."""
+    plane, segments = truth.plane, list(truth.segments)
+    for k, segment in enumerate(truth.segments):
+        if segment.scattered and kinds.get(segment.name):
+            number, regions = cv2.connectedComponents((truth.plane == k + 1).view(np.uint8))
+            others = regions > 1  # the first region keeps its number
+            plane = np.where(others, regions + (len(segments) - 1), plane)
+            segments += [segment] * max(number - 2, 0)
+    return plane.astype(np.int32), segments

@@ -1,0 +1,163 @@
+"""Names of classes, and which of them are stuff."""
+
+import json
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+
+import yaml
+
+from cmt_deeplab.errors import UserError
+
+from .files import Files
+
+FILES = (
+    'labelmap',
+    'classes',
+    'class_names',
+    'labels',
+    'label_names',
+    'categories',
+    'names',
+    'data',
+    'dataset',
+)
+SUFFIXES = '.txt', '.json', '.yaml', '.yml', '.names'
+BACKGROUND = 'background'  # the class of pixels without a segment
+BACKGROUND_NAMES = BACKGROUND, '_background_', 'bg'
+COLOR = re.compile(r'(.+?):(\d+,\d+,\d+)(:.*)?')  # a line of labelmap.txt, as CVAT writes it
+VOID_NAMES = 'void', 'ignore', '__ignore__', 'ignored', 'unlabeled', 'unlabelled', 'unknown'
+NONE = 'none'  # said by the user: no class is stuff
+
+
+def is_no_object(name: str) -> bool:
+    """Whether a name means background or void."""
+    return name.lower() in (*BACKGROUND_NAMES, *VOID_NAMES)
+
+
+@dataclass
+class ClassNames:
+    """The names of the values in a mask, from a file."""
+
+    file: Path
+    of_values: dict[int, str]
+    kinds: dict[str, bool] = field(default_factory=dict)  # where the file tells things from stuff
+    counted: bool = False  # the file is a list alone, whose first line may be the value 0 or 1
+    of_colors: bool = False  # the values are colors R + 256 G + 65536 B
+
+    def shifted_to(self, values: Collection[int]) -> dict[int, str]:
+        """The names of the values that occur in masks.
+
+        Of a list alone the first name is that of 0, unless the values need it to be that of 1.
+        """
+        shift = (
+            self.counted
+            and len(self.of_values) in values
+            and not is_no_object(self.of_values.get(0, ''))
+        )
+        return {value + shift: name for value, name in self.of_values.items()}
+
+
+def read_class_names(files: Files) -> ClassNames | None:
+    """The names in the file nearest to the root that is named as one for them, or None.
+
+    A text has a name on each line, or its value and its name; a JSON or YAML has a list or a
+    dictionary, also below ``names`` or ``categories``.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    found = [path for path in files.with_suffix(*SUFFIXES) if path.stem.lower() in FILES]
+    for path in sorted(found, key=lambda path: (len(path.parts), FILES.index(path.stem.lower()))):
+        try:
+            if path.suffix in ('.txt', '.names'):
+                lines = [line.strip() for line in path.read_text('utf-8-sig').splitlines()]
+                content = _lines([line for line in lines if line and not line.startswith('#')])
+            else:
+                text = path.read_text('utf-8-sig')
+                content = json.loads(text) if path.suffix == '.json' else yaml.safe_load(text)
+            names = _class_names(path, content)
+        except (ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+            raise UserError(
+                f'{path} cannot be read as names of classes ({error}): write one name on each line '
+                'of a text file classes.txt.'
+            ) from None
+        if names and names.of_values:
+            return names
+    return None
+
+
+def _lines(lines: Sequence[str]) -> list[str] | dict[int, str] | dict[str, tuple[int, ...]]:
+    """'0: sky' and '0 sky' state the value, 'sky:70,130,180::' the color; others are names."""
+    colors = [COLOR.fullmatch(line) for line in lines]
+    if lines and all(colors):
+        return {match[1]: tuple(map(int, match[2].split(','))) for match in colors}
+    pairs = [line.replace(':', ' ', 1).replace(',', ' ', 1).split(None, 1) for line in lines]
+    if all(len(pair) == 2 and pair[0].isdecimal() for pair in pairs):
+        return {int(value): name.strip() for value, name in pairs}
+    return list(lines)
+
+
+def _class_names(path: Path, content: object) -> ClassNames | None:
+    while isinstance(content, dict) and (inner := content.get('names', content.get('categories'))):
+        content = inner
+    if isinstance(content, list) and content and all(isinstance(c, dict) for c in content):
+        kinds = {c['name']: bool(c['isthing']) for c in content if 'isthing' in c}
+        return ClassNames(path, {int(c['id']): str(c['name']) for c in content}, kinds)
+    if isinstance(content, list) and all(isinstance(name, str) for name in content):
+        return ClassNames(path, dict(enumerate(content)), counted=True)
+    if isinstance(content, dict) and content:
+        if all(isinstance(value, tuple) for value in content.values()):
+            # A mask of one channel holds the number of the line.
+            of_lines = dict(enumerate(content))
+            of_colors = {r + (g << 8) + (b << 16): name for name, (r, g, b) in content.items()}
+            return ClassNames(path, {**of_lines, **of_colors}, of_colors=True)
+        if all(isinstance(value, int) for value in content.values()):
+            content = {value: name for name, value in content.items()}
+        if all(str(value).isdecimal() for value in content):
+            return ClassNames(path, {int(value): str(name) for value, name in content.items()})
+    return None  # data.yaml of something else
+
+
+def stuff_names(given: str | Sequence[str] | None) -> list[str] | None:
+    """The names in 'sky, road' or a list; None where nothing is said, and [] of 'none'."""
+    if given is None:
+        return None
+    names = [name.strip() for name in (given.split(',') if isinstance(given, str) else given)]
+    return [name for name in names if name and name.lower() != NONE]
+
+
+def decide_kinds(
+    classes: dict[str, bool | None],
+    stuff: Sequence[str] | None,
+    ask: Callable[[Sequence[str]], Sequence[str]] | None,
+) -> dict[str, bool]:
+    """Of each class whether it is a thing; names that mean void are left out.
+
+    Raises:
+        UserError: ``stuff`` names no class, or nothing says which classes are stuff.
+    """
+    kinds = {name: kind for name, kind in classes.items() if name.lower() not in VOID_NAMES}
+    for name in kinds:
+        if name.lower() in BACKGROUND_NAMES:
+            kinds[name] = False
+    unsaid = [name for name, kind in kinds.items() if kind is None]
+    if stuff is None and len(unsaid) > 1:
+        if ask is None:
+            raise UserError(
+                f'Nothing says which of the classes {", ".join(unsaid)} are stuff, that is regions '
+                'without a number, such as sky or road: name them by --stuff NAME,NAME, or give '
+                '--stuff none if all are things.'
+            )
+        stuff = ask(unsaid)
+    for name in stuff or ():
+        if name not in kinds:
+            meant = ''.join(f' (is {c!r} meant?)' for c in get_close_matches(name, kinds, 1))
+            raise UserError(
+                f'There is no class {name!r} that could be stuff{meant}: the classes are '
+                f'{", ".join(kinds)}.'
+            )
+        kinds[name] = False
+    return {name: kind is not False for name, kind in kinds.items()}

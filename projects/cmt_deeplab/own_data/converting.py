@@ -1,0 +1,212 @@
+"""Writing the truth of any layout as COCO panoptic JSONs and PNGs; the images stay in place."""
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cmt_deeplab.coco_format import check_num_classes, colors_of_ids
+from cmt_deeplab.errors import UserError
+from cmt_deeplab.image_file import check_image_file
+
+from .annotated import AnnotatedImage, Layout, panoptic_segments
+from .files import named
+from .json_files import read_json, write_json
+from .panoptic_folder import PanopticSplit
+
+STATE = 'conversion.json'  # what the folder was made of; it is whole when the rest is
+PNGS = 'panoptic'
+
+
+@dataclass(frozen=True)
+class Converted:
+    """An image with the entries of the JSON, without its id."""
+
+    image: dict
+    segments: list[dict]
+    split: str | None
+    hidden: int  # segments that others cover
+
+    @property
+    def names(self) -> set[str]:
+        return {segment['name'] for segment in self.segments}
+
+
+class Target:
+    """The folder that is converted into, made of what ``recipe`` says.
+
+    Raises:
+        UserError: it holds other files.
+    """
+
+    def __init__(self, folder: Path, recipe: dict) -> None:
+        self.folder, self.recipe = folder, recipe
+        self.state = read_json(folder / STATE) if (folder / STATE).is_file() else {}
+        if not self.state and folder.is_dir() and any(folder.iterdir()):
+            raise UserError(
+                f'{folder} holds files of another origin: name another folder to convert into.'
+            )
+
+    def finished(self) -> tuple[dict[str, PanopticSplit], list[str]] | None:
+        """The splits and notes of an earlier call with the same recipe, or None."""
+        if self.state.get('recipe') != self.recipe or 'splits' not in self.state:
+            return None
+        splits = {
+            name: PanopticSplit(**{k: v if k == 'name' else Path(v) for k, v in split.items()})
+            for name, split in self.state['splits'].items()
+        }
+        return splits, self.state['notes']
+
+    def begin(self) -> None:
+        """Remove what an earlier call has made."""
+        for name in (PNGS, 'images'):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        write_json(self.folder / STATE, dict(recipe=self.recipe))
+
+    def finish(self, splits: dict[str, PanopticSplit], notes: Sequence[str]) -> None:
+        stored = {
+            name: {key: str(value) for key, value in asdict(split).items()}
+            for name, split in splits.items()
+        }
+        write_json(self.folder / STATE, dict(recipe=self.recipe, splits=stored, notes=list(notes)))
+
+
+def convert(
+    layout: Layout,
+    kinds: dict[str, bool],
+    background: str | None,
+    out: Path,
+    progress: Callable[[int, int], None],
+) -> tuple[list[Converted], Path]:
+    """Write the PNGs; the entries of the images, and the folder that their names start from.
+
+    Raises:
+        UserError: images or annotations are faulty; the first one is named.
+    """
+    check_num_classes(len(kinds), 'The data')
+    base = Path(os.path.commonpath([image.path.parent for image in layout.images]))
+    pngs = _png_names(layout.images, base)
+
+    def of_image(image: AnnotatedImage) -> Converted | UserError:
+        try:
+            size = check_image_file(str(image.path)).size_read(turning=True)
+            ids, segments, hidden = panoptic_segments(image.read(size), kinds, background)
+        except UserError as error:
+            return error
+        file = out / PNGS / pngs[image.path]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(colors_of_ids(ids)).save(file, compress_level=1)
+        name = image.path.relative_to(base).as_posix()
+        entry = dict(file_name=name, height=size[0], width=size[1], png=pngs[image.path])
+        return Converted(entry, segments, image.split, hidden)
+
+    done, faults = [], []
+    with ThreadPoolExecutor() as pool:
+        for number, result in enumerate(pool.map(of_image, layout.images), start=1):
+            (faults if isinstance(result, UserError) else done).append(result)
+            progress(number, len(layout.images))
+    if faults:
+        more = f' ({len(faults)} images have such faults; this is the first.)' * (len(faults) > 1)
+        raise UserError(f'{faults[0]}{more}')
+    return done, base
+
+
+def _png_names(images: Sequence[AnnotatedImage], base: Path) -> dict[Path, str]:
+    """A PNG for each image; where a.jpg and a.png are in one folder, the second is a.png.png."""
+    names, taken = {}, set()
+    for image in images:
+        name = image.path.relative_to(base)
+        short = name.with_suffix('.png').as_posix()
+        names[image.path] = f'{name.as_posix()}.png' if short in taken else short
+        taken.add(names[image.path])
+    return names
+
+
+def write_split(
+    name: str, images: Sequence[Converted], kinds: dict[str, bool], base: Path, out: Path
+) -> PanopticSplit:
+    """Write the JSON of a split. The ids of categories are those of ``kinds`` in order, from 1."""
+    ids = {name: number for number, name in enumerate(kinds, start=1)}
+    content = dict(
+        images=[
+            dict(id=k, **{key: value for key, value in image.image.items() if key != 'png'})
+            for k, image in enumerate(images, start=1)
+        ],
+        annotations=[
+            dict(
+                image_id=k,
+                file_name=image.image['png'],
+                segments_info=[
+                    dict({k: v for k, v in s.items() if k != 'name'}, category_id=ids[s['name']])
+                    for s in image.segments
+                ],
+            )
+            for k, image in enumerate(images, start=1)
+        ],
+        categories=[dict(id=ids[n], name=n, isthing=int(kinds[n])) for n in kinds],
+    )
+    file = out / f'{name}.json'
+    write_json(file, content)
+    return PanopticSplit(name, file, base, out / PNGS)
+
+
+def drawn_for_validation(names: Sequence[set[str]], share: float, seed: int) -> set[int]:
+    """Which images are held out, given the classes of each.
+
+    An image that alone shows a class is kept for training, unless every image is such a one.
+    """
+    wanted = min(max(round(share * len(names)), 1), len(names) - 1) if share else 0
+    left = {name: sum(name in of_image for of_image in names) for name in set().union(*names)}
+    order, held = np.random.default_rng(seed).permutation(len(names)).tolist(), set()
+    for k in order:
+        if len(held) < wanted and all(left[name] > 1 for name in names[k]):
+            held.add(k)
+            for name in names[k]:
+                left[name] -= 1
+    return held or set(order[:1] if wanted > 0 else ())
+
+
+def in_splits(
+    splits: Sequence[str | None],
+    names: Sequence[set],
+    val_share: float,
+    seed: int,
+    notes: list[str],
+) -> dict[str, list[int]]:
+    """The numbers of the images for training and validation, given their splits and classes.
+
+    Where none is of validation, some of those for training are drawn. A test set is left out,
+    unless there is nothing else.
+    """
+    every = range(len(splits))
+    train = [k for k in every if splits[k] in (None, 'train')] or list(every)
+    val, how = (
+        [k for k in every if splits[k] == 'val' and len(train) < len(splits)],
+        'as the folders say',
+    )
+    if not val:
+        held = drawn_for_validation([names[k] for k in train], val_share, seed)
+        val, how = [train[k] for k in sorted(held)], f'drawn with the seed {seed}'
+        train = [k for k in train if k not in set(val)]
+    notes.append(f'{len(train)} images are for training and {len(val)} for validation ({how}).')
+    if rest := len(splits) - len(train) - len(val):
+        notes.append(f'{rest} images of a test set are left out.')
+    return dict(train=train, val=val) if val else dict(train=train)
+
+
+def leaving_out_empty(images: list[Converted], notes: list[str]) -> list[Converted]:
+    """The images with a segment; what is left out or hidden is said."""
+    full = [image for image in images if image.segments]
+    if len(full) < len(images):
+        empty = [Path(image.image['file_name']) for image in images if not image.segments]
+        notes.append(f'{len(empty)} images without any segment are left out ({named(empty)}).')
+    if hidden := sum(image.hidden for image in full):
+        notes.append(
+            f'{hidden} objects lie wholly under others or outside of their image, and are left out.'
+        )
+    return full

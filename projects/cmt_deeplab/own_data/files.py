@@ -1,0 +1,130 @@
+"""The files of a folder, and what the names of files and folders say."""
+
+import hashlib
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from cmt_deeplab.errors import MissingFileError, UserError
+
+# ordered as a tool would be asked for; those that lose pixels cannot hold ids
+EXACT = ('.png', '.tif', '.tiff', '.bmp', '.gif', '.pgm', '.ppm')
+IMAGES = (*EXACT, '.jpg', '.jpeg', '.webp', '.jp2', '.avif')
+SPLITS = dict(
+    train=('train', 'training', 'trainset'),
+    val=('val', 'valid', 'validation', 'valset', 'dev'),
+    test=('test', 'testing', 'testset'),
+)
+
+
+class Files:
+    """All files below ``root``, in the order of their names; hidden ones are not seen.
+
+    ``out`` is the folder to convert into, which is not seen either.
+
+    Raises:
+        MissingFileError: there is no such folder.
+        UserError: it is a file.
+    """
+
+    def __init__(self, root: Path, *, out: Path) -> None:
+        if root.is_file():
+            packed = ', unpacked first' if root.suffix in ('.zip', '.tar', '.gz', '.tgz') else ''
+            raise UserError(
+                f'{root} is a file: name the folder that holds images and annotations{packed}.'
+            )
+        if not root.is_dir():
+            raise MissingFileError(f'There is no folder {root}: correct the path of the data.')
+        self.root, self.extracted = root, out / 'images'  # that folder is for images out of files
+        self.paths = sorted(_files_below(root, out.resolve()))
+        self.images = [path for path in self.paths if path.suffix.lower() in IMAGES]
+
+    def with_suffix(self, *suffixes: str) -> list[Path]:
+        return [path for path in self.paths if path.suffix.lower() in suffixes]
+
+    def parts(self, path: Path) -> tuple[str, ...]:
+        """The folders from the root to a file, without both."""
+        return path.relative_to(self.root).parts[:-1]
+
+    def split_of(self, path: Path, *, by_name: bool = False) -> str | None:
+        """The split that the nearest folder names, or, of an annotation file, its own name."""
+        parts = (*self.parts(path), *([path.stem] if by_name else ()))
+        return next(filter(None, map(split_named, parts[::-1])), None)
+
+    def fingerprint(self) -> str:
+        """Changes with the name, the size or the time of any file."""
+        digest = hashlib.sha256()
+        for path in self.paths:
+            state = path.stat()
+            digest.update(f'{path}\0{state.st_size}\0{state.st_mtime_ns}\n'.encode())
+        return digest.hexdigest()
+
+    @cached_property
+    def _images_by_name(self) -> dict[str, list[Path]]:
+        by_name = defaultdict(list)
+        for path in self.images:
+            by_name[path.name].append(path)
+        return by_name
+
+    def find_image(self, name: str, named_by: Path) -> Path | None:
+        """The image that an annotation file names, wherever it lies, or None.
+
+        The folders in ``name`` count from their end; then a folder of the same split and the
+        nearest one is preferred.
+
+        Raises:
+            UserError: two images fit equally well.
+        """
+        wanted = PurePosixPath(name.replace('\\', '/')).parts
+        split = self.split_of(named_by, by_name=True)
+
+        def fit(path: Path) -> tuple[int, bool, int]:
+            same = 0
+            for mine, theirs in zip(path.parts[::-1], wanted[::-1]):
+                if mine != theirs:
+                    break
+                same += 1
+            near = len(os.path.commonpath([path.parent, named_by.parent]))
+            return same, self.split_of(path) == split, near
+
+        found = sorted(self._images_by_name[wanted[-1]] if wanted else (), key=fit)
+        if len(found) > 1 and fit(found[-1]) == fit(found[-2]):
+            raise UserError(
+                f'{named_by} names the image {name}, which may be {found[-2]} or {found[-1]}: take '
+                'one of them out of the folder, or write the folder into the name.'
+            )
+        return found[-1] if found else None
+
+
+def split_named(name: str) -> str | None:
+    """The split that a word of a name means: 'train' of 'images_train2017'."""
+    for split, names in SPLITS.items():
+        if not {*words(name)}.isdisjoint(names):
+            return split
+    return None
+
+
+def words(name: str) -> list[str]:
+    """The words of a name in lower case: 'gtFine_instanceIds' has gt, fine, instance and ids."""
+    return [word.lower() for word in re.findall(r'[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+', name)]
+
+
+def named(paths: list[Path], most: int = 3) -> str:
+    """The first few of many files, for a sentence."""
+    more = f' and {len(paths) - most} more' if len(paths) > most else ''
+    return ', '.join(path.name for path in paths[:most]) + more
+
+
+def _files_below(root: Path, skip: Path) -> Iterator[Path]:
+    seen = set()
+    for folder, below, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen or Path(real) == skip:
+            below.clear()
+            continue
+        seen.add(real)
+        below[:] = [name for name in below if not name.startswith(('.', '__MACOSX'))]
+        yield from (Path(folder, name) for name in names if not name.startswith('.'))

@@ -1,0 +1,63 @@
+"""Masks in image files: the number that each pixel holds, whatever the kind of the file."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cmt_deeplab.coco_format import check_same_size
+from cmt_deeplab.errors import UserError
+from cmt_deeplab.image_file import FORMATS, PNG_BITS, PNG_COLORS, BadImage, read_header
+
+EXACT = 'PNG', 'TIFF', 'BMP', 'GIF', 'PPM'  # formats that keep every value
+
+
+def read_mask(path: Path, size: tuple[int, int], *, as_colors: bool = False) -> np.ndarray:
+    """The numbers (H, W) int64 in a mask of an image of ``size``.
+
+    They are gray values of 1 to 32 bits or entries of a palette, and of a color R + 256 G + 65536
+    B, but of an image that is gray all over the gray value. ``as_colors`` takes the colors of a
+    palette in place of its entries.
+
+    Raises:
+        UserError: the file cannot hold exact numbers, is damaged, or has another size.
+    """
+    try:
+        numbers = _numbers(path, as_colors)
+    except OSError as error:
+        raise UserError(
+            f'The mask {path} cannot be read ({error}): write it again as a PNG.'
+        ) from None
+    except BadImage as problem:
+        raise UserError(f'The mask {path} {problem}.') from None
+    remedy = 'a mask has the size of its image; write it again in this size'
+    check_same_size(f'The mask {path}', numbers.shape, 'its image', size, remedy)
+    return numbers
+
+
+def _numbers(path: Path, as_colors: bool) -> np.ndarray:
+    with open(path, 'rb') as file:
+        header = read_header(file)
+        bits, colors = header.start[24:26] if header.format == 'PNG' else (PNG_BITS, 0)
+        if header.format not in EXACT:
+            raise BadImage(
+                f'is a {header.format}, which changes the numbers in it: write the mask as a PNG '
+                'or TIFF'
+            )
+        if bits > PNG_BITS and colors in PNG_COLORS:
+            raise BadImage(f'has colors of {bits} bits: write numbers as gray of 16 bits')
+        with Image.open(file, formats=FORMATS) as image:
+            if getattr(image, 'n_frames', 1) > 1:
+                raise BadImage(f'holds {image.n_frames} pages: write one mask in each file')
+            if image.mode in ('RGB', 'RGBA') or (image.mode == 'P' and as_colors):
+                rgb = np.asarray(image.convert('RGB')).astype(np.int64)
+                gray = (rgb == rgb[..., :1]).all()
+                return rgb[..., 0] if gray and not as_colors else rgb @ [1, 1 << 8, 1 << 16]
+            numbers = np.asarray(image)
+    numbers = numbers[..., 0] if numbers.ndim == 3 else numbers  # gray with transparency
+    if numbers.dtype.kind == 'f' and not (numbers == np.floor(numbers)).all():
+        raise BadImage('holds fractions: write whole numbers')
+    numbers = numbers.astype(np.int64)
+    if numbers.min() < 0:
+        raise BadImage('holds negative numbers: write 0 where there is nothing')
+    return numbers
