@@ -19,6 +19,7 @@ from cmt_deeplab.safe_loading import load_weights_only
 from mmdet.apis import DetInferencer, init_detector
 from mmdet.registry import MODELS
 from mmengine.logging import HistoryBuffer
+from mmengine.runner import checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
 from toy_run import toy_runner
 
@@ -328,6 +329,26 @@ def test_an_address_without_a_connection_is_named(monkeypatch, tmp_path):
         match=r'https://example.invalid/far.pth cannot be fetched \(no route to host\)',
     ):
         CheckpointLoader.load_checkpoint('https://example.invalid/far.pth')
+
+
+def test_weights_of_torchvision_are_found_without_it_and_told_where_to_lie(monkeypatch, tmp_path):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    monkeypatch.setattr(compat.importlib.util, 'find_spec', lambda name: None)
+    monkeypatch.setitem(sys.modules, 'torchvision', None)
+    monkeypatch.setattr(checkpoint, 'get_torchvision_models', checkpoint.get_torchvision_models)
+    compat.provide_torchvision_addresses()
+
+    def unreachable(*args, **kwargs):
+        raise urllib.error.URLError('no route to host')
+
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', unreachable)
+    with pytest.raises(FileNotFoundError) as caught:
+        CheckpointLoader.load_checkpoint('torchvision://resnet50')
+    file = 'resnet50-0676ba61.pth'
+    assert (
+        f'fetch https://download.pytorch.org/models/{file} on a machine with a connection, and '
+        f'copy it to {tmp_path}/hub/checkpoints/{file}, or give its path.'
+    ) in str(caught.value)
 
 
 def test_an_absent_file_stays_an_absent_file(tmp_path):
