@@ -1,6 +1,7 @@
 """mmdet's visualizer with the fast panoptic overlay."""
 
 import os.path as osp
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,7 +23,8 @@ from .drawer import PanopticDrawer
 SIDES = 'gt_panoptic_seg', 'pred_panoptic_seg'
 
 
-def _map(panoptic_seg: PixelData) -> np.ndarray:
+def map_of(panoptic_seg: PixelData) -> np.ndarray:
+    """The map (H, W) of values of ``map_value``."""
     return torch.as_tensor(panoptic_seg.sem_seg[0]).cpu().numpy()
 
 
@@ -50,12 +52,13 @@ class PanopticLocalVisualizer(DetLocalVisualizer):
     """Takes the place of ``DetLocalVisualizer`` and draws panoptic maps with ``PanopticDrawer``.
 
     Calls and files are the same. mmdet's own visualizer builds one mask per segment, draws it with
-    matplotlib and fails on an image without a segment. Where a sample has a true and a predicted
-    map, the picture is that of ``draw_beside``, whose parts are reduced until no side has more than
-    ``max_side`` pixels (None: never). The classes come from the metainfo of the data set
-    (``classes`` and ``thing_classes``); without ``thing_classes`` every class counts as a thing.
-    The palette may be one of mmdet's names, such as 'coco' or 'random'. Instances and a semantic
-    map are drawn where there is no panoptic map, which shows both.
+    matplotlib and fails on an image without a segment. The classes come from the metainfo of the
+    data set (``classes`` and ``thing_classes``); without ``thing_classes`` every class counts as a
+    thing. The palette may be one of mmdet's names, such as 'coco' or 'random'. Instances and a
+    semantic map are drawn where there is no panoptic map, which shows both.
+
+    Where a sample has a true and a predicted map, the picture is that of ``draw_beside``, in colors
+    of its own. Its parts are reduced until no side has more than ``max_side`` pixels (None: never).
     """
 
     def __init__(
@@ -64,24 +67,32 @@ class PanopticLocalVisualizer(DetLocalVisualizer):
         self.max_side = max_side
         super().__init__(name, *args, **kwargs)
 
-    def drawer(self, **options: Any) -> PanopticDrawer:
-        """The drawer of the data set's classes.
+    def drawer(self) -> PanopticDrawer:
+        """The drawer of the data set's classes, with its palette.
 
         Raises:
             UserError: the palette has another length.
         """
-        classes, palette = (self.dataset_meta.get(key) for key in ('classes', 'palette'))
+        drawer, palette = self.comparing_drawer(), self.dataset_meta.get('palette')
         if isinstance(palette, str):
             try:
-                palette = get_palette(palette, len(classes))
+                palette = get_palette(palette, len(drawer.classes))
             except (AssertionError, KeyError, TypeError):
                 raise UserError(
-                    f'mmdet has no palette {palette!r} of {len(classes)} colors, one for each '
-                    "class: take 'random', or None for colors far apart."
+                    f'mmdet has no palette {palette!r} of {len(drawer.classes)} colors, one for '
+                    "each class: take 'random', or None for colors far apart."
                 ) from None
+        return replace(drawer, palette=palette, max_side=None)
+
+    def comparing_drawer(self) -> PanopticDrawer:
+        """The drawer of pictures in which red and gray have a meaning, as palettes may hold both.
+
+        mmdet's palette of COCO does.
+        """
+        classes = self.dataset_meta['classes']
         things = self.dataset_meta.get('thing_classes', classes)
         return PanopticDrawer(
-            classes=classes, num_things_classes=len(things), palette=palette, **options
+            classes=classes, num_things_classes=len(things), max_side=self.max_side
         )
 
     def add_datasample(
@@ -108,13 +119,13 @@ class PanopticLocalVisualizer(DetLocalVisualizer):
 
     def _compared(self, image: np.ndarray, sample: DetDataSample) -> np.ndarray:
         """The truth of a sample beside its prediction."""
-        truth, prediction = (_map(sample.get(side)) for side in SIDES)
+        truth, prediction = (map_of(sample.get(side)) for side in SIDES)
         infos = sample.pred_panoptic_seg.metainfo.get('segments_info', ())
         return draw_beside(
             image.clip(0, 255).astype(np.uint8, copy=False),
             truth,
             prediction,
-            drawer=self.drawer(max_side=self.max_side),
+            drawer=self.comparing_drawer(),
             crowds=crowds_of(sample),
             scores={info['id']: info['score'] for info in infos if 'score' in info},
             name=osp.basename(sample.get('img_path', 'image')),
@@ -148,4 +159,4 @@ class PanopticLocalVisualizer(DetLocalVisualizer):
     def _draw_panoptic_seg(
         self, image: np.ndarray, panoptic_seg: PixelData, *classes_and_palette: Any
     ) -> np.ndarray:
-        return self.drawer().draw(image, _map(panoptic_seg))
+        return self.drawer().draw(image, map_of(panoptic_seg))
