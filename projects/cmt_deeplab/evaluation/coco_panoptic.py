@@ -6,7 +6,7 @@ This module imports neither torch nor mmdet.
 import os
 import os.path as osp
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -22,12 +22,13 @@ from cmt_deeplab.coco_format import (
     read_id_plane,
 )
 from cmt_deeplab.errors import MissingFileError, UserError
-from cmt_deeplab.panoptic_json import read_panoptic_json, require_image
+from cmt_deeplab.panoptic_json import read_panoptic_json
 from cmt_deeplab.planes import runs
 from cmt_deeplab.remarks import ImageScore, evaluation_remarks
 
 from .boundary import boundary_histogram
 from .pq import SegmentTable, aggregate, joint_histogram, match_segments
+from .predicted_json import read_predictions
 
 NEEDS = ('categories', 'annotations')
 
@@ -83,6 +84,7 @@ def folder_scores(
     pred_folder: str,
     *,
     as_panopticapi: bool = False,
+    by_name: bool = False,
     with_boundary: bool = False,
     warn: Callable[[str], object] = warnings.warn,
     track: Callable[[Iterator, int], Iterable] = lambda images, total: images,
@@ -94,6 +96,8 @@ def folder_scores(
     Args:
         as_panopticapi: believe the areas that the ground truth states, and accept what else
             panopticapi accepts; see docs/data_and_training.md.
+        by_name: match the categories and images that predictions list by names, see
+            :func:`.predicted_json.read_predictions`.
         with_boundary: count boundary PQ, too.
         warn: is called with each sentence on what is right but needs a word.
         track: ``track(images, total)`` may show the progress of an iterator over the images; it
@@ -115,20 +119,12 @@ def folder_scores(
         as_panopticapi=as_panopticapi,
     )
     categories = {category['id']: category for category in truth['categories']}
-    guess = read_panoptic_json(
-        pred_json,
-        needs=('annotations',),
-        known_categories=categories,
-        as_panopticapi=as_panopticapi,
+    predicted = read_predictions(
+        pred_json, truth, gt_json, by_name=by_name, as_panopticapi=as_panopticapi
     )
-    predicted = {entry['image_id']: entry for entry in guess['annotations']}
-    for entry in truth['annotations']:
-        owners = gt_json, pred_json
-        require_image(entry['image_id'], predicted, owners=owners, remedy='predict every image')
     sizes = {}
     if not as_panopticapi:
         sizes = {entry['id']: (entry['height'], entry['width']) for entry in truth['images']}
-        _check_categories(categories, guess.get('categories'), gt_json, pred_json)
         scored = {entry['image_id'] for entry in truth['annotations']}
         for ids, where in (
             (sizes, f'{gt_json} lists but does not annotate'),
@@ -231,19 +227,3 @@ def evaluate_folders(
             'the areas, or leave out --as-panopticapi to count the pixels.'
         )
     return figures
-
-
-def _check_categories(
-    known: Mapping[int, dict], listed: object, gt_json: str, pred_json: str
-) -> None:
-    """Refuse predictions whose own list of categories, if any, has another class for an id."""
-    for entry in listed if isinstance(listed, list) else ():
-        category = entry.get('id') if isinstance(entry, dict) else None
-        truth = known.get(category, {}) if isinstance(category, int) else {}
-        for key in ('name', 'isthing'):
-            if key in truth and entry.get(key) not in (None, truth[key]):
-                raise UserError(
-                    f'{pred_json} gives category {category} the "{key}" {entry[key]!r}, but '
-                    f'{gt_json} gives it {truth[key]!r}: predict with the categories of the ground '
-                    'truth.'
-                )

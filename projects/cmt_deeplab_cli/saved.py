@@ -1,0 +1,44 @@
+"""What the scripts on saved predictions share: their arguments, and the evaluation.
+
+Importing it takes half a second, as neither torch nor mmdet is needed; a TRUTH that is a config or
+a folder of own data imports them.
+"""
+
+import argparse
+import sys
+
+from rich.progress import track
+
+from cmt_deeplab_cli.light import without_init
+
+with without_init(
+    'cmt_deeplab', 'cmt_deeplab.evaluation', 'cmt_deeplab.own_data', 'cmt_deeplab.visualization'
+):
+    from cmt_deeplab.analysis.saved import charts, page, texts
+    from cmt_deeplab.analysis.saved.bootstrap import bootstrap
+    from cmt_deeplab.analysis.saved.evaluation import SavedEvaluation, evaluate_saved
+    from cmt_deeplab.analysis.saved.sources import find_truth
+    from cmt_deeplab.own_data.panoptic_folder import PanopticSplit
+
+__all__ = ['bootstrap', 'charts', 'evaluate', 'find_truth', 'page', 'parser_of', 'texts']
+
+
+def parser_of(description: str) -> argparse.ArgumentParser:
+    """A parser with the arguments TRUTH and PREDICTIONS."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('truth', metavar='TRUTH', help='config, panoptic JSON or folder of data')
+    parser.add_argument('predictions', metavar='PREDICTIONS', help='JSON, folder or prefix')
+    parser.add_argument('--seg-prefix', metavar='DIR', help='PNGs of the truth, if elsewhere')
+    return parser
+
+
+def evaluate(truth: PanopticSplit, predictions: str) -> SavedEvaluation:
+    """Evaluate, with a bar on a terminal and with warnings in the error output."""
+    return evaluate_saved(
+        truth,
+        predictions,
+        warn=lambda sentence: print(f'Warning: {sentence}', file=sys.stderr),
+        track=lambda images, total: track(images, 'images', total, disable=not sys.stdout.isatty()),
+    )
