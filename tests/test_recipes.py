@@ -21,6 +21,7 @@ RECIPES = [
     and not path.stem.endswith('_shapes')
 ]
 CITYSCAPES = [path for path in RECIPES if 'cityscapes' in path.stem]
+ADE20K = [path for path in RECIPES if 'ade20k' in path.stem]
 MAX = [path for path in RECIPES if path.parent.name == 'max_deeplab']
 KMAX = [path for path in RECIPES if path.parent.name == 'kmax_deeplab']
 CMT = [path for path in RECIPES if path.parent.name == 'cmt_deeplab']
@@ -68,7 +69,7 @@ def test_kmax_in_the_form_of_pytorch(path):
     merge = build_merge(config)
     assert merge.smallest_area == (0, 0)
     assert merge.two_step_resize and merge.strict_class_threshold and not merge.score_at_stride
-    assert scales(config) == ((0.2, 2.0), None)
+    assert scales(config) == ((0.5 if path in ADE20K else 0.2, 2.0), None)
     assert config.optim_wrapper.optimizer.eps == 1e-8
     assert config.param_scheduler[0].start_factor == 0.001
 

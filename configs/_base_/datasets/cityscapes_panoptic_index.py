@@ -1,7 +1,7 @@
 """Cityscapes panoptic with 8 things and 11 stuff classes, read as segment-index planes.
 
-The files lie where cityscapesScripts puts them (pip install cityscapesscripts;
-CITYSCAPES_DATASET=data/cityscapes csCreatePanopticImgs):
+`python tools/dataset_converters/cityscapes_panoptic.py data/cityscapes` makes the panoptic files,
+and so does csCreatePanopticImgs of cityscapesScripts:
     data/cityscapes/leftImg8bit/{train,val}/CITY/*.png
     data/cityscapes/gtFine/cityscapes_panoptic_{train,val}{.json,/*.png}
 

@@ -1,5 +1,6 @@
 """Data sets, transforms from the panoptic PNG to the batch, and the generator of scenes."""
 
+from .ade20k_panoptic_index_dataset import ADE20KPanopticIndexDataset
 from .cityscapes_panoptic_index_dataset import CityscapesPanopticIndexDataset
 from .color_jitter import PanopticColorJitter
 from .copy_paste import PanopticCopyPaste

@@ -25,11 +25,12 @@ STUFF_COLORS = {
 
 @DATASETS.register_module()
 class CityscapesPanopticIndexDataset(PanopticIndexDataset):
-    """19 classes, 8 of them things, in the files that ``csCreatePanopticImgs`` writes.
+    """19 classes, 8 of them things, with the colors of cityscapesScripts.
 
-    The JSON names images ``CITY_SEQUENCE_FRAME_gtFine_leftImg8bit.png``, a file that does not
-    exist: the image is ``CITY/CITY_SEQUENCE_FRAME_leftImg8bit.png``. The colors are those of
-    cityscapesScripts.
+    The files are those that ``tools/dataset_converters/cityscapes_panoptic.py`` writes, or
+    cityscapesScripts' ``csCreatePanopticImgs``. The latter names images by the name
+    ``CITY_SEQUENCE_FRAME_gtFine_leftImg8bit.png``, a file that does not exist: the image is
+    ``CITY/CITY_SEQUENCE_FRAME_leftImg8bit.png``.
     """
 
     METAINFO = complete_metainfo(
@@ -42,4 +43,4 @@ class CityscapesPanopticIndexDataset(PanopticIndexDataset):
 
     def image_file(self, image: dict) -> str:
         name = image['file_name'].replace('_gtFine_leftImg8bit', '_leftImg8bit')
-        return f'{name.split("_")[0]}/{name}'
+        return name if '/' in name else f'{name.split("_")[0]}/{name}'
