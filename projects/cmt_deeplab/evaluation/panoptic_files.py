@@ -77,7 +77,13 @@ class TruthFiles:
 
 
 class PredictionFiles:
-    """``PREFIX.panoptic.json`` and the PNGs in ``PREFIX.panoptic/``."""
+    """``PREFIX.panoptic.json`` and the PNGs in ``PREFIX.panoptic/``.
+
+    ``categories`` are those of the JSON, by which predictions are compared with a truth whose ids
+    of the classes are others.
+    """
+
+    categories: Sequence[dict] = ()  # one of each label
 
     def __init__(self, prefix: str) -> None:
         self.folder = f'{prefix}.panoptic'
@@ -85,17 +91,11 @@ class PredictionFiles:
         make_folder_of(self.json_file)
 
     def write_png(
-        self,
-        img_id: Hashable,
-        img_path: str | None,
-        plane: np.ndarray,
-        table: SegmentTable,
-        category_ids: Sequence[int],
+        self, img_id: Hashable, img_path: str | None, plane: np.ndarray, table: SegmentTable
     ) -> dict:
         """Write the segments of ``table`` in a plane (H, W) with the ids 1..S on black.
 
-        Returns the entry of the image in the JSON, with the scores that are known; ``category_ids``
-        are those of the labels.
+        Returns the entry of the image in the JSON, with the scores that are known.
         """
         name = png_name(img_id, img_path)
         values, rank, areas = np.unique(plane, return_inverse=True, return_counts=True)
@@ -114,14 +114,14 @@ class PredictionFiles:
         scores = np.broadcast_to(table.scores, table.ids.shape)
         found = zip(table.categories, areas[is_segment].tolist(), scores.tolist())
         segments = [
-            dict(id=k, category_id=category_ids[label], area=area)
+            dict(id=k, category_id=self.categories[label]['id'], area=area)
             | ({} if math.isnan(score) else dict(score=score))
             for k, (label, area, score) in enumerate(found, start=1)
         ]
         return dict(image_id=img_id, file_name=name, segments_info=segments)
 
     def write_json(self, annotations: Sequence[dict]) -> None:
-        dump(dict(annotations=annotations), self.json_file)
+        dump(dict(categories=self.categories, annotations=annotations), self.json_file)
         print_log(
             f'Panoptic predictions written to {self.json_file} and {self.folder}/', logger='current'
         )

@@ -18,6 +18,7 @@ from mmengine.logging import print_log
 
 from cmt_deeplab.analysis.lost_pq import lost_pq, lost_table
 from cmt_deeplab.analysis.segment_rows import all_segments, image_score
+from cmt_deeplab.categories import class_list
 from cmt_deeplab.coco_format import VOID_ID, check_num_classes, check_same_size, label_of
 from cmt_deeplab.errors import MissingFileError, UserError
 from cmt_deeplab.remarks import ImageScore, evaluation_remarks
@@ -49,9 +50,8 @@ class PanopticQualityMetric(BaseMetric):
     PNG of its ``img_id`` according to ``ann_file`` and ``seg_prefix``. An image, which is its
     ``img_id`` and its ``img_path``, counts once.
 
-    After an evaluation the first process has ``figures`` (see ``pq.aggregate``), ``lost_pq`` (see
-    ``lost_pq.lost_pq``), both by label, and ``images``, an ``ImageScore`` by ``img_id`` and
-    ``img_path``.
+    The first process keeps ``figures`` (of ``pq.aggregate``) and ``lost_pq`` by label, and
+    ``images``, an ``ImageScore`` by ``img_id`` and ``img_path``.
 
     With ``outfile_prefix`` the predictions are also written in COCO's format, to
     ``PREFIX.panoptic.json`` and to PNGs in ``PREFIX.panoptic/``. With ``format_only`` they are
@@ -107,10 +107,14 @@ class PanopticQualityMetric(BaseMetric):
         if meta is not None:
             number = len(self._classes()[0])
             check_num_classes(number, 'PanopticQualityMetric')
-            self._category_ids = range(number)
+            ids = range(number)
             if self._files:
-                needed = self._written is not None
-                self._category_ids = self._files.category_ids(meta, all_needed=needed)
+                ids = self._files.category_ids(meta, all_needed=self._written is not None)
+            if self._written:
+                self._written.categories = [
+                    dict(id=category, name=name, isthing=int(is_thing))
+                    for category, (name, is_thing) in zip(ids, class_list(meta))
+                ]
 
     def check_sample(self, sample: dict) -> None:
         """Raise a :class:`UserError` unless a prediction for the sample could be scored."""
@@ -136,7 +140,7 @@ class PanopticQualityMetric(BaseMetric):
         table = self._segments(sample, np.unique(plane))
         image = sample['img_id'], sample.get('img_path')
         try:
-            return self._written.write_png(*image, plane, table, self._category_ids)
+            return self._written.write_png(*image, plane, table)
         except UserError as error:
             if self.format_only:
                 raise
