@@ -18,6 +18,7 @@ DICTS = (
     *('settings', 'settings.config', 'train_loop'),
 )
 CLASSES = ('meta.classes', 'meta.thing_classes', 'meta.stuff_classes')
+RECIPE = 'inference'  # in meta: the JSON text of recipe.py, which nothing runs
 # Where mmengine, past and present, keeps the text of a config, and would run it.
 CONFIG_TEXTS = (('meta', 'config'), ('meta', 'cfg'), ('message_hub', 'runtime_info', 'cfg'))
 

@@ -1,13 +1,15 @@
 """Weights to hand on: tensors in a file of safetensors, and in a JSON file what belongs to them.
 
 Neither format can hold code. The JSON file has the ``dataset_meta`` that says which class a label
-is, the ``sha256`` of the file of tensors, what they were trained with, and the config as text for
-people to read: nothing reads it back.
+is, the ``sha256`` of the file of tensors, what they were trained with, the model and the pipeline
+for inference (``recipe.py``), and the config as text for people to read, in which nothing of a path
+but its last part is left: nothing reads it back.
 """
 
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,10 @@ from torch import Tensor
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.whole_file import whole_file
 
-from .entries import check_entries
+from .entries import RECIPE, check_entries
 
 SUFFIX = '.safetensors'
+PATH = re.compile(r"""(['"])[^'"\n]*[/\\]([^'"\n]*?)\1""")  # in the text of a config
 # What a checkpoint of mmengine, or of our converters, tells in its meta about the training.
 TRAINING = ('epoch', 'iter', 'seed', 'time', 'experiment_name', 'mmengine_version')
 TRAINING += ('converted_from', 'parts')
@@ -53,8 +56,10 @@ def write_weights(path: str, weights: Mapping[str, Tensor], meta: Mapping, confi
         sha256=digest,
         dataset_meta=meta.get('dataset_meta') or {},
         trained_with={key: meta[key] for key in TRAINING if key in meta},
-        config=config,
+        config=PATH.sub(r'\1\2\1', config),
     )
+    if RECIPE in meta:
+        about[RECIPE] = json.loads(meta[RECIPE])
     if Path(_beside(path)).exists() and not _read_about(_beside(path)):
         raise UserError(f'{_beside(path)} is there and is not about weights: name another file.')
     text = json.dumps(about, indent=1, default=_plain, skipkeys=True)
@@ -91,11 +96,14 @@ def read_weights(path: str, map_location: Any = None, *_: Any, **__: Any) -> dic
             f'The weights {path} have no {_beside(path)} that tells their classes.',
             logger='current',
         )
-    meta = about.get('dataset_meta', {})
-    if isinstance(meta.get('palette'), list):  # JSON has no tuples
-        meta['palette'] = [tuple(c) if isinstance(c, list) else c for c in meta['palette']]
+    classes = about.get('dataset_meta', {})
+    if isinstance(classes.get('palette'), list):  # JSON has no tuples
+        classes['palette'] = [tuple(c) if isinstance(c, list) else c for c in classes['palette']]
+    meta = dict(dataset_meta=classes) if classes else {}
+    if RECIPE in about:
+        meta[RECIPE] = json.dumps(about[RECIPE])
     state_dict = {name: tensor.to(device) for name, tensor in weights.items()}
-    return dict(state_dict=state_dict, meta=dict(dataset_meta=meta) if meta else {})
+    return dict(state_dict=state_dict, meta=meta)
 
 
 def publish(source: str, name: str) -> str:
@@ -119,6 +127,10 @@ def publish(source: str, name: str) -> str:
         what = f"its '{other[0]}' is no tensor" if other else 'it has no weights'
         raise UserError(f'{source} cannot be published, as {what}: give another checkpoint.')
     meta = content.get('meta') or {}
+    if RECIPE in meta:
+        from .recipe import read_recipe  # it needs mmdet, which this module is imported before
+
+        read_recipe(meta[RECIPE])
     info = (content.get('message_hub') or {}).get('runtime_info') or {}
     texts = (info.get('cfg'), meta.get('cfg'), meta.get('config'))
     config = next((text for text in texts if isinstance(text, str)), '')

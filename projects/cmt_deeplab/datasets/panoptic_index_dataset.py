@@ -96,6 +96,8 @@ class PanopticIndexDataset(CocoPanopticDataset):
             classes.update(metainfo_of(categories))
         check_num_classes(len(classes['classes']), self.ann_file)
         labels = category_labels(categories, classes)
+        category_of = {label: category for category, label in labels.items()}
+        self.category_ids = [category_of.get(label) for label in range(len(classes['classes']))]
         annotations = {a['image_id']: a for a in content['annotations']}
         data_list = []
         for image in content['images']:

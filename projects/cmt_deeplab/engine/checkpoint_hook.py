@@ -15,30 +15,19 @@ from string import Formatter
 from typing import Any
 
 from mmdet.registry import HOOKS
-from mmengine.dist import broadcast_object_list, is_main_process, master_only
+from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
 
-from cmt_deeplab.errors import UserError, make_folder_of
+from cmt_deeplab.checkpoints.recipe import add_recipe
+from cmt_deeplab.datasets.dataset_check import innermost
+from cmt_deeplab.engine.distributed import from_first_process
+from cmt_deeplab.errors import make_folder_of
 from cmt_deeplab.whole_file import PART, whole_file
 
 MID_EPOCH = 'iter_{}.pth'  # what a hook that counts epochs saves within one
 NEWEST = 'last_checkpoint'  # in the work dir, with the path of the newest checkpoint
-
-
-def from_first_process(work: Callable[[], Any]) -> Any:
-    """What ``work`` returns in the first process; a UserError there is raised in all of them."""
-    outcome: list = [None, None]
-    if is_main_process():
-        try:
-            outcome[0] = work()
-        except UserError as error:
-            outcome[1] = error
-    broadcast_object_list(outcome)
-    if outcome[1] is not None:
-        raise outcome[1]
-    return outcome[0]
 
 
 def _pattern(template: str) -> str:
@@ -146,6 +135,10 @@ class PanopticCheckpointHook(CheckpointHook):
             parts = self.checkpoints(self.out_dir, before='(best_.+_)?', after=rf'\.\w+{PART}')
             for part in (*parts, *Path(runner.work_dir).glob(f'{NEWEST}.*{PART}')):
                 _remove_file(part.unlink, part)
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Add the model and the test pipeline, so that inference needs the checkpoint alone."""
+        add_recipe(checkpoint['meta'], runner.cfg, innermost(runner.train_dataloader.dataset))
 
     def save_now(self, runner: Any, *, iterations: int) -> str:
         """Save a checkpoint of ``iterations`` finished iterations, unless that is the newest one.

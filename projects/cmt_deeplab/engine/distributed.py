@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from typing import Any
 
 import torch
 import torch.distributed
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODEL_WRAPPERS  # where mmengine looks wrappers up, whatever the scope
 from torch import Tensor, nn
@@ -29,6 +30,20 @@ LAUNCHERS = {
     'slurm': ('srun (tools/slurm_train.sh)', 'SLURM_PROCID', 'SLURM_LOCALID', 'SLURM_NTASKS'),
     'mpi': ('mpirun', 'OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_LOCAL_RANK', 'OMPI_COMM_WORLD_SIZE'),
 }
+
+
+def from_first_process(work: Callable[[], Any]) -> Any:
+    """What ``work`` returns in the first process; a UserError there is raised in all of them."""
+    outcome: list = [None, None]
+    if is_main_process():
+        try:
+            outcome[0] = work()
+        except UserError as error:
+            outcome[1] = error
+    broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
 
 
 def _set_rank_variables(launcher: str) -> None:

@@ -42,6 +42,10 @@ class PanopticMerge(nn.Module):
         two_step_resize: See :func:`cmt_deeplab.postprocess.resize.axis_taps`.
     """
 
+    # The smallest class probability of a candidate by label (C,), in place of the thresholds of the
+    # config; where it is nan these count.
+    class_thresholds: np.ndarray | None = None
+
     def __init__(
         self,
         *,
@@ -117,6 +121,9 @@ class PanopticMerge(nn.Module):
             # that are not void.
             confidence, label = class_logits.float().softmax(-1)[:, :-1].max(-1)
             chosen = self.is_candidate(confidence, label)
+            if self.class_thresholds is not None:
+                least = torch.as_tensor(self.class_thresholds).to(confidence)[label]
+                chosen = torch.where(least.isnan(), chosen, confidence >= least)
             # Candidates first, each group in the order of the centers.
             order = torch.argsort((~chosen).to(torch.uint8), stable=True)
             candidates = order[: int(chosen.sum())]

@@ -8,8 +8,9 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import BaseLoop, CheckpointLoader, EpochBasedTrainLoop, Runner
 
-from cmt_deeplab.engine.checkpoint_hook import PanopticCheckpointHook, from_first_process
+from cmt_deeplab.engine.checkpoint_hook import PanopticCheckpointHook
 from cmt_deeplab.engine.class_check import unwrapped
+from cmt_deeplab.engine.distributed import from_first_process
 from cmt_deeplab.engine.loop.train_loop import PanopticIterBasedTrainLoop
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.models.backbones.pretrained import checked_weights

@@ -1,0 +1,4 @@
+"""Inference: a model on images, folders, videos and arrays, and what it found as plain data."""
+
+from .inferencer import PanopticInferencer
+from .result import PanopticResult

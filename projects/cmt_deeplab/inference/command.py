@@ -1,0 +1,67 @@
+"""``cmt-deeplab predict``: what the inferencer finds, written into a folder."""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import cv2
+
+from cmt_deeplab.errors import UserError
+
+from .inferencer import PanopticInferencer
+from .result import PanopticResult
+
+
+def predict(
+    model: str,
+    inputs: Sequence[str],
+    *,
+    weights: str | None = None,
+    out: str = 'predictions',
+    batch_size: int = 1,
+    device: str | None = None,
+    threshold: float | None = None,
+    overlay: bool = True,
+    show: bool = False,
+) -> None:
+    """Predict images, folders, patterns and videos, with one printed line for each image.
+
+    The arguments are those of :class:`PanopticInferencer` and its ``stream``; ``show`` opens a
+    window with each picture until a key is pressed.
+    """
+    inferencer = PanopticInferencer(model, weights=weights, device=device)
+    results = inferencer.stream(
+        list(inputs), batch_size=batch_size, out_dir=out, overlay=overlay, thresholds=threshold
+    )
+    images = 0
+    for path, of_one_file in groupby(results, lambda result: result.path):
+        frames = 0
+        for result in of_one_file:
+            if result.frame is None:
+                print(f'{path}: {_summary(result)}')
+                images += 1
+            else:
+                frames += 1
+            if show:
+                _show(result)
+        if frames:
+            print(f'{path}: {frames} frames' + f', drawn in {out}/{result.name}.mp4' * overlay)
+    if images:
+        pictures = f'; drawn in {out}/overlay/' if overlay else ''
+        print(f'{images} images: {out}/panoptic.json and {out}/panoptic/{pictures}')
+
+
+def _summary(result: PanopticResult) -> str:
+    labels = [info['label'] for info in result.segments_info]
+    counts = {label: labels.count(label) for label in labels}
+    return ', '.join(f'{count} {label}' for label, count in counts.items()) or 'nothing found'
+
+
+def _show(result: PanopticResult) -> None:
+    try:
+        cv2.imshow('cmt-deeplab predict', result.draw()[..., ::-1])
+        cv2.waitKey(1 if result.frame is not None else 0)
+    except cv2.error as error:
+        raise UserError(
+            'There is no window to show pictures in (OpenCV without a display): leave out --show, '
+            'and look at the files.'
+        ) from error

@@ -1,0 +1,156 @@
+"""The inferencer: a trained model on whatever holds images."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+from rich.console import Console
+from rich.progress import track
+
+from cmt_deeplab.construction import is_meant
+from cmt_deeplab.errors import UserError
+
+from .inputs import Item, open_inputs
+from .network import Network, load_network
+from .output import PredictionFolder
+from .result import PanopticResult, as_result
+
+
+class PanopticInferencer:
+    """Panoptic segmentation of images, folders, videos and arrays.
+
+        inferencer = PanopticInferencer('work_dirs/NAME/iter_150000.pth')
+        for result in inferencer('photos/', batch_size=4, out_dir='predictions'):
+            print(result.name, [info['label'] for info in result.segments_info])
+
+    The segments are those that ``tools/test.py`` evaluates, bit for bit in equal batches.
+
+    Args:
+        model: a checkpoint (.pth) or published weights (.safetensors) that carry their config; or
+            a config (its path, its name in this package, or a ``Config``) with ``weights``.
+        weights: the checkpoint of a config.
+        device: as torch names it; by default the GPU where there is one, otherwise the CPU.
+
+    Raises:
+        MissingFileError: a file does not exist.
+        UserError: a file cannot be used, or torch does not have the device here.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Config,
+        *,
+        weights: str | Path | None = None,
+        device: str | None = None,
+    ) -> None:
+        self.network: Network = load_network(model, weights, device)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, things first."""
+        return self.network.classes
+
+    def __call__(self, inputs: Any, **options: Any) -> list[PanopticResult]:
+        """The results of all images, in their order; see :meth:`stream` for the arguments.
+
+        They hold the images and their id maps, 7 bytes for each pixel. For thousands of images or a
+        video, take :meth:`stream`.
+        """
+        return list(self.stream(inputs, **options))
+
+    def stream(
+        self,
+        inputs: Any,
+        *,
+        batch_size: int = 1,
+        out_dir: str | Path | None = None,
+        overlay: bool = True,
+        thresholds: float | Mapping[str, float] | None = None,
+        channel_order: str = 'rgb',
+        progress: bool = True,
+    ) -> Iterator[PanopticResult]:
+        """The results one by one, each as soon as its batch is done; nothing is kept.
+
+        Args:
+            inputs: a path, folder, pattern (``'photos/**/*.jpg'``), video, array or PIL image, or
+                a list or iterator of them.
+            batch_size: how many images the model gets at a time.
+            out_dir: where ``panoptic.json``, ``panoptic/NAME.png`` and ``overlay/NAME.jpg`` are
+                written, and NAME.mp4 for a video.
+            overlay: whether the pictures and videos are written.
+            thresholds: the smallest class probability, one number or ``{'person': 0.5}``; other
+                classes keep the thresholds of the model. It decides before the segments are made:
+                pixels of a center that does not reach it go to others, as with
+                ``thing_threshold`` of the merge.
+            channel_order: 'rgb' or 'bgr', that of arrays; OpenCV reads images as 'bgr'.
+            progress: whether a bar is shown on the error output, if that is a terminal.
+
+        Raises:
+            UserError: an image cannot be used; those before it are written.
+        """
+        if not (isinstance(batch_size, int) and batch_size > 0):
+            raise UserError(f'batch_size is {batch_size!r}: give a whole number of at least 1.')
+        limits = None if thresholds is None else self._limits(thresholds)
+        items, total = open_inputs(inputs, channel_order)
+        folder = nullcontext()
+        if out_dir is not None:
+            folder = PredictionFolder(out_dir, self.network, overlay=overlay)
+        console = Console(stderr=True)
+        shown = progress and console.is_terminal and total != 1
+        items = track(items, 'images', total, console=console, disable=not shown)
+        return self._results(iter(items), batch_size, limits, folder)
+
+    def _results(
+        self, items: Iterator[Item], batch_size: int, limits: np.ndarray | None, folder: Any
+    ) -> Iterator[PanopticResult]:
+        with folder as opened:
+            while batch := list(islice(items, batch_size)):
+                for item, result in zip(batch, self._predict(batch, limits)):
+                    if opened is not None:
+                        opened.write(item, result)
+                    yield result
+
+    def _predict(
+        self, batch: Sequence[Item], limits: np.ndarray | None
+    ) -> Iterator[PanopticResult]:
+        network = self.network
+        loaded = [network.load(item.path if item.image is None else item.image) for item in batch]
+        images = [each['img'] for each in loaded]  # transforms replace it in the dict
+        for item, image, (segment_map, infos) in zip(
+            batch, images, network.predict(loaded, limits)
+        ):
+            yield as_result(
+                segment_map,
+                infos,
+                network.classes,
+                network.num_things_classes,
+                palette=network.palette,
+                image=np.ascontiguousarray(image[..., ::-1].astype(np.uint8, copy=False)),
+                name=item.name,
+                path=item.path,
+                frame=item.frame,
+            )
+
+    def _limits(self, thresholds: float | Mapping[str, float]) -> np.ndarray:
+        """The smallest class probability by label, nan for that of the model."""
+        limits = np.full(len(self.classes), np.nan)
+        given = (
+            thresholds
+            if isinstance(thresholds, Mapping)
+            else dict.fromkeys(self.classes, thresholds)
+        )
+        for name, value in given.items():
+            if name not in self.classes:
+                raise UserError(
+                    f'thresholds names {name!r}, which is no class of the model'
+                    f'{is_meant(str(name), self.classes)}: its classes are '
+                    f'{", ".join(self.classes)}.'
+                )
+            if not (isinstance(value, int | float) and 0 <= value <= 1):
+                raise UserError(f'The threshold is {value!r}: give a number from 0 to 1.')
+            limits[self.classes.index(name)] = value
+        return limits

@@ -1,0 +1,105 @@
+"""Files of predictions: overlays, videos, and the COCO panoptic format."""
+
+import json
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+
+from cmt_deeplab.errors import UserError, make_folder_of
+from cmt_deeplab.whole_file import whole_file
+
+from .inputs import Item, image_id
+from .network import Network
+from .result import PanopticResult
+
+CODEC = 'mp4v'  # that every build of OpenCV writes
+
+
+class PredictionFolder:
+    """``panoptic.json`` with the PNGs in ``panoptic/``, pictures in ``overlay/``, and videos.
+
+    The JSON is written at the end, of an error too. Ids of categories are those of the training
+    data, or where a checkpoint does not tell them, label + 1; the JSON names the categories. An
+    image whose name is a number, as in COCO, has it as its id.
+    """
+
+    def __init__(self, folder: str | Path, network: Network, *, overlay: bool) -> None:
+        self.folder, self.overlay, self.network = Path(folder), overlay, network
+        self.json_file = self.folder / 'panoptic.json'
+        make_folder_of(str(self.json_file))
+        self.images: dict[str, dict] = {}
+        self.annotations: dict[str, dict] = {}
+        self._video: tuple[str, cv2.VideoWriter] | None = None
+        self.category_ids = network.category_ids or [*range(1, len(network.classes) + 1)]
+
+    def __enter__(self) -> 'PredictionFolder':
+        return self
+
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end_video()
+        if self.images:
+            content = dict(
+                images=[*self.images.values()],
+                annotations=[*self.annotations.values()],
+                categories=[
+                    dict(id=number, name=name, isthing=int(k < self.network.num_things_classes))
+                    for k, (number, name) in enumerate(zip(self.category_ids, self.network.classes))
+                ],
+            )
+            with whole_file(self.json_file) as part:
+                part.write_text(json.dumps(content))
+
+    def write(self, item: Item, result: PanopticResult) -> Path | None:
+        """Write what was found in one image; the path of its picture, or of its PNG."""
+        if item.frame is not None:
+            return self._write_frame(item, result) if self.overlay else None
+        png = self.folder / 'panoptic' / f'{item.name}.png'
+        result.save_ids(png)
+        number, (height, width) = image_id(item.name), result.id_map.shape
+        file = item.path or f'{item.name}.png'
+        self.images[item.name] = dict(
+            id=number, file_name=Path(file).name, height=height, width=width
+        )
+        self.annotations[item.name] = dict(
+            image_id=number,
+            file_name=f'{item.name}.png',
+            segments_info=[
+                dict(
+                    id=info['id'],
+                    category_id=self.category_ids[info['label_id']],
+                    iscrowd=0,
+                    area=info['area'],
+                    bbox=info['bbox'],
+                    **({} if info['score'] is None else dict(score=info['score'])),
+                )
+                for info in result.segments_info
+            ],
+        )
+        if not self.overlay:
+            return png
+        picture = self.folder / 'overlay' / f'{item.name}.jpg'
+        result.save(picture)
+        return picture
+
+    def _write_frame(self, item: Item, result: PanopticResult) -> Path:
+        path = self.folder / f'{item.name}.mp4'
+        picture = np.ascontiguousarray(result.draw()[..., ::-1])
+        if self._video is None or self._video[0] != item.path:
+            self._end_video()
+            make_folder_of(str(path))
+            code, size = cv2.VideoWriter.fourcc(*CODEC), picture.shape[1::-1]
+            writer = cv2.VideoWriter(str(path), code, item.frames_per_second, size)
+            if not writer.isOpened():
+                raise UserError(f'{path} cannot be written: OpenCV here has no codec for MP4.')
+            self._video = item.path, writer
+        self._video[1].write(picture)
+        return path
+
+    def _end_video(self) -> None:
+        if self._video is not None:
+            self._video[1].release()
+        self._video = None
