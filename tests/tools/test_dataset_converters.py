@@ -23,7 +23,8 @@ def write(path, pixels):
 
 
 def write_image(path):
-    write(path, np.random.default_rng(list(str(path).encode())).integers(0, 256, (*SIZE, 3), np.uint8))
+    generator = np.random.default_rng(list(str(path).encode()))
+    write(path, generator.integers(0, 256, (*SIZE, 3), np.uint8))
 
 
 def truth_of(config, root, split='train'):
