@@ -1,0 +1,40 @@
+"""The bootstrap against PQ counted from lists of images that were drawn one by one."""
+
+import numpy as np
+import pytest
+from cmt_deeplab.analysis.saved.bootstrap import bootstrap, count_array, drawn_pq
+from cmt_deeplab.evaluation.pq import aggregate
+
+
+def test_pq_of_draws_is_that_of_the_drawn_images(evaluations):
+    evaluation = evaluations[0]
+    number, rng = len(evaluation.images), np.random.default_rng(2)
+    drawn = rng.integers(0, number, (20, number))
+    weights = np.array([np.bincount(places, minlength=number) for places in drawn])
+    counts = count_array(evaluation.images, [*evaluation.kinds])
+    expected = [
+        aggregate([evaluation.images[k].counts for k in places], evaluation.kinds)['All']['pq']
+        for places in drawn
+    ]
+    assert drawn_pq(counts, weights) == pytest.approx(expected)
+    assert len({*expected}) == 20
+
+
+def test_the_difference_of_two_models_on_the_same_draws(evaluations):
+    one, other = (evaluation.images for evaluation in evaluations)
+    kinds = evaluations[0].kinds
+    found = bootstrap([one, other], kinds)
+    for group in ('All', 'Things', 'Stuff'):
+        pq, better = (evaluation.figures[group]['pq'] for evaluation in evaluations)
+        row = found[group]
+        assert row['difference'] == pytest.approx(better - pq)
+        low, high = row['interval']
+        assert low < row['difference'] < high
+        widths = [np.diff(interval)[0] for interval in row['intervals']]
+        assert high - low < sum(widths) and min(widths) > 0
+    assert found['All']['interval'][0] > 0 and found['All']['better'] > 0.9
+    assert found == bootstrap([one, other], kinds)
+    assert found != bootstrap([one, other], kinds, seed=1)
+    same = bootstrap([one, one], kinds)['All']
+    assert same['interval'] == [0, 0] and same['difference'] == same['better'] == 0
+    assert bootstrap([one], kinds)['All'] == dict(intervals=found['All']['intervals'][:1])
