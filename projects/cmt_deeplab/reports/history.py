@@ -2,47 +2,62 @@
 
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+
+from cmt_deeplab.errors import UserError
 
 BLUE = '#2f5fb3'
 GROUPS = {'PQ': ('All', '#1c2430'), 'PQ_th': ('Things', '#c8632a'), 'PQ_st': ('Stuff', '#1f8a7a')}
 
 
-def logged(work_dir: Path) -> tuple[dict[int, dict], dict[int, dict]]:
-    """The rows of training and those of validation, by iteration.
+def read_log(files: Iterable[Path]) -> tuple[dict[int, dict], dict[int, dict]]:
+    """The rows of training and those of validation in log files of mmengine, by iteration.
 
-    Where a run was resumed, the later file counts. The names of a validation's figures are those
-    of mmdet without the prefix of the metric.
+    The files are the parts of one run in the order of time. Where a part begins, it takes the place
+    of what earlier ones logged from there on.
+
+    Raises:
+        UserError: a file is no log.
     """
     training: dict[int, dict] = {}
     validation: dict[int, dict] = {}
-    for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
+    for file in files:
+        lines = file.read_text(encoding='utf-8').splitlines()
+        if lines and not lines[-1].endswith('}'):
+            lines.pop()  # it is being written, or its process was killed
+        try:
+            rows = [json.loads(line) for line in lines]
+            first = next((row['step'] for row in rows if 'loss' in row), None)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f'{file} is no log of mmengine ({type(error).__name__}: {error}): give a '
+                'vis_data/scalars.json of a work dir, or the work dir itself.'
+            ) from error
+        for earlier in (training, validation) if first is not None else ():
+            for step in [step for step in earlier if step >= first]:
+                del earlier[step]
         last = 0
-        for line in file.read_text(encoding='utf-8').splitlines():
-            row = json.loads(line)
+        for row in rows:
             if 'loss' in row:
                 last = row['step']
                 training[last] = row
-            elif any(name.endswith('/PQ') for name in row):
-                # The steps of a loop by epochs are epochs.
-                step = max(last, row['step'])
-                validation[step] = {name.rpartition('/')[2]: value for name, value in row.items()}
-    return dict(sorted(training.items())), dict(sorted(validation.items()))
+            elif any('/' in name for name in row):
+                validation[max(last, row['step'])] = row  # steps of a loop by epochs are epochs
+    return training, validation
 
 
-def speed(training: Mapping[int, dict], images: int) -> dict[str, Any]:
-    """Of the latest logged row: seconds per iteration, images per second, memory, learning rate."""
-    row = training[max(training)] if training else {}
-    seconds = row.get('time')
-    return dict(
-        seconds=seconds,
-        images=images / seconds if seconds else None,
-        loading=row.get('data_time'),
-        memory=row.get('memory'),
-        learning_rate=row.get('base_lr', row.get('lr')),
-    )
+def logged(work_dir: Path) -> tuple[dict[int, dict], dict[int, dict]]:
+    """The rows of all parts of a work dir, see ``read_log``.
+
+    The names of a validation's figures are without the prefix of the metric.
+    """
+    training, validation = read_log(sorted(work_dir.glob('*/vis_data/scalars.json')))
+    return training, {
+        step: {name.rpartition('/')[2]: value for name, value in row.items()}
+        for step, row in validation.items()
+        if any(name.endswith('/PQ') for name in row)
+    }
 
 
 def _chart(title: str, draw: Callable, *, small: bool) -> str:
