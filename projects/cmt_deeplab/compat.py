@@ -14,6 +14,8 @@
 * No torchvision at all: mmengine asks it for the addresses of ``torchvision://`` weights, which
   stand in a table of mmengine too.
 * The fork of mmdet prints and warns of optional packages that nothing here uses.
+* mmdet's own tools show every error as a stack trace, and most of its analysis tools know instances
+  alone: here they end with a sentence that names the tool of this project.
 """
 
 import contextlib
@@ -32,7 +34,8 @@ from typing import Any
 
 import torch
 
-from cmt_deeplab.errors import MissingPackageError, UserError
+from cmt_deeplab.config_names import project_folder
+from cmt_deeplab.errors import MissingPackageError, UserError, user_sentence
 from cmt_deeplab.safe_loading import keep_weights_only, refuse_configs_in_checkpoints
 
 
@@ -177,6 +180,28 @@ def _named(value: Any) -> Any:
     return f'{value.__module__}.{value.__qualname__}' if isinstance(value, type) else value
 
 
+def end_tools_of_mmdet_with_a_sentence() -> None:
+    """Where a tool of mmdet runs, let it end with a sentence on a mistake of the user.
+
+    So does an analysis tool that fails on panoptic data, where this project has one of that name.
+    """
+    program = Path(sys.argv[0]).resolve()
+    if 'mmdet' not in program.as_posix() or '/tools/' not in program.as_posix():
+        return
+    ours = project_folder() / 'tools' / 'analysis_tools' / program.name
+
+    def end(kind: type, error: BaseException, trace: Any) -> None:
+        sentence = user_sentence(error)
+        if ours.is_file() and not isinstance(error, UserError | OSError):
+            sentence = f"mmdet's {program.name} does not know panoptic data: use {ours}."
+        if sentence is None:
+            sys.__excepthook__(kind, error, trace)
+        else:
+            print(f'Error: {sentence}', file=sys.stderr)
+
+    sys.excepthook = end
+
+
 def apply() -> None:
     """Apply every workaround; calling it again changes nothing."""
     refuse_old_torch()
@@ -187,3 +212,4 @@ def apply() -> None:
     complete_configs()
     keep_weights_only()
     refuse_configs_in_checkpoints()
+    end_tools_of_mmdet_with_a_sentence()
