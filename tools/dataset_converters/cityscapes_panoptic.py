@@ -3,9 +3,9 @@
     python tools/dataset_converters/cityscapes_panoptic.py data/cityscapes
 
 The folder holds leftImg8bit/ and gtFine/. gtFine/cityscapes_panoptic_{train,val}{.json,/*.png} are
-written, as csCreatePanopticImgs of cityscapesScripts does with --use-train-id, which is not needed
-here; the names of images have their city before them. Where a class of things has a region without
-number, that is a crowd. The other classes are void.
+written, with the segments that csCreatePanopticImgs of cityscapesScripts finds; the names of images
+have their city before them. Where a class of things has a region without number, that is a crowd.
+The classes that Cityscapes does not evaluate are void.
 """
 
 import argparse

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mmdet.datasets import CocoPanopticDataset
 
-from cmt_deeplab.categories import class_list, class_of, described, first_difference
+from cmt_deeplab.categories import class_list, class_of, first_difference
 from cmt_deeplab.coco_format import check_num_classes, path_below
 from cmt_deeplab.datasets.index_plane import MAX_SEGMENTS
 from cmt_deeplab.errors import UserError
@@ -150,7 +150,8 @@ def _categories(split: Split) -> Iterator[Finding]:
         if name.casefold() in VOID_NAMES:
             yield found('PD117', path, f'The name of a class is {name!r}.')
         if coco.get(name, is_thing) != is_thing:
-            yield found('PD122', path, f'{described((name, is_thing)).capitalize()} is here.')
+            kinds = ('a thing', 'stuff') if is_thing else ('stuff', 'a thing')
+            yield found('PD122', path, f'{name!r} is {kinds[0]} here and {kinds[1]} in COCO.')
     kinds = {bool(category['isthing']) for category in categories}
     if len(kinds) == 1:
         yield found(

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.own_data import open_data
+from cmt_deeplab.own_training.training import ask_for_stuff
 
 from .examination import Examination, examination
 from .rules import RULES, SEVERITIES
@@ -47,7 +48,16 @@ def run_doctor(
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task('images', total=None)
             show = lambda done, total: bar.update(task, completed=done, total=total)  # noqa: E731
-            folder = open_data(data, stuff=stuff or None, progress=show)
+
+            def ask(names: Sequence[str]) -> Sequence[str]:
+                bar.stop()  # it would write over the question
+                answer = ask_for_stuff(names)
+                bar.start()
+                return answer
+
+            folder = open_data(
+                data, stuff=stuff or None, ask=ask if sys.stdin.isatty() else None, progress=show
+            )
             result = examination(
                 folder,
                 num_centers=num_centers,
@@ -63,12 +73,17 @@ def run_doctor(
         print(json.dumps(dict(asdict(result), data=str(data)), indent=1))
     else:
         for note in folder.notes:
-            console.print(escape(note), highlight=False)
+            console.print(_plain(note), highlight=False)
         _print(console, result, str(data))
     if any(finding.id == 'PD101' for finding in result.findings):
         return UNREADABLE
     worst = SEVERITIES[: SEVERITIES.index(fail_on) + 1]
     return FOUND if any(finding.severity in worst for finding in result.findings) else FINE
+
+
+def _plain(text: str) -> str:
+    """Text for the console, in which names of files may have brackets and control characters."""
+    return escape(str(UserError(text)))
 
 
 def _print(console: Console, result: Examination, data: str) -> None:
@@ -77,7 +92,7 @@ def _print(console: Console, result: Examination, data: str) -> None:
         console.print(
             f'{name}: {row["images"]} images of {row["smallest_side"]} to {row["largest_side"]} '
             f'pixels a side, {row["segments"]} segments (at most {row["most_segments"]} in an '
-            f'image), {row["things"]} classes of things and {row["stuff"]} of stuff{void}',
+            f'image), classes: {row["things"]} of things and {row["stuff"]} of stuff{void}',
             highlight=False,
         )
     table = Table('id', 'severity', 'finding', expand=True)
@@ -85,11 +100,13 @@ def _print(console: Console, result: Examination, data: str) -> None:
         findings = list(group)
         lines = [f'[bold]{len(findings)} x {escape(RULES[rule_id].title)}[/]']
         for finding in findings[:SHOWN_FILES]:
-            lines.append(escape(f'{osp.relpath(finding.file, data)}: {finding.message}'))
+            below = Path(finding.file).is_relative_to(data)
+            name = osp.relpath(finding.file, data) if below else finding.file
+            lines.append(_plain(f'{name}: {finding.message}'))
         if len(findings) > SHOWN_FILES:
             lines.append(f'... and {len(findings) - SHOWN_FILES} more')
         for remedy in dict.fromkeys(finding.remedy for finding in findings[:SHOWN_FILES]):
-            lines.append(f'[green]{escape(remedy)}[/]')
+            lines.append(f'[green]{_plain(remedy)}[/]')
         table.add_row(rule_id, f'[{COLORS[severity]}]{severity}[/]', '\n'.join(lines))
     if result.findings:
         console.print(table)

@@ -69,10 +69,15 @@ def image_findings(record: dict) -> tuple[list[Finding], int]:
         agree = sorted(header.size) == sorted((record['height'], record['width']))
         findings.append(of_error('PD209' if agree else 'PD207', path, error))
     bits, (height, width) = _bits(header), header.size
+    form = 'of a palette' if 'P' in header.mode else 'gray'
     for rule, applies, message in (
         ('PD210', bits > 8, f'It has {bits} bits per color.'),
-        ('PD211', header.mode in GRAY, f"It is of Pillow's mode {header.mode}."),
-        ('PD212', header.mode in ALPHA, f"It is of Pillow's mode {header.mode}."),
+        (
+            'PD211',
+            header.mode in GRAY,
+            f'It is {"of a palette" if "P" in header.mode else "gray"}.',
+        ),
+        ('PD212', header.mode in ALPHA, 'It has one.'),
         ('PD213', height * width > HUGE, f'It has {width} x {height} pixels.'),
     ):
         if applies:
