@@ -53,17 +53,19 @@ def files(tmp_path_factory):
     guesses = [({}, {}), ({}, {})]
     (root / 'images').mkdir()
     for image_id in range(1, 13):
-        planes[image_id], ids = draw_segments(rng)
+        plane, ids = draw_segments(rng)
+        planes[image_id] = plane
         segments[image_id] = [
             dict(
-                id=i, category_id=int(rng.choice([200, 7, 9, 31])), iscrowd=int(rng.random() < 0.1)
+                id=i,
+                category_id=int(rng.choice([200, 7, 9, 31])),
+                iscrowd=int(rng.random() < 0.1),
+                area=int((plane == i).sum()),
             )
             for i in ids
         ]
         for wrong, (maps, found) in zip((0.3, 0.1), guesses):
-            maps[image_id], found[image_id] = guess_of(
-                rng, planes[image_id], segments[image_id], wrong
-            )
+            maps[image_id], found[image_id] = guess_of(rng, plane, segments[image_id], wrong)
         noise = rng.integers(0, 255, (*SHAPE, 3)).astype(np.uint8)
         Image.fromarray(noise).save(root / 'images' / f'{image_id}.jpg')
     json_file, folder = write_side(root, 'truth', planes, segments, CATEGORIES)

@@ -59,6 +59,7 @@ def write_page(
     charts |= {f'size_{k}': size_chart(rows, RANGES[k]) for k, rows in evaluation.sizes.items()}
     if evaluation.calibration:
         charts['calibration'] = calibration_chart(evaluation.calibration)
+    small = [*charts]
     for unit, matrix in evaluation.confusion.items():
         title = f'Confusion of {unit}'
         charts[f'confusion_{unit}'] = confusion_chart(matrix, evaluation.names, title)
@@ -79,7 +80,12 @@ def write_page(
                 f'<figure><figcaption>{words}</figcaption>'
                 f'<img src="{file}" alt="{words}" loading="lazy"></figure>'
             )
-    shown = ''.join(f'<img src="{name}.png" alt="{name}" loading="lazy">\n' for name in charts)
+    pictures = {
+        name: f'<img src="{name}.png" alt="{name.replace("_", " ")}" loading="lazy">\n'
+        for name in charts
+    }
+    shown = ''.join(pictures.pop(name) for name in small)
+    parts.append(f'<h2>Confusion of classes</h2>\n{"".join(pictures.values())}')
     page = folder / 'index.html'
     page.write_text(
         '<!doctype html><html lang="en"><meta charset="utf-8">'

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cmt_deeplab.errors import MissingFileError, UserError
+from cmt_deeplab.errors import MissingFileError, UserError, require_file
 from cmt_deeplab.own_data.panoptic_folder import PanopticSplit
 
 
@@ -50,6 +50,10 @@ def find_truth(
         split = folder.val or folder.train
     else:
         split = _split_of_config(path)
+    require_file(
+        str(split.ann_file),
+        f'The annotation file {split.ann_file} does not exist: put it there or correct the path.',
+    )
     return PanopticSplit(
         split.name,
         split.ann_file,
