@@ -56,7 +56,10 @@ setup(
     package_data={'': ['*.j2', '*.json']},
     entry_points={'console_scripts': [f'cmt-deeplab={PACKAGE}_cli.app:main']},
     install_requires=requirements('runtime'),
-    extras_require={name: requirements(name) for name in ('mminstall', 'timm', 'tests', 'convert')},
+    extras_require={
+        name: requirements(name)
+        for name in ('mminstall', 'timm', 'supervision', 'tests', 'convert')
+    },
     cmdclass={'build_py': BuildWithConfigs},
     zip_safe=False,
 )

@@ -21,16 +21,22 @@ from cmt_deeplab_cli.arguments import (  # noqa: E402
     report_user_errors,
     require_checkpoint,
 )
+from cmt_deeplab_cli.light import without_init  # noqa: E402
+
+with without_init('cmt_deeplab', 'cmt_deeplab.own_training'):
+    from cmt_deeplab.own_training.models import RECIPES
 
 # arguments of cmt_deeplab.own_training.train, which has their defaults
 OWN_DATA = {
-    'model': dict(help='the network: cmt-lite0 (the default), cmt-r50 ...'),
+    'model': dict(
+        choices=RECIPES, help='; '.join(f'{name}: {one.says}' for name, one in RECIPES.items())
+    ),
     'stuff': dict(metavar='A,B', help='the classes that are stuff, or none; others are things'),
     'image-size': dict(type=positive, nargs='+', metavar=('H', 'W'), help='size of the input'),
     'iters': dict(type=positive, help='length of the training in iterations'),
     'minutes': dict(type=float, help='time after which the training ends'),
     'batch': dict(type=positive, help='images of an iteration'),
-    'weights': dict(metavar='FILE', help='checkpoint or backbone weights to start from'),
+    'weights': dict(metavar='FILE', help='pretrained weights of the backbone, or none'),
     'device': dict(help='cpu or cuda; a GPU where there is one'),
     'seed': dict(type=int, help='of the weights, the order of the images and the split'),
 }

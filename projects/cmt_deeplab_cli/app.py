@@ -163,12 +163,15 @@ def report(
 
 @app.command()
 def configs(
-    part: Annotated[str, typer.Argument(help='List only names with this part.')] = '',
+    part: Annotated[
+        str, typer.Argument(metavar='PART', help='List only names with this part.')
+    ] = '',
+    files: Annotated[bool, typer.Option('--files', help='List the files, for _base_.')] = False,
 ) -> None:
     """List the configs that train, test, predict and compare take by name."""
-    for name in named_configs():
+    for name, file in named_configs().items():
         if part in name:
-            print(name)
+            print(file if files else name)
 
 
 def main() -> None:

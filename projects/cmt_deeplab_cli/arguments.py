@@ -31,6 +31,7 @@ __all__ = [
     'mistakes_as_user_errors',
     'named_configs',
     'output_file',
+    'parser_of_saved',
     'positive',
     'project_folder',
     'report_user_errors',
@@ -84,6 +85,17 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     )
     # torch.distributed.launch passes it, in either spelling, beside the variable LOCAL_RANK
     parser.add_argument('--local_rank', '--local-rank', help=argparse.SUPPRESS)
+
+
+def parser_of_saved(description: str) -> argparse.ArgumentParser:
+    """A parser with the arguments of scripts that evaluate saved predictions."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('truth', metavar='TRUTH', help='config, panoptic JSON or folder of data')
+    parser.add_argument('predictions', metavar='PREDICTIONS', help='JSON, folder or prefix')
+    parser.add_argument('--seg-prefix', metavar='DIR', help='PNGs of the truth, if elsewhere')
+    return parser
 
 
 def require_checkpoint(path: str) -> None:

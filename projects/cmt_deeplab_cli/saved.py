@@ -1,10 +1,8 @@
-"""What the scripts on saved predictions share: their arguments, and the evaluation.
+"""The evaluation of saved predictions, for scripts: neither torch nor mmdet is imported.
 
-Importing it takes half a second, as neither torch nor mmdet is needed; a TRUTH that is a config or
-a folder of own data imports them.
+A truth that is a config or a folder of own data imports them.
 """
 
-import argparse
 import sys
 
 from rich.progress import track
@@ -20,18 +18,7 @@ with without_init(
     from cmt_deeplab.analysis.saved.sources import find_truth
     from cmt_deeplab.own_data.panoptic_folder import PanopticSplit
 
-__all__ = ['bootstrap', 'charts', 'evaluate', 'find_truth', 'page', 'parser_of', 'texts']
-
-
-def parser_of(description: str) -> argparse.ArgumentParser:
-    """A parser with the arguments TRUTH and PREDICTIONS."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('truth', metavar='TRUTH', help='config, panoptic JSON or folder of data')
-    parser.add_argument('predictions', metavar='PREDICTIONS', help='JSON, folder or prefix')
-    parser.add_argument('--seg-prefix', metavar='DIR', help='PNGs of the truth, if elsewhere')
-    return parser
+__all__ = ['bootstrap', 'charts', 'evaluate', 'find_truth', 'page', 'texts']
 
 
 def evaluate(truth: PanopticSplit, predictions: str) -> SavedEvaluation:
