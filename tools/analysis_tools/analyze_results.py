@@ -13,17 +13,18 @@ from pathlib import Path
 # A clone that is not installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
-from cmt_deeplab_cli.arguments import positive, report_user_errors
-from cmt_deeplab_cli.saved import evaluate, find_truth, page, parser_of
+from cmt_deeplab_cli.arguments import parser_of_saved, positive, report_user_errors
 
 
 @report_user_errors()
 def main() -> None:
-    parser = parser_of(__doc__)
+    parser = parser_of_saved(__doc__)
     parser.add_argument('show_dir', metavar='SHOW_DIR', type=Path)
     parser.add_argument('--img-prefix', metavar='DIR', help='images, if not where the truth says')
     parser.add_argument('--topk', type=positive, default=20, help='of the best and of the worst')
     args = parser.parse_args()
+    from cmt_deeplab_cli.saved import evaluate, find_truth, page
+
     truth = find_truth(args.truth, args.seg_prefix, args.img_prefix)
     evaluation = evaluate(truth, args.predictions)
     print(page.lost_sentence(evaluation.lost))

@@ -14,16 +14,17 @@ from pathlib import Path
 # A clone that is not installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
-from cmt_deeplab_cli.arguments import UserError, report_user_errors
-from cmt_deeplab_cli.saved import charts, evaluate, find_truth, parser_of, texts
+from cmt_deeplab_cli.arguments import UserError, parser_of_saved, report_user_errors
 
 
 @report_user_errors()
 def main() -> None:
-    parser = parser_of(__doc__)
+    parser = parser_of_saved(__doc__)
     parser.add_argument('save_dir', metavar='SAVE_DIR', type=Path)
     parser.add_argument('--color-theme', default='plasma', help='color map of matplotlib')
     args = parser.parse_args()
+    from cmt_deeplab_cli.saved import charts, evaluate, find_truth, texts
+
     if args.color_theme not in charts.themes():
         raise UserError(f'matplotlib has no color map {args.color_theme!r}: take viridis, say.')
     evaluation = evaluate(find_truth(args.truth, args.seg_prefix), args.predictions)

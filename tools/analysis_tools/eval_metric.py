@@ -14,17 +14,18 @@ from pathlib import Path
 # A clone that is not installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
-from cmt_deeplab_cli.arguments import output_file, report_user_errors
-from cmt_deeplab_cli.saved import bootstrap, evaluate, find_truth, parser_of, texts
+from cmt_deeplab_cli.arguments import output_file, parser_of_saved, report_user_errors
 
 
 @report_user_errors()
 def main() -> None:
-    parser = parser_of(__doc__)
+    parser = parser_of_saved(__doc__)
     parser.add_argument('--against', metavar='PREDICTIONS', help='a second model to compare')
     parser.add_argument('--classwise', action='store_true', help='print a line for each class')
     parser.add_argument('--json', type=output_file, metavar='OUT', help='file for all tables')
     args = parser.parse_args()
+    from cmt_deeplab_cli.saved import bootstrap, evaluate, find_truth, texts
+
     truth = find_truth(args.truth, args.seg_prefix)
     evaluation = evaluate(truth, args.predictions)
     print(texts.evaluation_text(evaluation, classwise=args.classwise), flush=True)
