@@ -102,14 +102,20 @@ def draw_beside(
     )
 
 
-def joined(pictures: Mapping[str, np.ndarray | None]) -> np.ndarray:
-    """Pictures of one size by title, in one; those that are None are left out."""
+def joined(pictures: Mapping[str, np.ndarray | None], *, columns: int | None = None) -> np.ndarray:
+    """Pictures of one size in one, each below its title; those that are None are left out.
+
+    Without ``columns`` they stand in one row, or in one column where they are wide.
+    """
     panels = {title: picture for title, picture in pictures.items() if picture is not None}
     height, width = next(iter(panels.values())).shape[:2]
     size = max(11, min(height, width) // 24)
-    blocks = [np.vstack([caption(title, width, size), panel]) for title, panel in panels.items()]
-    axis = 0 if width > WIDE * height else 1
-    gap = [(0, 0), (0, 0), (0, 0)]
-    gap[axis] = (0, size // 2)
-    padded = [np.pad(block, gap, constant_values=255) for block in blocks[:-1]]
-    return np.concatenate([*padded, blocks[-1]], axis=axis)
+    gap = [(0, size // 2), (0, size // 2), (0, 0)]
+    blocks = [
+        np.pad(np.vstack([caption(title, width, size), panel]), gap, constant_values=255)
+        for title, panel in panels.items()
+    ]
+    columns = columns or (1 if width > WIDE * height else len(blocks))
+    blocks += [np.full_like(blocks[0], 255)] * (-len(blocks) % columns)
+    rows = [np.hstack(blocks[i : i + columns]) for i in range(0, len(blocks), columns)]
+    return np.vstack(rows)[: -gap[0][1], : -gap[1][1]]

@@ -20,6 +20,7 @@ VOID_GRAY = (128, 128, 128)
 WRONG_RED = (225, 29, 47)
 LABEL_BLACK = (20, 20, 24)
 STRIP_PIXELS = 1 << 20  # drawn at a time, so that memory is that of the picture
+MIN_SIDE = 384
 LONGEST_ENLARGED = 2048
 LABELS_OF_A_CLASS = 12  # at most, on its largest segments
 
@@ -41,6 +42,21 @@ def near_border(
     return (largest != cv2.erode(seen, kernel))[above : above + stop - start]
 
 
+def at_size(
+    array: np.ndarray,
+    min_side: int = MIN_SIDE,
+    max_side: int | None = None,
+    interpolation: int = cv2.INTER_NEAREST,
+) -> np.ndarray:
+    """An image, or a plane of small integers, enlarged or reduced as by ``PanopticDrawer``."""
+    longest = max(array.shape[:2])
+    if max_side and longest > max_side:
+        size = (max(1, round(side * max_side / longest)) for side in array.shape[:2])
+        return resize_image(array, *size, interpolation)
+    scale = min(-(-min_side // min(array.shape[:2])), LONGEST_ENLARGED // longest)
+    return array if scale < 2 else array.repeat(scale, 0).repeat(scale, 1)
+
+
 @dataclass(kw_only=True)
 class PanopticDrawer:
     """Draws a segment map over its image.
@@ -56,7 +72,7 @@ class PanopticDrawer:
     num_things_classes: int
     palette: Sequence[Color] | None = None
     alpha: float = 0.62
-    min_side: int = 384
+    min_side: int = MIN_SIDE
     max_side: int | None = None
     labels: bool = True
 
@@ -83,12 +99,7 @@ class PanopticDrawer:
 
     def at_size(self, array: np.ndarray, interpolation: int = cv2.INTER_NEAREST) -> np.ndarray:
         """An image, or a plane of small integers, at the size of its picture."""
-        longest = max(array.shape[:2])
-        if self.max_side and longest > self.max_side:
-            size = (max(1, round(side * self.max_side / longest)) for side in array.shape[:2])
-            return resize_image(array, *size, interpolation)
-        scale = min(-(-self.min_side // min(array.shape[:2])), LONGEST_ENLARGED // longest)
-        return array if scale < 2 else array.repeat(scale, 0).repeat(scale, 1)
+        return at_size(array, self.min_side, self.max_side, interpolation)
 
     def draw(
         self,

@@ -61,6 +61,8 @@ class PanopticLocalVisualizer(DetLocalVisualizer):
     of its own. Its parts are reduced until no side has more than ``max_side`` pixels (None: never).
     """
 
+    dataset_meta: dict | None = None  # mmengine's is that of the first process alone
+
     def __init__(
         self, name: str = 'visualizer', *args: Any, max_side: int | None = 1024, **kwargs: Any
     ) -> None:
