@@ -545,3 +545,21 @@ def test_the_documented_rules_are_those_of_the_code():
 def test_the_default_is_that_of_the_configs():
     config = read_config(str(ROOT / 'configs/_base_/models/cmt-deeplab_r50.py'))
     assert f'num_centers={DEFAULT_CENTERS}' in config.text
+
+
+def test_masks_of_hundreds_of_things(tmp_path, capsys, monkeypatch):
+    """The layout of many nuclei data sets: a folder of images and one of masks with their ids."""
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    for folder in ('images', 'masks'):
+        (tmp_path / 'nuclei' / folder).mkdir(parents=True)
+    numbers = np.arange(1, 145).reshape(12, 12)
+    for k in range(4):
+        ids = np.kron(numbers, np.pad(np.ones((5, 5)), (0, 2))).astype(np.uint16)
+        pixels = generator.integers(0, 256, (*ids.shape, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / f'nuclei/images/{k}.png'), pixels)
+        cv2.imwrite(str(tmp_path / f'nuclei/masks/{k}.png'), ids)
+    assert run_doctor(tmp_path / 'nuclei', fail_on='warning') == 1
+    text = ' '.join(capsys.readouterr().out.replace('│', ' ').split())
+    assert 'images have up to 145 segments, and a model with 128 centers misses' in text
+    assert run_doctor(tmp_path / 'nuclei', fail_on='warning', num_centers=150) == 0

@@ -72,11 +72,7 @@ def image_findings(record: dict) -> tuple[list[Finding], int]:
     form = 'of a palette' if 'P' in header.mode else 'gray'
     for rule, applies, message in (
         ('PD210', bits > 8, f'It has {bits} bits per color.'),
-        (
-            'PD211',
-            header.mode in GRAY,
-            f'It is {"of a palette" if "P" in header.mode else "gray"}.',
-        ),
+        ('PD211', header.mode in GRAY, f'It is {form}.'),
         ('PD212', header.mode in ALPHA, 'It has one.'),
         ('PD213', height * width > HUGE, f'It has {width} x {height} pixels.'),
     ):

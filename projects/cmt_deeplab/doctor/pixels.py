@@ -36,7 +36,7 @@ class Measures:
     vanished: Counter = field(default_factory=Counter)  # segments by category id
     one_segment: dict[int, bool] = field(default_factory=dict)  # see _looks_semantic
     digest: bytes = b''  # of the bytes of the file
-    picture: np.ndarray | None = None  # (4,) uint64, the perceptual hash
+    picture: np.ndarray | None = None  # (32,) uint8, the perceptual hash
 
 
 def measure(
@@ -79,7 +79,7 @@ def _measure_image(path: str, bits: int, measures: Measures) -> None:
         measures.findings.append(found('PD312', path, f'All pixels are {gray.min()}.'))
     else:
         small = cv2.resize(gray, (HASH_SIDE + 1, HASH_SIDE), interpolation=cv2.INTER_AREA)
-        measures.picture = np.packbits(small[:, 1:] > small[:, :-1]).view(np.uint64)
+        measures.picture = np.packbits(small[:, 1:] > small[:, :-1])
 
 
 def _measure_plane(

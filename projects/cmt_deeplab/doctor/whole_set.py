@@ -17,6 +17,7 @@ COSTLY = 0.1  # of PQ; what costs less is a note
 FEW_IMAGES = 50
 SAME_PICTURE = 8  # of the 256 bits of the perceptual hash that may differ
 FEWEST_BITS = 24  # of the hash that must be 0, and must be 1: flat pictures are all alike
+CHUNK = 256  # images that are compared with all others at once
 Measured = Sequence[tuple[Split, Sequence[Measures]]]
 
 
@@ -110,24 +111,28 @@ def repeated_images(measured: Measured) -> Iterator[Finding]:
 
 
 def _alike(measured: Measured) -> Iterator[Finding]:
-    (train, val) = (
-        [
-            (record['img_path'], m)
+    """Pairs whose perceptual hashes differ in few bits, by products of bits as -1 and 1."""
+    sides = []
+    for split, measures in measured:
+        chosen = [
+            (record['img_path'], m.digest, bits)
             for record, m in zip(split.records, measures)
             if m.picture is not None
-            and FEWEST_BITS <= np.bitwise_count(m.picture).sum() <= 256 - FEWEST_BITS
+            for bits in [np.unpackbits(m.picture)]
+            if FEWEST_BITS <= bits.sum() <= len(bits) - FEWEST_BITS
         ]
-        for split, measures in measured
-    )
-    if not train or not val:
-        return
-    hashes = np.stack([m.picture for _, m in train])
-    for path, m in val:
-        bits = np.bitwise_count(hashes ^ m.picture).sum(axis=1)
-        nearest = int(bits.argmin())
-        other, twin = train[nearest]
-        if bits[nearest] <= SAME_PICTURE and twin.digest != m.digest:
-            yield found('PD402', path, f'It looks like {other}.')
+        if not chosen:
+            return
+        sides.append((chosen, 2.0 * np.stack([bits for *_, bits in chosen], dtype=np.float32) - 1))
+    (train, train_signs), (val, val_signs) = sides
+    for start in range(0, len(val), CHUNK):
+        agreement = val_signs[start : start + CHUNK] @ train_signs.T
+        nearest = agreement.argmax(axis=1)
+        differing = (train_signs.shape[1] - agreement.max(axis=1)) / 2
+        for k in np.flatnonzero(differing <= SAME_PICTURE):
+            (path, digest, _), (other, twin, _) = val[start + k], train[nearest[k]]
+            if digest != twin:
+                yield found('PD402', path, f'It looks like {other}.')
 
 
 def _severity(cost: float) -> str:
