@@ -10,7 +10,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from cmt_deeplab.coco_format import check_num_classes, label_of
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.geometry import resize_image
 from cmt_deeplab.planes import ranked, runs
 
 from .labels import Label, write_labels
@@ -51,8 +50,8 @@ def at_size(
     """An image, or a plane of small integers, enlarged or reduced as by ``PanopticDrawer``."""
     longest = max(array.shape[:2])
     if max_side and longest > max_side:
-        size = (max(1, round(side * max_side / longest)) for side in array.shape[:2])
-        return resize_image(array, *size, interpolation)
+        height, width = (max(1, round(side * max_side / longest)) for side in array.shape[:2])
+        return cv2.resize(array, (width, height), interpolation=interpolation)
     scale = min(-(-min_side // min(array.shape[:2])), LONGEST_ENLARGED // longest)
     return array if scale < 2 else array.repeat(scale, 0).repeat(scale, 1)
 
