@@ -11,7 +11,10 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='PanopticLoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=5000, max_keep_ckpts=3),
+    # 'auto' is the first figure of the evaluator, which is PQ of PanopticQualityMetric
+    checkpoint=dict(
+        type='CheckpointHook', by_epoch=False, interval=5000, max_keep_ckpts=3, save_best='auto'
+    ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='PanopticVisualizationHook'),  # draw=True: pictures of validations
     class_check=dict(type='PanopticClassCheckHook'),

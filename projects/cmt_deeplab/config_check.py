@@ -223,12 +223,15 @@ def _refuse_keys(place: str, name: str, part: Mapping, taken: Iterable[str]) -> 
 
 
 def _warn_of_sizes(entries: Iterable[tuple[str, object]]) -> None:
-    """Where images of training and test, or the input of the model, differ in size."""
+    """Where images of training and test differ in size, and the input of the model is fixed."""
     ends = 'dataset.image_size', 'model.data_preprocessor.size'
-    sizes = {path: tuple(entry) for path, entry in entries if path.endswith(ends)}
-    if len(set(sizes.values())) > 1:
+    sizes = {path: tuple(entry) for path, entry in entries if path.endswith(ends) and entry}
+    if ends[1] in sizes and len(set(sizes.values())) > 1:
         shown = ', '.join(f'{path}={size}' for path, size in sizes.items())
-        _warn(f'The images of the run have different sizes: {shown}; give all the same value.')
+        _warn(
+            f'The images of the run have different sizes: {shown}; give all the same value, or set '
+            f'{ends[1]}=None, which lets each batch have its own.'
+        )
 
 
 def _warn(sentence: str) -> None:

@@ -30,6 +30,8 @@ param_scheduler = [
 train_cfg = dict(type='PanopticIterBasedTrainLoop', max_iters=8, val_interval=4)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-default_hooks = dict(checkpoint=dict(interval=2, max_keep_ckpts=8), logger=dict(interval=1))
+default_hooks = dict(
+    checkpoint=dict(interval=2, max_keep_ckpts=8, save_best=None), logger=dict(interval=1)
+)
 randomness = dict(seed=1)
 auto_scale_lr = dict(enable=False, base_batch_size=8)

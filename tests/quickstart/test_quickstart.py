@@ -28,16 +28,17 @@ def test_it_trains_evaluates_and_writes_the_page(quickstart, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     path, quality = lines[-2:]
     assert path == str(folder / 'report.html') and re.fullmatch(r'PQ \d+\.\d\d', quality)
-    assert f'iteration 4: {quality} on 3 images' in '\n'.join(lines)  # that of the metric
+    assert f'iteration 4: {quality} (things ' in '\n'.join(lines)  # that of the metric
     page = Path(path).read_text()
     assert f'<title>CMT-DeepLab quickstart: {quality}</title>' in page
     # three pictures, two layers and the final mask of each image
-    assert page.count('data:image/png') == 3 * (3 + 2 + 1)
-    assert page.count('data:image/svg+xml') == 2 + 5
+    assert len(re.findall('class="picture[ "]', page)) == 3 * 3
+    assert page.count('class="assignment') == 3 * 3
+    assert page.count('class="chart"') == 2 + 5 + 1  # the last is that of the learning rate
     for text in (
         'Training loss',
-        'PQ in percent, 3 validation images',
-        'Things',
+        'PQ in percent on the validation images',
+        'things',
         'stripes',
         'layer 2, stride 8',
         'final mask, stride 4',

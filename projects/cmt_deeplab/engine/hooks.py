@@ -68,7 +68,8 @@ class PanopticSizeCheckHook(Hook):
             if size and image_size and (image_size[0] > size[0] or image_size[1] > size[1]):
                 raise UserError(
                     f'{name}.dataset.image_size is {tuple(image_size)}, but '
-                    f'model.data_preprocessor.size is {tuple(size)}: give both the same value.'
+                    f'model.data_preprocessor.size is {tuple(size)}: give both the same value, or '
+                    'set model.data_preprocessor.size=None, which lets each batch have its own.'
                 )
             if isinstance(preprocessor, PanopticDataPreprocessor):
                 check_samples(dataset, preprocessor)
@@ -116,11 +117,13 @@ class PanopticCheckpointCheckHook(Hook):
 
 @HOOKS.register_module()
 class PanopticBatchSizeHook(Hook):
-    """Log how many images an optimizer step sees.
+    """Log how many images an optimizer step sees, and the images per second of all processes.
 
     A warning follows where that is not the batch that the learning rate was set for, and no
     scaling was asked for.
     """
+
+    per_iteration: int | None = None  # images of all processes
 
     def before_train(self, runner: Any) -> None:
         per_process = images_per_batch(runner.train_dataloader)
@@ -128,7 +131,8 @@ class PanopticBatchSizeHook(Hook):
             runner.logger.info('The batch sampler gives batches of different sizes.')
             return
         accumulated = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
-        effective = per_process * runner.world_size * accumulated
+        self.per_iteration = per_process * runner.world_size
+        effective = self.per_iteration * accumulated
         runner.logger.info(
             f'Effective batch size {effective} = {per_process} images x {runner.world_size} '
             f'processes x {accumulated} accumulated iterations'
@@ -141,6 +145,12 @@ class PanopticBatchSizeHook(Hook):
                 f'{effective} images: scale it with --auto-scale-lr, or accumulate iterations '
                 'with optim_wrapper.accumulative_counts.'
             )
+
+    def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+        if self.per_iteration and 'train/time' in runner.message_hub.log_scalars:
+            seconds = runner.message_hub.get_scalar('train/time').mean(50)
+            rate = self.per_iteration / seconds
+            runner.message_hub.update_scalar('train/images_per_second', rate)
 
 
 @HOOKS.register_module()

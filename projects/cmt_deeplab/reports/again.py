@@ -7,7 +7,7 @@ from mmengine.config import Config
 from cmt_deeplab.construction import name_of
 from cmt_deeplab.errors import MissingFileError, UserError, require_file
 
-BEST = 'best_*.pth'
+from .facts import best_checkpoint
 
 
 def write_report(work_dir: str | Path, *, checkpoint: str | Path | None = None) -> Path:
@@ -52,10 +52,9 @@ def _config_file(work_dir: Path) -> Path:
 
 def _checkpoint(work_dir: Path) -> Path:
     """The best checkpoint of a folder or, where none is kept, the last."""
-    best = sorted(work_dir.glob(BEST), key=lambda path: path.stat().st_mtime)
-    last = work_dir / 'last_checkpoint'
+    best, last = best_checkpoint(work_dir), work_dir / 'last_checkpoint'
     if best:
-        return best[-1]
+        return best
     if not last.is_file():
         raise MissingFileError(f'{work_dir} has no checkpoint: give the work dir of a training.')
     # The folder may have been moved since.

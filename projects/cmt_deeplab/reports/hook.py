@@ -1,7 +1,8 @@
 """The hook that writes a page about a run."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from mmdet.registry import HOOKS
 from mmengine.dist import broadcast_object_list, is_main_process, master_only
@@ -79,25 +80,36 @@ class PanopticReportHook(Hook):
         self.examples.clear()
         if metric is None:
             return
-        if is_main_process():
-            chosen = [
-                [
-                    (f'{name}: PQ {quality:.1f}', place_of(loop.dataloader.dataset, key))
-                    for name, key, quality in best_median_worst(metric.images, self.number)
-                ]
-            ]
+        with self._not_at_any_price(runner):
+            if is_main_process():
+                for name, key, quality in best_median_worst(metric.images, self.number):
+                    place = place_of(loop.dataloader.dataset, key)
+                    chosen[0].append((f'{name}: PQ {quality:.1f}', place))
         broadcast_object_list(chosen)
-        for name, place in chosen[0]:
-            self.examples.append(example(runner.model, loop, metric, place=place, name=name))
+        with self._not_at_any_price(runner):
+            for name, place in chosen[0]:
+                self.examples.append(example(runner.model, loop, metric, place=place, name=name))
 
     @master_only
     def _write(self, runner: Runner, loop: BaseLoop) -> None:
-        from .page import write_page  # matplotlib and jinja2
-
         metric = pq_metric(loop)
-        if metric is not None:
+        if metric is None:
+            return
+        with self._not_at_any_price(runner):
+            from .page import write_page  # matplotlib and jinja2
+
             path = write_page(runner, loop, metric, hook=self)
             runner.logger.info(f'The report of this run is {path}')
+
+    @contextmanager
+    def _not_at_any_price(self, runner: Runner) -> Iterator[None]:
+        """A training of days goes on where its report fails; the log has the whole error."""
+        try:
+            yield
+        except Exception:
+            if not isinstance(runner._train_loop, BaseLoop):
+                raise
+            runner.logger.exception('The report of this run is not complete:')
 
 
 def pq_metric(loop: BaseLoop) -> PanopticQualityMetric | None:

@@ -28,32 +28,28 @@ class ProgressHook(Hook):
     """Shows loss and PQ on a bar while a run trains, and one line for each validation.
 
     Where the output is no terminal but a file, a line appears at each tenth of the run too.
-    ``seconds`` keeps the time since the start of training, validations included, for each number of
-    finished iterations; ``validations`` keeps the figures of each validation, by that number.
     """
 
     priority = 'VERY_LOW'
 
     def __init__(self, bar: Progress) -> None:
         self.bar = bar
-        self.seconds: dict[int, float] = {}
-        self.validations: dict[int, dict[str, float]] = {}
         self.quality = ''  # of the latest validation, as text
 
     def before_train(self, runner: Runner) -> None:
         self.training = self.bar.add_task('training', total=runner.max_iters, note='')
-        self.started = time.monotonic()
+        self.started, self.tenth = time.monotonic(), 10 * runner.iter // runner.max_iters
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        tenth = 10 * max(self.seconds, default=0) // runner.max_iters
         done = runner.iter + 1
-        self.seconds[done] = time.monotonic() - self.started
+        tenth = 10 * done // runner.max_iters
         note = f'loss {runner.message_hub.get_scalar("train/loss").mean(50):.3f}{self.quality}'
         self.bar.update(self.training, completed=done, note=note)
-        if not self.bar.console.is_terminal and 10 * done // runner.max_iters > tenth:
+        if not self.bar.console.is_terminal and tenth > self.tenth:
             self._say(f'training {done}/{runner.max_iters}: {note}')
+        self.tenth = tenth
 
     def before_val(self, runner: Runner) -> None:
         batches = len(runner.val_dataloader)
@@ -67,12 +63,11 @@ class ProgressHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: Mapping[str, float]) -> None:
         self.bar.remove_task(self.validating)
         figures = {name.rpartition('/')[2]: value for name, value in metrics.items()}
-        self.validations[runner.iter] = figures
         self.quality = f'  PQ {figures["PQ"]:.1f}'
-        images, minutes = len(runner.val_dataloader.dataset), self.seconds[runner.iter] / 60
+        images, minutes = len(runner.val_dataloader.dataset), (time.monotonic() - self.started) / 60
         self._say(
-            f'iteration {runner.iter}: PQ {figures["PQ"]:.2f} on {images} images, '
-            f'{minutes:.1f} min after the start'
+            f'iteration {runner.iter}: PQ {figures["PQ"]:.2f} (things {figures["PQ_th"]:.2f}, '
+            f'stuff {figures["PQ_st"]:.2f}) on {images} images, {minutes:.1f} min after the start'
         )
 
     def _say(self, line: str) -> None:

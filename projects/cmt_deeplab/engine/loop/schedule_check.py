@@ -84,7 +84,7 @@ def _check_hook(hook: Any, loop: BaseLoop, runner: Any) -> None:
     if known and not _is_whole(interval):
         raise UserError(f'The hook {name} has interval={interval}, but needs a whole number.')
     followed = getattr(hook, 'monitor', None) or getattr(hook, 'save_best', None)
-    if followed and runner._val_loop is None:
+    if followed and followed != 'auto' and runner._val_loop is None:
         runner.logger.warning(
             f'The hook {name} follows {followed}, but there is no validation: it does nothing '
             'with it without val_dataloader, val_cfg and val_evaluator.'
