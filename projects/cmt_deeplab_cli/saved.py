@@ -1,6 +1,6 @@
 """The evaluation of saved predictions, for scripts: neither torch nor mmdet is imported.
 
-A truth that is a config or a folder of own data imports them.
+Pictures, and a truth that is a config or a folder of own data, import them when they are asked for.
 """
 
 import sys
@@ -9,9 +9,7 @@ from rich.progress import track
 
 from cmt_deeplab_cli.light import without_init
 
-with without_init(
-    'cmt_deeplab', 'cmt_deeplab.evaluation', 'cmt_deeplab.own_data', 'cmt_deeplab.visualization'
-):
+with without_init('cmt_deeplab', 'cmt_deeplab.evaluation', 'cmt_deeplab.own_data'):
     from cmt_deeplab.analysis.saved import charts, page, texts
     from cmt_deeplab.analysis.saved.bootstrap import bootstrap
     from cmt_deeplab.analysis.saved.evaluation import SavedEvaluation, evaluate_saved

@@ -15,7 +15,6 @@ from cmt_deeplab.remarks import ImageScore
 
 from .charts import calibration_chart, confusion_chart, lost_chart, size_chart
 from .evaluation import SavedEvaluation
-from .pictures import SavedPictures
 from .texts import RANGES, evaluation_text, lost_sentence
 
 STYLE = """:root { color-scheme: light dark }
@@ -55,6 +54,8 @@ def write_page(
     most: int = 20,
 ) -> Path:
     """Write ``index.html``, ``analysis.json``, charts, and pictures in ``good/`` and ``bad/``."""
+    from .pictures import SavedPictures  # loads torch, which the other tables do not need
+
     charts = dict(lost_pq=lost_chart(evaluation.lost))
     charts |= {f'size_{k}': size_chart(rows, RANGES[k]) for k, rows in evaluation.sizes.items()}
     if evaluation.calibration:
