@@ -78,7 +78,7 @@ def test_instance_masks_and_a_map_of_classes(
     (tmp_path / 'data' / 'classes.txt').write_text('\n'.join(classes))
     read, notes = opened()
     assert read == all_of(scenes)
-    assert 'instance masks and a map of classes' in notes[0]
+    assert 'one PNG for each image, and a map of classes' in notes[0]
 
 
 @pytest.mark.parametrize(

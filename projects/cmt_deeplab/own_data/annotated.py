@@ -123,8 +123,8 @@ def panoptic_segments(
         if box is not None
         for ys, xs in (box,)
     ]
-    hidden = len(segments) - len(np.unique(truth.plane[truth.plane > 0])) if segments else 0
-    return (plane.astype(np.int64) * SPREAD % NUM_IDS).astype(np.uint32), info, max(hidden, 0)
+    hidden = len(truth.segments) - len(np.setdiff1d(truth.plane, 0))
+    return (plane.astype(np.int64) * SPREAD % NUM_IDS).astype(np.uint32), info, hidden
 
 
 def _scattered_apart(truth: Truth, kinds: dict[str, bool]) -> tuple[np.ndarray, list[Segment]]:

@@ -28,7 +28,7 @@ SUFFIXES = '.txt', '.json', '.yaml', '.yml', '.names'
 BACKGROUND = 'background'  # the class of pixels without a segment
 BACKGROUND_NAMES = BACKGROUND, '_background_', 'bg'
 COLOR = re.compile(r'(.+?):(\d+,\d+,\d+)(:.*)?')  # a line of labelmap.txt, as CVAT writes it
-VOID_NAMES = 'void', 'ignore', '__ignore__', 'ignored', 'unlabeled', 'unlabelled', 'unknown'
+VOID_NAMES = 'void', 'ignore', '__ignore__', 'ignored', 'unlabeled', 'unknown'
 NONE = 'none'  # said by the user: no class is stuff
 
 
@@ -110,10 +110,8 @@ def _class_names(path: Path, content: object) -> ClassNames | None:
         return ClassNames(path, dict(enumerate(content)), counted=True)
     if isinstance(content, dict) and content:
         if all(isinstance(value, tuple) for value in content.values()):
-            # A mask of one channel holds the number of the line.
-            of_lines = dict(enumerate(content))
             of_colors = {r + (g << 8) + (b << 16): name for name, (r, g, b) in content.items()}
-            return ClassNames(path, {**of_lines, **of_colors}, of_colors=True)
+            return ClassNames(path, of_colors, of_colors=True)
         if all(isinstance(value, int) for value in content.values()):
             content = {value: name for name, value in content.items()}
         if all(str(value).isdecimal() for value in content):

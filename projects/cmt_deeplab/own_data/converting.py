@@ -15,11 +15,10 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.image_file import check_image_file
 
 from .annotated import AnnotatedImage, Layout, panoptic_segments
-from .files import named
+from .files import STATE, counted, named
 from .json_files import read_json, write_json
 from .panoptic_folder import PanopticSplit
 
-STATE = 'conversion.json'  # what the folder was made of; it is whole when the rest is
 PNGS = 'panoptic'
 
 
@@ -40,6 +39,8 @@ class Converted:
 class Target:
     """The folder that is converted into, made of what ``recipe`` says.
 
+    ``STATE`` in it holds the recipe and what was made, and is written when the rest is whole.
+
     Raises:
         UserError: it holds other files.
     """
@@ -52,9 +53,9 @@ class Target:
                 f'{folder} holds files of another origin: name another folder to convert into.'
             )
 
-    def finished(self) -> tuple[dict[str, PanopticSplit], list[str]] | None:
-        """The splits and notes of an earlier call with the same recipe, or None."""
-        if self.state.get('recipe') != self.recipe or 'splits' not in self.state:
+    def made(self) -> tuple[dict[str, PanopticSplit], list[str]] | None:
+        """The splits and notes of an earlier call, if it came to its end."""
+        if 'splits' not in self.state:
             return None
         splits = {
             name: PanopticSplit(**{k: v if k == 'name' else Path(v) for k, v in split.items()})
@@ -193,9 +194,11 @@ def in_splits(
         held = drawn_for_validation([names[k] for k in train], val_share, seed)
         val, how = [train[k] for k in sorted(held)], f'drawn with the seed {seed}'
         train = [k for k in train if k not in set(val)]
-    notes.append(f'{len(train)} images are for training and {len(val)} for validation ({how}).')
+    notes.append(
+        f'For training: {counted(len(train), "image")}; for validation: {len(val)} ({how}).'
+    )
     if rest := len(splits) - len(train) - len(val):
-        notes.append(f'{rest} images of a test set are left out.')
+        notes.append(f'Left out, as they are a test set: {counted(rest, "image")}.')
     return dict(train=train, val=val) if val else dict(train=train)
 
 
@@ -204,9 +207,9 @@ def leaving_out_empty(images: list[Converted], notes: list[str]) -> list[Convert
     full = [image for image in images if image.segments]
     if len(full) < len(images):
         empty = [Path(image.image['file_name']) for image in images if not image.segments]
-        notes.append(f'{len(empty)} images without any segment are left out ({named(empty)}).')
+        which = counted(len(empty), 'image')
+        notes.append(f'Left out, as nothing is annotated in it: {which} ({named(empty)}).')
     if hidden := sum(image.hidden for image in full):
-        notes.append(
-            f'{hidden} objects lie wholly under others or outside of their image, and are left out.'
-        )
+        which = counted(hidden, 'segment')
+        notes.append(f'Left out, as it lies under others or outside of its image: {which}.')
     return full

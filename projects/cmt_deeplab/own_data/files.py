@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from cmt_deeplab.errors import MissingFileError, UserError
+from cmt_deeplab.errors import MissingFileError, UserError, require_file
 
 # ordered as a tool would be asked for; those that lose pixels cannot hold ids
 EXACT = ('.png', '.tif', '.tiff', '.bmp', '.gif', '.pgm', '.ppm')
 IMAGES = (*EXACT, '.jpg', '.jpeg', '.webp', '.jp2', '.avif')
+STATE = 'conversion.json'  # in a folder that a layout was converted into
 SPLITS = dict(
     train=('train', 'training', 'trainset'),
     val=('val', 'valid', 'validation', 'valset', 'dev'),
@@ -21,9 +22,10 @@ SPLITS = dict(
 
 
 class Files:
-    """All files below ``root``, in the order of their names; hidden ones are not seen.
+    """All files below ``root``, in the order of their names.
 
-    ``out`` is the folder to convert into, which is not seen either.
+    Hidden ones are not seen, nor what an earlier conversion has written. ``out`` is the folder to
+    convert into.
 
     Raises:
         MissingFileError: there is no such folder.
@@ -39,7 +41,7 @@ class Files:
         if not root.is_dir():
             raise MissingFileError(f'There is no folder {root}: correct the path of the data.')
         self.root, self.extracted = root, out / 'images'  # that folder is for images out of files
-        self.paths = sorted(_files_below(root, out.resolve()))
+        self.paths = sorted(_files_below(root))
         self.images = [path for path in self.paths if path.suffix.lower() in IMAGES]
 
     def with_suffix(self, *suffixes: str) -> list[Path]:
@@ -58,6 +60,7 @@ class Files:
         """Changes with the name, the size or the time of any file."""
         digest = hashlib.sha256()
         for path in self.paths:
+            require_file(str(path), f'{path} is a link to a file that does not exist: remove it.')
             state = path.stat()
             digest.update(f'{path}\0{state.st_size}\0{state.st_mtime_ns}\n'.encode())
         return digest.hexdigest()
@@ -113,16 +116,21 @@ def words(name: str) -> list[str]:
 
 
 def named(paths: list[Path], most: int = 3) -> str:
-    """The first few of many files, for a sentence."""
-    more = f' and {len(paths) - most} more' if len(paths) > most else ''
-    return ', '.join(path.name for path in paths[:most]) + more
+    """The names of the first few of many files, for a sentence."""
+    names = [*dict.fromkeys(path.name for path in paths)]
+    return ', '.join(names[:most]) + f' and {len(names) - most} more' * (len(names) > most)
 
 
-def _files_below(root: Path, skip: Path) -> Iterator[Path]:
+def counted(number: int, noun: str) -> str:
+    """'1 image' or '3 images'."""
+    return f'{number} {noun}{"s" * (number != 1)}'
+
+
+def _files_below(root: Path) -> Iterator[Path]:
     seen = set()
     for folder, below, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        if real in seen or Path(real) == skip:
+        if real in seen or STATE in names:
             below.clear()
             continue
         seen.add(real)

@@ -3,6 +3,8 @@
 import json
 import mmap
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +26,18 @@ KEYS = {  # that a file of the kind has, in this order of preference
 def jsons_by_kind(files: Files) -> dict[str, list[Path]]:
     """The JSONs of each kind, which are searched for keys and not parsed.
 
-    Where the first one of a folder is of LabelMe, all are taken for it.
+    Where one of a folder is of LabelMe, so are all of no other kind, which may be damaged.
     """
-    by_kind, of_labelme = defaultdict(list), set()
+    folders, by_kind = defaultdict(list), defaultdict(list)
     for path in files.with_suffix('.json'):
-        kind = LABELME if path.parent in of_labelme else _kind(path)
-        if kind == LABELME:
-            of_labelme.add(path.parent)
-        by_kind[kind].append(path)
+        folders[path.parent].append(path)
+    for paths in folders.values():
+        kinds = {}
+        for path in paths:
+            kinds[path] = LABELME if LABELME in kinds.values() else _kind(path)
+        for path, kind in kinds.items():
+            of_labelme = kind is None and LABELME in kinds.values()
+            by_kind[LABELME if of_labelme else kind].append(path)
     return by_kind
 
 
@@ -55,6 +61,21 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise UserError(f'{path} cannot be read as JSON ({error}): export it again.') from None
+
+
+@contextmanager
+def interpreting(where: str) -> Iterator[None]:
+    """Around what takes values out of an entry of an annotation file, which ``where`` names.
+
+    Raises:
+        UserError: the entry does not have the form of its format.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UserError(f'{where} is damaged ({error!r}): export it again.') from error
 
 
 def required(entry: Any, key: str, path: Path) -> Any:

@@ -9,7 +9,7 @@ from cmt_deeplab.errors import UserError
 from .annotated import Layout
 from .class_names import BACKGROUND, decide_kinds, stuff_names
 from .converting import Target, convert, in_splits, leaving_out_empty, write_split
-from .files import Files
+from .files import STATE, Files, counted
 from .json_files import PANOPTIC, jsons_by_kind, read_json, write_json
 from .layouts import JSONS, OTHERS, find_coco_panoptic
 from .panoptic_folder import PanopticFolder, PanopticSplit
@@ -77,11 +77,13 @@ def open_data(
             )
             notes = (f'{root} holds COCO panoptic data, {names}, which are used in place.',)
             return PanopticFolder(root, panoptic['train'], panoptic.get('val'), notes)
+    if (root / STATE).is_file() and (made := Target(root, {}).made()):  # what this has written
+        return PanopticFolder(root, made[0]['train'], made[0].get('val'), tuple(made[1]))
     options = dict(stuff=stuff, background=background, layout=layout)
     draw = dict(val_share=val_share, seed=seed)
     recipe = dict(version=VERSION, root=str(place), files=files.fingerprint(), **options, **draw)
     target = Target(out, recipe)
-    made = target.finished()
+    made = target.made() if target.state.get('recipe') == recipe else None
     if made is None:
         target.begin()
         if panoptic:
@@ -101,7 +103,7 @@ def _find(files: Files, jsons: Mapping[str, list[Path]], wanted: str | None) -> 
         if wanted in (None, name) and (layout := find(files)):
             return layout
     raise UserError(
-        f'{files.root} has {len(files.images)} images and '
+        f'{files.root} has {counted(len(files.images), "image")} and '
         f'{f"nothing of the layout {wanted}" if wanted else "no annotations that are known"}: put '
         'masks, each called like its image, into a folder masks beside the folder images, or see '
         'docs/own_data.md for the other layouts.'
@@ -123,19 +125,23 @@ def _convert(
 ) -> tuple[dict[str, PanopticSplit], list[str]]:
     found = _find(files, jsons, layout)
     kinds = decide_kinds(found.classes, stuff, ask)
-    if not kinds or not found.images:
-        raise UserError(f'{files.root} holds {found.found}, but nothing to learn from: no segment.')
     if background == AUTO:
         background = BACKGROUND if all(kinds.values()) else VOID
     if background == VOID:
         background = None
     elif kinds.setdefault(background, False):
         raise UserError(f'The background {background!r} is a class of things: take another name.')
-    notes = [f'{files.root} holds {found.found}.', _told(kinds, background), *found.notes]
     images, base = convert(found, kinds, background, out, progress)
+    if background and background not in {*found.classes}.union(*(image.names for image in images)):
+        del kinds[background]  # masks cover every pixel
+        background = None
+    notes = [f'{files.root} holds {found.found}.', _told(kinds, background), *found.notes]
     images = leaving_out_empty(images, notes)
-    if not images:
-        raise UserError(f'{files.root} holds {found.found}, but no image has a segment.')
+    if all(image.names <= {background} for image in images):
+        raise UserError(
+            f'{files.root} holds {found.found}, but nothing is marked in any of them: check the '
+            'annotations.'
+        )
     drawn = in_splits([i.split for i in images], [i.names for i in images], val_share, seed, notes)
     splits = {
         name: write_split(name, [images[k] for k in chosen], kinds, base, out)

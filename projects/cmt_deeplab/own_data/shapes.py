@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cmt_deeplab.coco_format import check_same_size
-from cmt_deeplab.errors import MissingFileError, UserError
+from cmt_deeplab.errors import MissingFileError
 
 from .annotated import AnnotatedImage, Layout, Region, Segment, Truth, painted
+from .files import counted
+from .json_files import interpreting
 from .polygons import united
 
 Size = tuple[int, int]  # height, width
@@ -45,13 +47,9 @@ class LabeledImage:
         for k, shape in enumerate(self.shapes):
             where = f'{self.file}: shape {k + 1} of {self.path.name} ({shape.name!r})'
             key = k if shape.group is None else (shape.name, shape.group)
-            try:
+            with interpreting(where):
                 region = shape.region(Segment(shape.name), size, where)
-            except (KeyError, TypeError, ValueError, IndexError) as error:
-                if isinstance(error, UserError):
-                    raise
-                raise UserError(f'{where} cannot be read ({error!r}): export it again.') from None
-            objects.setdefault(key, []).append(region)
+                objects.setdefault(key, []).append(region)
         return painted([united(regions) for regions in objects.values()], size)
 
 
@@ -79,11 +77,11 @@ def shapes_layout(
     number = sum(len(image.shapes) for image in images)
     names = dict.fromkeys([*classes, *(s.name for image in images for s in image.shapes)])
     notes = [
-        f'{count} shapes of the type {sort!r} have no area and are left out.'
+        f'Left out, as the type {sort!r} has no area: {counted(count, "shape")}.'
         for sort, count in left_out.items()
     ]
     return Layout(
-        f'{len(images)} images with {number} shapes labeled in {tool}',
+        f'{counted(len(images), "image")} with {counted(number, "shape")} labeled in {tool}',
         [AnnotatedImage(image.path, image.read, image.split) for image in images],
         dict.fromkeys(names, kind),
         notes,
@@ -95,6 +93,5 @@ def refuse_missing(missing: Sequence[tuple[str, Path]]) -> None:
     if missing:
         raise MissingFileError(
             f'{missing[0][1]} names {missing[0][0]}, which is not below the folder of the data '
-            f'(images that are missing: {len(missing)}): put them there, or take them out of the '
-            'file.'
+            f'(missing images: {len(missing)}): put them there, or take them out of the file.'
         )

@@ -12,8 +12,8 @@ from cmt_deeplab.coco_format import check_same_size
 from cmt_deeplab.errors import UserError
 
 from ..annotated import AnnotatedImage, Layout, Region, Segment, Truth, painted
-from ..files import Files, named
-from ..json_files import read_json, required
+from ..files import Files, counted, named
+from ..json_files import interpreting, read_json, required
 from ..polygons import polygon_region
 from ..shapes import refuse_missing
 
@@ -26,41 +26,50 @@ def find_coco_instances(files: Files, jsons: list[Path]) -> Layout:
     Raises:
         UserError: a JSON cannot be read, or images that it names do not exist.
     """
-    images, classes, notes, missing, number = [], {}, [], [], 0
+    layout, missing, number = Layout('', [], {}), [], 0
     for file in jsons:
-        content = read_json(file)
-        names = {
-            required(c, 'id', file): str(required(c, 'name', file))
-            for c in required(content, 'categories', file)
-        }
-        classes.update(dict.fromkeys(names.values(), True))
-        of_images = defaultdict(list)
-        for annotation in required(content, 'annotations', file):
-            of_images[required(annotation, 'image_id', file)].append(annotation)
-        boxes = [a for each in of_images.values() for a in each if not a.get('segmentation')]
-        if boxes:
-            notes.append(
-                f'{len(boxes)} annotations of {file.name} are boxes without a mask and left out.'
-            )
-        for image in required(content, 'images', file):
-            name = str(required(image, 'file_name', file))
-            path = files.find_image(name, file)
-            if path is None:
-                missing.append((name, file))
-                continue
-            annotations = [a for a in of_images.pop(image['id'], ()) if a.get('segmentation')]
-            number += len(annotations)
+        with interpreting(str(file)):
+            number += _add_file(layout, files, file, missing)
+    refuse_missing(missing)
+    if not number:
+        raise UserError(
+            f'{jsons[0]} has no masks ("segmentation"), and boxes do not suffice: export polygons '
+            'or masks.'
+        )
+    images, each = counted(len(layout.images), 'image'), counted(number, 'instance')
+    layout.found = f'{images} with {each} in the format of COCO ({named(jsons)})'
+    return layout
+
+
+def _add_file(layout: Layout, files: Files, file: Path, missing: list[tuple[str, Path]]) -> int:
+    """Add the images of one JSON; the number of their annotations with a mask."""
+    content = read_json(file)
+    categories = required(content, 'categories', file)
+    names = {required(c, 'id', file): str(required(c, 'name', file)) for c in categories}
+    layout.classes.update(dict.fromkeys(names.values(), True))
+    of_images, boxes, split = defaultdict(list), 0, files.split_of(file, by_name=True)
+    for annotation in required(content, 'annotations', file):
+        boxes += not annotation.get('segmentation')
+        of_images[required(annotation, 'image_id', file)].append(annotation)
+    number = sum(map(len, of_images.values())) - boxes
+    for image in required(content, 'images', file):
+        name = str(required(image, 'file_name', file))
+        annotations = of_images.pop(required(image, 'id', file), ())
+        if path := files.find_image(name, file):
             stated = image.get('height'), image.get('width')
             read = partial(_read, file, path, stated, annotations, names)
-            images.append(AnnotatedImage(path, read, files.split_of(file, by_name=True)))
-        if of_images:
-            raise UserError(
-                f'{file} has annotations of image {next(iter(of_images))}, which its list "images" '
-                'lacks: add it there, or take them out.'
-            )
-    refuse_missing(missing)
-    found = f'{len(images)} images with {number} instances in {named(jsons)}'
-    return Layout(found, images, classes, notes)
+            layout.images.append(AnnotatedImage(path, read, split or files.split_of(path)))
+        else:
+            missing.append((name, file))
+    if of_images:
+        raise UserError(
+            f'{file} has annotations of image {next(iter(of_images))}, which its list "images" '
+            'lacks: add it there, or take them out.'
+        )
+    if boxes:
+        which = counted(boxes, 'annotation')
+        layout.notes.append(f'Left out, as it is a box without a mask: {which} of {file.name}.')
+    return number
 
 
 def _read(
@@ -78,35 +87,26 @@ def _read(
     regions = []
     for annotation in annotations:
         where = f'{file}: the annotation {annotation.get("id")}'
-        name = names.get(annotation.get('category_id'))
-        if name is None:
-            raise UserError(
-                f'{where} has the "category_id" {annotation.get("category_id")}, which is not in '
-                '"categories": add it there.'
-            )
-        segment = Segment(name, bool(annotation.get('iscrowd', 0)))
-        segmentation = annotation['segmentation']
-        if isinstance(segmentation, dict):
-            regions.append(Region(segment, _mask_of_runs(segmentation, size, where)))
-        else:
-            regions.append(polygon_region(segment, segmentation, size, where))
+        with interpreting(where):
+            shape, category = annotation.get('segmentation'), annotation['category_id']
+            if category not in names:
+                raise UserError(
+                    f'{where} has the "category_id" {category}, which is not in "categories": add '
+                    'it there.'
+                )
+            segment = Segment(names[category], bool(annotation.get('iscrowd')))
+            if isinstance(shape, dict) and shape:
+                regions.append(Region(segment, _mask_of_runs(shape, size, where)))
+            elif shape:
+                regions.append(polygon_region(segment, shape, size, where))
     return painted(regions, size)
 
 
 def _mask_of_runs(runs: dict, size: tuple[int, int], where: str) -> np.ndarray:
-    counts = runs.get('counts')
-    if tuple(runs.get('size') or ()) != tuple(size) or not isinstance(counts, str | list):
-        raise UserError(
-            f'{where} has run lengths of the size {runs.get("size")}, but its image is {size[0]} '
-            f'high and {size[1]} wide: take image and annotation from one release.'
-        )
-    try:
-        if isinstance(counts, list):
-            if sum(counts) != size[0] * size[1] or min(counts) < 0:
-                raise ValueError('their sum is not the number of pixels')
-            runs = coco_mask.frPyObjects(runs, *size)
-        return coco_mask.decode(runs).astype(bool)
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f'{where} has run lengths that are damaged ({error}): write them again.'
-        ) from None
+    remedy = 'take image and annotation from one release'
+    check_same_size(f'The mask of {where}', runs['size'], 'its image', size, remedy)
+    if isinstance(runs['counts'], list):
+        if sum(runs['counts']) != size[0] * size[1] or min(runs['counts']) < 0:
+            raise ValueError('the run lengths do not sum to the number of pixels')
+        runs = coco_mask.frPyObjects(runs, *size)
+    return coco_mask.decode(runs).astype(bool)

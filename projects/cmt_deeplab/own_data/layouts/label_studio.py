@@ -12,8 +12,8 @@ import numpy as np
 from cmt_deeplab.errors import UserError
 
 from ..annotated import Layout, Region, Segment
-from ..files import IMAGES, Files, named
-from ..json_files import read_json
+from ..files import IMAGES, Files, counted, named
+from ..json_files import interpreting, read_json
 from ..polygons import ellipse, polygon_region, rectangle
 from ..shapes import LabeledImage, Shape, Size, shapes_layout
 
@@ -30,34 +30,43 @@ def find_label_studio(files: Files, jsons: list[Path]) -> Layout:
     images, left_out, missing, several = [], Counter(), [], []
     for file in jsons:
         tasks = read_json(file)
-        for task in tasks if isinstance(tasks, list) else [tasks]:
-            name = _image_name(task, file)
-            path = files.find_image(name, file) or files.find_image(UPLOAD.sub('', name), file)
-            if path is None:
-                missing.append((name, file))
-                continue
-            shapes, size = [], (None, None)
-            for entry in _entries(task, path, several):
-                value = {**entry, **entry.get('value', {})}
-                label = next((v[0] for k, v in value.items() if k.endswith('labels') and v), None)
-                if label is None or not {'rle', 'points', 'radiusX', 'width'} & {*value}:
-                    left_out[entry.get('type', 'keypoint')] += 1
+        for k, task in enumerate(tasks if isinstance(tasks, list) else [tasks]):
+            with interpreting(f'The task {k + 1} of {file}'):
+                name = _image_name(task, file)
+                path = files.find_image(name, file) or files.find_image(UPLOAD.sub('', name), file)
+                if path is None:
+                    missing.append((name, file))
                     continue
-                size = value.get('original_height'), value.get('original_width')
-                shapes.append(Shape(str(label), partial(_region, value)))
-            images.append(LabeledImage(path, file, shapes, size, files.split_of(path)))
+                entries = _entries(task, path, several)
+                shapes, size = _shapes(entries, left_out)
+                images.append(LabeledImage(path, file, shapes, size, files.split_of(path)))
     layout = shapes_layout('Label Studio', images, left_out=left_out, missing=missing)
     if several:
+        which = counted(len(several), 'image')
         layout.notes.append(
-            f'{len(several)} images have annotations of several people, of which the first one is '
-            f'taken ({named(several)}).'
+            f'Of several people who annotated an image, the first one is taken: {which} '
+            f'({named(several)}).'
         )
     return layout
 
 
+def _shapes(entries: Iterator[dict], left_out: Counter) -> tuple[list[Shape], tuple]:
+    """The shapes with a label and an area, and the size of the image that they state."""
+    shapes, size = [], (None, None)
+    for entry in entries:
+        value = {**entry, **entry.get('value', {})}
+        labels = next((v for key, v in value.items() if key.endswith('labels') and v), None)
+        if labels and not {'rle', 'points', 'radiusX', 'width'}.isdisjoint(value):
+            size = value.get('original_height'), value.get('original_width')
+            shapes.append(Shape(str(labels[0]), partial(_region, value)))
+        else:
+            left_out[str(entry.get('type', 'keypoint'))] += 1
+    return shapes, size
+
+
 def _image_name(task: object, file: Path) -> str:
     """The path of the image of a task, without the address of a server."""
-    fields = task.get('data', task) if isinstance(task, dict) else {}
+    fields = task.get('data', task)
     for value in fields.values():
         name = unquote(value).partition('?d=')[2] or unquote(value) if type(value) is str else ''
         if name.lower().endswith(IMAGES):
@@ -116,6 +125,8 @@ def decode_brush(code: Sequence[int]) -> np.ndarray:
     def read(length: int) -> int:
         nonlocal place
         place += length
+        if place > len(text):
+            raise ValueError('it ends early')
         return int(text[place - length : place], 2)
 
     number, word = read(32), read(5) + 1

@@ -13,7 +13,7 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.image_file import FORMATS, BadImage, read_header
 
 from ..annotated import Layout, Region, Segment
-from ..files import Files, named
+from ..files import Files, counted, named
 from ..json_files import read_json, required
 from ..polygons import ellipse, polygon_region, rectangle
 from ..shapes import LabeledImage, Shape, Size, shapes_layout
@@ -31,20 +31,20 @@ def find_labelme(files: Files, jsons: list[Path]) -> Layout:
     for file in jsons:
         content, shapes = read_json(file), []
         for shape in required(content, 'shapes', file):
-            sort = shape.get('shape_type') or 'polygon'
-            if sort not in SHAPES:
+            points, name = required(shape, 'points', file), str(required(shape, 'label', file))
+            if (sort := str(shape.get('shape_type') or 'polygon')) in SHAPES:
+                region = partial(_region, sort, points, shape.get('mask'))
+                shapes.append(Shape(name, region, shape.get('group_id')))
+            else:
                 left_out[sort] += 1
-                continue
-            points = required(shape, 'points', file)
-            region = partial(_region, sort, points, shape.get('mask'))
-            shapes.append(Shape(str(required(shape, 'label', file)), region, shape.get('group_id')))
         path = _image_of(files, file, content)
         size = content.get('imageHeight'), content.get('imageWidth')
         images.append(LabeledImage(path, file, shapes, size, files.split_of(file)))
     layout = shapes_layout('LabelMe', images, left_out=left_out)
     used = {image.path for image in images}
     if alone := [path for path in files.images if path not in used]:
-        layout.notes.append(f'{len(alone)} images without a JSON are left out ({named(alone)}).')
+        which = counted(len(alone), 'image')
+        layout.notes.append(f'Left out, as there is no JSON for it: {which} ({named(alone)}).')
     return layout
 
 

@@ -1,12 +1,12 @@
-"""Images with masks in image files: PNGs of ids or classes for each image, or one for each object.
+"""Images with masks in image files.
 
-Of the one or two PNGs of an image, one may hold the number of an object in each pixel and one the
-value of its class.
+The objects of an image have numbers in one PNG, or a PNG for each of them. The classes are the
+values in another PNG, or stand in the names of the files, or there is one.
 """
 
 import re
-from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,19 +14,19 @@ import numpy as np
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.image_file import check_image_file
-from cmt_deeplab.planes import ranked, runs
 
-from ..annotated import AnnotatedImage, Layout, Region, Segment, Truth, painted
-from ..class_names import BACKGROUND_NAMES, VOID_NAMES, ClassNames, is_no_object, read_class_names
-from ..files import Files, named
-from .id_masks import read_mask
-from .pairing import CLASSES, INSTANCES, MASK, Mask, Pairing, pair_up
+from ..annotated import AnnotatedImage, Layout, Segment, Truth
+from ..class_names import VOID_NAMES, ClassNames, is_no_object, read_class_names
+from ..files import Files, counted, named
+from .mask_planes import FACTOR, MaskPlanes
+from .pairing import CLASSES, INSTANCES, MASK, Mask, pair_up
 
 OBJECT = 'object'  # the class where nothing names one
 VOID = VOID_NAMES[0]
 VOID_VALUE = 255  # of a map of classes, unless it has a name
-FACTOR = 1 << 32  # of the class beside the number of the object
 NAME = re.compile(r'([^\W\d_]{2,})\d{0,4}')  # 'cell' and 'cell12', but not a hash
+Planes = dict[Path, MaskPlanes]  # by image
+Survey = list[dict[int, bool]]  # the values of classes, and whether their objects have numbers
 
 
 def find_masks(files: Files) -> Layout | None:
@@ -44,201 +44,146 @@ def find_masks(files: Files) -> Layout | None:
             f'({named(pairing.images_alone)}), but no mask has the name of an image: call it like '
             'its image, in a folder masks beside the folder images.'
         )
-    _refuse_twins(pairing)
     names = read_class_names(files)
-    per_object = any(mask.rest for masks in pairing.masks.values() for mask in masks)
-    layout = (_per_object if per_object else _per_image)(pairing, names)
-    for kind, partner, alone in (
-        ('images', 'mask', pairing.images_alone),
-        ('masks', 'image', pairing.masks_alone),
-    ):
-        if alone:
-            layout.notes.append(
-                f'{len(alone)} {kind} without a {partner} are left out ({named(alone)}).'
-            )
-    return layout
-
-
-def _refuse_twins(pairing: Pairing) -> None:
-    for image, masks in pairing.masks.items():
-        alike = {}
-        for mask in masks:
-            twin = alike.setdefault((mask.role, mask.rest), mask)
-            if twin is not mask and not mask.rest:
-                raise UserError(
-                    f'The image {image} has two masks, {twin.path} and {mask.path}: call the '
-                    'folder with the numbers of objects "instances" and that with classes '
-                    '"semantic", or take one out.'
-                )
-
-
-def _layout(
-    pairing: Pairing, found: str, classes: dict[str, bool | None], read: Callable[..., Truth]
-) -> Layout:
-    images = [
-        AnnotatedImage(path, partial(read, masks), pairing.splits[path])
-        for path, masks in pairing.masks.items()
-    ]
-    return Layout(f'{len(images)} images with {found}', images, classes)
-
-
-# One PNG for each object ------------------------------------------------------------------------
-
-
-def _per_object(pairing: Pairing, names: ClassNames | None) -> Layout:
-    known = {name.lower(): name for name in (names.of_values.values() if names else ())}
-    only = next(iter(known.values())) if len(known) == 1 else OBJECT
-
-    def class_of(mask: Mask) -> str:
-        name = '_'.join(match[1] for match in map(NAME.fullmatch, mask.rest) if match)
-        return known.get(name.lower(), name or only)
-
-    def read(masks: Sequence[Mask], size: tuple[int, int]) -> Truth:
-        regions = [Region(Segment(class_of(m)), read_mask(m.path, size) > 0) for m in masks]
-        return painted(regions, size)
-
-    masks = [mask for of_image in pairing.masks.values() for mask in of_image]
-    classes = {class_of(mask): True for mask in masks}
-    for name in classes:
-        if known and name not in (*known.values(), OBJECT):
-            raise UserError(
-                f'The masks name the class {name!r}, which {names.file} does not: add it there, or '
-                'remove the file, so that the names of the masks are the classes.'
-            )
-    return _layout(pairing, f'{len(masks)} masks, one PNG for each object', classes, read)
-
-
-# One PNG for each image, or two -----------------------------------------------------------------
-
-CONNECTED = 'each connected region of a thing taken for one object'
-FOUND = {  # by the roles of the masks of an image; MASK has one value besides 0
-    (INSTANCES,): 'instance masks, one PNG for each image',
-    (CLASSES, INSTANCES): 'instance masks and a map of classes, one PNG of each for each image',
-    (CLASSES,): f'a map of classes for each image, {CONNECTED}',
-    (MASK,): f'a mask of one value for each image, {CONNECTED}',
-}
-
-
-def _per_image(pairing: Pairing, names: ClassNames | None) -> Layout:
-    paths, roles = _paths_by_role(pairing)
-    colors = names is not None and names.of_colors
-    survey = _survey(paths, colors)
-    seen = {
-        value: of_image for of_image, classes in zip(paths.values(), survey) for value in classes
-    }
-    if INSTANCES not in roles:
-        roles = (_role_by_values(roles[0], survey, seen, names),)
-        paths = {image: dict(zip(roles, of_image.values())) for image, of_image in paths.items()}
-    if CLASSES in roles:
+    roles = {mask.role for of_image in pairing.masks.values() for mask in of_image}
+    planes, of_values, is_open = _planes_of(pairing.masks, names)
+    survey = _survey(planes) if next(iter(planes.values())).classes else []
+    seen = {v: planes[image].classes for image, values in zip(planes, survey) for v in values}
+    if is_open:
+        role = CLASSES if CLASSES in roles else MASK
+        planes = _by_values(planes, survey, role, names)
+    one = next(iter(planes.values()))  # all are of one kind
+    notes = []
+    if one.classes and not one.one_value:
         of_values, notes = _named_values(seen, names)
-        numbered = {v for classes in survey for v, has_numbers in classes.items() if has_numbers}
+        numbered = {v for values in survey for v, has_numbers in values.items() if has_numbers}
         kinds = {name: value in numbered for value, name in of_values.items()}
-        told = [kind for name, kind in kinds.items() if name.lower() not in BACKGROUND_NAMES]
-        if INSTANCES not in roles or (colors and all(told)):  # CVAT numbers stuff too
+        told = all(kind or is_no_object(name) for name, kind in kinds.items())
+        if not one.has_objects or (one.colors and told):  # CVAT numbers stuff too
             kinds = dict.fromkeys(kinds)
         kinds.update(names.kinds if names else ())
     else:
-        name, notes = _only_class(names)
-        of_values, kinds = {1: name}, {name: True}
+        if not of_values:
+            of_values, notes = _only_class(names)
+        kinds = dict.fromkeys(of_values.values(), True)
     images = [
-        AnnotatedImage(image, partial(_read, of_image, of_values, colors), pairing.splits[image])
-        for image, of_image in paths.items()
+        AnnotatedImage(image, partial(_read, of_image, of_values), pairing.splits[image])
+        for image, of_image in planes.items()
     ]
-    return Layout(f'{len(images)} images with {FOUND[roles]}', images, kinds, notes)
+    for kind, partner, alone in (
+        ('image', 'mask', pairing.images_alone),
+        ('mask', 'image', pairing.masks_alone),
+    ):
+        if alone:
+            which = counted(len(alone), kind)
+            notes.append(f'Left out, as there is no {partner} for it: {which} ({named(alone)}).')
+    return Layout(f'{counted(len(images), "image")} with {one.described}', images, kinds, notes)
 
 
-def _paths_by_role(pairing: Pairing) -> tuple[dict[Path, dict[str, Path]], tuple[str, ...]]:
-    """The masks of each image by their roles, and the roles, which are those of every image."""
-    roles = {mask.role for masks in pairing.masks.values() for mask in masks}
-    # A folder whose name leaves it open is what the other one is not.
-    meant = CLASSES if INSTANCES in roles else INSTANCES if CLASSES in roles else MASK
-    paths = {
-        image: {meant if mask.role == MASK else mask.role: mask.path for mask in masks}
-        for image, masks in pairing.masks.items()
-    }
-    roles = tuple(sorted({role for of_image in paths.values() for role in of_image}))
-    for image, of_image in paths.items():
-        if len(of_image) < len(roles):
-            raise UserError(
-                f'The image {image} has {next(iter(of_image.values()))} alone, but others have two '
-                'masks, one of objects and one of classes: add it, or take the image out.'
-            )
-    return paths, roles
+def _planes_of(
+    masks: dict[Path, list[Mask]], names: ClassNames | None
+) -> tuple[Planes, dict[int, str], bool]:
+    """The masks of each image, and the classes that the names of files give, without a map of them.
 
-
-def _numbers(
-    paths: dict[str, Path], colors: bool, size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """What stands in the masks of an image: the distinct keys, and the place (H, W) of each pixel.
-
-    A key is FACTOR times the value of the class, and the number of the object.
+    The third one says that no mask is known to be one of objects.
     """
-    if INSTANCES in paths:
-        keys = read_mask(paths[INSTANCES], size)
-        if CLASSES not in paths:
-            keys = keys + FACTOR * (keys > 0)
-    else:
-        keys = 0
-    if CLASSES in paths:
-        keys = keys + FACTOR * read_mask(paths[CLASSES], size, as_colors=colors)
-    if MASK in paths:
-        keys = FACTOR * (read_mask(paths[MASK], size) > 0)
-    values, lengths = runs(keys)
-    distinct, places = ranked(values)
-    return distinct, np.repeat(places, lengths).reshape(size)
+    every = [mask for of_image in masks.values() for mask in of_image]
+    apart = any(mask.rest for mask in every if mask.role != CLASSES)
+    # What a folder's name leaves open is what the other folder is not.
+    meant = INSTANCES if apart or CLASSES in {mask.role for mask in every} else CLASSES
+    roles = {meant if mask.role == MASK else mask.role for mask in every}
+    values, planes = {}, {}
+    for image, of_image in masks.items():
+        by_role = {role: [] for role in (CLASSES, INSTANCES)}
+        for mask in of_image:
+            by_role[meant if mask.role == MASK else mask.role].append(mask.path)
+        for role, paths in by_role.items():
+            many = apart and role == INSTANCES
+            if len(paths) > 1 and not many:
+                raise UserError(
+                    f'The image {image} has two masks, {paths[0]} and {paths[1]}: call the folder '
+                    'with numbers of objects "instances" and that with classes "semantic", or take '
+                    'one out.'
+                )
+            if role in roles and not paths and not many:
+                raise UserError(
+                    f'The image {image} has {of_image[0].path} alone, but others have two masks, '
+                    'one of objects and one of classes: add it, or take the image out.'
+                )
+        classes, objects = (next(iter(by_role[role]), None) for role in (CLASSES, INSTANCES))
+        colors = names is not None and names.of_colors
+        numbered = ()
+        if apart:
+            found = [(m.path, _class_named(m, names)) for m in of_image if m.path != classes]
+            numbered = tuple((p, values.setdefault(n, len(values) + 1)) for p, n in found)
+            objects = None
+        planes[image] = MaskPlanes(objects, numbered, classes, colors)
+    of_values = {} if CLASSES in roles else {value: name for name, value in values.items()}
+    return planes, of_values, INSTANCES not in roles
 
 
-def _survey(paths: dict[Path, dict[str, Path]], colors: bool) -> list[dict[int, bool]]:
-    """The values of classes in the masks of each image, and whether their objects have numbers."""
+def _class_named(mask: Mask, names: ClassNames | None) -> str:
+    """The class in the name of the mask of an object."""
+    listed = names.of_values.values() if names else ()
+    known = {name.lower(): name for name in listed if not is_no_object(name)}
+    name = '_'.join(match[1] for match in map(NAME.fullmatch, mask.rest) if match)
+    if name and known and name.lower() not in known:
+        raise UserError(
+            f'The name of {mask.path} has the class {name!r}, which is not in {names.file}: add it '
+            'there, or remove that file.'
+        )
+    return known.get(name.lower()) or name or (*known.values(), OBJECT)[0]
 
-    def values_of(image: Path, of_image: dict[str, Path]) -> dict[int, bool]:
+
+def _survey(planes: Planes) -> Survey:
+    def values_of(image: Path, of_image: MaskPlanes) -> dict[int, bool]:
         size = check_image_file(str(image)).size_read(turning=True)
-        of_image = {CLASSES if role == MASK else role: path for role, path in of_image.items()}
-        keys = _numbers(of_image, colors, size)[0].tolist()
+        keys = of_image.keys(size)[0].tolist()
         return {value: bool(number) for value, number in sorted(divmod(k, FACTOR) for k in keys)}
 
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(values_of, *zip(*paths.items())))
+        return list(pool.map(values_of, *zip(*planes.items())))
 
 
-def _role_by_values(
-    role: str, survey: Sequence[dict[int, bool]], seen: Collection[int], names: ClassNames | None
-) -> str:
-    """What the masks hold, where no name tells: classes if a file names their values."""
-    listed = names.shifted_to(seen) if names and len(names.of_values) > 1 else ()
-    others = {*seen} - {0}
-    if others == {VOID_VALUE} and VOID_VALUE not in listed:
-        return MASK
-    if role == CLASSES or others - {VOID_VALUE} <= {*listed}:
-        return CLASSES
-    return MASK if all(len({*classes} - {0}) < 2 for classes in survey) else INSTANCES
+def _by_values(planes: Planes, survey: Survey, role: str, names: ClassNames | None) -> Planes:
+    """What the one mask of each image holds: classes if a file names their values."""
+    seen = {value for values in survey for value in values} - {0}
+    listed = {*names.shifted_to(seen)} if names and len(names.of_values) > 1 else set()
+    one_value = all(len({*values} - {0}) < 2 for values in survey)
+    if seen == {VOID_VALUE} - listed:
+        return {image: replace(p, one_value=True) for image, p in planes.items()}
+    if role == CLASSES or (listed and seen - {VOID_VALUE} <= listed):
+        return planes
+    if one_value:
+        return {image: replace(p, one_value=True) for image, p in planes.items()}
+    return {image: MaskPlanes(objects=p.classes) for image, p in planes.items()}
 
 
-def _only_class(names: ClassNames | None) -> tuple[str, list[str]]:
+def _only_class(names: ClassNames | None) -> tuple[dict[int, str], list[str]]:
     """The class of all objects, and the sentence on a name that nobody gave."""
     listed = [n for n in (names.of_values.values() if names else ()) if not is_no_object(n)]
-    if len(listed) == 1:
-        return listed[0], []
-    if listed:
+    if len(listed) > 1:
         raise UserError(
             f'{names.file} names {len(listed)} classes, but the masks hold numbers of objects '
             'alone: add a PNG of classes for each image, in a folder "semantic" beside the other '
             'one, or leave one name.'
         )
-    return OBJECT, [
-        f'Nothing names the class, so it is called {OBJECT!r}: write its name into '
-        'classes.txt beside the images to change it.'
+    if listed:
+        return {1: listed[0]}, []
+    return {1: OBJECT}, [
+        f'Nothing names the class, so it is called {OBJECT!r}: write its name into classes.txt '
+        'beside the images to change it.'
     ]
 
 
 def _named_values(
-    seen: dict[int, dict[str, Path]], names: ClassNames | None
+    seen: dict[int, Path], names: ClassNames | None
 ) -> tuple[dict[int, str], list[str]]:
     """The name of each value in the maps of classes, and the sentence on names that nobody gave.
 
-    ``seen`` has masks in which the value stands.
+    ``seen`` has a mask in which the value stands.
     """
-    values = {*seen} - {0, VOID_VALUE}
+    values, notes = {*seen} - {0, VOID_VALUE}, []
     if names is None:
         of_values = {value: f'class_{value}' for value in sorted(values)}
         notes = [
@@ -246,25 +191,24 @@ def _named_values(
             'write lines such as "1: cell" into classes.txt beside the images.'
         ]
     else:
-        of_values, notes = names.shifted_to(seen), []
+        of_values = names.shifted_to(seen)
         if unnamed := sorted(values - {*of_values}):
             color = ' (the color R + 256 G + 65536 B)' * names.of_colors
             raise UserError(
-                f'{seen[unnamed[0]][CLASSES]} has the value {unnamed[0]}{color}, which is no class '
-                f'in {names.file}: add a line for it there, or correct the mask.'
+                f'{seen[unnamed[0]]} has the value {unnamed[0]}{color}, which is no class in '
+                f'{names.file}: add a line for it there, or correct the mask.'
             )
     return {VOID_VALUE: VOID, **of_values}, notes
 
 
-def _read(
-    paths: dict[str, Path], of_values: dict[int, str], colors: bool, size: tuple[int, int]
-) -> Truth:
-    keys, places = _numbers(paths, colors, size)
+def _read(planes: MaskPlanes, of_values: dict[int, str], size: tuple[int, int]) -> Truth:
+    keys, places = planes.keys(size)
     new_numbers, segments = np.zeros(len(keys), np.int32), []
     for k, key in enumerate(keys.tolist()):
         value, number = divmod(key, FACTOR)
         if value in of_values or number:  # an object on pixels without a class is void
-            crowd = INSTANCES in paths and not number
-            segments.append(Segment(of_values.get(value, VOID), crowd, INSTANCES not in paths))
+            crowd = planes.has_objects and not number
+            name = of_values.get(value, VOID)
+            segments.append(Segment(name, is_crowd=crowd, scattered=not planes.has_objects))
             new_numbers[k] = len(segments)
     return Truth(new_numbers[places], segments)

@@ -11,7 +11,7 @@ from cmt_deeplab.errors import UserError
 
 from ..annotated import Layout, Region, Segment
 from ..class_names import FILES, read_class_names
-from ..files import Files, named
+from ..files import Files, counted, named
 from ..polygons import polygon_region
 from ..shapes import LabeledImage, Shape, Size, shapes_layout
 
@@ -46,9 +46,8 @@ def find_yolo(files: Files) -> Layout | None:
     )  # fmt: skip
     used = {image.path for image in images}
     if alone := [path for path in files.images if path not in used]:
-        layout.notes.append(
-            f'{len(alone)} images without a text file are left out ({named(alone)}).'
-        )
+        which = counted(len(alone), 'image')
+        layout.notes.append(f'Left out, as there is no text file for it: {which} ({named(alone)}).')
     return layout
 
 

@@ -1,5 +1,6 @@
-"""Masks in image files: the number that each pixel holds, whatever the kind of the file."""
+"""Masks in image files: the numbers of objects and of classes that each pixel holds."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,11 @@ from PIL import Image
 from cmt_deeplab.coco_format import check_same_size
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.image_file import FORMATS, PNG_BITS, PNG_COLORS, BadImage, read_header
+from cmt_deeplab.planes import ranked, runs
 
+from ..annotated import Region, Segment, painted
+
+FACTOR = 1 << 32  # of the class in a key
 EXACT = 'PNG', 'TIFF', 'BMP', 'GIF', 'PPM'  # formats that keep every value
 
 
@@ -61,3 +66,51 @@ def _numbers(path: Path, as_colors: bool) -> np.ndarray:
     if numbers.min() < 0:
         raise BadImage('holds negative numbers: write 0 where there is nothing')
     return numbers
+
+
+@dataclass(frozen=True)
+class MaskPlanes:
+    """The masks of one image, any of which may be missing."""
+
+    objects: Path | None = None  # the numbers of objects
+    apart: tuple[tuple[Path, int], ...] = ()  # or one mask for each object, with its class
+    classes: Path | None = None  # the values of classes
+    colors: bool = False  # which are colors
+    one_value: bool = False  # every value of the map of classes but 0 stands for one class, 1
+
+    @property
+    def has_objects(self) -> bool:
+        return bool(self.objects or self.apart)
+
+    @property
+    def described(self) -> str:
+        connected = 'for each image, each connected region of a thing taken for one object'
+        if not self.has_objects:
+            return f'{"a mask of one value" if self.one_value else "a map of classes"} {connected}'
+        each = 'object' if self.apart else 'image'
+        return f'instance masks, one PNG for each {each}' + ', and a map of classes' * bool(
+            self.classes
+        )
+
+    def keys(self, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """The distinct keys of an image, ascending, and the place (H, W) among them of each pixel.
+
+        A key is FACTOR times the value of the class, and the number of the object. Without a map of
+        classes the objects have the class that ``apart`` says, or 1.
+        """
+        numbers = np.zeros(size, np.int64)
+        if self.objects:
+            numbers = read_mask(self.objects, size)
+        elif self.apart:
+            masks = (read_mask(path, size) > 0 for path, _ in self.apart)
+            numbers = painted([Region(Segment(''), mask) for mask in masks], size).plane
+        if self.classes:
+            values = read_mask(self.classes, size, as_colors=self.colors)
+            values = values > 0 if self.one_value else values
+        elif self.apart:
+            values = np.array([0, *(value for _, value in self.apart)])[numbers]
+        else:
+            values = numbers > 0
+        distinct, lengths = runs(values * FACTOR + numbers)
+        distinct, places = ranked(distinct)
+        return distinct, np.repeat(places, lengths).reshape(size)
