@@ -136,7 +136,7 @@ def test_handlers_of_the_program_stay(tmp_path, monkeypatch):
 
 
 def test_a_thread_trains_without_handling_signals(tmp_path, monkeypatch):
-    # mmengine's lock stays taken by a thread in which the constructor of a logger or the like failed
+    # An error in the constructor of a logger leaves mmengine's lock taken by that thread.
     monkeypatch.setattr('mmengine.utils.manager._lock', threading.RLock())
     runner = toy_runner(tmp_path)
     thread = threading.Thread(target=runner.train)
