@@ -15,6 +15,7 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)  # no stack trace from the imports
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
 from cmt_deeplab_cli.arguments import (  # noqa: E402
+    UserError,
     add_shared_arguments,
     config_file,
     positive,
@@ -90,7 +91,12 @@ def parse_args() -> argparse.Namespace:
         return args
     if args.own_data:
         parser.error(f'--{next(iter(args.own_data))} is for a folder of data, not for a config')
-    args.config = config_file(args.config)
+    try:
+        args.config = config_file(args.config)
+    except UserError as error:
+        if args.config.endswith('.py'):
+            raise
+        raise UserError(f'There is no folder {args.config} of data. {error}') from error
     if args.resume not in (None, 'auto'):
         require_checkpoint(args.resume)
     return args

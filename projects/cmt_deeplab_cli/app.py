@@ -72,9 +72,7 @@ def compare(context: typer.Context) -> None:
 
 @app.command()
 def predict(
-    model: Annotated[
-        str, typer.Argument(metavar='MODEL', help='Checkpoint, or file or name of a config.')
-    ],
+    model: Annotated[str, typer.Argument(metavar='MODEL', help='Checkpoint, work dir, or config.')],
     inputs: Annotated[
         list[str],
         typer.Argument(
@@ -94,7 +92,7 @@ def predict(
     """Segment images and videos: overlays, and COCO's panoptic format."""
     if model.endswith(('.pth', '.safetensors')):
         require_checkpoint(model)
-    else:
+    elif not Path(model).is_dir():
         model = config_file(model)
     if weights:
         require_checkpoint(weights)
