@@ -4,6 +4,7 @@ import os.path as osp
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from mmdet.datasets import CocoPanopticDataset
 
@@ -32,7 +33,7 @@ class Split:
     named: set[str]  # the paths of all files that are named, also by faulty entries
     records: list[dict] = field(default_factory=list)  # as those of PanopticIndexDataset
 
-    @property
+    @cached_property
     def categories(self) -> dict[int, dict]:
         return {category['id']: category for category in self.content['categories']}
 
@@ -110,7 +111,9 @@ def _records(split: Split, ids: dict[str, list]) -> Iterator[Finding]:
         named = [('img_path', source.img_dir, image['file_name'])]
         if annotation is None:
             rule = 'PD110' if split.is_val else 'PD111'
-            yield found(rule, path, f'Image {image["id"]} ({image["file_name"]}) has none.')
+            yield found(
+                rule, path, f'Image {image["id"]} ({image["file_name"]}) has no annotation.'
+            )
         else:
             named.append(('seg_map_path', source.seg_dir, annotation['file_name']))
         record = dict(
@@ -154,9 +157,8 @@ def _categories(split: Split) -> Iterator[Finding]:
             yield found('PD122', path, f'{name!r} is {kinds[0]} here and {kinds[1]} in COCO.')
     kinds = {bool(category['isthing']) for category in categories}
     if len(kinds) == 1:
-        yield found(
-            'PD121', path, f'All {len(categories)} are {"things" if True in kinds else "stuff"}.'
-        )
+        what = 'things' if True in kinds else 'stuff'
+        yield found('PD121', path, f'All {len(categories)} classes are {what}.')
 
 
 def _segments(split: Split) -> Iterator[Finding]:
@@ -166,16 +168,21 @@ def _segments(split: Split) -> Iterator[Finding]:
     for record in split.records:
         segments, which = record['segments_info'], f'image {record["img_id"]}'
         if record['seg_map_path'] and all(s.get('iscrowd') for s in segments):
-            yield found('PD120', record['img_path'], f'It has {len(segments) or "no"} segments.')
+            yield found(
+                'PD120',
+                record['img_path'],
+                f'It has {"crowds alone" if segments else "no segment"}.',
+            )
         if len(segments) > MAX_SEGMENTS:
             message = f'{which} has {len(segments)} segments; there may be {MAX_SEGMENTS}.'
             yield found('PD105', path, message, remedy='Cut the image into tiles.')
         for segment in segments:
             category = categories[segment['category_id']]
             if segment.get('iscrowd') and not category['isthing']:
-                yield found(
-                    'PD119', path, f'Segment {segment["id"]} of {which} is {category["name"]!r}.'
+                message = (
+                    f'Segment {segment["id"]} of {which}, of {category["name"]!r}, is a crowd.'
                 )
+                yield found('PD119', path, message)
 
 
 def compare_classes(train: Split, val: Split) -> Iterator[Finding]:

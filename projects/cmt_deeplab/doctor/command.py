@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from cmt_deeplab.errors import UserError
+from cmt_deeplab.errors import UserError, mistakes_as_user_errors
 from cmt_deeplab.own_data import open_data
 from cmt_deeplab.own_training.training import ask_for_stuff
 
@@ -43,9 +43,10 @@ def run_doctor(
     """
     if fail_on not in SEVERITIES:
         raise UserError(f'--fail-on is {fail_on!r}: give one of {", ".join(SEVERITIES)}.')
-    console = Console(stderr=as_json)
+    console, errors = Console(stderr=as_json), Console(stderr=True)
+    bar = Progress(console=errors, transient=True, disable=not errors.is_terminal)
     try:
-        with Progress(console=Console(stderr=True), transient=True) as bar:
+        with mistakes_as_user_errors(), bar:
             task = bar.add_task('images', total=None)
             show = lambda done, total: bar.update(task, completed=done, total=total)  # noqa: E731
 
@@ -70,7 +71,7 @@ def run_doctor(
         print(f'Error: {error}', file=sys.stderr)
         return UNREADABLE
     if as_json:
-        print(json.dumps(dict(asdict(result), data=str(data)), indent=1))
+        print(json.dumps(dict(asdict(result), data=str(data), notes=folder.notes), indent=1))
     else:
         for note in folder.notes:
             console.print(_plain(note), highlight=False)

@@ -35,7 +35,8 @@ def listing_findings(splits: Sequence[Split]) -> Iterator[Finding]:
             others = sorted(f for f in files - named if osp.splitext(f)[1].lower() in endings)
             if others:
                 first = osp.basename(others[0])
-                yield found(orphan, folder, f'{len(others)} {kind} (first: {first}).')
+                message = f'{len(others)} {kind} are in no annotation file (first: {first}).'
+                yield found(orphan, folder, message)
             present |= files
         alike = {osp.splitext(path)[0].casefold(): path for path in present}
         for split in splits:
@@ -73,7 +74,7 @@ def image_findings(record: dict) -> tuple[list[Finding], int]:
     for rule, applies, message in (
         ('PD210', bits > 8, f'It has {bits} bits per color.'),
         ('PD211', header.mode in GRAY, f'It is {form}.'),
-        ('PD212', header.mode in ALPHA, 'It has one.'),
+        ('PD212', header.mode in ALPHA, 'It has an alpha channel.'),
         ('PD213', height * width > HUGE, f'It has {width} x {height} pixels.'),
     ):
         if applies:

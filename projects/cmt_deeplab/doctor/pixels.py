@@ -10,10 +10,11 @@ import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from scipy import ndimage
 
-from cmt_deeplab.coco_format import NUM_IDS, read_bytes, read_id_plane
+from cmt_deeplab.coco_format import read_bytes, read_id_plane
 from cmt_deeplab.datasets.index_plane import index_plane, present_segments, resize_plane
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import corners_aligned, fitted_size
+from cmt_deeplab.panoptic_fields import short
 
 from .files import image_findings, png_findings
 from .rules import Finding, found, of_error
@@ -103,17 +104,19 @@ def _measure_plane(
         return
     unlisted = np.setdiff1d(unlisted, np.array(record['known_ids'], np.int64))
     speckled = len(unlisted) > max(SPECKLES, len(listed))
-    rules = [('PD303', unlisted)] if speckled else [('PD301', unlisted), ('PD302', absent)]
-    for rule, wrong in rules:
+    for rule, wrong, what in (
+        ('PD303' if speckled else 'PD301', unlisted, 'ids are not in the JSON'),
+        ('PD302', () if speckled else absent, 'ids of the JSON are missing'),
+    ):
         if len(wrong):
             first = ', '.join(map(str, wrong[:3]))
-            add(found(rule, path, f'{len(wrong)} ids (first: {first}).'))
+            add(found(rule, path, f'{len(wrong)} {what} (first: {first}).'))
     if speckled:
         return
     areas = np.bincount(plane.reshape(-1) + 1, minlength=len(listed) + 1)
     measures.pixels, measures.void = plane.size, int(areas[0])
     if measures.void > VOID_SHARE * plane.size and segments:
-        add(found('PD309', path, f'{measures.void / plane.size:.0%} are void.'))
+        add(found('PD309', path, f'{measures.void / plane.size:.0%} of its pixels are void.'))
     boxes = ndimage.find_objects(plane + 1, max_label=len(listed))
     _check_stated(path, segments, areas[1:], boxes, measures.findings)
     measures.one_segment = _looks_semantic(plane, segments, boxes, things)
@@ -128,7 +131,6 @@ def _measure_plane(
 
 def _swapped(ids: np.ndarray) -> list[int]:
     """The ids whose colors have red and blue the other way round."""
-    assert NUM_IDS == 1 << 24
     return ((ids & 255) << 16 | ids & 0xFF00 | ids >> 16).tolist()
 
 
@@ -141,14 +143,15 @@ def _check_stated(
         if box is None:
             continue
         if segment.get('area', area) != area:
-            wrong['PD305'].append(f'segment {segment["id"]}: {segment["area"]}, but {area}')
+            wrong['PD305'].append((segment['id'], segment['area'], area))
         y, x = box
         pixels, stated = [x.start, y.start, x.stop - x.start, y.stop - y.start], segment.get('bbox')
         if stated is not None and stated != pixels:
-            wrong['PD306'].append(f'segment {segment["id"]}: {stated}, but {pixels}')
-    for rule, sentences in wrong.items():
-        if sentences:
-            findings.append(found(rule, path, f'{len(sentences)} (first: {sentences[0]}).'))
+            wrong['PD306'].append((segment['id'], stated, pixels))
+    for rule, segments in wrong.items():
+        for segment_id, stated, counted in segments[:1]:
+            first = f'segment {segment_id} has {short(stated)} in the JSON and {counted} here'
+            findings.append(found(rule, path, f'{len(segments)} are wrong (first: {first}).'))
 
 
 def _looks_semantic(

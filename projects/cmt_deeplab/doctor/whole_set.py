@@ -25,12 +25,12 @@ def class_findings(train: Split, val: Split | None) -> Iterator[Finding]:
     """Classes without an example, and few images."""
     ann_file, counts = train.source.ann_file, train.class_counts()
     if len(train.records) < FEW_IMAGES:
-        yield found('PD408', ann_file, f'{len(train.records)} images.')
+        yield found('PD408', ann_file, f'There are {len(train.records)} images.')
     seen = val.class_counts() if val else Counter()
     if lacking := [c for c in map(class_of, train.content['categories']) if not counts[c]]:
         unlearned = [c for c in seen if not counts[c]]
         share = len(unlearned) / max(len(seen), 1)
-        message = f'{_listed(lacking)}.'
+        message = f'There is none of {_listed(lacking)}.'
         if unlearned:
             message += (
                 f' Validation has {len(unlearned)} of them, so PQ can be {100 * (1 - share):.1f} '
@@ -38,9 +38,9 @@ def class_findings(train: Split, val: Split | None) -> Iterator[Finding]:
             )
         yield found('PD405', ann_file, message, severity=_severity(share))
     if val is None:
-        yield found('PD409', ann_file, 'It is the one annotation file.')
+        yield found('PD409', ann_file, 'There is no validation split beside it.')
     elif lacking := [c for c in map(class_of, val.content['categories']) if not seen[c]]:
-        yield found('PD406', val.source.ann_file, f'{_listed(lacking)}.')
+        yield found('PD406', val.source.ann_file, f'There is none of {_listed(lacking)}.')
 
 
 def center_findings(split: Split, num_centers: int) -> Iterator[Finding]:
@@ -101,11 +101,15 @@ def repeated_images(measured: Measured) -> Iterator[Finding]:
             path, name = record['img_path'], osp.basename(record['img_path'])
             other, of = first.setdefault(m.digest, (path, split)) if m.digest else (path, split)
             if other != path:
-                yield found('PD403' if of is split else 'PD401', path, f'{other} has equal bytes.')
+                yield found(
+                    'PD403' if of is split else 'PD401', path, f'It is the same as {other}.'
+                )
             named.setdefault(name, {})[id(split)] = path
     if both := sorted(name for name, paths in named.items() if len(paths) == 2):
         path = measured[-1][0].source.ann_file
-        yield found('PD404', path, f'{len(both)} names (first: {both[0]}).')
+        yield found(
+            'PD404', path, f'{len(both)} file names stand in both splits (first: {both[0]}).'
+        )
     if len(measured) == 2:
         yield from _alike(measured)
 
