@@ -8,10 +8,13 @@ from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from cmt_deeplab.checkpoints.recipe import add_recipe
 from cmt_deeplab.datasets import ShapesPanopticDataset
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.inference import PanopticInferencer
 from forks import in_forks
 from hostile_checkpoints import BASE, HOSTILE
 from mmdet.apis import DetInferencer, init_detector
@@ -81,6 +84,10 @@ def inferencer_without_config(path: Path) -> None:
     DetInferencer(weights=str(path), device='cpu', show_progress=False)
 
 
+def panoptic_inferencer(path: Path) -> None:
+    PanopticInferencer(str(path), device='cpu')(np.zeros((20, 30, 3), np.uint8))
+
+
 def tool(name: str, *arguments: object) -> None:
     finished = run_tool(f'model_converters/{name}.py', *arguments)
     if finished.returncode:
@@ -104,7 +111,7 @@ ENTRIES = {
     entry.__name__: entry
     for entry in (
         *(train, resume, resume_the_newest, resume_by_mmengine, evaluate, backbone),
-        *(backbone_of_mmdet, detector, inferencer, inferencer_without_config),
+        *(backbone_of_mmdet, detector, inferencer, inferencer_without_config, panoptic_inferencer),
         *(convert_kmax, convert_deeplab2, publish),
     )
 }
@@ -126,6 +133,7 @@ def good(tmp_path_factory) -> Callable[[str], dict]:
     plain_runner(folder / 'plain', max_iters=2).train()
     weights = MODELS.build(Config.fromfile(str(TINY)).model).state_dict()
     tiny = dict(state_dict=weights, meta=dict(dataset_meta=ShapesPanopticDataset.METAINFO))
+    add_recipe(tiny['meta'], Config.fromfile(str(TINY)), None)
     resnet = MODELS.build(dict(type='mmdet.ResNet', depth=18)).state_dict()
     kinds = {
         'load': BASE,
@@ -174,7 +182,10 @@ def attempts(pairs: list, good: Callable, folder: Path, together: int = 1) -> di
 
 def is_right(pair: tuple[str, str], said: str | None) -> bool:
     """Whether a checkpoint was treated as it should be."""
-    if said is None or HOSTILE[pair[1]].harm in ('text', 'resume'):
+    harm = HOSTILE[pair[1]].harm
+    if harm == 'recipe' and pair[0] == 'panoptic_inferencer':
+        return bool(said) and 'TypeError' not in said  # by a rule, not by its own failure
+    if said is None or harm in ('text', 'resume', 'recipe'):
         return said is not None  # a text or value that nothing looks at does no harm
     return said != ''
 
@@ -184,7 +195,11 @@ def judge(found: dict) -> None:
 
 
 def test_each_is_refused_in_one_sentence(good, tmp_path):
-    pairs = [('load', name) for name, each in HOSTILE.items() if each.harm != 'resume']
+    pairs = [
+        ('panoptic_inferencer' if each.harm == 'recipe' else 'load', name)
+        for name, each in HOSTILE.items()
+        if each.harm != 'resume'
+    ]
     found = attempts(pairs, good, tmp_path, together=8)
     judge(found)
     assert all('given.pth' in said for (_, name), said in found.items() if said)

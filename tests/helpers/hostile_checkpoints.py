@@ -4,11 +4,13 @@ Each is built around an otherwise good checkpoint. What runs code makes the file
 """
 
 import io
+import json
 import os
 import pickle
 import pickletools
 import runpy
 import subprocess
+import sys
 import tarfile
 import zipfile
 from collections import Counter, OrderedDict, deque
@@ -42,8 +44,9 @@ class Hostile:
     """``add(content, canary)`` changes a good checkpoint; ``save(content, path)`` writes it.
 
     ``harm`` is 'code', 'text' (run by a parser of configs), 'memory' (foreign memory is read, or
-    the process breaks), 'size' (memory or time without end), 'kind' (a wrong kind of value) or
-    'resume' (one that may be read, as most programs do not look at it).
+    the process breaks), 'size' (memory or time without end), 'kind' (a wrong kind of value),
+    'recipe' (in the config for inference, which one program builds) or 'resume' (one that may be
+    read, as most programs do not look at it).
     """
 
     harm: str
@@ -263,7 +266,93 @@ def in_each_other(levels: int) -> list:
     return found
 
 
+MODEL, STEP, TRUTH = 'recipe.model', 'recipe.pipeline.0', 'recipe.pipeline.1'
+
+
+def recipe(places: dict) -> Callable[[dict, Path], None]:
+    """Sets entries of the JSON text for inference, by their places; '' is the text itself."""
+
+    def add(content: dict, canary: Path) -> None:
+        meta = content.setdefault('meta', {})
+        plain = dict(model=dict(type='CMTDeepLab'), pipeline=[dict(type='LoadImageFromFile')])
+        plain |= dict(image_size=[96, 96], category_ids=None)
+        whole = dict(recipe=json.loads(meta.get('inference', json.dumps(plain))))
+        for place, made in places.items():
+            made = made(canary) if callable(made) else made
+            *outer, last = place.split('.')
+            part = whole
+            for name in outer:
+                part = part[int(name)] if name.isdecimal() else part.setdefault(name, {})
+            if isinstance(part, list):
+                part[int(last) :] = [made]
+            else:
+                part[last] = made
+        meta['inference'] = whole.get('', json.dumps(whole['recipe']))
+
+    return add
+
+
+def config_file(canary: Path) -> str:
+    """The path of a config that makes the canary."""
+    path = canary.with_name('hostile_config.py')
+    path.write_text(text(canary))
+    return str(path)
+
+
+def module_file(canary: Path) -> str:
+    """A name in a module beside the tests that makes the canary when it is imported."""
+    canary.with_name('hostile_module.py').write_text(text(canary) + 'class Part: pass')
+    sys.path.insert(0, str(canary.parent))
+    return 'hostile_module.Part'
+
+
+TEACHER = 'KnowledgeDistillationSingleStageDetector'
+RECIPES = {
+    'os.system as a model': {MODEL: lambda c: dict(type='os.system', command=f'touch {c}')},
+    'Popen': {f'{MODEL}.backbone': lambda c: dict(type='subprocess.Popen', args=['touch', str(c)])},
+    'a call without a module': {f'{MODEL}.backbone.type': 'exec'},
+    'a module to import': {f'{MODEL}.backbone.type': module_file},
+    'a scope to import': {f'{MODEL}.backbone._scope_': 'hostile_module'},
+    'a name that is evaluated': {f'{MODEL}.test_cfg': dict(nms=dict(type='__import__("os")'))},
+    'a built-in that is evaluated': {f'{MODEL}.test_cfg': dict(nms=dict(type='exec'))},
+    'a word of mmcv.ops': {f'{MODEL}.roi_layer': dict(type='nms_match')},
+    'imports': {'recipe.custom_imports': dict(imports=['hostile_module'])},
+    'weights of a backbone': {
+        f'{MODEL}.backbone.init_cfg': lambda c: dict(type='Pretrained', checkpoint=str(c))
+    },
+    'an old kind of weights': {f'{MODEL}.backbone.pretrained': 'torchvision://resnet50'},
+    'a teacher': {MODEL: lambda c: dict(type=TEACHER, teacher_config=config_file(c))},
+    'a language model': {f'{MODEL}.language_model': dict(type='BertModel', name='gpt2')},
+    'a hub of timm': {f'{MODEL}.backbone': dict(type='TimmBackbone', model_name='hf-hub:a/b')},
+    'a folder of timm': {f'{MODEL}.backbone': dict(type='TimmBackbone', model_name='local-dir:/')},
+    'a type that is a list': {f'{MODEL}.type': ['os', 'system']},
+    'a type that is a dict': {f'{MODEL}.type': dict(type='CMTDeepLab')},
+    'Albu': {TRUTH: dict(type='Albu', transforms=[dict(type='from_dict')])},
+    'a transform with others': {TRUTH: dict(type='Compose', transforms=['os.system'])},
+    'os.system as a transform': {TRUTH: lambda c: dict(type='os.system', command=f'touch {c}')},
+    'a backend of files': {f'{STEP}.backend_args': dict(backend='petrel')},
+    'an old backend of files': {f'{STEP}.file_client_args': dict(backend='http')},
+    'a model in a pipeline': {TRUTH: dict(type='CMTDeepLab')},
+    'a path as a key': {f'{MODEL}./etc/passwd': 1},
+    'terminal codes': {f'{MODEL}.backbone.style': '\x1b[2J'},
+    'Python': {'': lambda c: f'dict(model=open({str(c)!r}, "w"))'},
+    'bytes': {'': b'{}'},
+    'a list': {'': '[]'},
+    'no number': {'recipe.image_size': ['1', 2]},
+    'no model': {MODEL: None},
+    'more depth': {f'{MODEL}.backbone.x': in_each_other(200)},
+    'endless depth': {'': '[' * 10**6},
+    'endless text': {'': '{"model": "' + 'a' * 10**7 + '"}'},
+    'a number without end': {f'{MODEL}.backbone.depth': 10**30},
+    'an image without end': {'recipe.image_size': [10**6, 10**6]},
+    'weights without end': {
+        f'{MODEL}.backbone': dict(type='TimmBackbone', model_name='convnext_xxlarge')
+    },
+    'width without end': {f'{MODEL}.panoptic_head.transformer_decoder.center_channels': 16384},
+    'numbers without end': {f'{MODEL}.num_things_classes': 900},
+}
 HOSTILE = {
+    **{f'recipe: {name}': Hostile('recipe', recipe(each)) for name, each in RECIPES.items()},
     # runs code when it is unpickled
     'eval': Hostile('code', extra(lambda c: Call(eval, mark(c)))),
     'exec': Hostile('code', extra(lambda c: Call(exec, mark(c)))),

@@ -8,6 +8,7 @@ from cmt_deeplab.checkpoints.recipe import add_recipe
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 from run_tool import ROOT
+from torch import nn
 from weights_by_rule import build_for_weights, by_rule
 
 TINY = 'cmt_deeplab/cmt-deeplab_tiny_shapes.py'
@@ -29,12 +30,27 @@ def certain_config(name: str = TINY, **options) -> Config:
 
 def save_untrained(config: Config, path: Path, **meta) -> str:
     """The path of a checkpoint of the config's model with weights that give many segments."""
-    model = build_for_weights(config.model)
+    with torch.no_grad():
+        model = build_for_weights(config.model)
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point():
             fan_in, scale = prod(tensor.shape[1:]) if tensor.dim() > 1 else 0, 'weight' in name
             positive = not fan_in and (scale or name.endswith('running_var'))
             tensor.copy_(by_rule(name, tensor.shape, fan_in=fan_in, positive=positive))
+    if hasattr(model, 'network'):
+        _give_norms_their_statistics(model)
+    there = Path(config.test_dataloader.dataset.data_root).is_dir()
+    dataset = DATASETS.build(dict(config.test_dataloader.dataset, lazy_init=not there))
+    known = {**DATASETS.get(config.test_dataloader.dataset.type).METAINFO, **dataset.metainfo}
+    content = dict(state_dict=model.state_dict(), meta=dict(dataset_meta=known))
+    add_recipe(content['meta'], config, dataset)
+    content['meta'].update(meta)
+    torch.save(content, path)
+    return str(path)
+
+
+def _give_norms_their_statistics(model: nn.Module) -> None:
+    """Those of noise, so that centers and pixels differ, and masks with borders."""
     for name, tensor in model.state_dict().items():
         if name.endswith('mask_norm.weight'):  # masks with borders
             tensor.fill_(8.0)
@@ -46,11 +62,3 @@ def save_untrained(config: Config, path: Path, **meta) -> str:
     noise = torch.rand(4, 3, 6, 6, generator=generator) * 2 - 1  # as images that are normalized
     noise = torch.nn.functional.interpolate(noise, size=size, mode='bicubic')
     model.train()(noise, mode='tensor')
-    there = Path(config.test_dataloader.dataset.data_root).is_dir()
-    dataset = DATASETS.build(dict(config.test_dataloader.dataset, lazy_init=not there))
-    known = {**DATASETS.get(config.test_dataloader.dataset.type).METAINFO, **dataset.metainfo}
-    content = dict(state_dict=model.state_dict(), meta=dict(dataset_meta=known))
-    add_recipe(content['meta'], config, dataset)
-    content['meta'].update(meta)
-    torch.save(content, path)
-    return str(path)

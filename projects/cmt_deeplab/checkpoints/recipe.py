@@ -28,7 +28,9 @@ LEFT_OUT = {'init_cfg', 'pretrained', 'backend_args', 'file_client_args', '_scop
 MODULES = (
     *('cmt_deeplab', 'mmcv.cnn', 'mmcv.ops', 'mmengine.model', 'torch.nn'),
     *(f'mmdet.models.{part}' for part in ('backbones', 'necks', 'layers', 'losses', 'roi_heads')),
-    *(f'mmdet.models.{part}' for part in ('seg_heads', 'task_modules', 'data_preprocessors')),
+    *(f'mmdet.models.{part}' for part in ('seg_heads', 'data_preprocessors')),
+    *(f'mmdet.models.task_modules.{part}' for part in ('assigners', 'coders', 'samplers')),
+    'mmdet.models.task_modules.prior_generators',
     *(f'mmdet.models.dense_heads.{head}_head' for head in ('rpn', 'maskformer', 'mask2former')),
     *(f'mmdet.models.detectors.{name}' for name in ('maskformer', 'mask2former', 'panoptic_fpn')),
 )
@@ -45,7 +47,7 @@ def add_recipe(meta: dict, cfg: Mapping, dataset: Any) -> None:
     once.
     """
     loader = cfg.get('test_dataloader') or cfg.get('val_dataloader')
-    if not loader or not isinstance(cfg.get('model'), Mapping):
+    if not (isinstance(loader, Mapping) and isinstance(cfg.get('model'), Mapping)):
         return
     try:
         ids = getattr(dataset, 'category_ids', None)
@@ -53,7 +55,9 @@ def add_recipe(meta: dict, cfg: Mapping, dataset: Any) -> None:
         recipe = recipe_of(cfg.model, loader.dataset, ids)
         text = json.dumps(recipe)
         read_recipe(text)
-    except (UserError, RuntimeError, TypeError) as error:
+    except RuntimeError:  # of mmdet, for data without a pipeline
+        return
+    except (UserError, TypeError) as error:
         _warn(f'The checkpoints of this run need their config for inference: {error}')
     else:
         meta[RECIPE] = text
@@ -176,8 +180,7 @@ def _check_type(name: Any, place: str) -> None:
         own = isinstance(name, str) and _registered(name, TRANSFORMS)
         allowed = own and (name in OF_THE_PIPELINE or _comes_from(own, MODULES[:1]))
     if not allowed:
-        said = f'which is {str(name)[:60]!r} and no part of this package or of mmdet'
-        raise _refused(place, f'{said} that its models are made of')
+        raise _refused(place, f'which is {str(name)[:60]!r}, no part that may be named there')
 
 
 def _comes_from(kind: Any, modules: tuple[str, ...]) -> bool:

@@ -30,8 +30,9 @@ class PanopticInferencer:
     The segments are those that ``tools/test.py`` evaluates, bit for bit in equal batches.
 
     Args:
-        model: a checkpoint (.pth) or published weights (.safetensors) that carry their config; or
-            a config (its path, its name in this package, or a ``Config``) with ``weights``.
+        model: a checkpoint (.pth) or published weights (.safetensors) that carry their config, or
+            the work dir of a training, whose best or last checkpoint counts; or a config (its path,
+            its name in this package, or a ``Config``) with ``weights``.
         weights: the checkpoint of a config.
         device: as torch names it; by default the GPU where there is one, otherwise the CPU.
 

@@ -23,6 +23,7 @@ from torch import nn
 
 from cmt_deeplab.categories import class_list
 from cmt_deeplab.checkpoints.entries import RECIPE
+from cmt_deeplab.checkpoints.of_work_dir import best_checkpoint
 from cmt_deeplab.checkpoints.recipe import is_truth, read_recipe, recipe_of
 from cmt_deeplab.config_loading import read_config
 from cmt_deeplab.errors import UserError, mistakes_as_user_errors
@@ -95,7 +96,9 @@ def load_network(model: Any, weights: str | None, device: str | None) -> Network
     """
     device = chosen_device(device)
     init_default_scope('mmdet')
-    if weights is None and isinstance(model, str | Path) and str(model).endswith(CHECKPOINTS):
+    if not isinstance(model, Config) and Path(model).is_dir():
+        model = best_checkpoint(model)
+    if weights is None and not isinstance(model, Config) and str(model).endswith(CHECKPOINTS):
         return _from_checkpoint(str(model), device)
     config = model if isinstance(model, Config) else read_config(str(model))
     if weights is None:
@@ -152,7 +155,8 @@ def _from_checkpoint(path: str, device: str) -> Network:
         load_state_dict(network, state, strict=False)
         result = _network(network.to(device).eval(), recipe, meta.get('dataset_meta') or {}, path)
     except UserError as error:
-        raise UserError(f'{path}: {error}') from error
+        text = str(error)
+        raise UserError(text if path in text else f'{path}: {text}') from error
     except Exception as error:  # of many kinds, as the config may hold anything
         reason = ' '.join(f'{type(error).__name__}: {error}'.split())[:200]
         raise UserError(
