@@ -117,10 +117,10 @@ def lost_table(table: Mapping[str, dict], classes: Sequence[str] = ()) -> str:
     rows = [(group, table[group]) for group in ('All', 'Things', 'Stuff')]
     rows += zip(classes, table['per_class'].values())
     width = max(10, *(len(name) for name, _ in rows))
-    lines = [f'{"lost PQ":{width}s}|   total' + ''.join(f'{cause:>13s}' for cause in CAUSES)]
+    lines = [f'{"lost PQ":{width}s}|   total' + ''.join(f'{cause:>12s}' for cause in CAUSES)]
     lines.append('-' * len(lines[0]))
     for name, row in rows:
         lost, main = row['lost'], main_cause(row)
-        cells = (f'{100 * lost[cause]:12.1f}{" *"[cause == main]}' for cause in CAUSES)
+        cells = (f'{100 * lost[cause]:11.1f}{" *"[cause == main]}' for cause in CAUSES)
         lines.append(f'{name:{width}s}|{100 * sum(lost.values()):8.1f}{"".join(cells)}'.rstrip())
     return '\n'.join(lines)
