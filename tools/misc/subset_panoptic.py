@@ -135,17 +135,39 @@ def join(first: dict, other: dict) -> None:
 
 def place(source: Path, target: Path, *, copy: bool) -> None:
     """Copy a file or link to it."""
+    from cmt_deeplab.errors import require_file
+
+    require_file(str(source), f'There is no file {source}, which IN_JSON names: put it there.')
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(source, target) if copy else target.symlink_to(source.resolve())
 
 
-def cut(json_file: Path, img_dir: Path, args: argparse.Namespace) -> str:
-    """Write the part of one annotation file; a sentence on what it holds."""
+def place_png(
+    source: str, target: Path, annotation: dict, merged: Mapping[int, dict], *, copy: bool
+) -> None:
+    """Place a PNG, written anew where its segments are not those of the result."""
     import cv2
     import numpy as np
-    from cmt_deeplab.coco_format import colors_of_ids, path_below, read_id_plane
-    from cmt_deeplab.errors import UserError
+    from cmt_deeplab.coco_format import colors_of_ids, read_id_plane
     from cmt_deeplab.evaluation.coco_panoptic import listed_segments
+
+    old = [segment['id'] for segment in annotation['segments_info']]
+    if old == [merged[key]['id'] for key in old if key in merged]:
+        place(Path(source), target, copy=copy)
+        return
+    plane = read_id_plane(source)
+    listed_segments(annotation, plane, png=source, json_file=f'The annotation of {source}')
+    values, rank = np.unique(plane, return_inverse=True)
+    ids = np.array([merged[v]['id'] if v in merged else 0 for v in values.tolist()])
+    colors = colors_of_ids(ids[rank.reshape(plane.shape)])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(target), np.ascontiguousarray(colors[..., ::-1]))
+
+
+def cut(json_file: Path, img_dir: Path, args: argparse.Namespace) -> str:
+    """Write the part of one annotation file; a sentence on what it holds."""
+    from cmt_deeplab.coco_format import path_below
+    from cmt_deeplab.errors import UserError
     from cmt_deeplab.panoptic_json import read_panoptic_json
 
     content = read_panoptic_json(str(json_file), needs=('images', 'categories', 'annotations'))
@@ -156,8 +178,7 @@ def cut(json_file: Path, img_dir: Path, args: argparse.Namespace) -> str:
     for category in content['categories']:
         name = names[category['id']]
         if name in wanted:
-            first = kept.setdefault(name, dict(category, name=name))
-            category_of[category['id']] = first
+            category_of[category['id']] = kept.setdefault(name, dict(category, name=name))
     annotations = {a['image_id']: a for a in content['annotations']}
     merged = {
         key: merge_segments(annotation['segments_info'], category_of)
@@ -169,33 +190,16 @@ def cut(json_file: Path, img_dir: Path, args: argparse.Namespace) -> str:
         images = [images[k] for k in sorted(chosen)]
     if not images:
         raise UserError(f'No image of {json_file} has one of these classes: name other ones.')
-    seg_dir, out = json_file.with_suffix(''), Path(args.out)
-    new_json = out / 'annotations' / json_file.name
+    new_json = Path(args.out) / 'annotations' / json_file.name
 
     def write(image: dict) -> dict:
-        annotation = annotations[image['id']]
-        place(
-            Path(path_below(str(img_dir), image['file_name'], str(json_file))),
-            out / img_dir.name / image['file_name'],
-            copy=args.copy,
-        )
-        png = path_below(str(seg_dir), annotation['file_name'], str(json_file))
-        new_png = new_json.with_suffix('') / annotation['file_name']
-        targets = merged[image['id']]
-        if all(
-            s['id'] in targets and targets[s['id']]['id'] == s['id']
-            for s in annotation['segments_info']
-        ):
-            place(Path(png), new_png, copy=args.copy)
-        else:
-            plane = read_id_plane(png)
-            listed_segments(annotation, plane, png=png, json_file=str(json_file))
-            values, rank = np.unique(plane, return_inverse=True)
-            ids = np.array([targets[v]['id'] if v in targets else 0 for v in values.tolist()])
-            colors = colors_of_ids(ids[rank.reshape(plane.shape)])
-            new_png.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(new_png), np.ascontiguousarray(colors[..., ::-1]))
-        segments = {s['id']: s for s in targets.values()}
+        annotation, of_image = annotations[image['id']], merged[image['id']]
+        source = path_below(str(img_dir), image['file_name'], str(json_file))
+        place(Path(source), Path(args.out, img_dir.name, image['file_name']), copy=args.copy)
+        png = path_below(str(json_file.with_suffix('')), annotation['file_name'], str(json_file))
+        target = new_json.with_suffix('') / annotation['file_name']
+        place_png(png, target, annotation, of_image, copy=args.copy)
+        segments = {segment['id']: segment for segment in of_image.values()}
         return dict(annotation, segments_info=[*segments.values()])
 
     with ThreadPoolExecutor() as pool:

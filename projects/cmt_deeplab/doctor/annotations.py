@@ -179,9 +179,7 @@ def _segments(split: Split) -> Iterator[Finding]:
         for segment in segments:
             category = categories[segment['category_id']]
             if segment.get('iscrowd') and not category['isthing']:
-                message = (
-                    f'Segment {segment["id"]} of {which}, of {category["name"]!r}, is a crowd.'
-                )
+                message = f'Segment {segment["id"]} of {which} is a crowd of {category["name"]!r}.'
                 yield found('PD119', path, message)
 
 

@@ -200,7 +200,8 @@ RULES = {
     'PD407': Rule(
         W,
         'images have more segments than the model has centers',
-        'Raise num_centers above the largest number of segments, or train on crops.',
+        '`cmt-deeplab train` gives the model enough; in a config raise num_centers, or train on '
+        'crops.',
     ),
     'PD408': Rule(
         N,
