@@ -124,7 +124,8 @@ def panoptic_segments(
         for ys, xs in (box,)
     ]
     hidden = len(truth.segments) - len(np.setdiff1d(truth.plane, 0))
-    return (plane.astype(np.int64) * SPREAD % NUM_IDS).astype(np.uint32), info, hidden
+    ids = (np.arange(len(slots) + 1) * SPREAD % NUM_IDS).astype(np.uint32)
+    return ids[plane], info, hidden
 
 
 def _scattered_apart(truth: Truth, kinds: dict[str, bool]) -> tuple[np.ndarray, list[Segment]]:

@@ -45,27 +45,10 @@ def find_masks(files: Files) -> Layout | None:
             'its image, in a folder masks beside the folder images.'
         )
     names = read_class_names(files)
-    roles = {mask.role for of_image in pairing.masks.values() for mask in of_image}
-    planes, of_values, is_open = _planes_of(pairing.masks, names)
-    survey = _survey(planes) if next(iter(planes.values())).classes else []
-    seen = {v: planes[image].classes for image, values in zip(planes, survey) for v in values}
-    if is_open:
-        role = CLASSES if CLASSES in roles else MASK
-        planes = _by_values(planes, survey, role, names)
-    one = next(iter(planes.values()))  # all are of one kind
-    notes = []
-    if one.classes and not one.one_value:
-        of_values, notes = _named_values(seen, names)
-        numbered = {v for values in survey for v, has_numbers in values.items() if has_numbers}
-        kinds = {name: value in numbered for value, name in of_values.items()}
-        told = all(kind or is_no_object(name) for name, kind in kinds.items())
-        if not one.has_objects or (one.colors and told):  # CVAT numbers stuff too
-            kinds = dict.fromkeys(kinds)
-        kinds.update(names.kinds if names else ())
-    else:
-        if not of_values:
-            of_values, notes = _only_class(names)
-        kinds = dict.fromkeys(of_values.values(), True)
+    planes, of_values = _planes_of(pairing.masks, names)
+    said = CLASSES in {mask.role for of_image in pairing.masks.values() for mask in of_image}
+    planes, of_values, kinds, notes = _classes_of(planes, of_values, names, said)
+    described = next(iter(planes.values())).described  # all are of one kind
     images = [
         AnnotatedImage(image, partial(_read, of_image, of_values), pairing.splits[image])
         for image, of_image in planes.items()
@@ -77,15 +60,15 @@ def find_masks(files: Files) -> Layout | None:
         if alone:
             which = counted(len(alone), kind)
             notes.append(f'Left out, as there is no {partner} for it: {which} ({named(alone)}).')
-    return Layout(f'{counted(len(images), "image")} with {one.described}', images, kinds, notes)
+    return Layout(f'{counted(len(images), "image")} with {described}', images, kinds, notes)
 
 
 def _planes_of(
     masks: dict[Path, list[Mask]], names: ClassNames | None
-) -> tuple[Planes, dict[int, str], bool]:
+) -> tuple[Planes, dict[int, str]]:
     """The masks of each image, and the classes that the names of files give, without a map of them.
 
-    The third one says that no mask is known to be one of objects.
+    A single mask whose name does not tell is a map of classes, until its values are known.
     """
     every = [mask for of_image in masks.values() for mask in of_image]
     apart = any(mask.rest for mask in every if mask.role != CLASSES)
@@ -119,7 +102,29 @@ def _planes_of(
             objects = None
         planes[image] = MaskPlanes(objects, numbered, classes, colors)
     of_values = {} if CLASSES in roles else {value: name for name, value in values.items()}
-    return planes, of_values, INSTANCES not in roles
+    return planes, of_values
+
+
+def _classes_of(
+    planes: Planes, of_values: dict[int, str], names: ClassNames | None, said: bool
+) -> tuple[Planes, dict[int, str], dict[str, bool | None], list[str]]:
+    """Of what kind the masks are, the classes of their values, whether things, and sentences."""
+    survey = _survey(planes) if next(iter(planes.values())).classes else []
+    seen = {v: planes[image].classes for image, values in zip(planes, survey) for v in values}
+    if survey and not next(iter(planes.values())).has_objects:
+        planes = _by_values(planes, survey, names, said)
+    one, notes = next(iter(planes.values())), []
+    if not one.classes or one.one_value:
+        if not of_values:
+            of_values, notes = _only_class(names)
+        return planes, of_values, dict.fromkeys(of_values.values(), True), notes
+    of_values, notes = _named_values(seen, names)
+    numbered = {v for values in survey for v, has_numbers in values.items() if has_numbers}
+    kinds = {name: value in numbered for value, name in of_values.items()}
+    told = all(kind or is_no_object(name) for name, kind in kinds.items())
+    if not one.has_objects or (one.colors and told):  # CVAT numbers stuff too
+        kinds = dict.fromkeys(kinds)
+    return planes, of_values, {**kinds, **(names.kinds if names else {})}, notes
 
 
 def _class_named(mask: Mask, names: ClassNames | None) -> str:
@@ -145,16 +150,13 @@ def _survey(planes: Planes) -> Survey:
         return list(pool.map(values_of, *zip(*planes.items())))
 
 
-def _by_values(planes: Planes, survey: Survey, role: str, names: ClassNames | None) -> Planes:
-    """What the one mask of each image holds: classes if a file names their values."""
+def _by_values(planes: Planes, survey: Survey, names: ClassNames | None, said: bool) -> Planes:
+    """What the one mask of an image holds: classes if its name has ``said`` it, or a file does."""
     seen = {value for values in survey for value in values} - {0}
     listed = {*names.shifted_to(seen)} if names and len(names.of_values) > 1 else set()
-    one_value = all(len({*values} - {0}) < 2 for values in survey)
-    if seen == {VOID_VALUE} - listed:
-        return {image: replace(p, one_value=True) for image, p in planes.items()}
-    if role == CLASSES or (listed and seen - {VOID_VALUE} <= listed):
+    if seen != {VOID_VALUE} - listed and (said or (listed and seen - {VOID_VALUE} <= listed)):
         return planes
-    if one_value:
+    if all(len({*values} - {0}) < 2 for values in survey):
         return {image: replace(p, one_value=True) for image, p in planes.items()}
     return {image: MaskPlanes(objects=p.classes) for image, p in planes.items()}
 
