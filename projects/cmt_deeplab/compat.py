@@ -96,6 +96,7 @@ def provide_compiled_ops() -> None:
         if error.name == 'mmcv':
             raise MissingPackageError(
                 'mmcv is not installed; install the stack with '
+                '`pip install "cmt-deeplab[mminstall]"`, or in a clone '
                 '`pip install -r requirements/mminstall.txt`.'
             ) from None
         if error.name != 'mmcv._ext':
