@@ -206,6 +206,20 @@ def test_what_may_be_meant_is_warned_of(text, words, tmp_path, monkeypatch):
     assert len(said) == 1 and words in said[0]
 
 
+def test_images_of_training_and_test_may_differ_where_the_input_has_no_fixed_size(
+    tmp_path, monkeypatch
+):
+    said = []
+    monkeypatch.setattr('cmt_deeplab.config_check.print_log', lambda text, *_: said.append(text))
+    text = "_base_ = '{shapes}'\ntrain_dataloader = dict(dataset=dict(image_size=(64, 64)))\n"
+    check_config(read_config(leaf(tmp_path, text)))
+    assert len(said) == 1 and 'or set model.data_preprocessor.size=None' in said[0]
+    check_config(
+        read_config(leaf(tmp_path, f'{text}model = dict(data_preprocessor=dict(size=None))'))
+    )
+    assert len(said) == 1
+
+
 @pytest.mark.parametrize('path', sorted((ROOT / 'configs').glob('*/*tiny_shapes.py')), ids=str)
 def test_the_check_accepts_our_configs(path):
     check_config(read_config(str(path)))

@@ -92,6 +92,7 @@ def test_the_page_is_complete_and_needs_nothing_else(work_dir):
         'learning rate',
         'stripes',
         'torch ',
+        f'cmt-deeplab predict {work_dir} IMAGES',
     ):
         assert text in words, text
     assert '<script' not in page and 'url(' not in page and 'http' not in page
@@ -141,7 +142,7 @@ def test_what_cannot_be_reported(tmp_path):
     with pytest.raises(MissingFileError, match='no TIMESTAMP/vis_data/config.py: give the work'):
         write_report(tmp_path)
     (tmp_path / 'a.py').write_text('val_dataloader = None')
-    with pytest.raises(MissingFileError, match='has no checkpoint: give the work dir'):
+    with pytest.raises(MissingFileError, match='has no checkpoint: give the work'):
         write_report(tmp_path)
     (tmp_path / 'best_a.pth').touch()
     with pytest.raises(UserError, match='had no validation data'):

@@ -4,10 +4,9 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from cmt_deeplab.checkpoints.of_work_dir import best_checkpoint
 from cmt_deeplab.construction import name_of
 from cmt_deeplab.errors import MissingFileError, UserError, require_file
-
-from .facts import best_checkpoint
 
 
 def write_report(work_dir: str | Path, *, checkpoint: str | Path | None = None) -> Path:
@@ -25,7 +24,7 @@ def write_report(work_dir: str | Path, *, checkpoint: str | Path | None = None) 
 
     work_dir = Path(work_dir)
     cfg = Config.fromfile(_config_file(work_dir))
-    checkpoint = str(checkpoint or _checkpoint(work_dir))
+    checkpoint = str(checkpoint or best_checkpoint(work_dir))
     require_file(checkpoint, f'The checkpoint {checkpoint} does not exist: correct the path.')
     if not cfg.get('val_dataloader'):
         raise UserError(f'The run in {work_dir} had no validation data, so it cannot be reported.')
@@ -48,14 +47,3 @@ def _config_file(work_dir: Path) -> Path:
             f'{work_dir} has no TIMESTAMP/vis_data/config.py: give the work dir of a training.'
         )
     return files[-1]
-
-
-def _checkpoint(work_dir: Path) -> Path:
-    """The best checkpoint of a folder or, where none is kept, the last."""
-    best, last = best_checkpoint(work_dir), work_dir / 'last_checkpoint'
-    if best:
-        return best
-    if not last.is_file():
-        raise MissingFileError(f'{work_dir} has no checkpoint: give the work dir of a training.')
-    # The folder may have been moved since.
-    return work_dir / Path(last.read_text(encoding='utf-8').strip()).name

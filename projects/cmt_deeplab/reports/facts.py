@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from mmengine.runner import BaseLoop, Runner
 
+from cmt_deeplab.checkpoints.of_work_dir import BEST
 from cmt_deeplab.engine.class_check import number_of_centers
 
 PACKAGES = ('torch', 'mmdet', 'mmengine', 'mmcv', 'numpy')
-BEST = 'best_*.pth'
 
 
 def versions() -> str:
@@ -44,11 +44,6 @@ def expected_quality(config: str | None) -> str | None:
     return ' '.join(found[0].split()) if found else None
 
 
-def best_checkpoint(work_dir: Path) -> Path | None:
-    """The newest of the best checkpoints in a work dir."""
-    return max(work_dir.glob(BEST), key=lambda path: path.stat().st_mtime, default=None)
-
-
 def few_centers(runner: Runner, loop: BaseLoop) -> str | None:
     """The sentence on images that have more segments than the model has centers."""
     most = getattr(loop.dataloader.dataset, 'most_segments', 0)
@@ -70,6 +65,7 @@ def run_facts(
     ``time.monotonic``; of one that has ended earlier, config and log say less.
     """
     cfg, dataset = runner.cfg, loop.dataloader.dataset
+    best = Path(runner.work_dir).glob(BEST)
     meta, source = dataset.metainfo, getattr(dataset, 'ann_file', '')
     things = len(meta['thing_classes'])
     facts: dict[str, Any] = dict(
@@ -84,7 +80,7 @@ def run_facts(
     else:
         facts['tested checkpoint'] = runner._load_from
     facts |= {
-        'best checkpoint': best_checkpoint(Path(runner.work_dir)),
+        'best checkpoint': max(best, key=lambda path: path.stat().st_mtime, default=None),
         'tested on': f'{len(dataset)} images {source and f"({source})"}',
         'classes': f'{things} of things, {len(meta["classes"]) - things} of stuff',
         'machine': machine(),

@@ -71,6 +71,8 @@ def _chart(title: str, draw: Callable, *, small: bool) -> str:
         figure = Figure(size, layout='constrained')
         axes = figure.subplots()
         draw(axes)
+        axes.update_datalim([(0, 0)])
+        axes.autoscale_view()  # so that a line at the top has a margin
         axes.set_title(title, loc='left', weight='bold')
         axes.set(xlim=(0, None), ylim=(0, None), xlabel='iteration')
         axes.spines[['left', 'right', 'top']].set_visible(False)

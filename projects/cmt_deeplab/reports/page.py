@@ -2,6 +2,7 @@
 
 import base64
 import io
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,17 @@ def size_rows(metric: PanopticQualityMetric, meta: Mapping) -> list[dict]:
     lows = [0, *(row['at_most'] for row in rows[:-1])]
     for low, row in zip(lows, rows):
         high = row['at_most']
-        row['name'] = f'{low + 1:,} to {high:,}' if high else f'more than {low:,}'
+        row['name'] = f'{low + 1:,} to {high:,}' if high else f'over {low:,}'
     return rows
+
+
+def next_steps(work_dir: Path) -> list[tuple[str, str]]:
+    """Those of any run, as pairs of a sentence and a command."""
+    folder = shlex.quote(str(work_dir))
+    return [
+        ('Predict images of yours', f'cmt-deeplab predict {folder} IMAGES'),
+        ('Make this page again, of the best checkpoint', f'cmt-deeplab report {folder}'),
+    ]
 
 
 def write_page(runner: Runner, loop: BaseLoop, metric: PanopticQualityMetric, *, hook: Any) -> Path:
@@ -118,7 +128,7 @@ def write_page(runner: Runner, loop: BaseLoop, metric: PanopticQualityMetric, *,
         sizes=size_rows(metric, meta),
         colors=COLORS,
         found=FOUND,
-        next_steps=hook.next_steps or [],
+        next_steps=next_steps(work_dir) if hook.next_steps is None else hook.next_steps,
     )
     path.write_text(page, encoding='utf-8')
     return path
