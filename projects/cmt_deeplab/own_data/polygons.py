@@ -59,9 +59,7 @@ def polygon_region(
     return Region(segment, coco_mask.decode(runs).astype(bool), (int(top), int(left)), level)
 
 
-def ellipse(
-    center: Sequence[float], radii: Sequence[float], degrees: float = 0, around: object = None
-) -> list[float]:
+def ellipse(center: Sequence[float], radii: Sequence[float], degrees: float = 0) -> list[float]:
     """A polygon in place of an ellipse, turned by ``degrees`` clockwise around its center."""
     angles = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
     points = np.stack([np.cos(angles), np.sin(angles)], axis=1) * radii

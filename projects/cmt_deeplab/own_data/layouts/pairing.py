@@ -55,9 +55,7 @@ class Place:
 
     @cached_property
     def folders(self) -> tuple[str, ...]:
-        """The folders without those that name a role or a split alone."""
-        left = (_without_roles(part) for part in self.parts)
-        return tuple(part for part in left if part)
+        return telling(self.parts)
 
     @cached_property
     def plain(self) -> str:
@@ -68,13 +66,10 @@ class Place:
         return name
 
 
-def _of_role(part: str) -> bool:
-    return {*words(part)} <= ROLE_WORDS  # also of ''
-
-
-def _without_roles(part: str) -> str:
-    left = [word for word in words(part) if word not in ROLE_WORDS]
-    return '' if not SPLIT_WORDS.isdisjoint(left) else ' '.join(left)
+def telling(parts: Sequence[str]) -> tuple[str, ...]:
+    """Folders without words of a role, and without those that are empty then or name a split."""
+    left = ([word for word in words(part) if word not in ROLE_WORDS] for part in parts)
+    return tuple(' '.join(part) for part in left if part and SPLIT_WORDS.isdisjoint(part))
 
 
 def place_of(files: Files, path: Path) -> Place:
@@ -120,10 +115,11 @@ def pair_up(files: Files) -> Pairing:
     found, alone = {image.path: [] for image in images}, []
     for place in places:
         if place.role in (MASK, CLASSES, INSTANCES):
-            image, rest = next(index.candidates(place), (None, ''))
+            image, rest = index.image_of(place)
             if image:
-                left = [part for part in re.split(r'[_\-. ]+', rest) if not _of_role(part)]
-                found[image.path].append(Mask(place.path, place.role, tuple(left)))
+                parts = re.split(r'[_\-. ]+', rest)
+                rest = tuple(part for part in parts if not {*words(part)} <= ROLE_WORDS)
+                found[image.path].append(Mask(place.path, place.role, rest))
             else:
                 alone.append(place.path)
     return Pairing(
@@ -136,18 +132,21 @@ def pair_up(files: Files) -> Pairing:
 
 def _with_roles(places: list[Place]) -> list[Place]:
     """Roles for masks whose names do not tell: by a JPEG beside them, or by their pixels."""
-    unsaid = [place for place in places if place.role is None]
-    exact = {p.path.with_suffix(''): p for p in unsaid if p.path.suffix.lower() in EXACT}
-    others = {p.path.with_suffix('') for p in unsaid if p.path.suffix.lower() not in EXACT}
-    if beside := [exact[name] for name in others & {*exact}]:
-        return [replace(p, role=MASK) if p in beside else p for p in places]
+    exact, others = {}, set()
+    for place in places:
+        if place.role is None:
+            name = place.path.with_suffix('')
+            if place.path.suffix.lower() in EXACT:
+                exact[name] = place.path
+            else:
+                others.add(name)
+    if beside := {exact[name] for name in others & {*exact}}:
+        return [replace(p, role=MASK) if p.path in beside else p for p in places]
     if any(place.role in (MASK, CLASSES, INSTANCES) for place in places):
         return places
-    folders = defaultdict(list)
-    for place in places:
-        folders[place.path.parent].append(place)
-    even = [folder for folder, inside in folders.items() if _evenness(inside[0].path) > EVEN]
-    if len(even) == len(folders):
+    folders = {place.path.parent: place.path for place in places}
+    even = {folder for folder, path in folders.items() if _evenness(path) > EVEN}
+    if not even or len(even) == len(folders):
         return places
     level = len(os.path.commonprefix([place.parts for place in places]))  # where folders part
     return [
@@ -182,39 +181,39 @@ class _Images:
                 self.by_name[image.folders, name].append(image)
             self.by_folder[image.folders].append(image)
 
-    def candidates(self, mask: Place) -> Iterator[tuple[Place, str]]:
-        """The image of a mask, and what the mask's names say besides, the best guess first."""
-        folders, name = mask.folders, mask.path.stem
-        for same in dict.fromkeys((name, mask.plain)):
-            yield from self._named(mask, folders, same, '')
-        for depth in range(len(mask.parts), 0, -1):  # masks/NAME/1.png, NAME/masks/1.png
-            of_image = mask.parts[depth - 1]
-            above = tuple(filter(None, map(_without_roles, mask.parts[: depth - 1])))
-            rest = ' '.join([*mask.parts[depth:], name])
-            yield from self._named(mask, above, of_image, rest)
-            yield from self._named(
-                mask, (*above, *filter(None, [_without_roles(of_image)])), of_image, rest
-            )
-        for cut in [m.start() for m in re.finditer(r'[_\-. ]', name)][::-1]:  # NAME_cell_1.png
-            yield from self._named(mask, folders, name[:cut], name[cut + 1 :])
-        for depth in range(len(folders) - 1, -1, -1):  # masks/cell/NAME.png, masks/cell/NAME_1.png
-            class_name = ' '.join(folders[depth:])
-            yield from self._named(mask, folders[:depth], name, class_name)
-            for cut in [m.start() for m in re.finditer(r'[_\-. ]', name)][::-1]:
-                rest = f'{class_name} {name[cut + 1 :]}'
-                yield from self._named(mask, folders[:depth], name[:cut], rest)
-        if folders and len(alone := self.by_folder[folders]) == 1:  # NAME/any.png, NAME/mask_1.png
-            yield alone[0], name
+    def image_of(self, mask: Place) -> tuple[Place | None, str]:
+        """The image of a mask, and what the mask's names say besides.
 
-    def _named(
-        self, mask: Place, folders: tuple[str, ...], name: str, rest: str
-    ) -> Iterator[tuple[Place, str]]:
-        found = self.by_name.get((folders, name), [])
-        same_split = [image for image in found if image.split == mask.split] or found
-        exact = [image for image in same_split if image.path.stem == name] or same_split
-        if len(exact) > 1:
-            raise UserError(
-                f'The mask {mask.path} may belong to {exact[0].path} or {exact[1].path}: give '
-                'every image a name of its own.'
-            )
-        yield from ((image, rest) for image in exact)
+        Raises:
+            UserError: two images fit equally well.
+        """
+        for folders, name, rest in _guesses(mask):
+            found = self.by_name.get((folders, name), [])
+            found = [image for image in found if image.split == mask.split] or found
+            found = [image for image in found if image.path.stem == name] or found
+            if len(found) > 1:
+                raise UserError(
+                    f'The mask {mask.path} may belong to {found[0].path} or {found[1].path}: give '
+                    'every image a name of its own.'
+                )
+            if found:
+                return found[0], rest
+        alone = self.by_folder[mask.folders] if mask.folders else ()
+        return (alone[0], mask.path.stem) if len(alone) == 1 else (None, '')
+
+
+def _guesses(mask: Place) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """Folders and name that the image of a mask may have, and what is left of the mask's names."""
+    folders, stem = mask.folders, mask.path.stem
+    yield folders, stem, ''
+    yield folders, mask.plain, ''
+    for depth in range(len(mask.parts), 0, -1):
+        above, of_image = mask.parts[: depth - 1], mask.parts[depth - 1]
+        rest = ' '.join([*mask.parts[depth:], stem])
+        yield telling(above), of_image, rest  # masks/NAME/1.png
+        yield telling([*above, of_image]), of_image, rest  # NAME/masks/1.png
+    for depth in range(len(folders), -1, -1):
+        class_name = ' '.join(folders[depth:])
+        yield folders[:depth], stem, class_name  # masks/cell/NAME.png
+        for gap in [*re.finditer(r'[_\-. ]', stem)][::-1]:  # NAME_1.png, masks/cell/NAME_1.png
+            yield folders[:depth], stem[: gap.start()], f'{class_name} {stem[gap.end() :]}'
