@@ -13,6 +13,7 @@ from cmt_deeplab.coco_format import check_num_classes, path_below
 from cmt_deeplab.datasets.index_plane import MAX_SEGMENTS
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.own_data import PanopticSplit
+from cmt_deeplab.own_data.class_names import VOID_NAMES
 from cmt_deeplab.panoptic_fields import Problem
 from cmt_deeplab.panoptic_json import json_problems, parse_panoptic_json
 from cmt_deeplab.remarks import json_remarks
@@ -20,7 +21,6 @@ from cmt_deeplab.remarks import json_remarks
 from .rules import Finding, found, of_error
 
 OF_PART = dict(images='PD102', categories='PD103', annotations='PD104', segments_info='PD105')
-VOID_NAMES = {'void', 'unlabeled', 'ignore', 'ignored', 'unannotated', 'unknown'}
 
 
 @dataclass

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from cmt_deeplab.errors import UserError, mistakes_as_user_errors
 from cmt_deeplab.own_data import open_data
-from cmt_deeplab.own_training.training import ask_for_stuff
+from cmt_deeplab.own_training.preparing import ask_for_stuff
 
 from .examination import Examination, examination
 from .rules import RULES, SEVERITIES
