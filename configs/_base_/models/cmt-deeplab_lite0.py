@@ -8,7 +8,13 @@ model = dict(
         _delete_=True,
         type='TimmBackbone',
         model_name='tf_efficientnet_lite0',
+        frozen_stages=2,
         norm_eval=True,
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='https://github.com/rwightman/pytorch-image-models/releases/download/'
+            'v0.1-weights/tf_efficientnet_lite0-0aa007d2.pth',
+        ),
     ),
     panoptic_head=dict(
         norm_cfg=norm_cfg,
@@ -20,7 +26,7 @@ model = dict(
             drop_path=0.0,
         ),
         transformer_decoder=dict(
-            num_centers=100,
+            num_centers=64,
             center_channels=128,
             layers_per_stage=(1, 1, 1),
             layer=dict(
@@ -39,11 +45,13 @@ model = dict(
         deep_supervision_weight=0.3,
         assigner=dict(type='PanopticHungarianAssigner', stuff_centers=True),
         losses=dict(
-            pq=dict(loss_weight=6.0),
+            pq=dict(loss_weight=6.0, unmatched_weight='void_share'),
             mask_id=dict(loss_weight=1.0),
             discrimination=dict(loss_weight=0.2, num_samples=512),
             semantic=dict(loss_weight=3.0, num_samples=2048),
         ),
     ),
-    postprocess=dict(thing_threshold=0.4, stuff_threshold=0.4, overlap_threshold=0.6),
+    postprocess=dict(
+        thing_threshold=0.3, stuff_threshold=0.3, overlap_threshold=0.5, pixel_threshold=0.2
+    ),
 )

@@ -1,8 +1,20 @@
-"""Train a model on own data by one call, what stands behind ``cmt-deeplab train DATA``."""
+"""Train a model on own data by one call, which stands behind ``cmt-deeplab train DATA``."""
 
-from collections.abc import Collection, Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from mmengine.config import Config
+
+from cmt_deeplab.errors import TrainingStopped, UserError
+
+from .preparing import CONFIG, prepared
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
+
+PICTURES = 'pictures'  # of the last validation
 
 
 def train(
@@ -10,8 +22,8 @@ def train(
     *,
     model: str = 'cmt-lite0',
     work_dir: str | Path | None = None,
-    stuff: Collection[str] = (),
-    image_size: tuple[int, int] | int | None = None,
+    stuff: str | Sequence[str] | None = None,
+    image_size: int | Sequence[int] | None = None,
     iters: int | None = None,
     minutes: float | None = None,
     batch: int | None = None,
@@ -21,5 +33,130 @@ def train(
     seed: int = 0,
     overrides: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Train ``model`` on the data in the folder ``data``; the work dir with all that came of it."""
-    raise NotImplementedError
+    """Train a model on own data and show what came of it.
+
+    The work dir holds ``report.html``, the best checkpoint by PQ and the last one, ``pictures`` of
+    predictions beside the truth, and two configs that do the same: ``short_config.py``, a leaf to
+    change by hand, and ``config.py``, which names everything and is what ``tools/train.py`` and
+    ``resume`` go on with.
+
+    Args:
+        data: a folder in any layout that :func:`open_data` knows.
+        model: a name of ``RECIPES``.
+        work_dir: by default ``work_dirs/NAME-OF-DATA_MODEL``.
+        stuff: the classes that are stuff, where the data do not say so, as in :func:`open_data`;
+            in a terminal the command asks.
+        image_size: (height, width) or the side of a square, in place of what suits the data.
+        iters: iterations, in place of those of the recipe.
+        minutes: after which the training ends; a slow machine then skips iterations.
+        batch: images of an iteration, in place of those of the recipe.
+        weights: the file of the backbone's pretrained weights; 'none' trains from scratch.
+        device: 'cpu', 'cuda' or 'cuda:1'; by default a GPU if there is one.
+        resume: go on from the last checkpoint in the work dir, with the config there; of the other
+            arguments ``iters``, ``minutes``, ``device`` and ``overrides`` count.
+        seed: of the split, the weights, the order of the images and all that is drawn.
+        overrides: further entries of the config by dotted key.
+
+    Returns:
+        The work dir.
+
+    Raises:
+        UserError: the data have a fault, or an argument does not suit them.
+    """
+    from cmt_deeplab.engine.config_overrides import merge_overrides
+
+    folder = Path(work_dir or f'work_dirs/{Path(data).resolve().name}_{model}')
+    if resume:
+        if not (folder / CONFIG).is_file():
+            raise UserError(f'{folder / CONFIG} does not exist: there is no training to resume.')
+        cfg = Config.fromfile(str(folder / CONFIG))
+        cfg.train_cfg.max_iters = iters or cfg.train_cfg.max_iters
+    elif any(folder.glob('*.pth')):
+        raise UserError(
+            f'{folder} has checkpoints of another training: go on with it by --resume, or give '
+            'another --work-dir.'
+        )
+    else:
+        cfg = prepared(
+            Path(data),
+            folder,
+            model=model,
+            opening=dict(stuff=stuff, seed=seed),
+            image_size=image_size,
+            iters=iters,
+            batch=batch,
+            weights=weights,
+            seed=seed,
+        )
+    merge_overrides(cfg, overrides or {})
+    use_device(device)
+    runner = run(cfg, minutes=minutes, resume=resume)
+    show_result(runner)
+    return folder
+
+
+def use_device(device: str | None) -> None:
+    """Let mmengine's runner train on ``device``.
+
+    Raises:
+        UserError: it is no such device, or not there.
+    """
+    if device is None:
+        return
+    import torch
+    from mmengine.device import utils
+
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+        if chosen.type == 'cuda':
+            torch.cuda.set_device(chosen.index or 0)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition('\n')[0].rstrip('.')
+        raise UserError(
+            f"The device {device!r} cannot be used ({reason}): give 'cpu', 'cuda' or 'cuda:N'."
+        ) from error
+    utils.DEVICE = chosen.type
+
+
+def run(cfg: Config, *, minutes: float | None, resume: bool) -> 'Runner':
+    """Train, with a bar in the terminal and the log in a file; the runner."""
+    from cmt_deeplab.engine import PanopticRunner, PanopticTimeBudgetHook
+    from cmt_deeplab.reports.progress import ProgressHook, progress_bar
+
+    class QuietRunner(PanopticRunner):
+        """Logs to the file only; the terminal shows the progress."""
+
+        def build_logger(self, *args, **kwargs):
+            logger = super().build_logger(*args, **kwargs)
+            logger.handlers[0].setLevel('ERROR')
+            return logger
+
+    cfg.resume = resume
+    with progress_bar() as bar:
+        runner = QuietRunner.from_cfg(cfg)
+        runner.register_hook(ProgressHook(bar))
+        if minutes:
+            stride = max(1, runner.max_iters // 250)
+            runner.register_hook(PanopticTimeBudgetHook(minutes=minutes, stride=stride))
+        try:
+            runner.train()
+        except TrainingStopped:
+            print(f'Stopped. The same command with --resume goes on in {cfg.work_dir}.')
+            raise
+    return runner
+
+
+def show_result(runner: 'Runner') -> None:
+    """Gather the pictures of the last validation, and tell where everything lies and the PQ."""
+    folder = Path(runner.work_dir)
+    (folder / PICTURES).mkdir(exist_ok=True)
+    for picture in Path(runner.log_dir).glob(f'vis_data/vis_image/val_*_{runner.iter}.png'):
+        name = picture.stem.removeprefix('val_').removesuffix(f'_{runner.iter}')
+        shutil.copyfile(picture, folder / PICTURES / f'{name}.png')
+    figures = {
+        key: runner.message_hub.get_scalar(f'val/coco_panoptic/{key}').current()
+        for key in ('PQ', 'PQ_th', 'PQ_st')
+    }
+    print(folder / 'report.html')
+    print('PQ {PQ:.2f}  of things {PQ_th:.2f}  of stuff {PQ_st:.2f}'.format(**figures))

@@ -1,0 +1,113 @@
+"""What a training on own data takes from the data: centers, size of the images, final stride."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cmt_deeplab.coco_format import path_below, read_id_plane
+from cmt_deeplab.geometry import Size, fitted_size, padded_side
+from cmt_deeplab.own_data import PanopticSplit
+from cmt_deeplab.panoptic_json import read_panoptic_json
+
+MARGIN = 1.25  # of centers over the most segments of an image; copy-paste adds some
+NUM_LOOKED_AT = 50  # images whose segments are measured
+SEEN_PIXELS = 4  # of the final prediction that a segment needs to be learned
+SEEN_SHARE = 0.75  # of the segments that should have as many
+COARSE, FINE = 4, 2  # final strides
+
+
+@dataclass(frozen=True)
+class Choices:
+    """With a sentence on each."""
+
+    num_centers: int
+    image_size: Size
+    stride: int
+    sentences: tuple[str, ...]
+
+
+def choose(
+    split: PanopticSplit,
+    *,
+    num_centers: int,
+    side: int,
+    align_corners: bool,
+    image_size: Size | None = None,
+) -> Choices:
+    """What suits the images of a training set.
+
+    Args:
+        num_centers: those of the recipe, the least that are taken.
+        side: the longer side of the images of the recipe, the most that is taken at first.
+        image_size: (height, width) if it is given and not to be chosen.
+    """
+    content = read_panoptic_json(str(split.ann_file), needs=('images', 'categories', 'annotations'))
+    counts = [
+        sum(not segment.get('iscrowd') for segment in annotation['segments_info'])
+        for annotation in content['annotations']
+    ]
+    most, stuff = max(counts, default=0), sum(not c['isthing'] for c in content['categories'])
+    centers = max(num_centers, -(-int(MARGIN * most + stuff) // 32) * 32)
+    sentences = [
+        f'{centers} cluster centers: an image has up to {most} segments'
+        + (
+            f', for which the {num_centers} of the recipe are too few.'
+            if centers > num_centers
+            else '.'
+        )
+    ]
+    shapes = [(image['height'], image['width']) for image in content['images']]
+    areas = segment_areas(split, content)
+    sizes = [image_size]
+    if image_size is None:
+        first = box_of(shapes, min(side, max(map(max, shapes))), align_corners)
+        sizes = [first, box_of(shapes, max(first) * 3 // 2, align_corners)]
+    options = [(size, stride) for size in sizes for stride in (COARSE, FINE)]
+    shares = [seen_share(areas, size, stride) for size, stride in options]
+    place = next((k for k, share in enumerate(shares) if share >= SEEN_SHARE), len(options) - 1)
+    (size, stride), share = options[place], shares[place]
+    sentences.append(
+        f'Images of {size[0]}x{size[1]} pixels (height x width)'
+        + (', as asked for.' if image_size else ', which hold your images in their shape.')
+    )
+    sentences.append(
+        f'Masks at stride {stride}: {share:.0%} of the segments have {SEEN_PIXELS} or more pixels '
+        'there' + ('.' if share >= SEEN_SHARE else '; cut the images into tiles to see the others.')
+    )
+    return Choices(centers, size, stride, tuple(sentences))
+
+
+def box_of(shapes: Sequence[Size], side: int, align_corners: bool) -> Size:
+    """The input (height, width) with ``side`` as its longer side that suits images of ``shapes``.
+
+    It has the shape of the images where they are alike, and is a square otherwise.
+    """
+    ratios = np.array([height / width for height, width in shapes])
+    ratio = float(np.median(ratios)) if ratios.max() <= 1 or ratios.min() >= 1 else 1.0
+    height, width = side * min(ratio, 1), side * min(1 / ratio, 1)
+    return tuple(padded_side(round(edge), align_corners=align_corners) for edge in (height, width))
+
+
+def segment_areas(split: PanopticSplit, content: dict) -> list[tuple[Size, np.ndarray]]:
+    """The size of some images, evenly spread over the list, and the pixels of their segments."""
+    annotations = [each for each in content['annotations'] if each['segments_info']]
+    step = -(-len(annotations) // NUM_LOOKED_AT) or 1
+    found = []
+    for annotation in annotations[::step]:
+        path = path_below(str(split.seg_dir), annotation['file_name'], str(split.ann_file))
+        ids = read_id_plane(path)
+        pixels = Counter(dict(zip(*map(np.ndarray.tolist, np.unique(ids, return_counts=True)))))
+        segments = [s['id'] for s in annotation['segments_info'] if not s.get('iscrowd')]
+        found.append((ids.shape, np.array([pixels[segment] for segment in segments], float)))
+    return found
+
+
+def seen_share(areas: Sequence[tuple[Size, np.ndarray]], size: Size, stride: int) -> float:
+    """The share of segments with ``SEEN_PIXELS`` in a prediction at ``stride``."""
+    seen = [
+        pixels * (np.prod(fitted_size(shape, size)) / np.prod(shape) / stride**2) >= SEEN_PIXELS
+        for shape, pixels in areas
+    ]
+    return float(np.concatenate(seen).mean()) if seen else 1.0

@@ -1,0 +1,92 @@
+"""A config on own data says where they are and how large; the classes come from the JSON."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from cmt_deeplab.config_names import project_folder
+from cmt_deeplab.datasets import write_shapes
+from cmt_deeplab.errors import UserError
+from cmt_deeplab.own_training.choices import choose
+from cmt_deeplab.own_training.data_config import own_data
+from mmengine.config import Config
+
+LEAF = """_base_ = {base!r}
+from cmt_deeplab.own_training.data_config import own_data
+
+data = own_data({root!r}, image_size=64)
+model = data.model
+train_dataloader, val_dataloader = data.train_dataloader, data.val_dataloader
+test_dataloader = val_dataloader
+del data
+"""
+
+
+@pytest.fixture(scope='module')
+def shapes(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp('own') / 'shapes'
+    write_shapes(root, num_train=4, num_val=2, size=64)
+    return root
+
+
+@pytest.fixture(scope='module')
+def short(shapes) -> Path:
+    path = shapes.parent / 'short.py'
+    base = project_folder() / 'configs/_base_/own_data/cmt-tiny.py'
+    path.write_text(LEAF.format(base=str(base), root=str(shapes)), encoding='utf-8')
+    return path
+
+
+def test_classes_and_sizes_are_read_from_the_data(short, shapes):
+    assert len(short.read_text().splitlines()) <= 10
+    cfg = Config.fromfile(str(short))
+    assert (cfg.model.num_things_classes, cfg.model.num_stuff_classes) == (6, 5)
+    sizes = [cfg[f'{split}_dataloader'].dataset.image_size for split in ('train', 'val', 'test')]
+    assert {*map(tuple, sizes), tuple(cfg.model.data_preprocessor.size)} == {(64, 64)}
+    assert Path(cfg.train_dataloader.dataset.ann_file).is_file()
+    assert 'data' not in cfg
+
+
+def test_the_full_config_says_the_same_without_the_data(short, tmp_path):
+    cfg = Config.fromfile(str(short))
+    cfg.dump(str(tmp_path / 'full.py'))
+    assert 'own_data(' not in (tmp_path / 'full.py').read_text()
+    assert Config.fromfile(str(tmp_path / 'full.py')).to_dict() == cfg.to_dict()
+
+
+def test_inference_takes_the_short_config(short, tmp_path):
+    from mmdet.apis import init_detector
+    from mmdet.registry import DATASETS, MODELS
+
+    cfg = Config.fromfile(str(short))
+    model = MODELS.build(cfg.model)
+    meta = dict(dataset_meta=DATASETS.build(cfg.val_dataloader.dataset).metainfo)
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'c.pth')
+    detector = init_detector(str(short), str(tmp_path / 'c.pth'), device='cpu')
+    assert detector.num_classes == len(detector.dataset_meta['classes']) == 11
+
+
+def test_one_image_is_not_enough(tmp_path):
+    write_shapes(tmp_path / 'one', num_train=1, num_val=1, size=64)
+    for path in (tmp_path / 'one').glob('**/*val2017*'):
+        if path.is_file():
+            path.unlink()
+    with pytest.raises(UserError, match='no image'):
+        own_data(tmp_path / 'one', image_size=64)
+
+
+def test_many_small_things_get_centers_and_fine_masks(tmp_path):
+    from cmt_deeplab.own_data import open_data
+
+    for name, preset in (('shapes', 'quick'), ('nuclei', 'nuclei')):
+        write_shapes(tmp_path / name, preset=preset, num_train=2, num_val=1)
+    few, many = (
+        choose(open_data(tmp_path / name).train, num_centers=100, side=320, align_corners=False)
+        for name in ('shapes', 'nuclei')
+    )
+    assert (few.num_centers, few.stride) == (100, 4)
+    annotations = json.loads((tmp_path / 'nuclei/annotations/panoptic_train2017.json').read_text())
+    most = max(len(a['segments_info']) for a in annotations['annotations'])
+    assert many.num_centers > most > 128 and many.stride == 2
+    assert 'too few' in many.sentences[0] and 'too few' not in few.sentences[0]

@@ -1,0 +1,45 @@
+"""``cmt_deeplab.own_training.train``: from a folder of own data to a model and a report."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from cmt_deeplab.datasets import write_shapes
+from cmt_deeplab.errors import UserError
+from cmt_deeplab.own_training import train
+from mmengine.config import Config
+
+
+def test_a_few_steps_and_a_few_more(tmp_path, capfd):
+    write_shapes(tmp_path / 'data', num_train=6, num_val=3, size=64)
+    options = dict(model='cmt-tiny', work_dir=tmp_path / 'run', device='cpu')
+    folder = train(tmp_path / 'data', iters=4, batch=2, **options)
+    out = capfd.readouterr().out
+    assert re.search(r'^\d+ cluster centers: ', out, re.MULTILINE)
+    assert out.splitlines()[-2] == str(folder / 'report.html')
+    assert re.fullmatch(r'PQ [\d.]+  of things [\d.]+  of stuff [\d.]+', out.splitlines()[-1])
+    assert len((folder / 'short_config.py').read_text().splitlines()) <= 10
+    pages = (folder / 'report.html').stat().st_size, len([*(folder / 'pictures').glob('*.png')])
+    assert pages[0] > 10_000 and pages[1] >= 1
+    assert [*folder.glob('best_coco_panoptic_PQ_iter_*.pth')] and (folder / 'iter_4.pth').is_file()
+
+    with pytest.raises(UserError, match='--resume'):  # the work dir has a run already
+        train(tmp_path / 'data', iters=4, **options)
+    train(tmp_path / 'data', resume=True, iters=6, **options)
+    assert torch.load(folder / 'iter_6.pth', weights_only=False)['meta']['iter'] == 6
+    cfg = Config.fromfile(str(folder / 'config.py'))
+    assert cfg.model.num_things_classes == 6 and cfg.train_dataloader.batch_size == 2
+
+
+def test_wrong_arguments_are_told(tmp_path):
+    write_shapes(tmp_path / 'data', num_train=2, num_val=1, size=64)
+    for options, told in (
+        (dict(model='cmt-r51'), 'cmt-r50: '),
+        (dict(model='cmt-tiny', weights='w.pth'), 'from scratch'),
+        (dict(model='cmt-lite0', weights='w.pth'), r'weights w\.pth does not exist'),
+        (dict(model='cmt-tiny', resume=True), 'no training to resume'),
+    ):
+        with pytest.raises(UserError, match=told):
+            train(tmp_path / 'data', work_dir=tmp_path / 'run', **options)
+    assert not Path(tmp_path / 'run').exists()
