@@ -339,6 +339,10 @@ RECIPES = {
     'bytes': {'': b'{}'},
     'a list': {'': '[]'},
     'no number': {'recipe.image_size': ['1', 2]},
+    'no size': {'recipe.image_size': [96]},
+    'ids of other classes': {'recipe.category_ids': [1, 2, 3]},
+    'a pipeline without an end': {TRUTH: dict(type='PanopticResize')},
+    'no pipeline': {'recipe.pipeline': []},
     'no model': {MODEL: None},
     'more depth': {f'{MODEL}.backbone.x': in_each_other(200)},
     'endless depth': {'': '[' * 10**6},
@@ -346,7 +350,9 @@ RECIPES = {
     'a number without end': {f'{MODEL}.backbone.depth': 10**30},
     'an image without end': {'recipe.image_size': [10**6, 10**6]},
     'weights without end': {
-        f'{MODEL}.backbone': dict(type='TimmBackbone', model_name='convnext_xxlarge')
+        f'{MODEL}.backbone': dict(
+            type='TimmBackbone', model_name='convnext_xxlarge', out_indices=[0, 1, 2]
+        )
     },
     'width without end': {f'{MODEL}.panoptic_head.transformer_decoder.center_channels': 16384},
     'numbers without end': {f'{MODEL}.num_things_classes': 900},

@@ -23,8 +23,6 @@ from PIL import Image
 from run_tool import ROOT, run_tool
 from untrained import certain_config, save_untrained
 
-OVERFIT = 'cmt_deeplab/cmt-deeplab_r18_overfit8_coco-panoptic-320.py'
-
 
 @pytest.fixture(scope='module')
 def tiny(tmp_path_factory) -> PanopticInferencer:
@@ -70,11 +68,10 @@ def test_the_segments_of_tools_test_on_real_images(real_data, tmp_path):
     annotations = [each for each in truth['annotations'] if each['image_id'] in ids]
     file = tmp_path / 'few.json'
     file.write_text(json.dumps(dict(truth, images=images, annotations=annotations)))
-    size = (160, 160)
-    config = certain_config(OVERFIT, model__data_preprocessor__size=size)
+    config = certain_config(model__num_things_classes=80, model__num_stuff_classes=53)
     root = f'{real_data}/coco/'
     config.test_dataloader.dataset.update(
-        image_size=size,
+        type='PanopticIndexDataset',
         data_root=root,
         ann_file=str(file),
         data_prefix=dict(img='val2017/', seg='annotations/panoptic_val2017/'),
@@ -319,6 +316,20 @@ def test_what_is_no_image(tiny, given, said):
     with pytest.raises(UserError, match=said) as error:
         tiny(given)
     assert '\n' not in str(error.value) and str(error.value).endswith('.')
+
+
+def test_gray_palette_and_transparent_files(tiny, tmp_path):
+    """They are read in color, as in training; 16 bits that are nearly black are not."""
+    draw = np.random.default_rng(0).integers(0, 256, (40, 60), dtype=np.uint8)
+    Image.fromarray(draw).save(tmp_path / 'gray.png')
+    Image.fromarray(draw).convert('RGBA').save(tmp_path / 'rgba.png')
+    Image.fromarray(draw).convert('P').save(tmp_path / 'palette.png')
+    (expected,) = tiny(np.dstack([draw] * 3))
+    found = tiny([tmp_path / f'{name}.png' for name in ('gray', 'rgba', 'palette')])
+    assert [same(result, expected) for result in found] == [True] * 3
+    cv2.imwrite(str(tmp_path / 'dark.png'), draw.astype(np.uint16))
+    with pytest.raises(UserError, match='nearly black'):
+        tiny(tmp_path / 'dark.png')
 
 
 def test_a_broken_video(tiny, scenes, video, tmp_path):

@@ -90,9 +90,12 @@ def read_recipe(text: Any) -> dict:
         if not isinstance(recipe[key], form):
             raise _refused(key, f'which is a {type(recipe[key]).__name__}')
         _check(recipe[key], key, DEEPEST)
-    for key in ('image_size', 'category_ids'):
-        if not all(type(number) is int for number in recipe[key] or ()):
-            raise _refused(key, 'which holds something else than whole numbers')
+    for key, counts in (('image_size', (2,)), ('category_ids', range(1, LONGEST))):
+        numbers = recipe[key]
+        if numbers is None:
+            continue
+        if len(numbers) not in counts or not all(type(n) is int and n >= 0 for n in numbers):
+            raise _refused(key, 'which is no such list of whole numbers')
     return recipe
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,7 @@ class PanopticInferencer:
                     f'{is_meant(str(name), self.classes)}: its classes are '
                     f'{", ".join(self.classes)}.'
                 )
-            if not (isinstance(value, int | float) and 0 <= value <= 1):
+            if not (isinstance(value, Real) and 0 <= value <= 1):
                 raise UserError(f'The threshold is {value!r}: give a number from 0 to 1.')
             limits[self.classes.index(name)] = value
         return limits

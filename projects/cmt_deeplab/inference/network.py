@@ -29,6 +29,7 @@ from cmt_deeplab.config_loading import read_config
 from cmt_deeplab.errors import UserError, mistakes_as_user_errors
 from cmt_deeplab.evaluation.data_sample import predicted_plane
 from cmt_deeplab.models.detectors.checkpoint_check import TRAINING_ONLY, compare_weights, shapes_of
+from cmt_deeplab.panoptic_fields import is_color
 from cmt_deeplab.postprocess.merge_base import PanopticMerge
 from cmt_deeplab.renamed import rename_weights
 
@@ -64,16 +65,19 @@ class Network:
         The values are those of ``coco_format.map_value``. ``thresholds`` (C,) are the smallest
         class probabilities; where they are nan, those of the model count.
         """
-        size = dict(image_size=self.image_size) if self.image_size else {}
-        images = [dict(each, img_id=number, **size) for number, each in enumerate(loaded)]
-        batch = pseudo_collate([Compose(self.steps[1:])(image) for image in images])
+        batch = pseudo_collate([self.pack(each) for each in loaded])
         with torch.no_grad(), self._thresholds(thresholds):
             samples = self.model.test_step(batch)
         found = []
         for sample in samples:
             infos = getattr(sample.get('pred_panoptic_seg'), 'segments_info', None)
-            found.append((predicted_plane(sample.to_dict()), infos))
+            found.append((predicted_plane(dict(sample.to_dict(), img_id=0)), infos))
         return found
+
+    def pack(self, loaded: dict) -> dict:
+        """A loaded image as the pipeline packs it for the model."""
+        size = dict(image_size=self.image_size) if self.image_size else {}
+        return Compose(self.steps[1:])(dict(loaded, img_id=0, **size))
 
     def _thresholds(self, thresholds: np.ndarray | None) -> Any:
         merge = getattr(self.model, 'postprocess', None)
@@ -154,6 +158,8 @@ def _from_checkpoint(path: str, device: str) -> Network:
         network = revert_sync_batchnorm(build())
         load_state_dict(network, state, strict=False)
         result = _network(network.to(device).eval(), recipe, meta.get('dataset_meta') or {}, path)
+        gray = np.full((32, 32, 3), 128, np.uint8)
+        pseudo_collate([result.pack(result.load(gray))])['inputs']  # the pipeline has an end
     except UserError as error:
         text = str(error)
         raise UserError(text if path in text else f'{path}: {text}') from error
@@ -182,16 +188,21 @@ def _network(model: nn.Module, recipe: Mapping, meta: Any, path: str) -> Network
             f'{path} names {len(names)} classes, but its model has {things} thing and {stuff} '
             'stuff classes: use a checkpoint that training wrote.'
         )
-    palette = meta.get('palette')
+    palette, ids = meta.get('palette'), recipe['category_ids']
+    if ids and len({*ids}) != len(names):
+        raise UserError(
+            f'{path} has {len(ids)} category_ids for {len(names)} classes: train again.'
+        )
     fits = not isinstance(palette, str | None) and len(palette) == len(names)
+    fits = fits and all(map(is_color, palette))
     return Network(
         model=model,
         steps=steps,
         image_size=recipe['image_size'],
         classes=tuple(names),
         num_things_classes=things,
-        palette=[tuple(map(int, color)) for color in palette] if fits else None,
-        category_ids=recipe['category_ids'],
+        palette=[*map(tuple, palette)] if fits else None,
+        category_ids=ids,
     )
 
 
