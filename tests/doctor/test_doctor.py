@@ -1,6 +1,7 @@
 """The doctor finds each planted fault by its id, and nothing else."""
 
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -563,3 +564,42 @@ def test_masks_of_hundreds_of_things(tmp_path, capsys, monkeypatch):
     text = ' '.join(capsys.readouterr().out.replace('│', ' ').split())
     assert 'images have up to 145 segments, and a model with 128 centers misses' in text
     assert run_doctor(tmp_path / 'nuclei', fail_on='warning', num_centers=150) == 0
+
+
+def places(value, path=()):
+    """The path of every entry in a nest of dicts and lists."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in pairs:
+        yield (*path, key)
+        if isinstance(inner, dict | list):
+            yield from places(inner, (*path, key))
+
+
+def test_no_value_makes_the_doctor_itself_fail(root, capsys):
+    path = root / 'annotations/panoptic_train2017.json'
+    content, generator = path.read_text(), random.Random(0)
+    values = [
+        None,
+        True,
+        -1,
+        10**30,
+        float('nan'),
+        '',
+        '\x00',
+        '../x',
+        'a\x1b[31m[b]',
+        [],
+        {},
+        [[1]],
+    ]
+    found = 0
+    for *above, last in generator.sample([*places(json.loads(content))], 60):
+        changed = json.loads(content)
+        owner = changed
+        for key in above:
+            owner = owner[key]
+        owner[last] = generator.choice(values)
+        path.write_text(json.dumps(changed))
+        found += run_doctor(root, fail_on='warning') != 0
+    assert found > 40
+    assert '\x1b[31m' not in capsys.readouterr().out

@@ -14,7 +14,7 @@ from cmt_deeplab.datasets.index_plane import MAX_SEGMENTS
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.own_data import PanopticSplit
 from cmt_deeplab.own_data.class_names import VOID_NAMES
-from cmt_deeplab.panoptic_fields import Problem
+from cmt_deeplab.panoptic_fields import FIELDS, Problem
 from cmt_deeplab.panoptic_json import json_problems, parse_panoptic_json
 from cmt_deeplab.remarks import json_remarks
 
@@ -105,7 +105,7 @@ def _records(split: Split, ids: dict[str, list]) -> Iterator[Finding]:
     """Pair images and annotations, and tell which have no partner or name a file again."""
     path, source = split.source.ann_file, split.source
     annotations = {entry['image_id']: entry for entry in split.content['annotations']}
-    seen = {}
+    seen, is_id = {}, FIELDS['segments_info']['id'].fits
     for image in split.content['images']:
         annotation = annotations.get(image['id'])
         named = [('img_path', source.img_dir, image['file_name'])]
@@ -122,7 +122,7 @@ def _records(split: Split, ids: dict[str, list]) -> Iterator[Finding]:
             width=image['width'],
             seg_map_path=None,
             segments_info=annotation['segments_info'] if annotation else [],
-            known_ids=[i for i in ids.get(str(image['id']), ()) if type(i) is int],
+            known_ids=[i for i in ids.get(str(image['id']), ()) if is_id(i)],
         )
         for key, folder, name in named:
             try:
