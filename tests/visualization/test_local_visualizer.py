@@ -58,6 +58,17 @@ def test_an_image_without_a_segment_is_drawn_too(tmp_path):
     assert out.is_file()
 
 
+@pytest.mark.parametrize('absent', ['gt_panoptic_seg', 'pred_panoptic_seg'])
+def test_truth_or_prediction_alone_stands_beside_the_image(absent, tmp_path):
+    visualizer = VISUALIZERS.build(dict(type='PanopticLocalVisualizer', name=f'test-{absent}'))
+    visualizer.dataset_meta = META
+    out, image = tmp_path / 'picture.png', np.full((32, 32, 3), 120, np.uint8)
+    result = sample(np.full((32, 32), 1))
+    result.pop(absent, None)
+    visualizer.add_datasample('image', image, result, out_file=str(out))
+    assert 2 * 384 <= cv2.imread(str(out)).shape[1] < 2.2 * 384
+
+
 def test_instances_and_a_semantic_map_are_not_drawn_over_the_panoptic_map(tmp_path):
     visualizer = VISUALIZERS.build(dict(type='PanopticLocalVisualizer', name='test-forms'))
     visualizer.dataset_meta = META

@@ -29,9 +29,9 @@ CELL = 640, 560  # width and height that a picture is reduced to on a contact sh
 
 
 def browsed(
-    config: Config, *, split: str = 'train', number: int | None = 24, original: bool = False
+    config: Config, *, split: str = 'train', number: int = 24, original: bool = False
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Names and RGB pictures of ``number`` images, spread evenly over a split (None: of all).
+    """Names and RGB pictures of ``number`` images, spread evenly over a split.
 
     A picture has the image and its truth as the pipeline of ``split`` gives them to the model, void
     and crowds included. With ``original`` the image as it is in its file stands above. Random
@@ -47,7 +47,7 @@ def browsed(
     visualizer = PanopticLocalVisualizer()
     visualizer.dataset_meta = dataset.metainfo
     set_random_seed((config.get('randomness') or {}).get('seed') or 0)
-    chosen = np.linspace(0, len(dataset) - 1, min(number or len(dataset), len(dataset)))
+    chosen = np.linspace(0, len(dataset) - 1, min(number, len(dataset)))
     for i in chosen.round().astype(int).tolist():
         packed = dataset[i]
         path = Path(packed['data_samples'].get('img_path', 'image'))
@@ -75,14 +75,12 @@ def _picture(packed: dict, visualizer: PanopticLocalVisualizer, name: str) -> np
     height, width = sample.get('img_shape', packed['inputs'].shape[-2:])[:2]
     image = packed['inputs'].permute(1, 2, 0).numpy()[:height, :width, ::-1]  # BGR
     image = np.ascontiguousarray(image.clip(0, 255).astype(np.uint8))
-    if 'classes' in visualizer.dataset_meta and {'gt_panoptic_seg', 'gt_sem_seg'} & {
-        *sample.keys()
-    }:
+    instances = sample.get('gt_instances', {})
+    if 'gt_panoptic_seg' in sample or ('gt_sem_seg' in sample and 'masks' in instances):
         drawer = visualizer.comparing_drawer()
         truth, crowds = panoptic_truth(sample, drawer)
         image = resize_image(image, *truth.shape)  # that of an evaluation has the original size
         return draw_beside(image, truth, None, drawer=drawer, crowds=crowds, name=name)
-    instances = sample.get('gt_instances', {})
     if isinstance(instances.get('bboxes'), BaseBoxes):
         instances.bboxes = instances.bboxes.tensor
     if 'masks' in instances:
@@ -109,29 +107,26 @@ def panoptic_truth(sample: DetDataSample, drawer: PanopticDrawer) -> tuple[np.nd
     return truth, ids[(ids == label_of(ids)) & (ids < drawer.num_things_classes)].tolist()
 
 
+def _on_white(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    missing = height - picture.shape[0], width - picture.shape[1]
+    return np.pad(picture, ((0, missing[0]), (0, missing[1]), (0, 0)), constant_values=255)
+
+
 def _stacked(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Pictures below each other, white where they are narrower than the widest."""
+    """Pictures of any width below each other."""
     width = max(picture.shape[1] for picture in pictures)
-    return np.concatenate(
-        [
-            np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0)), constant_values=255)
-            for p in pictures
-        ]
-    )
+    return np.vstack([_on_white(picture, len(picture), width) for picture in pictures])
 
 
-def contact_sheet(pictures: Sequence[np.ndarray], columns: int = 3) -> np.ndarray:
+def contact_sheet(pictures: Sequence[np.ndarray], columns: int = 3, gap: int = 12) -> np.ndarray:
     """All pictures in rows on one, each reduced to a cell."""
-    rows, width, gap = [], CELL[0], 12
-    for start in range(0, len(pictures), columns):
-        cells = []
-        for picture in pictures[start : start + columns]:
-            scale = min(1, width / picture.shape[1], CELL[1] / picture.shape[0])
-            size = (max(1, round(side * scale)) for side in picture.shape[:2])
-            cells.append(resize_image(picture, *size, cv2.INTER_AREA))
-        height = max(cell.shape[0] for cell in cells)
-        row = np.full((height + gap, columns * (width + gap), 3), 255, np.uint8)
-        for k, cell in enumerate(cells):
-            row[: cell.shape[0], k * (width + gap) :][:, : cell.shape[1]] = cell
-        rows.append(row)
-    return np.concatenate(rows)
+    cells, rows = [], []
+    for picture in pictures:
+        scale = min(1, CELL[0] / picture.shape[1], CELL[1] / picture.shape[0])
+        size = (max(1, round(side * scale)) for side in picture.shape[:2])
+        cells.append(resize_image(picture, *size, cv2.INTER_AREA))
+    for start in range(0, len(cells), columns):
+        row = cells[start : start + columns]
+        height = max(map(len, row)) + gap
+        rows.append(np.hstack([_on_white(cell, height, CELL[0] + gap) for cell in row]))
+    return _stacked(rows)

@@ -23,8 +23,10 @@ from .drawer import PanopticDrawer
 SIDES = 'gt_panoptic_seg', 'pred_panoptic_seg'
 
 
-def map_of(panoptic_seg: PixelData) -> np.ndarray:
-    """The map (H, W) of values of ``map_value``."""
+def map_of(panoptic_seg: PixelData | None) -> np.ndarray | None:
+    """The map (H, W) of values of ``map_value``, or None of none."""
+    if panoptic_seg is None:
+        return None
     return torch.as_tensor(panoptic_seg.sem_seg[0]).cpu().numpy()
 
 
@@ -57,7 +59,7 @@ class PanopticLocalVisualizer(DetLocalVisualizer):
     thing. The palette may be one of mmdet's names, such as 'coco' or 'random'. Instances and a
     semantic map are drawn where there is no panoptic map, which shows both.
 
-    Where a sample has a true and a predicted map, the picture is that of ``draw_beside``, in colors
+    Where truth and prediction are both asked for, the picture is that of ``draw_beside``, in colors
     of its own. Its parts are reduced until no side has more than ``max_side`` pixels (None: never).
     """
 
@@ -112,7 +114,7 @@ class PanopticLocalVisualizer(DetLocalVisualizer):
                 if f'{side}_panoptic_seg' in data_sample:
                     for form in ('instances', 'sem_seg'):
                         data_sample.pop(f'{side}_{form}', None)
-            if draw_gt and draw_pred and {*SIDES} <= {*data_sample.keys()}:
+            if draw_gt and draw_pred and {*SIDES} & {*data_sample.keys()}:
                 image, data_sample = self._compared(image, data_sample), None
         draw = super().add_datasample
         if options.get('out_file'):  # mmdet draws in the first process alone, its share of a test
@@ -120,9 +122,9 @@ class PanopticLocalVisualizer(DetLocalVisualizer):
         draw(name, image, data_sample, draw_gt, draw_pred, **options)
 
     def _compared(self, image: np.ndarray, sample: DetDataSample) -> np.ndarray:
-        """The truth of a sample beside its prediction."""
+        """The truth of a sample beside its prediction, or one of these where it has no other."""
         truth, prediction = (map_of(sample.get(side)) for side in SIDES)
-        infos = sample.pred_panoptic_seg.metainfo.get('segments_info', ())
+        infos = sample.get('pred_panoptic_seg', PixelData()).metainfo.get('segments_info', ())
         return draw_beside(
             image.clip(0, 255).astype(np.uint8, copy=False),
             truth,
