@@ -234,6 +234,7 @@ def as_panopticapi_accepts(rng, truth, guess):
         lambda: segments.append(dict(segments[0], category_id=5)),
         lambda: segments.insert(0, void),
         lambda: listed.append(dict(listed[0], category_id=20)),
+        lambda: listed[0].update(score='high'),
         lambda: listed.insert(0, void),
         lambda: truth['annotations'].append(annotation),
         lambda: guess['annotations'].append(guess['annotations'][0]),
@@ -425,6 +426,10 @@ BAD = {
     'palette PNG': (
         lambda s: Image.new('P', (40, 30)).save(s[3] / '12.png'),
         '12.png is a gray or palette PNG',
+    ),
+    'a score above 1': (
+        lambda s: edit(s[2], lambda c: first(c)['segments_info'][0].update(score=1.5)),
+        'pred.json: "segments_info" of image 11 has .* whose "score" is 1.5',
     ),
     'two categories with one id': (
         lambda s: edit(s[0], lambda c: c['categories'].append(dict(id=3, name='x', isthing=1))),
