@@ -146,6 +146,35 @@ def test_the_installed_wheel_trains_tests_and_predicts_by_name(installed, shapes
         assert 'OneDL' not in finished.stdout + finished.stderr
 
 
+@pytest.mark.slow
+def test_the_page_on_own_data_by_the_installed_wheel(installed, tmp_path):
+    """Its commands on 30 images of nuclei and masks, without a config and without weights."""
+    from cmt_deeplab.datasets import write_shapes
+    from layout_writers import instance_ids, save, scenes_of, write_images
+
+    write_shapes(tmp_path / 'drawn', preset='nuclei', num_train=30, num_val=1, size=192)
+    scenes, data = scenes_of(tmp_path / 'drawn'), tmp_path / 'nuclei'
+    write_images(data / 'images', scenes)
+    for scene in scenes:
+        save(data / 'masks' / f'{scene.name}.png', instance_ids(scene))
+    page = (ROOT / 'docs' / 'own_data.md').read_text(encoding='utf-8')
+    doctor, train = (
+        re.search(f'^    cmt-deeplab ({command} .*)$', page, re.MULTILINE)[1]
+        for command in ('doctor', 'train')
+    )
+    examined = installed(*doctor.replace('DATA', str(data)).split())
+    assert examined.returncode < 2 and 'centers' in examined.stdout, examined.stderr
+    train = train.replace('DATA', str(data)).split()
+    short = ('--iters', 2, '--batch', 2, '--weights', 'none', '--work-dir', tmp_path / 'work')
+    trained = installed(*train, *short)
+    assert trained.returncode == 0, trained.stderr[-2000:]
+    assert 'cluster centers: an image has up to' in trained.stdout
+    report = (tmp_path / 'work' / 'report.html').read_text(encoding='utf-8')
+    assert 'missed' in report and list((tmp_path / 'work' / 'pictures').glob('*.png'))
+    predicted = installed('predict', tmp_path / 'work', data / 'images', '--out', tmp_path / 'out')
+    assert predicted.returncode == 0 and len(list((tmp_path / 'out/overlay').iterdir())) == 30
+
+
 def test_the_metadata_asks_for_no_stack_and_takes_any_safe_torch(wheel):
     metadata = wheel.read(
         next(name for name in wheel.namelist() if name.endswith('METADATA'))

@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
         description='Train a model by a config, or on a folder of your own data.',
     )
     parser.add_argument(
-        'config', metavar='DATA|CONFIG', help='folder of data; file or name of a config'
+        'config', metavar='DATA|CONFIG', help='folder or data.yaml; file or name of a config'
     )
     add_shared_arguments(parser)
     parser.add_argument(
@@ -83,6 +83,8 @@ def parse_args() -> argparse.Namespace:
         if len(others) > 1:
             parser.error('--image-size takes the height and the width, or one number for both')
         args.own_data['image_size'] = (height, *(others or [height]))
+    if Path(args.config).name == 'data.yaml':  # of YOLO, which other programs are given
+        args.config = str(Path(args.config).parent)
     if Path(args.config).is_dir():
         if args.amp or args.auto_scale_lr or args.launcher != 'none':
             parser.error('--amp, --auto-scale-lr and --launcher are for a config, not for data')
