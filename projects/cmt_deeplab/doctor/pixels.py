@@ -19,7 +19,7 @@ from cmt_deeplab.panoptic_fields import short
 from .files import image_findings, png_findings
 from .rules import Finding, found, of_error
 
-SPECKLES = 20  # unknown ids from which on a PNG was interpolated or compressed
+SPECKLES, SPECKLE_AREA = 20, 8  # so many unknown ids of so few pixels: no segments of another JSON
 MANY_PARTS = 3  # of the one segment of a class, from which on it may be a semantic map
 PART_SHARE = 0.1  # of the largest part, from which on another part counts
 SMALLEST_PART = 4  # pixels
@@ -103,7 +103,7 @@ def _measure_plane(
         add(found('PD304', path, f'Id {unlisted[0]} stands for {_swapped(unlisted)[0]}.'))
         return
     unlisted = np.setdiff1d(unlisted, np.array(record['known_ids'], np.int64))
-    speckled = len(unlisted) > max(SPECKLES, len(listed))
+    speckled = len(unlisted) > SPECKLES and _median_area(ids, unlisted) <= SPECKLE_AREA
     for rule, wrong, what in (
         ('PD303' if speckled else 'PD301', unlisted, 'ids are not in the JSON'),
         ('PD302', () if speckled else absent, 'ids of the JSON are missing'),
@@ -127,6 +127,11 @@ def _measure_plane(
     for k in np.flatnonzero((areas[1:] > 0) & ~present_segments(small, len(listed))):
         if not segments[k].get('iscrowd'):
             measures.vanished[segments[k]['category_id']] += 1
+
+
+def _median_area(ids: np.ndarray, some: np.ndarray) -> float:
+    values, areas = np.unique(ids, return_counts=True)
+    return float(np.median(areas[np.isin(values, some)]))
 
 
 def _swapped(ids: np.ndarray) -> list[int]:
