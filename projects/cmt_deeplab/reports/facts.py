@@ -94,7 +94,7 @@ def training_facts(
     runner: Runner, training: Mapping[int, dict], *, live: bool
 ) -> dict[str, str | None]:
     """How long, how fast and on what the model was trained."""
-    loader, row = runner.cfg.get('train_dataloader') or {}, {}
+    loader = runner.cfg.get('train_dataloader') or {}
     length = (runner.cfg.get('train_cfg') or {}).get('max_iters')
     facts: dict[str, str | None] = {}
     if live:
@@ -104,7 +104,7 @@ def training_facts(
     if not training or not length:
         return facts
     done, row = runner.iter if live else max(training), training[max(training)]
-    batch = loader.get('batch_size')
+    batch = loader.get('batch_size', 0) * (runner.world_size if live else 1)
     facts['iterations'] = f'{done} of {length}' + f', of {batch} images each' * bool(batch)
     skipped = runner.message_hub.get_info('skipped_iterations', 0)
     facts['iterations'] += f'; {skipped} of them skipped to end in time' * bool(skipped)
