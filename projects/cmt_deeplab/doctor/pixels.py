@@ -10,7 +10,7 @@ import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from scipy import ndimage
 
-from cmt_deeplab.coco_format import read_bytes, read_id_plane
+from cmt_deeplab.coco_format import VOID_ID, read_bytes, read_id_plane
 from cmt_deeplab.datasets.index_plane import index_plane, present_segments, resize_plane
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import corners_aligned, fitted_size
@@ -114,7 +114,7 @@ def _measure_plane(
     if speckled:
         return
     areas = np.bincount(plane.reshape(-1) + 1, minlength=len(listed) + 1)
-    measures.pixels, measures.void = plane.size, int(areas[0])
+    measures.pixels, measures.void = ids.size, int(np.count_nonzero(ids == VOID_ID))
     if measures.void > VOID_SHARE * plane.size and segments:
         add(found('PD309', path, f'{measures.void / plane.size:.0%} of its pixels are void.'))
     boxes = ndimage.find_objects(plane + 1, max_label=len(listed))
