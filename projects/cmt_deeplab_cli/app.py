@@ -5,7 +5,7 @@ import runpy
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -126,7 +126,9 @@ def doctor(
     ] = None,
     fast: Annotated[bool, typer.Option('--fast', help='Leave out what reads every PNG.')] = False,
     as_json: Annotated[bool, typer.Option('--json', help='Print the findings as JSON.')] = False,
-    fail_on: Annotated[str, typer.Option(help='error, warning or note: exit status 1.')] = 'error',
+    fail_on: Annotated[
+        Literal['error', 'warning', 'note'], typer.Option(help='What makes the exit status 1.')
+    ] = 'error',
 ) -> None:
     """Examine data before training: every finding with its file and remedy."""
     from cmt_deeplab.doctor import run_doctor

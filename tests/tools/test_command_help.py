@@ -103,6 +103,7 @@ WRONG = [
     (['predict', 'tiny', 'x.png'], 1, 'The config tiny does not exist'),
     (['predict', 'tiny'], 2, 'Missing argument'),
     (['doctor', 'nowhere'], 2, "'nowhere' does not exist"),
+    (['doctor', 'docs', '--fail-on', 'none'], 2, "'none' is not one of 'error', 'warning', 'note'"),
     (['report', 'nowhere'], 2, "'nowhere' does not exist"),
     (['compare', 'cmt-deeplab_tiny_shapes', '--json', '/proc/no/x.json'], 2, 'cannot be written'),
 ]
