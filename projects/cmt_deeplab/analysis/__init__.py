@@ -1,1 +1,1 @@
-"""Figures of a network that need no training: its size and cost, and the ceiling of its stride."""
+"""Size and cost of networks, the ceiling of a stride, and where the PQ of predictions is lost."""

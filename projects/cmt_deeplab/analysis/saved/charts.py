@@ -58,7 +58,8 @@ def size_chart(rows: Sequence[Mapping], title: str) -> Figure:
     names = [f'≤ {edge:,}' for edge in edges[:-1]] + [f'> {edge:,}' for edge in edges[-2:-1]]
     quality = [100 * row['All']['pq'] for row in rows]
     bars = axes.bar(names or ['all'], quality, color=COLORS['missed'])
-    words = [f'{pq:.1f}\n{row["segments"]} true' for pq, row in zip(quality, rows)]
+    shown = (f'{pq:.1f}' if row['All']['n'] else '-' for pq, row in zip(quality, rows))
+    words = [f'{text}\n{row["segments"]} true' for text, row in zip(shown, rows)]
     axes.bar_label(bars, words, fontsize=8)
     axes.set(title=title, xlabel='pixels of a segment', ylabel='PQ', ylim=(0, 115))
     axes.set_yticks(range(0, 101, 20))
