@@ -4,6 +4,8 @@ import importlib.util
 import json
 import signal
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -212,3 +214,12 @@ def test_the_tools_of_mmdet_find_the_runner():
     from mmengine.registry import RUNNERS
 
     assert 'PanopticRunner' in RUNNERS.module_dict
+
+
+@pytest.mark.slow
+def test_the_train_tool_of_mmdet_trains(tmp_path):
+    tool = Path(find_spec('mmdet').origin).parent / '.mim' / 'tools' / 'train.py'
+    options = ('--work-dir', tmp_path, '--cfg-options', 'train_cfg.max_iters=2')
+    finished = run(tool, CONFIG, *options)
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    assert (tmp_path / 'iter_2.pth').is_file()
