@@ -69,6 +69,15 @@ def test_truth_or_prediction_alone_stands_beside_the_image(absent, tmp_path):
     assert 2 * 384 <= cv2.imread(str(out)).shape[1] < 2.2 * 384
 
 
+def test_each_process_of_a_test_draws_its_share(tmp_path, monkeypatch):
+    monkeypatch.setattr('mmengine.dist.utils.is_main_process', lambda group=None: False)
+    visualizer = VISUALIZERS.build(dict(type='PanopticLocalVisualizer', name='test-share'))
+    visualizer.dataset_meta = META
+    out, image = tmp_path / 'picture.png', np.full((32, 32, 3), 120, np.uint8)
+    visualizer.add_datasample('image', image, sample(np.full((32, 32), 1)), out_file=str(out))
+    assert cv2.imread(str(out)) is not None
+
+
 def test_instances_and_a_semantic_map_are_not_drawn_over_the_panoptic_map(tmp_path):
     visualizer = VISUALIZERS.build(dict(type='PanopticLocalVisualizer', name='test-forms'))
     visualizer.dataset_meta = META

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.visualization import picture_files
+from cmt_deeplab.visualization import PanopticVisualizationHook, picture_files
 from mmdet.apis import DetInferencer
 from mmdet.engine.hooks import DetVisualizationHook
 from mmdet.registry import VISUALIZERS
@@ -66,22 +66,23 @@ def test_pictures_are_drawn_over_what_the_pipeline_read(color_type, tmp_path, mo
     sample = DetDataSample(metainfo=dict(img_path=str(path)))
     pipeline = Compose([dict(type='LoadImageFromFile', color_type=color_type)])
     read = pipeline(dict(img_path=str(path)))['img']
-    loader = SimpleNamespace(dataset=ConcatDataset([Images([path])]))
+    loader = SimpleNamespace(dataset=ConcatDataset([Images([path])]), batch_size=1)
     loader.dataset.datasets[0].pipeline = pipeline
     runner = SimpleNamespace(test_dataloader=loader, val_dataloader=loader, iter=0)
     visualizer = SimpleNamespace(get_image=list)
     visualizer.add_datasample = lambda name, image, *rest, **options: drawn.append(image)
-    hook = DetVisualizationHook.__new__(DetVisualizationHook)
-    vars(hook).update(_visualizer=visualizer, draw=True, test_out_dir=None, backend_args=None)
-    vars(hook).update(interval=1, show=False, wait_time=0, score_thr=0, _test_index=0)
-    hook.before_test(runner)
-    hook.after_test_iter(runner, 0, {}, [sample])
-    hook.after_val_iter(runner, 0, {}, [sample])
+    for kind in (DetVisualizationHook, PanopticVisualizationHook):
+        hook = kind.__new__(kind)
+        vars(hook).update(_visualizer=visualizer, draw=True, test_out_dir=None, backend_args=None)
+        vars(hook).update(interval=1, show=False, wait_time=0, score_thr=0, _test_index=0)
+        hook.before_test(runner)
+        hook.after_test_iter(runner, 0, {}, [sample])
+        hook.after_val_iter(runner, 0, {}, [sample])
     inferencer = DetInferencer.__new__(DetInferencer)
     inferencer.visualizer, inferencer.num_visualized_imgs = visualizer, 0
     inferencer.pipeline = Compose([dict(type='InferencerLoader', color_type=color_type)])
     inferencer.visualize([str(path)], [sample], return_vis=True, no_save_vis=True, show=True)
-    assert len(drawn) == 3 and all(np.array_equal(picture, read) for picture in drawn)
+    assert len(drawn) == 5 and all(np.array_equal(picture, read) for picture in drawn)
     assert np.array_equal(read, image[::-1, ::-1] if color_type == 'color' else image)
 
 

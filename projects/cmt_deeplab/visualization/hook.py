@@ -8,6 +8,7 @@ import mmcv
 from mmdet.engine.hooks import DetVisualizationHook
 from mmdet.registry import HOOKS
 from mmdet.structures import DetDataSample
+from mmengine.fileio import get
 from mmengine.runner import Runner
 
 from .local_visualizer import require_window
@@ -40,7 +41,8 @@ class PanopticVisualizationHook(DetVisualizationHook):
         chosen = outputs[-first % self.interval :: self.interval] if self.draw else ()
         for sample in chosen:
             with reading_as_data_set(loader.dataset):
-                image = mmcv.imread(sample.img_path, channel_order='rgb')
+                content = get(sample.img_path, backend_args=self.backend_args)
+                image = mmcv.imfrombytes(content, channel_order='rgb')
             self._visualizer.add_datasample(
                 f'val_{Path(sample.img_path).stem}',
                 image,
