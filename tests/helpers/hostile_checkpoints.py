@@ -348,6 +348,7 @@ RECIPES = {
     'endless depth': {'': '[' * 10**6},
     'endless text': {'': '{"model": "' + 'a' * 10**7 + '"}'},
     'a number without end': {f'{MODEL}.backbone.depth': 10**30},
+    'a large fraction': {f'{MODEL}.data_preprocessor.size': [1e6 + 0.5, 96]},
     'an image without end': {'recipe.image_size': [10**6, 10**6]},
     'weights without end': {
         f'{MODEL}.backbone': dict(

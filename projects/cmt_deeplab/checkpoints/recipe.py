@@ -17,13 +17,16 @@ from typing import Any
 
 from mmdet.registry import MODELS, TASK_UTILS, TRANSFORMS
 from mmdet.utils import get_test_pipeline_cfg
+from mmengine.config import ConfigDict
 from mmengine.logging import print_log
 
 from cmt_deeplab.errors import UserError
 
 from .entries import RECIPE
 
+# what names files, and what inference does not need
 LEFT_OUT = {'init_cfg', 'pretrained', 'backend_args', 'file_client_args', '_scope_'}
+LEFT_OUT |= {'seed_per_image'}
 # modules whose registered classes may be built; none of them reads a file when it is built
 MODULES = (
     *('cmt_deeplab', 'mmcv.cnn', 'mmcv.ops', 'mmengine.model', 'torch.nn'),
@@ -36,7 +39,7 @@ MODULES = (
 )
 OF_THE_PIPELINE = {'LoadImageFromFile', 'Resize', 'PackDetInputs'}  # beside those of this package
 LOOKED_UP = {'RoIAlign', 'RoIPool', 'nms', 'soft_nms'}  # in mmcv.ops, without a registry
-LONGEST, DEEPEST, LARGEST = 1 << 20, 32, 1 << 14  # characters, levels, whole numbers
+LONGEST, DEEPEST, LARGEST = 1 << 20, 32, 1 << 14  # characters, levels, numbers
 WORD = re.compile(r'\w[\w.+-]{0,63}', re.ASCII)
 
 
@@ -65,7 +68,7 @@ def add_recipe(meta: dict, cfg: Mapping, dataset: Any) -> None:
 
 def recipe_of(model: Mapping, dataset: Mapping, category_ids: list[int] | None = None) -> dict:
     """The plain form of a model and of the pipeline of its test data set."""
-    steps = get_test_pipeline_cfg(_AsConfig(dataset))
+    steps = get_test_pipeline_cfg(ConfigDict(test_dataloader=dict(dataset=dataset)))
     kept = [step for step in map(_plain, steps) if not is_truth(step['type'])]
     size = _image_size(dataset)
     return dict(model=_plain(model), pipeline=kept, image_size=size, category_ids=category_ids)
@@ -89,7 +92,8 @@ def read_recipe(text: Any) -> dict:
     for key, form in forms.items():
         if not isinstance(recipe[key], form):
             raise _refused(key, f'which is a {type(recipe[key]).__name__}')
-        _check(recipe[key], key, DEEPEST)
+        if key != 'category_ids':
+            _check(recipe[key], key, DEEPEST)
     for key, counts in (('image_size', (2,)), ('category_ids', range(1, LONGEST))):
         numbers = recipe[key]
         if numbers is None:
@@ -102,14 +106,6 @@ def read_recipe(text: Any) -> dict:
 def is_truth(name: str) -> bool:
     """Whether a transform loads the truth, which inference does not have."""
     return name.startswith('Load') and name != 'LoadImageFromFile'
-
-
-class _AsConfig:
-    """What mmdet's ``get_test_pipeline_cfg`` asks of a config."""
-
-    def __init__(self, dataset: Mapping) -> None:
-        self.test_dataloader = self
-        self.dataset = dataset
 
 
 def _image_size(dataset: Mapping) -> list[int] | None:
@@ -171,7 +167,7 @@ def _check(value: Any, place: str, levels: int) -> None:
             _check(each, f'{place}.{number}', levels - 1)
     elif isinstance(value, str) and value and not WORD.fullmatch(value):
         raise _refused(place, f'which is {value[:60]!r}')
-    elif type(value) is int and abs(value) > LARGEST:
+    elif isinstance(value, int | float) and abs(value) > LARGEST:
         raise _refused(place, f'which is above {LARGEST}')
 
 
