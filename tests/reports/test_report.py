@@ -1,17 +1,21 @@
 """The page about a run: of a short training on crops, and made again from its work dir."""
 
 import json
+import logging
 import re
+from contextlib import nullcontext
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cmt_deeplab.config_loading import read_config
 from cmt_deeplab.engine.runner_setup import build_runner
 from cmt_deeplab.errors import MissingFileError, UserError
-from cmt_deeplab.reports import write_report
+from cmt_deeplab.reports import PanopticReportHook, write_report
 from cmt_deeplab.reports.facts import expected_quality
 from helpers.toy_run import toy_runner
+from mmengine.runner import IterBasedTrainLoop
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAF = """'''A test.
@@ -125,7 +129,8 @@ def test_the_log_has_rate_speed_and_time_left_and_the_best_checkpoint_is_kept(wo
     assert len(list(work_dir.glob('best_coco_panoptic_PQ_iter_*.pth'))) == 1
 
 
-def test_it_is_made_again_from_the_work_dir(work_dir):
+def test_it_is_made_again_from_the_work_dir(work_dir, monkeypatch):
+    monkeypatch.setattr('cmt_deeplab.reports.page.FOLDED', 10)
     page = work_dir / 'report.html'
     before, times = page.read_text(), page.stat().st_mtime_ns
     assert write_report(work_dir, checkpoint=work_dir / 'iter_3.pth') == page
@@ -133,9 +138,20 @@ def test_it_is_made_again_from_the_work_dir(work_dir):
     after = page.read_text()
     for part in ('class="values"', 'class="lost"'):
         assert after.partition(part)[2][:900] == before.partition(part)[2][:900]
+    tables = '<details open>\n      <summary>11 classes', '<details>\n      <summary>11 classes'
+    assert tables[0] in before and tables[1] in after  # more than FOLDED are folded
     assert 'iter_3.pth' in after and 'after 3 iterations' in after
     assert after.count('class="chart"') == before.count('class="chart"') > 4
     assert len(list(work_dir.glob('*/vis_data/scalars.json'))) == 1  # its curves stay those
+
+
+def test_a_fault_of_the_page_does_not_end_a_training_but_a_test(caplog):
+    loop = IterBasedTrainLoop.__new__(IterBasedTrainLoop)
+    for training, outcome in ((loop, nullcontext()), (None, pytest.raises(LookupError))):
+        runner = SimpleNamespace(_train_loop=training, logger=logging.getLogger('report'))
+        with outcome, PanopticReportHook()._not_at_any_price(runner):
+            raise LookupError('no such image')
+    assert 'is not complete' in caplog.text and 'LookupError: no such image' in caplog.text
 
 
 def test_what_cannot_be_reported(tmp_path):
