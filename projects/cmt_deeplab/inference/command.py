@@ -1,5 +1,6 @@
 """``cmt-deeplab predict``: what the inferencer finds, written into a folder."""
 
+import sys
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -30,7 +31,12 @@ def predict(
     """
     inferencer = PanopticInferencer(model, weights=weights, device=device)
     results = inferencer.stream(
-        list(inputs), batch_size=batch_size, out_dir=out, overlay=overlay, thresholds=threshold
+        list(inputs),
+        batch_size=batch_size,
+        out_dir=out,
+        overlay=overlay,
+        thresholds=threshold,
+        progress=sys.stdout.isatty(),  # the bar would take the lines to the error output
     )
     images = 0
     for path, of_one_file in groupby(results, lambda result: result.path):

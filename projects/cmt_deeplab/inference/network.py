@@ -142,8 +142,8 @@ def _from_checkpoint(path: str, device: str) -> Network:
     meta = content.get('meta') or {} if isinstance(content, dict) else {}
     if RECIPE not in meta:
         raise UserError(
-            f'{path} does not carry its config, as checkpoints of this package do since version '
-            f"0.3: give the config too, PanopticInferencer('CONFIG.py', weights={path!r})."
+            f'{path} does not carry its config, as an earlier version or another program has '
+            f"written it: give the config too, PanopticInferencer('CONFIG.py', weights={path!r})."
         )
     try:
         recipe = read_recipe(meta[RECIPE])
