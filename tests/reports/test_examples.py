@@ -11,15 +11,14 @@ from cmt_deeplab.reports.examples import best_median_worst, drawn_example, true_
 from cmt_deeplab.visualization import AssignmentMap, PanopticDrawer
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
-from PIL import Image
 
 CLASSES = ('cat', 'grass')
 CAT, FOUND, GRASS = INSTANCE_OFFSET, 3 * INSTANCE_OFFSET, 1
 
 
-def sample(index_map, labels, is_crowd, segment_map, path='1.png') -> DetDataSample:
+def sample(index_map, labels, is_crowd, segment_map) -> DetDataSample:
     """Segments 0..K-1 of ``index_map`` (-1 on void) with their labels, and a predicted map."""
-    result = DetDataSample(metainfo=dict(img_id=1, img_path=str(path)))
+    result = DetDataSample(metainfo=dict(img_id=1, img_path='1.png'))
     result.gt_panoptic_seg = PanopticIndexData(
         metainfo=dict(labels=tuple(labels), num_classes=len(CLASSES)),
         index_map=torch.as_tensor(index_map, dtype=torch.int16)[None],
@@ -60,17 +59,16 @@ def test_the_examples_are_the_best_middle_and_worst_without_repetition():
     assert named([5]) == [('best', 0)]
 
 
-def test_a_found_segment_has_one_color_in_truth_prediction_and_layers(tmp_path):
+def test_a_found_segment_has_one_color_in_truth_prediction_and_layers():
     index = np.ones((24, 24), int)
     index[6:18, 6:18] = 0
     predicted = np.full((24, 24), GRASS)
     predicted[6:18, 7:19] = FOUND  # the cat one pixel to the right
-    path = tmp_path / '1.png'
-    Image.fromarray(np.full((24, 24, 3), 60, np.uint8)).save(path)
     centers = np.where(predicted == FOUND, 5, 2)
     confidence = np.full((24, 24), 0.5, np.float32)
     shown = drawn_example(
-        sample(index, [0, 1], [False, False], predicted, path),
+        np.full((24, 24, 3), 60, np.uint8),
+        sample(index, [0, 1], [False, False], predicted),
         [AssignmentMap(f'layer {i}', centers, confidence) for i in (1, 2)],
         PanopticQualityMetric(),
         drawer=PanopticDrawer(

@@ -8,6 +8,7 @@ import mmcv
 import numpy as np
 import torch
 from mmdet.structures import DetDataSample
+from mmengine.fileio import get
 from mmengine.runner import BaseLoop
 from torch import nn
 
@@ -25,6 +26,7 @@ from cmt_deeplab.visualization import (
     compared_pictures,
     draw_assignment,
 )
+from cmt_deeplab.visualization.picture_files import reading_as_data_set
 
 LONGEST_SIDE = 720  # of a picture on the page
 Key = tuple[Hashable, str | None]  # the img_id and the img_path of an image
@@ -72,22 +74,27 @@ def example(
     model: nn.Module, loop: BaseLoop, metric: PanopticQualityMetric, *, place: int, name: str
 ) -> Example:
     """Predict an image of the loop's data set again, and draw it beside its truth."""
-    batch = loop.dataloader.collate_fn([loop.dataloader.dataset[place]])
+    dataset = loop.dataloader.dataset
+    batch = loop.dataloader.collate_fn([dataset[place]])
     sample = model.val_step(batch)[0].cpu()
     try:
         maps = assignment_maps(unwrapped(model), batch)[0]
     except UserError:  # a model of mmdet, which has no centers
         maps = []
-    meta = loop.dataloader.dataset.metainfo
+    with reading_as_data_set(dataset):
+        content = get(sample.img_path, backend_args=getattr(dataset, 'backend_args', None))
+        picture = mmcv.imfrombytes(content, channel_order='rgb')
+    meta = dataset.metainfo
     drawer = PanopticDrawer(
         classes=meta['classes'],
         num_things_classes=len(meta['thing_classes']),
         max_side=LONGEST_SIDE,
     )
-    return drawn_example(sample, maps, metric, drawer=drawer, name=name)
+    return drawn_example(picture, sample, maps, metric, drawer=drawer, name=name)
 
 
 def drawn_example(
+    picture: np.ndarray,
     sample: DetDataSample,
     maps: Sequence[AssignmentMap],
     metric: PanopticQualityMetric,
@@ -95,10 +102,12 @@ def drawn_example(
     drawer: PanopticDrawer,
     name: str,
 ) -> Example:
-    """The pictures of a predicted sample and of the assignment of its pixels to centers."""
+    """The pictures of a predicted sample and of the assignment of its pixels to centers.
+
+    ``picture`` is its image, RGB (H, W, 3) uint8.
+    """
     truth, crowds = true_map(sample, metric, void=len(drawer.classes))
     prediction = np.asarray(sample.pred_panoptic_seg.sem_seg[0], np.int64)
-    picture = mmcv.imread(sample.img_path, channel_order='rgb')
     drawn = compared_pictures(picture, truth, prediction, drawer=drawer, crowds=crowds)
     layers = {}
     if maps:
