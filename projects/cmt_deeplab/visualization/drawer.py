@@ -21,6 +21,7 @@ LABEL_BLACK = (20, 20, 24)
 STRIP_PIXELS = 1 << 20  # drawn at a time, so that memory is that of the picture
 MIN_SIDE = 384
 LONGEST_ENLARGED = 2048
+SMALLEST_OUTLINED = 80  # pixels of the picture; the border would cover smaller segments
 LABELS_OF_A_CLASS = 12  # at most, on its largest segments
 
 
@@ -132,6 +133,8 @@ class PanopticDrawer:
         table = np.array([colors.get(i, VOID_GRAY) for i in ids.tolist()], dtype=np.uint8)
         colored, is_crowd, is_wrong = (np.isin(ids, list(x)) for x in (colors, crowds, wrong))
 
+        areas = np.bincount(places, weights=lengths) * (plane.size / segment_map.size)
+        outlined = colored & (areas >= SMALLEST_OUTLINED)
         side = min(plane.shape)
         step = max(8, side // 32)
         stripe = np.arange(sum(plane.shape) - 1) % step < step // 4
@@ -150,12 +153,11 @@ class PanopticDrawer:
             strip[striped[rows] & ~colored[segment]] = 70
             if is_crowd.any():
                 strip[striped[rows] & is_crowd[segment]] = 235
-            strip[near_border(plane, max(1, side // 800), rows) & colored[segment]] = 250
+            strip[near_border(plane, max(1, side // 800), rows) & outlined[segment]] = 250
             if is_wrong.any():
                 border = near_border(plane, max(2, side // 160), rows, frame=True)
                 strip[border & is_wrong[segment]] = WRONG_RED
         if self.labels:
-            areas = np.bincount(places, weights=lengths) * (plane.size / segment_map.size)
             rows = np.argsort(-areas * colored, kind='stable')[: colored.sum()]
             write_labels(canvas, plane, self._labels(rows, ids, areas, is_wrong, scores or {}))
         return canvas

@@ -102,7 +102,7 @@ def segment_colors(
     Stuff has the color of its class, the same in every picture; it comes from ``palette`` where one
     is given. The first instance of a thing class has the color of its class too. All further
     instances have colors that no class has. These differ as long as there are any left, and an
-    instance never looks like a segment that it touches. Labels from ``num_classes`` on are void and
+    instance looks different from what it touches. Labels from ``num_classes`` on are void and
     get no color.
     """
     base = distinct_colors(num_classes).tolist() if palette is None else palette
