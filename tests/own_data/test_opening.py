@@ -28,6 +28,7 @@ from layout_writers import (
     write_labelme,
 )
 from PIL import Image
+from run_tool import run_tool
 
 NONE = dict(stuff='none')
 
@@ -152,6 +153,17 @@ def test_the_data_set_of_mmdet_reads_what_is_written(scenes, data, opened):
         pipeline=[],
     )
     assert dataset.metainfo['classes'] == ('object', 'background') and len(dataset) == 3
+
+
+def test_the_converter_writes_a_folder_that_is_data_itself(scenes, data, tmp_path):
+    write_masks(data, scenes)
+    done = run_tool('dataset_converters/to_coco_panoptic.py', data, tmp_path / 'out')
+    assert done.returncode == 0
+    assert '4 images with instance masks' in done.stdout
+    assert f'val: {tmp_path}/out/val.json' in done.stdout
+    done = run_tool('dataset_converters/to_coco_panoptic.py', data, data)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f'Error: {data} holds files of another origin')
 
 
 # Details of formats -----------------------------------------------------------------------------

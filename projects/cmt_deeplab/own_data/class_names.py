@@ -13,22 +13,13 @@ from cmt_deeplab.errors import UserError
 
 from .files import Files
 
-FILES = (
-    'labelmap',
-    'classes',
-    'class_names',
-    'labels',
-    'label_names',
-    'categories',
-    'names',
-    'data',
-    'dataset',
-)
+# stems of the files, the more telling one first
+FILES = 'labelmap', 'classes', 'class_names', 'labels', 'label_names', 'categories', 'names', 'data'
 SUFFIXES = '.txt', '.json', '.yaml', '.yml', '.names'
 BACKGROUND = 'background'  # the class of pixels without a segment
 BACKGROUND_NAMES = BACKGROUND, '_background_', 'bg'
 COLOR = re.compile(r'(.+?):(\d+,\d+,\d+)(:.*)?')  # a line of labelmap.txt, as CVAT writes it
-VOID_NAMES = 'void', 'ignore', '__ignore__', 'ignored', 'unlabeled', 'unknown'
+VOID_NAMES = 'void', 'ignore', '__ignore__', 'ignored', 'unlabeled'
 NONE = 'none'  # said by the user: no class is stuff
 
 
@@ -149,7 +140,7 @@ def decide_kinds(
                 'without a number, such as sky or road: name them by --stuff NAME,NAME, or give '
                 '--stuff none if all are things.'
             )
-        stuff = ask(unsaid)
+        stuff = stuff_names(ask(unsaid))
     for name in stuff or ():
         if name not in kinds:
             meant = ''.join(f' (is {c!r} meant?)' for c in get_close_matches(name, kinds, 1))

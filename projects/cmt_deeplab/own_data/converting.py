@@ -186,10 +186,8 @@ def in_splits(
     """
     every = range(len(splits))
     train = [k for k in every if splits[k] in (None, 'train')] or list(every)
-    val, how = (
-        [k for k in every if splits[k] == 'val' and len(train) < len(splits)],
-        'as the folders say',
-    )
+    val = [k for k in every if splits[k] == 'val'] if len(train) < len(splits) else []
+    how = 'as the folders say'
     if not val:
         held = drawn_for_validation([names[k] for k in train], val_share, seed)
         val, how = [train[k] for k in sorted(held)], f'drawn with the seed {seed}'

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from cmt_deeplab.errors import MissingFileError, UserError, require_file
 
-# ordered as a tool would be asked for; those that lose pixels cannot hold ids
+# formats of images that keep every value, as a mask must
 EXACT = ('.png', '.tif', '.tiff', '.bmp', '.gif', '.pgm', '.ppm')
 IMAGES = (*EXACT, '.jpg', '.jpeg', '.webp', '.jp2', '.avif')
 STATE = 'conversion.json'  # in a folder that a layout was converted into
@@ -62,7 +62,9 @@ class Files:
         for path in self.paths:
             require_file(str(path), f'{path} is a link to a file that does not exist: remove it.')
             state = path.stat()
-            digest.update(f'{path}\0{state.st_size}\0{state.st_mtime_ns}\n'.encode())
+            digest.update(
+                f'{path.relative_to(self.root)}\0{state.st_size}\0{state.st_mtime_ns}\n'.encode()
+            )
         return digest.hexdigest()
 
     @cached_property

@@ -1,16 +1,18 @@
 """Opening a folder of annotated images: its layout is found by looking at the files."""
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.panoptic_json import read_panoptic_json
 
 from .annotated import Layout
 from .class_names import BACKGROUND, decide_kinds, stuff_names
 from .converting import Target, convert, in_splits, leaving_out_empty, write_split
 from .files import STATE, Files, counted
-from .json_files import PANOPTIC, jsons_by_kind, read_json, write_json
+from .json_files import PANOPTIC, jsons_by_kind, write_json
 from .layouts import JSONS, OTHERS, find_coco_panoptic
 from .panoptic_folder import PanopticFolder, PanopticSplit
 
@@ -31,7 +33,7 @@ def open_data(
     layout: str | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> PanopticFolder:
-    """The data in the folder ``path`` in the COCO panoptic format.
+    """The data in the folder ``path`` in the COCO panoptic format; all paths are absolute.
 
     COCO panoptic data are used where they lie. Of another layout, JSONs and PNGs are written below
     ``out``, and the images stay where they are; a second call with the same files and arguments
@@ -54,14 +56,14 @@ def open_data(
         MissingFileError: the folder, or a file that an annotation file names, does not exist.
         UserError: no layout is found, a file is faulty, or nothing says which classes are stuff.
     """
-    root = Path(path)
+    root = Path(os.path.abspath(path))
     if layout is not None and layout not in LAYOUTS:
         raise UserError(f'There is no layout {layout!r}: choose one of {", ".join(LAYOUTS)}.')
     if not 0 <= val_share < 1:
         raise UserError(f'val_share is {val_share}, but it has to be from 0 to less than 1.')
     place, stuff = root.resolve(), stuff_names(stuff)
     code = hashlib.sha256(str(place).encode()).hexdigest()[:8]
-    out = Path(out or f'work_dirs/own_data/{place.name}-{code}')
+    out = Path(os.path.abspath(out or f'work_dirs/own_data/{place.name}-{code}'))
     files = Files(root, out=out)
     jsons, panoptic = jsons_by_kind(files), {}
     if layout in (None, PANOPTIC) and jsons[PANOPTIC]:
@@ -163,8 +165,8 @@ def _split_json(
     panoptic: dict[str, PanopticSplit], out: Path, *, val_share: float, seed: int
 ) -> tuple[dict[str, PanopticSplit], list[str]]:
     """Both splits of a panoptic JSON that is alone; its PNGs stay in place."""
-    whole = panoptic.get('train') or panoptic.get('') or next(iter(panoptic.values()))
-    content = read_json(whole.ann_file)
+    whole = panoptic.get('train') or next(iter(panoptic.values()))
+    content = read_panoptic_json(str(whole.ann_file), needs=('images', 'categories', 'annotations'))
     of_images = {a['image_id']: a for a in content['annotations']}
     images = [image for image in content['images'] if image['id'] in of_images]
     names = [

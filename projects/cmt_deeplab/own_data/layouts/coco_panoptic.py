@@ -12,7 +12,7 @@ from .pairing import IMAGE, role_of_words
 
 
 def find_coco_panoptic(files: Files, jsons: list[Path]) -> dict[str, PanopticSplit]:
-    """The splits by the name that their files give them, '' where none does.
+    """The splits by the name that their files give them, 'train' where none does.
 
     In COCO's own layout the folder of a JSON's name holds its PNGs, and that of its split the
     images. In others the names in the JSON are looked for.
@@ -22,10 +22,10 @@ def find_coco_panoptic(files: Files, jsons: list[Path]) -> dict[str, PanopticSpl
     """
     splits = {}
     for file in jsons:
-        split = files.split_of(file, by_name=True) or ''
+        split = files.split_of(file, by_name=True) or 'train'
         if split in splits:
             raise UserError(
-                f'{splits[split].ann_file} and {file} are both for {split or "all images"}: take '
+                f'{splits[split].ann_file} and {file} are both for {split}: take '
                 'one of them out of the folder.'
             )
         splits[split] = _standard(file) or _anywhere(files, file, split)
@@ -50,7 +50,7 @@ def _anywhere(files: Files, file: Path, split: str) -> PanopticSplit:
         files, file, [image['file_name'] for image in content['images']], split,
         lambda folder: folder != planes and 'panoptic' not in words(folder.name),
     )  # fmt: skip
-    return PanopticSplit(split or file.stem, file, images, planes)
+    return PanopticSplit(split, file, images, planes)
 
 
 def _folder(
@@ -63,7 +63,7 @@ def _folder(
     whole = [folder for folder in folders if all((folder / name).is_file() for name in names)]
 
     def rank(folder: Path) -> tuple[bool, bool, bool]:
-        of_split = files.split_of(folder / first) in (split or None, None)
+        of_split = files.split_of(folder / first) in (split, None)
         return fits(folder), of_split, folder.name in file.stem
 
     if not whole:

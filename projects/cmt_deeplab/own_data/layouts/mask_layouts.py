@@ -115,8 +115,12 @@ def _classes_of(
         planes = _by_values(planes, survey, names, said)
     one, notes = next(iter(planes.values())), []
     if not one.classes or one.one_value:
-        if not of_values:
-            of_values, notes = _only_class(names)
+        of_values = of_values or {1: _only_class(names)}
+        if names is None and OBJECT in of_values.values():
+            notes = [
+                f'Nothing names the class, so it is called {OBJECT!r}: write its name into '
+                'classes.txt beside the images to change it.'
+            ]
         return planes, of_values, dict.fromkeys(of_values.values(), True), notes
     of_values, notes = _named_values(seen, names)
     numbered = {v for values in survey for v, has_numbers in values.items() if has_numbers}
@@ -161,8 +165,8 @@ def _by_values(planes: Planes, survey: Survey, names: ClassNames | None, said: b
     return {image: MaskPlanes(objects=p.classes) for image, p in planes.items()}
 
 
-def _only_class(names: ClassNames | None) -> tuple[dict[int, str], list[str]]:
-    """The class of all objects, and the sentence on a name that nobody gave."""
+def _only_class(names: ClassNames | None) -> str:
+    """The class of all objects, where neither a map nor the names of files tell classes."""
     listed = [n for n in (names.of_values.values() if names else ()) if not is_no_object(n)]
     if len(listed) > 1:
         raise UserError(
@@ -170,12 +174,7 @@ def _only_class(names: ClassNames | None) -> tuple[dict[int, str], list[str]]:
             'alone: add a PNG of classes for each image, in a folder "semantic" beside the other '
             'one, or leave one name.'
         )
-    if listed:
-        return {1: listed[0]}, []
-    return {1: OBJECT}, [
-        f'Nothing names the class, so it is called {OBJECT!r}: write its name into classes.txt '
-        'beside the images to change it.'
-    ]
+    return (*listed, OBJECT)[0]
 
 
 def _named_values(
