@@ -143,6 +143,18 @@ def test_a_mask_for_each_object(scenes, opened, tmp_path, image, mask, named):
     assert 'one PNG for each object' in notes[0]
 
 
+def test_a_mask_for_each_object_and_a_map_of_classes(scenes, classes, opened, tmp_path):
+    write_images(tmp_path / 'data/images', scenes)
+    for scene in scenes:
+        save(tmp_path / f'data/semantic/{scene.name}.png', class_values(scene, classes))
+        for k, (_, pixels) in enumerate(scene.things()):
+            save(tmp_path / f'data/masks/{scene.name}/{k}.png', pixels.astype(np.uint8))
+    (tmp_path / 'data/classes.txt').write_text('\n'.join(classes))
+    read, notes = opened()
+    assert read == all_of(scenes)
+    assert 'one PNG for each object, and a map of classes' in notes[0]
+
+
 def test_a_mask_of_one_value(scenes, opened, tmp_path):
     write_images(tmp_path / 'data/images', scenes)
     ids = np.zeros(scenes[0].size, np.uint8)
