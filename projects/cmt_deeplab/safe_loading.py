@@ -48,18 +48,20 @@ def _one_sentence(file: Any) -> Iterator[None]:
     except Exception as error:
         if 'CUDA device' in str(error):  # asks for a map_location
             raise
-        kind, what = _reason(error)
+        kind, what = _reason(error, file)
         raise kind(f'The checkpoint {file} {what}.') from error
 
 
-def _reason(error: Exception) -> tuple[type[UserError], str]:
+def _reason(error: Exception, file: Any) -> tuple[type[UserError], str]:
     """The kind of error, and what is wrong with the checkpoint."""
     text = str(error)
     if isinstance(error, RefusedError):
         return UserError, f'is not read because {text}; {REMEDY}'
     if isinstance(error, URLError | HTTPException | ConnectionError | TimeoutError):
         reason = getattr(error, 'reason', None) or text or type(error).__name__
-        return MissingFileError, (f'cannot be fetched ({reason}); {_download(error)}give its path')
+        return MissingFileError, (
+            f'cannot be fetched ({reason}); {_download(error, file)}give its path'
+        )
     if isinstance(error, FileNotFoundError):
         return MissingFileError, 'does not exist; give the path of a .pth or .safetensors file'
     if isinstance(error, MemoryError) or re.search("can't allocate|out of mem", text):
@@ -78,13 +80,14 @@ def _reason(error: Exception) -> tuple[type[UserError], str]:
     )
 
 
-def _download(error: Exception) -> str:
+def _download(error: Exception, file: Any) -> str:
     """What to fetch elsewhere, and where torch looks for it here."""
     for frame in frames_of(error):
         if frame.f_code.co_name == 'load_state_dict_from_url' and 'cached_file' in frame.f_locals:
             known = frame.f_locals
+            what = 'it' if known['url'] == str(file) else known['url']
             return (
-                f'fetch {known["url"]} on a machine with a connection, and copy it to '
+                f'fetch {what} on a machine with a connection, and copy it to '
                 f'{known["cached_file"]}, or '
             )
     return 'fetch it on a machine with a connection and '

@@ -200,9 +200,10 @@ def absent(place: Place) -> Wrong:
     return must_tell(place, place.folder / 'absent.py')
 
 
-@kind('A folder is given in place of a config', TRAIN, told='data')
+@kind('A folder is given in place of a config', TRAIN, told='empty')
 def folder(place: Place) -> Wrong:
-    return must_tell(place, place.folder / 'data')
+    (place.folder / 'empty').mkdir()
+    return must_tell(place, place.folder / 'empty')
 
 
 @kind('The data set lies elsewhere', TRAIN, told='absent')
