@@ -19,7 +19,7 @@ def test_a_few_steps_and_a_few_more(tmp_path, capfd):
     assert re.search(r'^\d+ cluster centers: ', out, re.MULTILINE)
     assert out.splitlines()[-2] == str(folder / 'report.html')
     assert re.fullmatch(r'PQ [\d.]+  of things [\d.]+  of stuff [\d.]+', out.splitlines()[-1])
-    assert len((folder / 'short_config.py').read_text().splitlines()) <= 10
+    assert len((folder / 'short.py').read_text().splitlines()) <= 10
     pages = (folder / 'report.html').stat().st_size, len([*(folder / 'pictures').glob('*.png')])
     assert pages[0] > 10_000 and pages[1] >= 1
     assert [*folder.glob('best_coco_panoptic_PQ_iter_*.pth')] and (folder / 'iter_4.pth').is_file()
@@ -43,3 +43,17 @@ def test_wrong_arguments_are_told(tmp_path):
         with pytest.raises(UserError, match=told):
             train(tmp_path / 'data', work_dir=tmp_path / 'run', **options)
     assert not Path(tmp_path / 'run').exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('preset', 'size', 'iters'), [('quick', 96, 300), ('nuclei', 128, 60)])
+def test_thirty_images_become_a_model(tmp_path, capfd, preset, size, iters):
+    """As a user's own data: simple shapes, and nuclei, of which there are hundreds in an image."""
+    write_shapes(tmp_path / 'data', preset=preset, num_train=24, num_val=6, size=size)
+    folder = train(
+        tmp_path / 'data', model='cmt-tiny', iters=iters, work_dir=tmp_path / 'run', device='cpu'
+    )
+    out = capfd.readouterr().out
+    assert ('too few' in out) == (preset == 'nuclei')
+    assert float(re.search(r'^PQ ([\d.]+)', out.splitlines()[-1])[1]) > 1
+    assert 'Where the rest is lost' in (folder / 'report.html').read_text()

@@ -14,8 +14,8 @@ from cmt_deeplab.geometry import corners_aligned, resize
 from cmt_deeplab.parts import build_part
 from cmt_deeplab.structures import NUM_REFERENCE_POINTS, MaskPrediction, MatchResult, PanopticTarget
 
-from .assigner import build_assigner
 from .loss_base import check_weights, compare_with_head, named_terms, place_named, tried
+from .match_costs import build_assigner
 from .mmdet_losses import adapted_loss
 from .targets import Generators, SegmentPlanes
 

@@ -139,6 +139,17 @@ class SegmentPlanes:
             return torch.ones_like(self.labels, dtype=torch.bool)
         return self.labels < self.num_things_classes
 
+    def own_centers(self, number: int, num_classes: int) -> Tensor:
+        """Which of ``number`` centers each segment may have, (B, N, K+1) bool.
+
+        The last centers belong to the stuff classes, in the order of the labels, one to each; the
+        others are left to things.
+        """
+        things = num_classes if self.num_things_classes is None else self.num_things_classes
+        own = torch.arange(num_classes - number, num_classes, device=self.labels.device)[:, None]
+        labels = self.labels[:, None]
+        return torch.where(labels < things, own < things, own == labels)
+
     @cached_property
     def reference_points(self) -> Tensor:
         """(B, K+1, R, 2): reference points at full resolution, zeros where there is no segment."""

@@ -16,7 +16,7 @@ from .leaf import leaf
 from .models import recipe
 
 CONFIG = 'config.py'  # in the work dir, with all that the run needs
-SHORT = 'short_config.py'  # the same as a leaf of the recipe
+SHORT = 'short.py'  # the same as a leaf of the recipe
 NUM_PICTURES = 8  # of the validation, about
 
 

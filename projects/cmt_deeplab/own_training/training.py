@@ -36,7 +36,7 @@ def train(
     """Train a model on own data and show what came of it.
 
     The work dir holds ``report.html``, the best checkpoint by PQ and the last one, ``pictures`` of
-    predictions beside the truth, and two configs that do the same: ``short_config.py``, a leaf to
+    predictions beside the truth, and two configs that do the same: ``short.py``, a leaf to
     change by hand, and ``config.py``, which names everything and is what ``tools/train.py`` and
     ``resume`` go on with.
 
