@@ -16,9 +16,12 @@ from .files import Files
 # stems of the files, the more telling one first
 FILES = 'labelmap', 'classes', 'class_names', 'labels', 'label_names', 'categories', 'names', 'data'
 SUFFIXES = '.txt', '.json', '.yaml', '.yml', '.names'
+# with a header: "1, cell" in the one that Roboflow writes, "sky,70,130,180" in the other
+TABLES = '_classes.csv', 'class_dict.csv'
 BACKGROUND = 'background'  # the class of pixels without a segment
 BACKGROUND_NAMES = BACKGROUND, '_background_', 'bg'
-COLOR = re.compile(r'(.+?):(\d+,\d+,\d+)(:.*)?')  # a line of labelmap.txt, as CVAT writes it
+# a line of labelmap.txt, as CVAT writes it, or of a table
+COLOR = re.compile(r'(.+?)[:,] *(\d+, *\d+, *\d+)(:.*)?')
 VOID_NAMES = 'void', 'ignore', '__ignore__', 'ignored', 'unlabeled'
 NONE = 'none'  # said by the user: no class is stuff
 
@@ -61,10 +64,12 @@ def read_class_names(files: Files) -> ClassNames | None:
         UserError: the file cannot be read.
     """
     found = [path for path in files.with_suffix(*SUFFIXES) if path.stem.lower() in FILES]
-    for path in sorted(found, key=lambda path: (len(path.parts), FILES.index(path.stem.lower()))):
+    found.sort(key=lambda path: (len(path.parts), FILES.index(path.stem.lower())))
+    for path in [*found, *(path for path in files.paths if path.name in TABLES)]:
         try:
-            if path.suffix in ('.txt', '.names'):
+            if path.suffix in ('.txt', '.names', '.csv'):
                 lines = [line.strip() for line in path.read_text('utf-8-sig').splitlines()]
+                lines = lines[path.name in TABLES :]
                 content = _lines([line for line in lines if line and not line.startswith('#')])
             else:
                 text = path.read_text('utf-8-sig')

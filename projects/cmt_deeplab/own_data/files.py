@@ -52,9 +52,23 @@ class Files:
         return path.relative_to(self.root).parts[:-1]
 
     def split_of(self, path: Path, *, by_name: bool = False) -> str | None:
-        """The split that the nearest folder names, or, of an annotation file, its own name."""
+        """The split that the nearest folder names, or, of an annotation file, its own name.
+
+        Otherwise a list of the split has the name of the file, with or without its suffix.
+        """
         parts = (*self.parts(path), *([path.stem] if by_name else ()))
-        return next(filter(None, map(split_named, parts[::-1])), None)
+        named = next(filter(None, map(split_named, parts[::-1])), None)
+        return named or self._listed.get(path.name) or self._listed.get(path.stem)
+
+    @cached_property
+    def _listed(self) -> dict[str, str]:
+        """The splits of images by lists of them, such as ImageSets/Segmentation/train.txt."""
+        return {
+            PurePosixPath(line.strip().replace('\\', '/')).name: split
+            for file in self.with_suffix('.txt')
+            if (split := split_named(file.stem))
+            for line in file.read_text('utf-8-sig', 'replace').splitlines()
+        }
 
     def fingerprint(self) -> str:
         """Changes with the name, the size or the time of any file."""

@@ -94,12 +94,21 @@ def _read(
                     f'{where} has the "category_id" {category}, which is not in "categories": add '
                     'it there.'
                 )
-            segment = Segment(names[category], bool(annotation.get('iscrowd')))
+            segment = Segment(names[category], _is_crowd(annotation))
             if isinstance(shape, dict) and shape:
                 regions.append(Region(segment, _mask_of_runs(shape, size, where)))
             elif shape:
                 regions.append(polygon_region(segment, shape, size, where))
     return painted(regions, size)
+
+
+def _is_crowd(annotation: dict) -> bool:
+    """Whether a mask holds several objects.
+
+    CVAT, whose annotations have "attributes", writes "iscrowd" 1 of every mask of run lengths
+    (datumaro, plugins/data_formats/coco/exporter.py).
+    """
+    return bool(annotation.get('iscrowd')) and 'attributes' not in annotation
 
 
 def _mask_of_runs(runs: dict, size: tuple[int, int], where: str) -> np.ndarray:

@@ -25,6 +25,7 @@ OBJECT = 'object'  # the class where nothing names one
 VOID = VOID_NAMES[0]
 VOID_VALUE = 255  # of a map of classes, unless it has a name
 NAME = re.compile(r'([^\W\d_]{2,})\d{0,4}')  # 'cell' and 'cell12', but not a hash
+SAMPLE = 20  # images that are looked at for values in several places
 Planes = dict[Path, MaskPlanes]  # by image
 Survey = list[dict[int, bool]]  # the values of classes, and whether their objects have numbers
 
@@ -71,7 +72,7 @@ def _planes_of(
     A single mask whose name does not tell is a map of classes, until its values are known.
     """
     every = [mask for of_image in masks.values() for mask in of_image]
-    apart = any(mask.rest for mask in every if mask.role != CLASSES)
+    apart = _one_for_each_object(masks)
     # What a folder's name leaves open is what the other folder is not.
     meant = INSTANCES if apart or CLASSES in {mask.role for mask in every} else CLASSES
     roles = {meant if mask.role == MASK else mask.role for mask in every}
@@ -103,6 +104,21 @@ def _planes_of(
         planes[image] = MaskPlanes(objects, numbered, classes, colors)
     of_values = {} if CLASSES in roles else {value: name for name, value in values.items()}
     return planes, of_values
+
+
+def _one_for_each_object(masks: dict[Path, list[Mask]]) -> bool:
+    """Whether an image has several masks of one role, or one whose name tells its class.
+
+    What is the same for all, such as the "L" of NAME_L.png, tells nothing.
+    """
+    named = {i: [m for m in masks[i] if m.role != CLASSES and m.rest] for i in masks}
+    if any(len({m.role for m in of_image}) < len(of_image) for of_image in named.values()):
+        return True
+    for image, of_image in named.items():
+        for mask in of_image:
+            if any(map(NAME.fullmatch, mask.rest)):
+                return len(_survey({image: MaskPlanes(classes=mask.path)})[0]) <= 2
+    return False
 
 
 def _classes_of(
@@ -162,7 +178,25 @@ def _by_values(planes: Planes, survey: Survey, names: ClassNames | None, said: b
         return planes
     if all(len({*values} - {0}) < 2 for values in survey):
         return {image: replace(p, one_value=True) for image, p in planes.items()}
+    _refuse_scattered(planes, seen)
     return {image: MaskPlanes(objects=p.classes) for image, p in planes.items()}
+
+
+def _refuse_scattered(planes: Planes, seen: set[int]) -> None:
+    """Refuse values that lie in several places of most images: they do not number objects."""
+    scattered = [
+        found
+        for image, of_image in [*planes.items()][:SAMPLE]
+        for found in of_image.scattered(check_image_file(str(image)).size_read(turning=True))
+    ]
+    if np.mean(scattered) > 0.5:
+        values = ', '.join(map(str, sorted(seen)[:5])) + ', ...' * (len(seen) > 5)
+        raise UserError(
+            f'{next(iter(planes.values())).classes} and others hold the values {values}, and a '
+            'value lies in several places of an image, so that it is no number of an object. If '
+            'the values are classes, name them in classes.txt beside the images ("1: cell"); if '
+            'the masks were blurred or resized, write them again without mixing values.'
+        )
 
 
 def _only_class(names: ClassNames | None) -> str:

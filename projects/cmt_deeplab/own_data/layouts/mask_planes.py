@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
+from scipy.ndimage import find_objects
 
 from cmt_deeplab.coco_format import check_same_size
 from cmt_deeplab.errors import UserError
@@ -14,6 +16,7 @@ from cmt_deeplab.planes import ranked, runs
 from ..annotated import Region, Segment, painted
 
 FACTOR = 1 << 32  # of the class in a key
+MOST = 0.9  # the share of an object in its largest connected region
 EXACT = 'PNG', 'TIFF', 'BMP', 'GIF', 'PPM'  # formats that keep every value
 
 
@@ -114,3 +117,14 @@ class MaskPlanes:
         distinct, lengths = runs(values * FACTOR + numbers)
         distinct, places = ranked(distinct)
         return distinct, np.repeat(places, lengths).reshape(size)
+
+    def scattered(self, size: tuple[int, int]) -> list[bool]:
+        """Of each key but 0 whether its pixels lie in several places."""
+        keys, places = self.keys(size)
+        found = []
+        for k, box in enumerate(find_objects(places + 1)):
+            if keys[k]:
+                mask = (places[box] == k).view(np.uint8)
+                areas = cv2.connectedComponentsWithStats(mask)[2][1:, cv2.CC_STAT_AREA]
+                found.append(bool(areas.max() < MOST * areas.sum()))
+        return found

@@ -176,9 +176,11 @@ class _Images:
 
     def __init__(self, images: Sequence[Place]) -> None:
         self.by_name, self.by_folder = defaultdict(list), defaultdict(list)
+        self.anywhere = defaultdict(list)
         for image in images:
             for name in {image.path.stem, image.plain}:
                 self.by_name[image.folders, name].append(image)
+                self.anywhere[name].append(image)
             self.by_folder[image.folders].append(image)
 
     def image_of(self, mask: Place) -> tuple[Place | None, str]:
@@ -199,7 +201,10 @@ class _Images:
             if found:
                 return found[0], rest
         alone = self.by_folder[mask.folders] if mask.folders else ()
-        return (alone[0], mask.path.stem) if len(alone) == 1 else (None, '')
+        if len(alone) == 1:
+            return alone[0], mask.path.stem
+        alone = self.anywhere[mask.plain]  # "tissue images/a.png" and "label masks/a.png"
+        return (alone[0] if len(alone) == 1 else None), ''
 
 
 def _guesses(mask: Place) -> Iterator[tuple[tuple[str, ...], str, str]]:

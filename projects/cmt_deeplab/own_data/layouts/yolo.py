@@ -17,6 +17,8 @@ from ..shapes import LabeledImage, Shape, Size, shapes_layout
 
 POLYGON = re.compile(r'\s*\d+(\s+-?[\d.e-]+){6,}\s*')
 
+NUMBERS_OF_BOX = 5  # the class and x, y, width, height
+
 
 def find_yolo(files: Files) -> Layout | None:
     """The layout of text files that are named as images, or None where there is none.
@@ -26,7 +28,7 @@ def find_yolo(files: Files) -> Layout | None:
     """
     names_of = {path.stem: path.name for path in files.images}
     rows = {
-        file: [line for line in file.read_text(errors='replace').splitlines() if line.strip()]
+        file: [line for line in file.read_text('utf-8-sig', 'replace').splitlines() if line.strip()]
         for file in files.with_suffix('.txt')
         if file.stem in names_of and file.stem not in FILES
     }
@@ -35,15 +37,19 @@ def find_yolo(files: Files) -> Layout | None:
     names = read_class_names(files)
     if names is None:
         raise UserError(f'{files.root} has no data.yaml with "names" of the classes: add it.')
-    images = []
+    images, boxes = [], 0
     for file, lines in rows.items():
         path = files.find_image(names_of[file.stem], file)
-        shapes = [_shape(line, names.of_values, file) for line in lines]
+        drawn = [line for line in lines if len(line.split()) != NUMBERS_OF_BOX]
+        boxes += len(lines) - len(drawn)
+        shapes = [_shape(line, names.of_values, file) for line in drawn]
         images.append(LabeledImage(path, file, shapes, split=files.split_of(file)))
     layout = shapes_layout(
         'the format of YOLO', images, left_out=Counter(), classes=[*names.of_values.values()],
         kind=True,
     )  # fmt: skip
+    if boxes:
+        layout.notes.append(f'Left out, as it is a box without a mask: {counted(boxes, "line")}.')
     used = {image.path for image in images}
     if alone := [path for path in files.images if path not in used]:
         which = counted(len(alone), 'image')
