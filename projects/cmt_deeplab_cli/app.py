@@ -83,6 +83,10 @@ def predict(
     out: Annotated[str, typer.Option(help='Folder to write to.')] = 'predictions',
     batch_size: Annotated[int, typer.Option(min=1, help='Images at a time.')] = 1,
     device: Annotated[str | None, typer.Option(help='cpu or cuda.')] = None,
+    windows: Annotated[
+        tuple[int, int] | None,
+        typer.Option(min=1, metavar='H W', help='Predict large images in windows of this size.'),
+    ] = None,
     threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help='Least score of a segment.')
     ] = None,
@@ -105,6 +109,7 @@ def predict(
         out=out,
         batch_size=batch_size,
         device=device,
+        windows=windows,
         threshold=threshold,
         overlay=overlay,
         show=show,

@@ -129,6 +129,14 @@ def test_resize_fits_the_box(shape, size, expected):
     assert out['img'].shape[:2] == expected
 
 
+def test_images_at_their_own_scale_are_not_fitted_into_the_image_size():
+    image, info = np.zeros((200, 300, 3), np.uint8), dict(image_size=(64, 64), own_scale=True)
+    assert PanopticResize()(dict(info, img=image))['img'].shape == image.shape
+    jitter = PanopticLargeScaleJitter(scale_range=(0.5, 0.5))
+    out = jitter(dict(info, img=image))
+    assert out['img'].shape == (64, 64, 3) and out['scale_factor'] == (0.5, 0.5)
+
+
 def test_size_comes_from_somewhere():
     with pytest.raises(
         ValueError, match='PanopticLargeScaleJitter has no size: give it one .*or give image_size'

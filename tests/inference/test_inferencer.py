@@ -58,8 +58,9 @@ def same(one, other) -> bool:
     return np.array_equal(one.id_map, other.id_map) and one.segments_info == other.segments_info
 
 
-def test_the_segments_of_tools_test_on_real_images(real_data, tmp_path):
-    """Bit for bit, with images of several sizes in one batch."""
+@pytest.mark.parametrize('windows', [None, pytest.param((256, 256), marks=pytest.mark.slow)])
+def test_the_segments_of_tools_test_on_real_images(real_data, tmp_path, windows):
+    """Bit for bit, with images of several sizes in one batch, whole or in windows."""
     truth = json.loads((real_data / 'coco/annotations/panoptic_val2017.json').read_text())
     by_size = {(image['height'], image['width']): image for image in truth['images']}
     images = [*by_size.values()][:3]
@@ -76,6 +77,9 @@ def test_the_segments_of_tools_test_on_real_images(real_data, tmp_path):
         ann_file=str(file),
         data_prefix=dict(img='val2017/', seg='annotations/panoptic_val2017/'),
     )
+    if windows:
+        config.model.test_windows = dict(size=windows)
+        config.test_dataloader.dataset.own_scale = True
     config.test_dataloader.update(batch_size=2, num_workers=0, persistent_workers=False)
     config.test_evaluator = dict(
         type='PanopticQualityMetric',
@@ -104,6 +108,20 @@ def test_the_segments_of_tools_test_on_real_images(real_data, tmp_path):
         same_kinds = label_of(result.segment_map) == label_of(plane)
         assert same_kinds.all()  # instances are numbered by their scores here
     assert found[0].name == str(images[0]['file_name']).removesuffix('.jpg')
+
+
+def test_an_image_of_one_window_is_predicted_as_a_whole_and_a_larger_one_keeps_its_size(tmp_path):
+    path = save_untrained(certain_config(), tmp_path / 'tiny.pth')
+    plain, inferencer = (
+        PanopticInferencer(path, device='cpu', windows=windows) for windows in (None, (96, 96))
+    )
+    coarse = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
+    image = cv2.resize(coarse, (130, 180))
+    piece, whole = image[:96, :96], inferencer(image)[0]
+    assert same(plain(piece)[0], inferencer(piece)[0]) and not same(plain(image)[0], whole)
+    assert whole.id_map.shape == (180, 130) and len(whole.segments_info) > 1
+    with pytest.raises(UserError, match='at least 32 pixels'):
+        PanopticInferencer(path, device='cpu', windows=(96, 9))
 
 
 def test_what_a_result_holds(tiny, scenes):

@@ -24,9 +24,9 @@ from cmt_deeplab.errors import UserError
 
 from .entries import RECIPE
 
-# what names files, and what inference does not need
+# what names files, or where memory is taken, and what inference does not need
 LEFT_OUT = {'init_cfg', 'pretrained', 'backend_args', 'file_client_args', '_scope_'}
-LEFT_OUT |= {'seed_per_image'}
+LEFT_OUT |= {'seed_per_image', 'device'}
 # modules whose registered classes may be built; none of them reads a file when it is built
 MODULES = (
     *('cmt_deeplab', 'mmcv.cnn', 'mmcv.ops', 'mmengine.model', 'torch.nn'),
@@ -94,6 +94,9 @@ def read_recipe(text: Any) -> dict:
             raise _refused(key, f'which is a {type(recipe[key]).__name__}')
         if key != 'category_ids':
             _check(recipe[key], key, DEEPEST)
+    steps = [step.get('type') for step in recipe['pipeline'] if isinstance(step, dict)]
+    if steps[:1] != ['LoadImageFromFile']:
+        raise _refused('pipeline', 'which does not begin with LoadImageFromFile')
     for key, counts in (('image_size', (2,)), ('category_ids', range(1, LONGEST))):
         numbers = recipe[key]
         if numbers is None:
@@ -111,7 +114,8 @@ def is_truth(name: str) -> bool:
 def _image_size(dataset: Mapping) -> list[int] | None:
     while 'pipeline' not in dataset:  # a wrapper, as in get_test_pipeline_cfg
         dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
-    return list(dataset['image_size']) if dataset.get('image_size') else None
+    fitted = dataset.get('image_size') and not dataset.get('own_scale')
+    return list(dataset['image_size']) if fitted else None
 
 
 def _plain(value: Any) -> Any:

@@ -44,8 +44,9 @@ class PanopticIndexDataset(CocoPanopticDataset):
     have more.
 
     ``image_size`` (height, width) is handed to the transforms, which read it where they have no
-    size of their own, so that a config states the size once. In training every image with a
-    segment stays, also those without a thing, which mmdet drops.
+    size of their own, so that a config states the size once. With ``own_scale`` it is the size of
+    crops alone: ``PanopticResize`` and ``PanopticLargeScaleJitter`` do not fit the images into it.
+    In training every image with a segment stays, also those without a thing, which mmdet drops.
 
     When the data set is built, each file that the annotations name is looked for, and the images
     are checked for damage and size, unless there are too many (``file_check.py``); these are
@@ -66,10 +67,12 @@ class PanopticIndexDataset(CocoPanopticDataset):
         metainfo: dict | None = None,
         data_prefix: dict | None = None,
         image_size: tuple[int, int] | None = None,
+        own_scale: bool = False,
         skip_faulty_images: bool = False,
         **kwargs,
     ) -> None:
         self.skip_faulty_images, self.skipped_images = skip_faulty_images, []
+        self.own_scale = own_scale
         self.image_size = image_size and as_size(image_size, 'image_size of the data set')
         coco, given = self.METAINFO is CocoPanopticDataset.METAINFO, metainfo or {}
         stated = {**({} if coco or 'thing_classes' in given else self.METAINFO), **given}
@@ -206,6 +209,8 @@ class PanopticIndexDataset(CocoPanopticDataset):
         info['num_classes'] = len(self._metainfo['classes'])
         if self.image_size:
             info['image_size'] = self.image_size
+        if self.own_scale:
+            info['own_scale'] = True
         # mmdet's own loading reads boxes here; the index path never does.
         info['instances'] = [
             dict(bbox=[x, y, x + w, y + h], bbox_label=s['label'], ignore_flag=0)

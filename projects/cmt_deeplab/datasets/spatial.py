@@ -49,14 +49,20 @@ class SizedTransform(PanopticTransform):
             )
         return int(size[0]), int(size[1])
 
+    def box_for(self, results: dict) -> Size:
+        """What images are fitted into; with ``own_scale`` of the data set the image itself."""
+        own = results.get('own_scale')
+        return results['img'].shape[:2] if own else self.size_for(results)
+
 
 @TRANSFORMS.register_module()
 class PanopticResize(SizedTransform):
     """Resize to the largest size of the same aspect ratio that fits into ``size``.
 
-    ``size`` (height, width) is by default the ``image_size`` of the data set. An image that comes
-    from no data set (mmdet's inference API) has none. It is left as it is and marked
-    ``fit_to_input``: the data preprocessor, which knows the input size, resizes it.
+    ``size`` (height, width) is by default the ``image_size`` of the data set, with whose
+    ``own_scale`` images keep their size. An image that comes from no data set (mmdet's inference
+    API) has none. It is left as it is and marked ``fit_to_input``: the data preprocessor, which
+    knows the input size, resizes it.
     """
 
     def transform(self, results: dict) -> dict:
@@ -64,7 +70,7 @@ class PanopticResize(SizedTransform):
         if self.size is None and not {'image_size', 'sample_idx'} & results.keys():
             results['fit_to_input'] = True
             return results
-        fit_results(results, self.size_for(results))
+        fit_results(results, self.box_for(results))
         return results
 
 
@@ -115,11 +121,12 @@ class PanopticRandomCrop(SizedTransform):
 class PanopticLargeScaleJitter(PanopticRandomCrop):
     """Fit the image into ``crop_size``, scale it at random and cut a window of ``crop_size``.
 
-    The factor is drawn from ``scale_range`` (low, high) uniformly. With ``scale_step`` it is one of
-    the evenly spaced numbers of deeplab2 (``get_random_scale``), both ends included: as many as
-    steps fit into the range, counted in fp32, in which deeplab2's configs are stored. These are 15
-    for 0.3 to 1.7 and for 0.5 to 2.0, and 10 for 0.5 to 1.5, each with a step of 0.1. An image that
-    comes out smaller than the crop is left so: the data preprocessor pads it.
+    With ``own_scale`` of the data set it is not fitted but scaled from its own size. The factor is
+    drawn from ``scale_range`` (low, high) uniformly. With ``scale_step`` it is one of the evenly
+    spaced numbers of deeplab2 (``get_random_scale``), both ends included: as many as steps fit into
+    the range, counted in fp32, in which deeplab2's configs are stored. These are 15 for 0.3 to 1.7
+    and for 0.5 to 2.0, and 10 for 0.5 to 1.5, each with a step of 0.1. An image that comes out
+    smaller than the crop is left so: the data preprocessor pads it.
     """
 
     def __init__(
@@ -152,5 +159,5 @@ class PanopticLargeScaleJitter(PanopticRandomCrop):
         return float(np.random.choice(np.linspace(low, high, int((high - low) / step + 1))))
 
     def transform(self, results: dict) -> dict:
-        fit_results(results, self.size_for(results), self._factor())
+        fit_results(results, self.box_for(results), self._factor())
         return super().transform(results)

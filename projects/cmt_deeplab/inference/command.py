@@ -20,6 +20,7 @@ def predict(
     out: str = 'predictions',
     batch_size: int = 1,
     device: str | None = None,
+    windows: Sequence[int] | None = None,
     threshold: float | None = None,
     overlay: bool = True,
     show: bool = False,
@@ -29,7 +30,7 @@ def predict(
     The arguments are those of :class:`PanopticInferencer` and its ``stream``; ``show`` opens a
     window with each picture until a key is pressed.
     """
-    inferencer = PanopticInferencer(model, weights=weights, device=device)
+    inferencer = PanopticInferencer(model, weights=weights, device=device, windows=windows)
     results = inferencer.stream(
         list(inputs),
         batch_size=batch_size,

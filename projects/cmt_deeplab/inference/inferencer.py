@@ -36,6 +36,9 @@ class PanopticInferencer:
             its name in this package, or a ``Config``) with ``weights``.
         weights: the checkpoint of a config.
         device: as torch names it; by default the GPU where there is one, otherwise the CPU.
+        windows: (height, width) of the windows in which large images are predicted, at their own
+            scale and with segments that are joined across the borders; by default as in the config
+            (``model.test_windows``).
 
     Raises:
         MissingFileError: a file does not exist.
@@ -48,8 +51,11 @@ class PanopticInferencer:
         *,
         weights: str | Path | None = None,
         device: str | None = None,
+        windows: Sequence[int] | None = None,
     ) -> None:
         self.network: Network = load_network(model, weights, device)
+        if windows is not None:
+            self.network = self.network.in_windows(windows)
 
     @property
     def classes(self) -> tuple[str, ...]:

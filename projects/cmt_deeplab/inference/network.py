@@ -1,9 +1,10 @@
 """A trained network with its pipeline: images in, segment maps out, as in an evaluation."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -20,6 +21,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader, load_state_dict
 from torch import nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
 from cmt_deeplab.categories import class_list
 from cmt_deeplab.checkpoints.entries import RECIPE
@@ -29,11 +31,13 @@ from cmt_deeplab.config_loading import read_config
 from cmt_deeplab.errors import UserError, mistakes_as_user_errors
 from cmt_deeplab.evaluation.data_sample import predicted_plane
 from cmt_deeplab.models.detectors.checkpoint_check import TRAINING_ONLY, compare_weights, shapes_of
+from cmt_deeplab.models.detectors.windows import PredictedInWindows
 from cmt_deeplab.panoptic_fields import is_color
 from cmt_deeplab.postprocess.merge_base import PanopticMerge
 from cmt_deeplab.renamed import rename_weights
 
 CHECKPOINTS = ('.pth', '.pt', '.safetensors')
+MODULES_PER_TENSOR = 10  # at most; networks have about one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +54,20 @@ class Network:
     num_things_classes: int
     palette: list[tuple[int, int, int]] | None
     category_ids: list[int] | None
+
+    def in_windows(self, size: Sequence[int]) -> 'Network':
+        """This network on images at their own scale, in windows of ``size`` (height, width).
+
+        Raises:
+            UserError: the model is none that predicts in windows.
+        """
+        if not isinstance(self.model, PredictedInWindows):
+            raise UserError(
+                f'windows are for the models of this package, and this is a '
+                f'{type(self.model).__name__}: leave them out.'
+            )
+        self.model.set_test_windows(size)
+        return replace(self, image_size=None)
 
     def load(self, given: str | np.ndarray) -> dict:
         """The image at a path, or an array (H, W, 3) in BGR, as the pipeline loads it."""
@@ -152,7 +170,7 @@ def _from_checkpoint(path: str, device: str) -> Network:
         build = partial(MODELS.build, ConfigDict(recipe['model']))
         # First without numbers: only what the file has weights for may take memory.
         linspace = partial(torch.linspace, device='cpu')  # constructors look at its numbers
-        with torch.device('meta'), patch.object(torch, 'linspace', linspace):
+        with torch.device('meta'), patch.object(torch, 'linspace', linspace), _at_most(len(state)):
             empty = build()
         compare_weights(shapes_of(state), empty, checkpoint=path, unneeded=TRAINING_ONLY)
         network = revert_sync_batchnorm(build())
@@ -170,6 +188,20 @@ def _from_checkpoint(path: str, device: str) -> Network:
             'file itself, with the checkpoint as weights.'
         ) from error
     return result
+
+
+def _at_most(tensors: int) -> AbstractContextManager:
+    """Refuses modules by far in excess of the tensors that a checkpoint has for them."""
+    numbers = count(1)
+
+    def check(*_: Any) -> None:
+        if next(numbers) > MODULES_PER_TENSOR * tensors:
+            raise UserError(
+                f'The config that is carried along has too many modules for {tensors} tensors: '
+                'use a checkpoint that training wrote.'
+            )
+
+    return register_module_module_registration_hook(check)
 
 
 def _network(model: nn.Module, recipe: Mapping, meta: Any, path: str) -> Network:
@@ -191,7 +223,8 @@ def _network(model: nn.Module, recipe: Mapping, meta: Any, path: str) -> Network
     palette, ids = meta.get('palette'), recipe['category_ids']
     if ids and len({*ids}) != len(names):
         raise UserError(
-            f'{path} has {len(ids)} category_ids for {len(names)} classes: train again.'
+            f'{path} has category_ids that are not {len(names)} different numbers, one for each '
+            'class: train again.'
         )
     fits = not isinstance(palette, str | None) and len(palette) == len(names)
     fits = fits and all(map(is_color, palette))

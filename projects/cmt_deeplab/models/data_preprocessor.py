@@ -135,7 +135,8 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
         if height > self.size[0] or width > self.size[1]:
             raise UserError(
                 f'An image of {height}x{width} pixels does not fit data_preprocessor.size '
-                f'{self.size}: resize or crop to it in the pipeline.'
+                f'{self.size}: resize or crop to it in the pipeline, or test in windows '
+                '(model.test_windows).'
             )
         return self.size
 

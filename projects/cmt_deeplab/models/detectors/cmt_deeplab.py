@@ -9,7 +9,6 @@ from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmengine.logging import MessageHub, print_log
-from mmengine.structures import PixelData
 from torch import Tensor, nn
 
 from cmt_deeplab.coco_format import check_num_classes
@@ -24,12 +23,13 @@ from cmt_deeplab.renamed import rename_weights
 from cmt_deeplab.structures import MaskPrediction, PanopticTarget
 
 from .checkpoint_check import ComparedWithCheckpoint
-from .outputs import add_instances, add_semantic
+from .outputs import add_prediction
 from .probe import Features, blamed, probe_backbone
+from .windows import PredictedInWindows
 
 
 @MODELS.register_module()
-class CMTDeepLab(ComparedWithCheckpoint, BaseDetector):
+class CMTDeepLab(PredictedInWindows, ComparedWithCheckpoint, BaseDetector):
     """CMT-DeepLab and, with other layers in its decoder, MaX-DeepLab and kMaX-DeepLab.
 
     The numbers of classes and ``align_corners`` are given here alone and passed to the parts;
@@ -64,6 +64,7 @@ class CMTDeepLab(ComparedWithCheckpoint, BaseDetector):
         seed_per_image: int | None = None,
         semantic_on: bool = False,
         instance_on: bool = False,
+        test_windows: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         check_num_classes(
@@ -85,6 +86,8 @@ class CMTDeepLab(ComparedWithCheckpoint, BaseDetector):
         self.num_classes = num_things_classes + num_stuff_classes
         self.align_corners, self.seed_per_image = align_corners, seed_per_image
         self.semantic_on, self.instance_on = semantic_on, instance_on
+        if test_windows is not None:
+            self.set_test_windows(**test_windows)
         self._said_not_finite = False
         self._last_draw = (-1, 0)  # iteration, number of draws before it in this iteration
         path = self.build_path(backbone, neck, panoptic_head)
@@ -189,27 +192,20 @@ class CMTDeepLab(ComparedWithCheckpoint, BaseDetector):
         ``rescale`` that of the resized one.
         """
         final = self.network(batch_inputs).decoder.predictions[-1]
-        self._check_finite(final, batch_data_samples)
+        self.check_finite(final, batch_data_samples)
         for i, sample in enumerate(batch_data_samples):
-            image_size = sample.metainfo.get('input_image_shape', sample.img_shape[:2])
-            result = self.postprocess(
+            add_prediction(
+                self,
+                sample,
                 final.mask_logits[i],
                 final.class_logits[i],
                 input_size=tuple(batch_inputs.shape[-2:]),
-                image_size=image_size,
-                output_size=tuple(sample.ori_shape[:2]) if rescale else image_size,
-                align_corners=self.align_corners,
+                image_size=sample.metainfo.get('input_image_shape', sample.img_shape[:2]),
+                rescale=rescale,
             )
-            sample.pred_panoptic_seg = PixelData(
-                metainfo=dict(segments_info=result.segments_info), sem_seg=result.segment_map[None]
-            )
-            if self.semantic_on:
-                add_semantic(sample, result, self.num_classes)
-            if self.instance_on:
-                add_instances(sample, result, self.num_things_classes)
         return batch_data_samples
 
-    def _check_finite(self, final: MaskPrediction, samples: SampleList) -> None:
+    def check_finite(self, final: MaskPrediction, samples: SampleList) -> None:
         """Warn once about logits that are not finite.
 
         Raises:

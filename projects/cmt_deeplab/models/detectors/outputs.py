@@ -1,14 +1,53 @@
-"""The other forms of a panoptic prediction that mmdet's metrics read, and their ground truth."""
+"""A panoptic prediction in its sample, in all the forms that metrics read."""
+
+from collections.abc import Sequence
 
 import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import mask2bbox
 from mmengine.structures import InstanceData, PixelData
-from torch import Tensor
+from torch import Tensor, nn
 
 from cmt_deeplab.coco_format import label_of
 from cmt_deeplab.postprocess import PanopticResult
 from cmt_deeplab.structures import MMDET_VOID, VOID_INDEX
+
+
+def add_prediction(
+    model: nn.Module,
+    sample: DetDataSample,
+    mask_logits: Tensor,
+    class_logits: Tensor,
+    *,
+    input_size: Sequence[int],
+    image_size: Sequence[int],
+    rescale: bool = True,
+) -> None:
+    """Merge mask logits (N, h, w) and class logits (N, C+1) of one image into its sample.
+
+    ``model`` is the detector; the sizes (height, width) are those of the padded input and of the
+    image in it. Without ``rescale`` the prediction has the latter and not the original size.
+    """
+    result = model.postprocess(
+        mask_logits,
+        class_logits,
+        input_size=input_size,
+        image_size=image_size,
+        output_size=tuple(sample.ori_shape[:2]) if rescale else image_size,
+        align_corners=model.align_corners,
+    )
+    add_result(model, sample, result)
+
+
+def add_result(model: nn.Module, sample: DetDataSample, result: PanopticResult) -> None:
+    """Put the finished prediction of ``model`` into its sample."""
+    sample.pred_panoptic_seg = PixelData(
+        metainfo=dict(segments_info=result.segments_info), sem_seg=result.segment_map[None]
+    )
+    if model.semantic_on:
+        add_semantic(sample, result, model.num_classes)
+    if model.instance_on:
+        add_instances(sample, result, model.num_things_classes)
 
 
 def semantic_map(labels: Tensor, num_classes: int) -> PixelData:
