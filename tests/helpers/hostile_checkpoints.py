@@ -356,6 +356,17 @@ RECIPES = {
         )
     },
     'width without end': {f'{MODEL}.panoptic_head.transformer_decoder.center_channels': 16384},
+    'width without end, on a device': {
+        f'{MODEL}.backbone': dict(
+            type='ResNet', depth=50, base_channels=8192, conv_cfg=dict(type='Conv2d', device='cpu')
+        )
+    },
+    'layers without end': {
+        f'{MODEL}.backbone': dict(
+            type='SwinTransformer', depths=[16384] * 4, embed_dims=8, num_heads=[1] * 4
+        )
+    },
+    'no image is loaded': {'recipe.pipeline': [dict(type='PackPanopticInputs')]},
     'numbers without end': {f'{MODEL}.num_things_classes': 900},
 }
 HOSTILE = {
