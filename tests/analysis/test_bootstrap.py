@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from cmt_deeplab.analysis.saved.bootstrap import bootstrap, count_array, drawn_pq
 from cmt_deeplab.evaluation.pq import aggregate
+from cmt_deeplab.remarks import ImageScore
 
 
 def test_pq_of_draws_is_that_of_the_drawn_images(evaluations):
@@ -38,3 +39,22 @@ def test_the_difference_of_two_models_on_the_same_draws(evaluations):
     same = bootstrap([one, one], kinds)['All']
     assert same['interval'] == [0, 0] and same['difference'] == same['better'] == 0
     assert bootstrap([one], kinds)['All'] == dict(intervals=found['All']['intervals'][:1])
+
+
+def test_intervals_hold_the_pq_of_many_images_where_classes_are_rare():
+    rng, frequency = np.random.default_rng(0), np.geomspace(0.8, 0.03, 20)
+    true = rng.poisson(1.2 * frequency, (1500, 20))
+    models = []
+    for skill in (0.6, 0.65):
+        found, spurious = rng.binomial(true, skill), rng.poisson(0.15 * frequency, true.shape)
+        table = np.stack([0.8 * found, found, spurious, true - found], axis=-1).tolist()
+        models.append([ImageScore(0, dict(enumerate(row)), (), (), ()) for row in table])
+    kinds = dict.fromkeys(range(20), True)
+    one, other = (aggregate((i.counts for i in m), kinds)['All']['pq'] for m in models)
+    held = []
+    for places in rng.integers(0, 1500, (25, 60)):
+        chosen = [[model[k] for k in places] for model in models]
+        row = bootstrap(chosen, kinds, num_draws=100)['All']
+        (low, high), (least, most) = row['intervals'][0], row['interval']
+        held.append((low <= one <= high, least <= other - one <= most))
+    assert (np.mean(held, axis=0) >= 0.9).all()
