@@ -60,17 +60,32 @@ def linked(text: str, path: Path) -> str:
     return LINK.sub(link, text)
 
 
+def with_wide_lists(text: str) -> str:
+    """The text with its lists indented by 4 columns, as Python-Markdown wants them."""
+    lines, in_list = text.split('\n'), False
+    for number, line in enumerate(lines):
+        if re.match(r'([*-]|\d+\.) ', line):
+            in_list = True
+        elif line and not line.startswith(' '):
+            in_list = False
+        elif in_list and line:
+            lines[number] = f'  {line}'
+    return '\n'.join(lines)
+
+
 def with_equations(text: str) -> str:
     """The text with its equations as MathML, outside of fenced blocks."""
     from latex2mathml.converter import convert
 
-    parts = re.split(r'(^```.*?^```$)', text, flags=re.MULTILINE | re.DOTALL)
+    parts = re.split(r'(^ *```.*?^ *```$)', text, flags=re.MULTILINE | re.DOTALL)
     for number, part in enumerate(parts):
-        if part.startswith('```math'):
-            formula = part.removeprefix('```math').removesuffix('```').strip()
-            parts[number] = f'<div class="equation">{convert(formula, display="block")}</div>'
-        elif not part.startswith('```'):
-            parts[number] = INLINE_MATH.sub(lambda match: convert(match[1]), part)
+        fenced = part.strip()
+        if fenced.startswith('```math'):
+            formula = convert(fenced.removeprefix('```math').removesuffix('```'), display='block')
+            indent = part[: len(part) - len(part.lstrip(' '))]
+            parts[number] = f'{indent}<span class="equation">{formula}</span>'
+        elif not fenced.startswith('```'):
+            parts[number] = INLINE_MATH.sub(lambda match: f'<span>{convert(match[1])}</span>', part)
     return ''.join(parts)
 
 
@@ -89,7 +104,7 @@ def write_pages() -> None:
     documents = DOCUMENTS | {f'docs/{path.name}': path.name for path in PAGES.glob('*.md')}
     for source, page in documents.items():
         text = (ROOT / source).read_text(encoding='utf-8')
-        text = with_equations(linked(text, Path(source)))
+        text = with_equations(with_wide_lists(linked(text, Path(source))))
         (PAGES / page).write_text(text, encoding='utf-8')
     for page, modules in api_pages().items():
         title = 'Single modules' if page == MODULES else f'cmt_deeplab.{page}'
