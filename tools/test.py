@@ -42,6 +42,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--wait-time', type=float, default=2, help='seconds that a window of --show stays'
     )
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='test-time augmentation: evaluate as always, then by the mean over each image and its '
+        'mirror image (tta_model of the config has the options), and compare the two',
+    )
     args = parser.parse_args()
     args.config = config_file(args.config)
     require_checkpoint(args.checkpoint)
@@ -60,7 +66,10 @@ def test(args: argparse.Namespace) -> None:
     runner = runner_setup.build_runner(cfg)
     if args.out is not None:
         runner_setup.dump_predictions(runner, args.out)
-    runner.test()
+    if args.tta:
+        runner_setup.test_with_augmentation(runner)
+    else:
+        runner.test()
     for metric in runner.test_evaluator.metrics:
         if getattr(metric, 'unwritten', None):  # said last, after the figures
             raise UserError(metric.unwritten)

@@ -34,5 +34,6 @@ vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='PanopticLocalVisualizer', vis_backends=vis_backends, name='visualizer')
 log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False)
 log_level = 'INFO'
+tta_model = dict(type='PanopticTTAModel')  # of test.py --tta
 load_from = None
 resume = False

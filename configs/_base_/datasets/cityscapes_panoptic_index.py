@@ -34,6 +34,7 @@ copy_paste_pipeline = [
     _base_.pack,
 ]
 test_pipeline = [_base_.test_pipeline[0], *_base_.test_pipeline[2:]]
+tta_pipeline = test_pipeline  # the augmented images are made in the model
 
 common = dict(type=dataset_type, data_root=data_root, image_size=image_size)
 train_dataloader = dict(

@@ -21,6 +21,7 @@ test_pipeline = [
     dict(type='LoadPanopticIndexMap'),
     dict(type='PackPanopticInputs', crowd_as_void=False),
 ]
+tta_pipeline = test_pipeline  # the augmented images are made in the model
 
 train_dataloader = dict(
     batch_size=4,

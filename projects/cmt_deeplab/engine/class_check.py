@@ -8,7 +8,7 @@ from typing import Any
 from mmdet.datasets import CocoPanopticDataset
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop
 from torch import nn
 
@@ -35,8 +35,10 @@ HEADS_OF_THINGS = {'bbox_head', 'mask_head', 'mask_iou_head', 'query_head', 'gri
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The model itself where a wrapper for distributed training holds it."""
-    return model.module if is_model_wrapper(model) else model
+    """The model itself where a wrapper, of distributed training or of --tta, holds it."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
 
 
 def built_datasets(runner: Any) -> Iterator[tuple[str, Any]]:

@@ -1,7 +1,9 @@
 """From a command line to a runner: what ``tools/train.py`` and ``tools/test.py`` share."""
 
 import argparse
+from numbers import Real
 from pathlib import Path
+from time import perf_counter
 
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -66,6 +68,31 @@ def dump_predictions(runner: Runner, path: str) -> None:
     from mmdet.evaluation import DumpDetResults
 
     runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=path))
+
+
+def test_with_augmentation(runner: Runner) -> None:
+    """``--tta``: evaluate as always, then by the mean of augmented images, and compare the two."""
+    from mmdet.registry import MODELS
+
+    from .class_check import unwrapped
+
+    config = {'type': 'PanopticTTAModel', **(runner.cfg.get('tta_model') or {})}
+    with mistakes_as_user_errors():  # before the evaluation, which may take long
+        augmented = MODELS.build(dict(config, module=unwrapped(runner.model)))
+    start = perf_counter()
+    plain, seconds = runner.test(), perf_counter() - start
+    runner.model = augmented
+    start = perf_counter()
+    mean = runner.test()
+    figures = ''.join(
+        f'{key}: {plain[key]:.2f} -> {value:.2f}\n'
+        for key, value in mean.items()
+        if isinstance(value, Real)
+    )
+    runner.logger.info(
+        f'Test-time augmentation, from the plain evaluation to the mean:\n{figures}'
+        f'seconds: {seconds:.1f} -> {perf_counter() - start:.1f}'
+    )
 
 
 def build_runner(cfg: Config) -> Runner:

@@ -5,3 +5,4 @@ from .data_preprocessor import PanopticDataPreprocessor
 from .heads.panoptic_head import CMTPanopticHead
 from .heads.predictor import CMTPredictor
 from .heads.semantic_head import PanopticSemanticHead
+from .test_time_augmentation import PanopticTTAModel
