@@ -21,6 +21,7 @@ EXAMPLES = {
     'nothing there': ('aaaa..bb', 'xxxx....', 'missed', ''),
     'nothing true there': ('aaaaBBBB', 'xxxxBBBy', '', 'spurious'),
     'shifted by a half': ('aaaaBBBB', 'BBxxxxBB', 'loose loose', 'loose loose'),
+    'one prediction covers two classes': ('aabbBB', 'xxxxxx', 'merged merged merged', 'merged'),
     'several of another class': ('aabbBB', 'XXXXBB', 'missed missed', 'spurious'),
     'another class and a crumb': ('aaaaaa', 'XXXXxx', 'wrong_class', 'wrong_class loose'),
     'void does not count': ('....aabb', 'xxxxxxxx', 'merged merged', 'merged'),
@@ -97,8 +98,9 @@ def slow_causes(matches, rows_are_true):
     def same(s, t):
         return gt.categories[s] == pred.categories[t]
 
-    def covered(t):
-        return [s for s in true if same(s, t) and shared[s, t] > matches.gt_areas[s] / 2]
+    def merged(t):
+        covered = [s for s in true if shared[s, t] > matches.gt_areas[s] / 2]
+        return covered if sum(same(s, t) for s in covered) > 1 else []
 
     def parts(s):
         inside = [t for t in guessed if same(s, t) and shared[s, t] > areas[t] / 2]
@@ -109,7 +111,7 @@ def slow_causes(matches, rows_are_true):
     def cause(pairs, rest):
         if any(not same(s, t) and iou(s, t) > 0.5 for s, t in pairs):
             return 'wrong class'
-        if any(len(covered(t)) > 1 and s in covered(t) for s, t in pairs):
+        if any(s in merged(t) for s, t in pairs):
             return 'merged'
         if any(t in parts(s) for s, t in pairs):
             return 'split'

@@ -7,7 +7,7 @@ ECCV 2020) a cause is named after the change that would mend the segment.
 
 * wrong class: with the class of the other it would match (IoU > 0.5).
 * merged: one prediction covers several true segments of its class, which is to say that it has more
-  than half of each. All of these and the prediction are merged.
+  than half of each. The prediction and all that it covers, of any class, are merged.
 * split: several predictions of one class lie in one true segment, each with more than half of its
   pixels, and joined they would match it.
 * loose: an unmatched true and an unmatched predicted segment of one class have an IoU from 0.1,
@@ -52,8 +52,8 @@ def unmatched_causes(matches: SegmentMatches) -> tuple[np.ndarray, np.ndarray]:
     is_found[matches.pred_rows] = True
 
     other_class = (iou > 0.5) & ~same_class
-    covers = (2 * shared > true_areas) & same_class
-    merges = covers & (covers.sum(axis=0) > 1)
+    covers = 2 * shared > true_areas
+    merges = covers & ((covers & same_class).sum(axis=0) > 1)
     lies_in = (2 * shared > areas) & same_class
     joined = (shared * lies_in).sum(axis=1)
     union = matches.gt_areas + (areas * lies_in).sum(axis=1) - joined
