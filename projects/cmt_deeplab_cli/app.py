@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from cmt_deeplab_cli.arguments import (
+    CHECKPOINTS,
     config_file,
     named_configs,
     project_folder,
@@ -88,13 +89,13 @@ def predict(
         typer.Option(min=1, metavar='H W', help='Predict large images in windows of this size.'),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help='Least score of a segment.')
+        float | None, typer.Option(min=0, max=1, help='Least class probability.')
     ] = None,
     overlay: Annotated[bool, typer.Option(help='Draw the segments over the images.')] = True,
     show: Annotated[bool, typer.Option('--show', help='Open a window with each picture.')] = False,
 ) -> None:
     """Segment images and videos: overlays, and COCO's panoptic format."""
-    if model.endswith(('.pth', '.safetensors')):
+    if model.endswith(CHECKPOINTS):
         require_checkpoint(model)
     elif not Path(model).is_dir():
         model = config_file(model)

@@ -7,6 +7,7 @@ from typing import Any
 from cmt_deeplab_cli.light import without_init
 
 with without_init('cmt_deeplab'):
+    from cmt_deeplab.checkpoints.of_work_dir import CHECKPOINTS
     from cmt_deeplab.config_names import (
         config_and_checkpoint,
         config_file,
@@ -23,6 +24,7 @@ with without_init('cmt_deeplab'):
     )
 
 __all__ = [
+    'CHECKPOINTS',
     'UserError',
     'add_config_options',
     'add_shared_arguments',

@@ -15,7 +15,7 @@ from cmt_deeplab.errors import MissingFileError, UserError
 from cmt_deeplab.evaluation.coco_panoptic import evaluate_folders
 from cmt_deeplab.evaluation.panoptic_files import TruthFiles
 from cmt_deeplab.inference import PanopticInferencer
-from cmt_deeplab.inference.command import predict
+from cmt_deeplab.inference.command import DISPLAYS, predict
 from cmt_deeplab.inference.inputs import Item, distinct_names
 from cmt_deeplab.inference.output import PredictionFolder
 from cmt_deeplab.inference.result import as_result
@@ -157,6 +157,30 @@ def test_paths_arrays_and_pictures_give_the_same(tiny, scenes):
     assert [result.name for result in mixed] == ['1', 'image_000001', 'image_000002']
 
 
+def test_pictures_are_turned_as_files(tiny, tmp_path):
+    turned = Image.Exif()
+    turned[0x112] = 6
+    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / 'a.jpg', exif=turned)
+    (expected,) = tiny(tmp_path / 'a.jpg')
+    (result,) = tiny(Image.open(tmp_path / 'a.jpg'))
+    assert result.id_map.shape == expected.id_map.shape == (60, 40)
+    (tmp_path / 'half.jpg').write_bytes((tmp_path / 'a.jpg').read_bytes()[:-1000])
+    with pytest.raises(UserError, match='PIL image cannot be decoded'):
+        tiny(Image.open(tmp_path / 'half.jpg'))
+
+
+def test_hidden_files_and_brackets_in_names_of_folders(tiny, scenes, tmp_path):
+    folder = tmp_path / 'run [1]'
+    (folder / 'sub').mkdir(parents=True)
+    for name in ('x.png', 'sub/y.png'):
+        (folder / name).write_bytes((scenes / 'a' / '1.png').read_bytes())
+    (folder / '._x.png').write_text('of another system')
+    assert [result.name for result in tiny(folder)] == ['x']
+    assert [result.name for result in tiny(folder / '*.png')] == ['x']
+    assert [result.name for result in tiny(folder / '**' / '[xy].png')] == ['y', 'x']
+
+
 def test_folders_and_patterns(tiny, scenes, video):
     names = {result.name for result in tiny(str(scenes / '**' / '*.png'))}
     assert names == {'a/1', 'a/2', 'b/1', 'b/2'}
@@ -234,6 +258,21 @@ def test_equal_names_and_videos_are_written_apart(tiny, scenes, video, tmp_path)
     film = cv2.VideoCapture(str(tmp_path / 'film.mp4'))
     assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 5 and film.read()[1].shape[0] >= 384
     assert film.get(cv2.CAP_PROP_FPS) == 5
+
+
+def test_a_video_is_not_written_over(tiny, video, tmp_path):
+    path = tmp_path / 'film.mp4'
+    path.write_bytes(Path(video).read_bytes())
+    with pytest.raises(UserError, match='is the video that is read'):
+        tiny(path, out_dir=tmp_path)
+    assert path.read_bytes() == Path(video).read_bytes()
+
+
+def test_a_window_needs_a_display(monkeypatch):
+    for name in DISPLAYS:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match='no window to show pictures in'):
+        predict('model.pth', ['image.png'], show=True)
 
 
 def test_the_command(scenes, video, tiny, tmp_path, capsys):
@@ -328,6 +367,7 @@ ZEROS = np.zeros((8, 8, 3), np.uint8)
         (np.full((8, 8, 3), 0.5), 'scale them to these'),
         (ZEROS[None], 'give a list of images'),
         (Image.new('I;16', (8, 8)), "the mode 'I;16'"),
+        (Image.new('LAB', (8, 8)), "the mode 'LAB'"),
     ],
 )
 def test_what_is_no_image(tiny, given, said):

@@ -1,5 +1,6 @@
 """``cmt-deeplab predict``: what the inferencer finds, written into a folder."""
 
+import os
 import sys
 from collections.abc import Sequence
 from itertools import groupby
@@ -10,6 +11,12 @@ from cmt_deeplab.errors import UserError
 
 from .inferencer import PanopticInferencer
 from .result import PanopticResult
+
+NO_WINDOW = (
+    'There is no window to show pictures in (OpenCV without a display): leave out --show, and look '
+    'at the files.'
+)
+DISPLAYS = {'DISPLAY', 'WAYLAND_DISPLAY', 'QT_QPA_PLATFORM'}
 
 
 def predict(
@@ -30,6 +37,8 @@ def predict(
     The arguments are those of :class:`PanopticInferencer` and its ``stream``; ``show`` opens a
     window with each picture until a key is pressed.
     """
+    if show and sys.platform == 'linux' and not DISPLAYS & {*os.environ}:
+        raise UserError(NO_WINDOW)  # Qt would end the process
     inferencer = PanopticInferencer(model, weights=weights, device=device, windows=windows)
     results = inferencer.stream(
         list(inputs),
@@ -68,7 +77,4 @@ def _show(result: PanopticResult) -> None:
         cv2.imshow('cmt-deeplab predict', result.draw()[..., ::-1])
         cv2.waitKey(1 if result.frame is not None else 0)
     except cv2.error as error:
-        raise UserError(
-            'There is no window to show pictures in (OpenCV without a display): leave out --show, '
-            'and look at the files.'
-        ) from error
+        raise UserError(NO_WINDOW) from error

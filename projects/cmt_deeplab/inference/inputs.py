@@ -3,13 +3,13 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from glob import glob
+from glob import escape, glob
 from pathlib import Path, PurePath
 from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from cmt_deeplab.errors import MissingFileError, UserError
 from cmt_deeplab.image_file import array_problem
@@ -17,7 +17,8 @@ from cmt_deeplab.image_file import array_problem
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm', '.gif')
 IMAGES += ('.jp2', '.avif')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv')
-PIL_MODES = ('RGB', 'RGBA', 'L', 'LA', 'P', 'PA', '1', 'CMYK', 'YCbCr')  # of 8 bits
+VIDEOS += ('.mts', '.m2ts', '.3gp', '.ogv')
+PIL_MODES = ('RGB', 'RGBA', 'L', 'LA', 'P', 'PA', '1', 'CMYK', 'YCbCr', 'HSV')  # of 8 bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,13 +103,13 @@ def _is_video(path: str) -> bool:
 
 
 def _files(given: str | os.PathLike) -> list[str]:
-    """The files at a path, in a folder or of a pattern."""
+    """The files at a path, in a folder or of a pattern; of a folder those that are not hidden."""
     path = os.path.expanduser(os.fspath(given))
     if '://' in path:
         raise UserError(f'{path} is an address: fetch the file, and give its path.')
     if os.path.isdir(path):
-        found = sorted(entry.path for entry in os.scandir(path) if entry.is_file())
-        found = [file for file in found if file.lower().endswith((*IMAGES, *VIDEOS))]
+        entries = [entry for entry in os.scandir(path) if entry.name[0] != '.' and entry.is_file()]
+        found = sorted(e.path for e in entries if e.name.lower().endswith((*IMAGES, *VIDEOS)))
         if not found:
             raise UserError(
                 f'The folder {path} holds no image and no video ({", ".join(IMAGES + VIDEOS)}): '
@@ -117,7 +118,11 @@ def _files(given: str | os.PathLike) -> list[str]:
         return found
     if os.path.exists(path):
         return [path]
-    found = sorted(filter(os.path.isfile, glob(path, recursive=True)))
+    folder = os.path.dirname(path)
+    while folder and not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    pattern = escape(folder) + path[len(folder) :]  # brackets in names of folders are no pattern
+    found = sorted(filter(os.path.isfile, glob(pattern, recursive=True)))
     if not found:
         raise MissingFileError(f'There is no image, folder or video {path}: correct the path.')
     return found
@@ -168,10 +173,14 @@ def _array(given: Any, channel_order: str) -> np.ndarray:
     if isinstance(given, Image.Image):
         if given.mode not in PIL_MODES:
             raise UserError(
-                f'A PIL image has the mode {given.mode!r}, whose values are not of 8 bits: scale '
-                'them to 0 to 255, and convert it to RGB.'
+                f'A PIL image has the mode {given.mode!r}, which is none of '
+                f'{", ".join(PIL_MODES)}: scale its values to 0 to 255, and convert it to RGB.'
             )
-        return np.ascontiguousarray(np.array(given.convert('RGB'))[..., ::-1])
+        try:
+            image = ImageOps.exif_transpose(given).convert('RGB')  # files are read like this, too
+        except OSError as error:  # it is decoded only now
+            raise UserError(f'A PIL image cannot be decoded ({error}): fetch it again.') from None
+        return np.ascontiguousarray(np.array(image)[..., ::-1])
     if not isinstance(given, np.ndarray):
         raise UserError(
             f'An image is given as {type(given).__name__}: give a path, an array (height, width, '

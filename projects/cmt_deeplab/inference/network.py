@@ -25,7 +25,7 @@ from torch.nn.modules.module import register_module_module_registration_hook
 
 from cmt_deeplab.categories import class_list
 from cmt_deeplab.checkpoints.entries import RECIPE
-from cmt_deeplab.checkpoints.of_work_dir import best_checkpoint
+from cmt_deeplab.checkpoints.of_work_dir import CHECKPOINTS, best_checkpoint
 from cmt_deeplab.checkpoints.recipe import is_truth, read_recipe, recipe_of
 from cmt_deeplab.config_loading import read_config
 from cmt_deeplab.errors import UserError, mistakes_as_user_errors
@@ -36,7 +36,6 @@ from cmt_deeplab.panoptic_fields import is_color
 from cmt_deeplab.postprocess.merge_base import PanopticMerge
 from cmt_deeplab.renamed import rename_weights
 
-CHECKPOINTS = ('.pth', '.pt', '.safetensors')
 MODULES_PER_TENSOR = 10  # at most; networks have about one
 
 
@@ -126,7 +125,7 @@ def load_network(model: Any, weights: str | None, device: str | None) -> Network
     if weights is None:
         raise UserError(
             f'{config.filename or "The config"} is a config, which has no weights: give '
-            'weights=CHECKPOINT too, or a checkpoint alone in its place.'
+            'weights=CHECKPOINT (--weights CHECKPOINT) too, or a checkpoint alone in its place.'
         )
     with mistakes_as_user_errors():
         network = init_detector(config, str(weights), device=device)
@@ -161,7 +160,8 @@ def _from_checkpoint(path: str, device: str) -> Network:
     if RECIPE not in meta:
         raise UserError(
             f'{path} does not carry its config, as an earlier version or another program has '
-            f"written it: give the config too, PanopticInferencer('CONFIG.py', weights={path!r})."
+            f"written it: give the config too, PanopticInferencer('CONFIG.py', weights={path!r}) "
+            f'or cmt-deeplab predict CONFIG.py IMAGES --weights {path}.'
         )
     try:
         recipe = read_recipe(meta[RECIPE])

@@ -91,6 +91,10 @@ class PredictionFolder:
         if self._video is None or self._video[0] != item.path:
             self._end_video()
             make_folder_of(str(path))
+            if path.exists() and path.samefile(item.path):
+                raise UserError(
+                    f'{path} is the video that is read: name another folder to write to.'
+                )
             code, size = cv2.VideoWriter.fourcc(*CODEC), picture.shape[1::-1]
             writer = cv2.VideoWriter(str(path), code, item.frames_per_second, size)
             if not writer.isOpened():
