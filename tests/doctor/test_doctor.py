@@ -244,6 +244,11 @@ def image_has_another_size(root):
     Image.open(image(root)).resize((WIDTH // 2, HEIGHT // 2)).save(image(root))
 
 
+@plants('PD207')
+def image_lies_on_its_side(root):
+    Image.open(image(root)).transpose(Image.Transpose.ROTATE_90).save(image(root))
+
+
 @plants('PD208')
 def png_has_another_size(root):
     Image.open(png(root)).resize((WIDTH // 2, HEIGHT // 2), Image.NEAREST).save(png(root))

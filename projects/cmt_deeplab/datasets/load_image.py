@@ -119,7 +119,7 @@ def check_header(header: Header, results: dict, loader: LoadImageFromFile) -> No
     size = results['height'], results['width']
     turning = kind in ('color', 'grayscale')
     read = header.size_read(turning=turning)
-    if sorted(size) != sorted(read):
+    if sorted(size) != sorted(read) or (header.orientation == 1 and size != read):
         remedy = 'take images, PNGs and annotation file from one release'
         check_same_size(f'The image {path}', read, 'its size in the annotation file', size, remedy)
     ignored = not turning and header.format != 'TIFF'

@@ -67,8 +67,9 @@ def image_findings(record: dict) -> tuple[list[Finding], int]:
     try:
         check_header(header, record, LoadImageFromFile())
     except UserError as error:
-        agree = sorted(header.size) == sorted((record['height'], record['width']))
-        findings.append(of_error('PD209' if agree else 'PD207', path, error))
+        sides = sorted(header.size) == sorted((record['height'], record['width']))
+        turned = sides and header.orientation != 1
+        findings.append(of_error('PD209' if turned else 'PD207', path, error))
     bits, (height, width) = _bits(header), header.size
     form = 'of a palette' if 'P' in header.mode else 'gray'
     for rule, applies, message in (
