@@ -34,6 +34,9 @@ OWN_DATA = {
     ),
     'stuff': dict(metavar='A,B', help='the classes that are stuff, or none; others are things'),
     'image-size': dict(type=positive, nargs='+', metavar=('H', 'W'), help='size of the input'),
+    'windows': dict(
+        action='store_true', help='train on crops of large images and test in windows of that size'
+    ),
     'iters': dict(type=positive, help='length of the training in iterations'),
     'minutes': dict(type=float, help='time after which the training ends'),
     'batch': dict(type=positive, help='images of an iteration'),

@@ -81,7 +81,7 @@ def check_same(result: PanopticResult, plane: np.ndarray) -> None:
     'preset', [ShapesPreset(size=211), NucleiPreset(size=256)], ids=['shapes', 'nuclei']
 )
 def test_perfect_windows_give_the_whole_truth(preset, size):
-    for seed in range(2):
+    for seed in range(1 if preset.size == 256 else 2):
         plane = truth_of(preset, seed)
         result = joined(plane, size)
         check_same(result, plane)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from cmt_deeplab.datasets import write_shapes
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.inference import PanopticInferencer
 from cmt_deeplab.own_training import train
 from mmengine.config import Config
 
@@ -57,3 +58,18 @@ def test_thirty_images_become_a_model(tmp_path, capfd, preset, size, iters):
     assert ('too few' in out) == (preset == 'nuclei')
     assert float(re.search(r'^PQ ([\d.]+)', out.splitlines()[-1])[1]) > 1
     assert 'Where the rest is lost' in (folder / 'report.html').read_text()
+
+
+def test_large_images_in_crops_and_windows(tmp_path, capfd):
+    write_shapes(tmp_path / 'data', preset='nuclei', num_train=3, num_val=1)
+    options = dict(model='cmt-tiny', work_dir=tmp_path / 'run', device='cpu')
+    folder = train(tmp_path / 'data', iters=1, batch=1, image_size=96, windows=True, **options)
+    out = capfd.readouterr().out
+    centers = int(re.search(r'^(\d+) cluster centers: a crop has up to', out, re.MULTILINE)[1])
+    assert centers < 300 and 'Crops and windows of 96x96 pixels' in out and 'PD407' not in out
+    assert re.fullmatch(r'PQ [\d.]+  of things [\d.]+  of stuff [\d.]+', out.splitlines()[-1])
+    cfg = Config.fromfile(str(folder / 'config.py'))
+    assert cfg.model.test_windows.size == (96, 96) and cfg.train_dataloader.dataset.own_scale
+    image = next(Path(cfg.val_dataloader.dataset.data_prefix.img).iterdir())
+    result = PanopticInferencer(folder, device='cpu')(str(image))[0]
+    assert result.id_map.shape == (256, 256)

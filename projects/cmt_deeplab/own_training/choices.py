@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from cmt_deeplab.panoptic_json import read_panoptic_json
 
 MARGIN = 1.25  # of centers over the most segments of an image; copy-paste adds some
 NUM_LOOKED_AT = 50  # images whose segments are measured
+SMALLEST_SCALE = 0.5  # of the jitter: what a crop of images at their own scale can show
 SEEN_PIXELS = 4  # of the final prediction that a segment needs to be learned
 SEEN_SHARE = 0.75  # of the segments that should have as many
 COARSE, FINE = 4, 2  # final strides
@@ -35,6 +37,7 @@ def choose(
     side: int,
     align_corners: bool,
     image_size: Size | None = None,
+    windows: bool = False,
 ) -> Choices:
     """What suits the images of a training set.
 
@@ -42,41 +45,43 @@ def choose(
         num_centers: those of the recipe, the least that are taken.
         side: the longer side of the images of the recipe, the most that is taken at first.
         image_size: (height, width) if it is given and not to be chosen.
+        windows: whether it is the size of crops and windows of images at their own scale.
     """
     content = read_panoptic_json(str(split.ann_file), needs=('images', 'categories', 'annotations'))
-    counts = [
-        sum(not segment.get('iscrowd') for segment in annotation['segments_info'])
-        for annotation in content['annotations']
-    ]
-    most, stuff = max(counts, default=0), sum(not c['isthing'] for c in content['categories'])
-    centers = max(num_centers, -(-int(MARGIN * most + stuff) // 32) * 32)
-    sentences = [
-        f'{centers} cluster centers: an image has up to {most} segments'
-        + (
-            f', for which the {num_centers} of the recipe are too few.'
-            if centers > num_centers
-            else '.'
-        )
-    ]
     shapes = [(image['height'], image['width']) for image in content['images']]
-    areas = segment_areas(split, content)
     sizes = [image_size]
     if image_size is None:
         first = box_of(shapes, min(side, max(map(max, shapes))), align_corners)
         sizes = [first, box_of(shapes, max(first) * 3 // 2, align_corners)]
+    areas = segment_areas(split, content)
     options = [(size, stride) for size in sizes for stride in (COARSE, FINE)]
-    shares = [seen_share(areas, size, stride) for size, stride in options]
+    shares = [seen_share(areas, size, stride, fitted=not windows) for size, stride in options]
     place = next((k for k, share in enumerate(shares) if share >= SEEN_SHARE), len(options) - 1)
     (size, stride), share = options[place], shares[place]
-    sentences.append(
-        f'Images of {size[0]}x{size[1]} pixels (height x width)'
-        + (', as asked for.' if image_size else ', which hold your images in their shape.')
+
+    shape_of = {image['id']: shape for image, shape in zip(content['images'], shapes)}
+    counts = []
+    for annotation in content['annotations']:
+        number = sum(not segment.get('iscrowd') for segment in annotation['segments_info'])
+        pixels = np.prod(shape_of[annotation['image_id']]) * (SMALLEST_SCALE**2 if windows else 0)
+        counts.append(ceil(number * min(1.0, np.prod(size) / max(pixels, 1))))
+    most, stuff = max(counts, default=0), sum(not c['isthing'] for c in content['categories'])
+    centers = max(num_centers, -(-int(MARGIN * most + stuff) // 32) * 32)
+    few = (
+        f', for which the {num_centers} of the recipe are too few' if centers > num_centers else ''
     )
-    sentences.append(
+    what = 'Crops and windows' if windows else 'Images'
+    how = '' if windows else ', which hold your images in their shape'
+    cut = share < SEEN_SHARE and not windows and max(map(max, shapes)) > max(size)
+    sentences = (
+        f'{centers} cluster centers: {"a crop" if windows else "an image"} has up to {most} '
+        f'segments{few}.',
+        f'{what} of {size[0]}x{size[1]} pixels (height x width)'
+        f'{", as asked for" if image_size else how}.',
         f'Masks at stride {stride}: {share:.0%} of the segments have {SEEN_PIXELS} or more pixels '
-        'there' + ('.' if share >= SEEN_SHARE else '; cut the images into tiles to see the others.')
+        'there' + ('; --windows leaves large images at their own scale.' if cut else '.'),
     )
-    return Choices(centers, size, stride, tuple(sentences))
+    return Choices(centers, size, stride, sentences)
 
 
 def box_of(shapes: Sequence[Size], side: int, align_corners: bool) -> Size:
@@ -104,10 +109,15 @@ def segment_areas(split: PanopticSplit, content: dict) -> list[tuple[Size, np.nd
     return found
 
 
-def seen_share(areas: Sequence[tuple[Size, np.ndarray]], size: Size, stride: int) -> float:
-    """The share of segments with ``SEEN_PIXELS`` in a prediction at ``stride``."""
-    seen = [
-        pixels * (np.prod(fitted_size(shape, size)) / np.prod(shape) / stride**2) >= SEEN_PIXELS
-        for shape, pixels in areas
-    ]
+def seen_share(
+    areas: Sequence[tuple[Size, np.ndarray]], size: Size, stride: int, *, fitted: bool
+) -> float:
+    """The share of segments with ``SEEN_PIXELS`` in a prediction at ``stride``.
+
+    Images are ``fitted`` into ``size`` or keep their own scale.
+    """
+    seen = []
+    for shape, pixels in areas:
+        zoom = np.prod(fitted_size(shape, size)) / np.prod(shape) if fitted else 1.0
+        seen.append(pixels * (zoom / stride**2) >= SEEN_PIXELS)
     return float(np.concatenate(seen).mean()) if seen else 1.0

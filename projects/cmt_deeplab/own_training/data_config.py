@@ -26,7 +26,9 @@ from cmt_deeplab.own_data import PanopticSplit, open_data
 from cmt_deeplab.panoptic_json import read_panoptic_json
 
 
-def own_data(root: str | Path, *, image_size: int | tuple[int, int], **opening: Any) -> ConfigDict:
+def own_data(
+    root: str | Path, *, image_size: int | tuple[int, int], windows: bool = False, **opening: Any
+) -> ConfigDict:
     """``model``, ``train_dataloader`` and ``val_dataloader`` of a config on the data in ``root``.
 
     The model has the class counts and the input size, the data loaders have files and size.
@@ -35,6 +37,8 @@ def own_data(root: str | Path, *, image_size: int | tuple[int, int], **opening: 
         root: a folder in any layout that :func:`open_data` knows.
         image_size: (height, width) of the training crop and of the box that test images are fitted
             into, or the side of a square.
+        windows: leave large images at their own scale: training takes crops of ``image_size``, and
+            test images are predicted in overlapping windows of this size.
         opening: further arguments of :func:`open_data`, such as ``stuff``.
 
     Raises:
@@ -51,13 +55,14 @@ def own_data(root: str | Path, *, image_size: int | tuple[int, int], **opening: 
             num_things_classes=things,
             num_stuff_classes=len(categories) - things,
             data_preprocessor=dict(size=size),
+            **(dict(test_windows=dict(size=size)) if windows else {}),
         ),
-        train_dataloader=loader_of(folder.train, size),
-        val_dataloader=loader_of(folder.val, size),
+        train_dataloader=loader_of(folder.train, size, own_scale=windows),
+        val_dataloader=loader_of(folder.val, size, own_scale=windows),
     )
 
 
-def loader_of(split: PanopticSplit, size: tuple[int, int]) -> dict:
+def loader_of(split: PanopticSplit, size: tuple[int, int], *, own_scale: bool) -> dict:
     """The entries of a data loader that name the files of a split."""
     return dict(
         dataset=dict(
@@ -65,5 +70,6 @@ def loader_of(split: PanopticSplit, size: tuple[int, int]) -> dict:
             ann_file=str(split.ann_file.absolute()),
             data_prefix=dict(img=str(split.img_dir.absolute()), seg=str(split.seg_dir.absolute())),
             image_size=size,
+            own_scale=own_scale,
         )
     )

@@ -24,6 +24,7 @@ def train(
     work_dir: str | Path | None = None,
     stuff: str | Sequence[str] | None = None,
     image_size: int | Sequence[int] | None = None,
+    windows: bool = False,
     iters: int | None = None,
     minutes: float | None = None,
     batch: int | None = None,
@@ -47,6 +48,8 @@ def train(
         stuff: the classes that are stuff, where the data do not say so, as in :func:`open_data`;
             in a terminal the command asks.
         image_size: (height, width) or the side of a square, in place of what suits the data.
+        windows: leave large images at their own scale: train on crops of the image size, and
+            predict in windows of this size, whose segments are joined.
         iters: iterations, in place of those of the recipe.
         minutes: after which the training ends; a slow machine then skips iterations.
         batch: images of an iteration, in place of those of the recipe.
@@ -83,6 +86,7 @@ def train(
             model=model,
             opening=dict(stuff=stuff, seed=seed),
             image_size=image_size,
+            windows=windows,
             iters=iters,
             batch=batch,
             weights=weights,
