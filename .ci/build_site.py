@@ -49,9 +49,10 @@ def linked(text: str, path: Path) -> str:
     """The text of a document with its links turned into those of the site."""
 
     def link(match: re.Match) -> str:
-        image, words, target, anchor = match[1], match[2], match[3], match[4] or ''
+        image, words, target = match[1], match[2], match[3]
+        anchor = re.sub('-+', '-', match[4] or '')  # as Python-Markdown names headings
         if not target:
-            return match[0]
+            return f'[{words}]({anchor})'
         page = page_of((ROOT / path.parent / target).resolve().relative_to(ROOT))
         if page is None:
             return words

@@ -37,6 +37,7 @@ def test_every_page_is_in_the_navigation_once(site):
         ('README.md', '[a](docs/walk.md#the-metric)', '[a](walk.md#the-metric)'),
         ('README.md', '![a](docs/compare.png)', '![a](compare.png)'),
         ('docs/walk.md', '[a](../SECURITY.md) [b](#x)', '[a](security.md) [b](#x)'),
+        ('docs/walk.md', '[a](parts.md#c---d) [e](#f--g)', '[a](parts.md#c-d) [e](#f-g)'),
         ('docs/walk.md', '[a](../configs), [b](https://x.org)', 'a, [b](https://x.org)'),
         (
             'docs/walk.md',
