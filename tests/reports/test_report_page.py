@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from cmt_deeplab.analysis.lost_pq import CAUSES, MEANINGS
 from cmt_deeplab.reports.facts import versions
-from cmt_deeplab.reports.history import logged, quality_chart, value_chart
+from cmt_deeplab.reports.history import BLUE, logged, quality_chart, value_chart
 from cmt_deeplab.reports.page import ADVICE, data_uri, verdicts
 from PIL import Image
 
@@ -30,6 +30,8 @@ def test_a_loss_chart_is_labeled_and_names_its_last_value():
     rate = comments(value_chart('learning rate', [1, 2], [1e-3, 2.5e-05], smooth=False))
     assert '2.5e-05' in rate
     ET.fromstring(value_chart('a', [1, 2], [1.0, float('nan')]))
+    dot = f'fill: {BLUE}; stroke: {BLUE}'  # a line through one value cannot be seen
+    assert dot in value_chart('a', [6], [1.5])
 
 
 def test_a_quality_chart_has_its_three_groups_from_0_to_100():

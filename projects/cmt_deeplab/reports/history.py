@@ -102,7 +102,7 @@ def value_chart(
         if smooth:
             strong = uniform_filter1d(values, 1 + len(values) // 12)
             axes.plot(iterations, values, color=BLUE, alpha=0.25, linewidth=0.8)
-        axes.plot(iterations, strong, color=BLUE, linewidth=1.8)
+        axes.plot(iterations, strong, 'o-', color=BLUE, linewidth=1.8, markersize=4, markevery=[-1])
         end = iterations[-1], strong[-1]
         text = f' {strong[-1]:.2f}' if smooth else f' {strong[-1]:.2g}'
         axes.annotate(text, end, color=BLUE, weight='bold', va='center')
