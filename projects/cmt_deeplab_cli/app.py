@@ -71,6 +71,12 @@ def compare(context: typer.Context) -> None:
     run_script(context, 'analysis_tools/compare_models.py')
 
 
+@app.command(context_settings=SCRIPT)
+def export(context: typer.Context) -> None:
+    """Write the network of a model as an ONNX file."""
+    run_script(context, 'deployment/export_onnx.py')
+
+
 @app.command()
 def predict(
     model: Annotated[str, typer.Argument(metavar='MODEL', help='Checkpoint, work dir, or config.')],
