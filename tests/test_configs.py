@@ -142,7 +142,7 @@ def build_without_memory(config: ConfigDict, monkeypatch):
     from mmdet.registry import MODELS
 
     for _, part in parts_of(config):
-        if isinstance(part, dict) and part.get('type') == 'TimmBackbone':
+        if isinstance(part, dict) and part.get('type') in ('TimmBackbone', 'TimmViT'):
             pytest.importorskip('timm', reason='the optional package timm is not installed')
     monkeypatch.setattr(
         torch, 'linspace', partial(torch.linspace, device='cpu')

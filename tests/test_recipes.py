@@ -1,5 +1,6 @@
 """The recipes are those of deeplab2 and kmax-deeplab, read off what the configs build."""
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +29,7 @@ CMT = [path for path in RECIPES if path.parent.name == 'cmt_deeplab']
 PYTORCH = [
     path
     for path in KMAX
-    if path not in CITYSCAPES and ('_r50_' in path.stem or 'convnext' in path.stem)
+    if path not in CITYSCAPES and re.search('_r50_|convnext|dinov3', path.stem)
 ]
 
 
@@ -42,7 +43,7 @@ def read(path: Path) -> Config:
 
 def build(config: Config) -> nn.Module:
     """The model without memory for its parameters and without ImageNet weights."""
-    if config.model.backbone.type == 'TimmBackbone':
+    if config.model.backbone.type.startswith('Timm'):
         pytest.importorskip('timm', reason='the optional package timm is not installed')
     with torch.device('meta'):
         return MODELS.build(without_weights(config.model))

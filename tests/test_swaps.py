@@ -29,6 +29,7 @@ SWAPS = {
     'cmt-deeplab_r50_8xb8-150k_coco-panoptic-641': SMALL_AXIAL,
     'cmt-deeplab_swin-t_8xb8-150k_coco-panoptic-641': SMALL_AXIAL,
     'cmt-deeplab_convnext-t_8xb8-150k_coco-panoptic-641': SMALL_AXIAL,
+    'cmt-deeplab_dinov2-s_8xb8-150k_coco-panoptic-641': {**SMALL_AXIAL, 'model.backbone.depth': 2},
     'cmt-deeplab_r50_msdeformattn_8xb8-150k_coco-panoptic-641': SMALL_DEFORMABLE,
 }
 PASTES_ALL = {
@@ -138,7 +139,7 @@ def is_absent(op: str) -> bool:
 def test_cmt_deeplab_with_another_part(name, shapes_root):
     from mmdet.registry import MODELS
 
-    if 'convnext' in name:
+    if 'convnext' in name or 'dino' in name:
         pytest.importorskip('timm', reason='the optional package timm is not installed')
     changes = {
         'model.data_preprocessor.size': (97, 97),

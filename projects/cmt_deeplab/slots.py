@@ -36,8 +36,8 @@ SLOTS = {
     'model.backbone': Slot(
         'a backbone',
         ('forward(images)',),
-        'PanopticResNet, AxialResNet, MaXWideResNet, PanopticSwinTransformer, TimmBackbone and '
-        "the backbones of mmdet, such as 'mmdet.ResNet'",
+        'PanopticResNet, AxialResNet, MaXWideResNet, PanopticSwinTransformer, TimmBackbone, '
+        "TimmViT and the backbones of mmdet, such as 'mmdet.ResNet'",
     ),
     'model.neck': Slot(
         'a neck',

@@ -93,6 +93,19 @@ def test_a_block_of_a_vision_transformer_is_a_layer():
     check(found, blocks | stem)
 
 
+@if_timm
+def test_pvt_of_timm_has_norms_at_the_end_of_its_stages():
+    pvt = dict(model_name='pvt_v2_b0', depths=(1, 2, 1, 1), embed_dims=(8,) * 4, num_heads=(1,) * 4)
+    expected = {
+        'patch_embed': 6, 'stages_0': 5, 'stages_1.downsample': 5, 'stages_1.blocks.0.': 4,
+        'stages_1.blocks.1.': 3, 'stages_1.norm': 3, 'stages_2.downsample': 3,
+        'stages_2.blocks': 2, 'stages_2.norm': 2, 'stages_3.downsample': 2, 'stages_3.blocks': 1,
+        'stages_3.norm': 1,
+    }  # fmt: skip
+    found = layers(dict(type='TimmBackbone', **pvt))
+    check(found, {f'model.{name}': layer for name, layer in expected.items()})
+
+
 def test_blocks_and_stages_of_resnets():
     resnet = dict(type='PanopticResNet', depth=18, base_channels=8, stem_channels=8)
     blocks = {f'layer{1 + i // 2}.{i % 2}.': 8 - i for i in range(8)}

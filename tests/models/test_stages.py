@@ -8,6 +8,7 @@ import torch
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.models.blocks.drop_path import draws_per_image
 from mmdet.registry import MODELS
+from small_model import build_small
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -96,6 +97,33 @@ def test_norm_eval_keeps_the_running_averages(config):
     assert backbone.training and not any(norm.training for norm in norms)
     for name, value in backbone.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize(
+    'config',
+    [
+        dict(type='mmdet.ResNet', depth=18, base_channels=8, norm_cfg=dict(type='BN')),
+        dict(type='SwinTransformer', embed_dims=8, num_heads=(1,) * 4, drop_path_rate=0.5),
+        of_timm('mobilenetv4_conv_small_035', drop_path_rate=0.5),
+        of_timm('hrnet_w18_small', out_indices=(1, 2, 3, 4)),
+        pytest.param(
+            dict(type='TimmViT', model_name='vit_tiny_patch16_224', embed_dim=16, num_heads=2,
+                 depth=2, drop_path_rate=0.5, proj_drop_rate=0.5),
+            marks=if_timm,
+        ),
+    ],
+)  # fmt: skip
+def test_a_whole_backbone_of_any_kind_neither_learns_nor_changes(config):
+    model = build_small(align_corners=False, freeze_backbone=True, backbone=config).train()
+    frozen = model.backbone.model if config['type'] == 'TimmViT' else model.backbone
+    before = deepcopy(frozen.state_dict())
+    output = model.network(torch.randn(2, 3, 64, 64))
+    sum(p.mask_logits.square().mean() for p in output.decoder.predictions).backward()
+    assert all(parameter.grad is None for parameter in frozen.parameters())
+    for name, value in frozen.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert model.training and not any(module.training for module in frozen.modules())
+    assert all(p.grad is not None for n, p in model.named_parameters() if '.pyramid.' in n)
 
 
 def kept_bytes(backbone: nn.Module) -> int:

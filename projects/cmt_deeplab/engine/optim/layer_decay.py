@@ -14,14 +14,14 @@ IN_THE_STEM = re.compile(
     r'(patch_embed|stem|conv_stem|conv1|bn1|norm_pre|(cls|reg|dist|mask)_token|pos_embed'
     r'|absolute_pos_embed|rel_pos_bias)\b'
 )
-AT_THE_END = re.compile(r'(norm\d*|fc_norm)\.')
+AT_THE_END = re.compile(r'(norm\d*|fc_norm|pyramid)\.')
 BLOCKS = (
     re.compile(r'(?:stages|layers)\.(\d+)\.blocks\.(\d+)\.'),  # Swin, timm's ConvNeXt
     re.compile(r'(?:layer|stage|stages\.)(\d+)\.(\d+)\.'),  # ResNets
     re.compile(r'blocks\.(\d+)\.(\d*)'),  # ViT, EfficientNet
     re.compile(r's(\d+)\.b(\d+)\.'),  # timm's RegNet
 )
-BETWEEN_STAGES = re.compile(r'(?:stages|layers)\.(\d+)\.downsample\.')
+BETWEEN_STAGES = re.compile(r'(?:stages|layers)\.(\d+)\.(downsample|norm)\.')
 
 
 def layer_lr_factors(
@@ -94,7 +94,8 @@ def _positions(backbone: nn.Module) -> dict[str, tuple[int, int]]:
                 index = index // 3 if stage == 2 else 0
             positions[full_name] = stage, index
         elif match := BETWEEN_STAGES.match(name):
-            between[full_name] = int(match[1]) - (at_the_start and not is_convnext)
+            before = match[2] == 'downsample' and at_the_start and not is_convnext
+            between[full_name] = int(match[1]) - before
         elif IN_THE_STEM.match(name) or AT_THE_END.match(name):
             positions[full_name] = STEM if IN_THE_STEM.match(name) else END
         else:

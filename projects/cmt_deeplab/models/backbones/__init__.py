@@ -5,3 +5,4 @@ from .max_wide_resnet import MaXWideResNet
 from .panoptic_resnet import PanopticResNet
 from .swin_transformer import PanopticSwinTransformer
 from .timm_backbone import TimmBackbone
+from .timm_vit import TimmViT

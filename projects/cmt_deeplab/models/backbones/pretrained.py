@@ -39,6 +39,11 @@ class PretrainedMixin:
 
     renamings: Sequence[tuple[str, str | Callable]] = ()
 
+    @property
+    def pretrained_part(self) -> nn.Module:
+        """What a file has the weights of: the whole backbone, unless a class adds modules."""
+        return self
+
     def rename(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of the file under the names, and in the layout, of the network."""
         for pattern, replacement in self.renamings:
@@ -58,7 +63,7 @@ class PretrainedMixin:
             self.init_cfg = own
         source = pretrained['checkpoint']
         weights = read_weights(source, prefix=pretrained.get('prefix'))
-        fill(self, self.rename(weights), source=source)
+        fill(self.pretrained_part, self.rename(weights), source=source)
 
 
 def init_configs(init_cfg: dict | Sequence[dict] | None) -> list[dict]:

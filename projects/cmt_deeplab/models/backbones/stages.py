@@ -23,7 +23,29 @@ def check_frozen_stages(value: object, last: int, name: str) -> None:
         )
 
 
-class StagesMixin:
+class FrozenMixin:
+    """Parts of a module that neither learn nor change in training."""
+
+    def freeze(self, parts: Sequence[nn.Module | nn.Parameter]) -> None:
+        """From now on the parts have no gradient and stay as in evaluation.
+
+        This includes batch statistics, dropout and drop path.
+        """
+        self._frozen = [*getattr(self, '_frozen', ()), *parts]
+        for part in parts:
+            part.requires_grad_(False)
+        FrozenMixin.train(self, self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """As in torch, but what is frozen stays in evaluation."""
+        super().train(mode)
+        for part in getattr(self, '_frozen', ()):
+            if isinstance(part, nn.Module):
+                part.eval()
+        return self
+
+
+class StagesMixin(FrozenMixin):
     """``frozen_stages``, ``norm_eval`` and ``with_cp`` of a backbone, as mmdet's ResNet has them.
 
     A class calls ``set_stages`` at the end of its constructor.
@@ -43,9 +65,7 @@ class StagesMixin:
         Args:
             stages: what the stem and then each stage consists of.
             blocks: those that ``with_cp`` concerns.
-            frozen_stages: -1 freezes nothing, 0 the stem, k also the first k stages. What is
-                frozen has no gradient and stays as in evaluation, drop path and batch statistics
-                included.
+            frozen_stages: -1 freezes nothing, 0 the stem, k also the first k stages.
             norm_eval: whether batch norms normalize with their running averages and leave them.
             with_cp: whether the activations of blocks are computed again in the backward pass.
 
@@ -54,9 +74,7 @@ class StagesMixin:
         """
         check_frozen_stages(frozen_stages, len(stages) - 1, type(self).__name__)
         self.frozen_stages, self.norm_eval, self.with_cp = frozen_stages, norm_eval, with_cp
-        self._frozen = [part for stage in stages[: frozen_stages + 1] for part in stage]
-        for part in self._frozen:
-            part.requires_grad_(False)
+        self.freeze([part for stage in stages[: frozen_stages + 1] for part in stage])
         for block in blocks if with_cp else ():
             recompute_always(block)
         self.train(self.training)
@@ -64,9 +82,6 @@ class StagesMixin:
     def train(self, mode: bool = True) -> Self:
         """As in torch, but what is frozen stays in evaluation, as do norms with ``norm_eval``."""
         super().train(mode)
-        for part in getattr(self, '_frozen', ()):
-            if isinstance(part, nn.Module):
-                part.eval()
         if getattr(self, 'norm_eval', False):
             for module in self.modules():
                 if isinstance(module, _BatchNorm):

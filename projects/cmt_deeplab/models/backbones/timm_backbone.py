@@ -68,41 +68,13 @@ class TimmBackbone(StagesMixin, PretrainedMixin, BaseModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(init_cfg)
-        try:
-            import timm
-        except ImportError as error:
-            raise MissingPackageError(
-                'TimmBackbone needs the optional package timm: pip install "cmt-deeplab[timm]", '
-                'or timm alone.'
-            ) from error
         self.model_name = model_name
         is_convnext = model_name.startswith('convnext')
-        if any(cfg.get('type') not in PRETRAINED for cfg in init_configs(init_cfg)):
-            raise UserError(
-                "init_cfg of TimmBackbone is dict(type='Pretrained', checkpoint=...), and not "
-                f'{init_cfg}: timm initializes its own models.'
-            )
-        if not timm.is_model(model_name):
-            raise UserError(
-                f'timm {timm.__version__} knows no model {model_name!r}: see timm.list_models().'
-            )
         if with_stem_output and not is_convnext:
             raise UserError(
                 f'with_stem_output of TimmBackbone is for ConvNeXt: remove it for {model_name}.'
             )
-        for key in {'pretrained', 'features_only', 'checkpoint_path'} & set(kwargs):
-            raise UserError(
-                f'TimmBackbone sets {key} of timm itself: remove the key; weights are those of '
-                "init_cfg=dict(type='Pretrained', checkpoint=...)."
-            )
-        try:
-            self.model = timm.create_model(model_name, features_only=True, **kwargs)
-        except Exception as error:  # whatever the constructors of timm raise
-            text = str(error).partition('\n')[0].rstrip('.') or type(error).__name__
-            raise UserError(
-                f'timm does not build {model_name} with the arguments {kwargs} of TimmBackbone '
-                f'({text}): correct or remove them.'
-            ) from error
+        self.model = create_model(self, model_name, dict(features_only=True), kwargs)
         levels = self.model.feature_info
         strides = levels.reduction()
         self.first = 0  # the first level that is given
@@ -153,7 +125,8 @@ class TimmBackbone(StagesMixin, PretrainedMixin, BaseModule):
         ]
         if None in ends:
             raise UserError(
-                f'TimmBackbone does not know the stages of {model_name}: remove frozen_stages.'
+                f'TimmBackbone does not know the stages of {model_name}: remove frozen_stages, or '
+                'freeze all of them by model.freeze_backbone=True.'
             )
         stages: list[list] = [[] for _ in range(len(ends) + 2)]
         begun = 0
@@ -179,6 +152,52 @@ class TimmBackbone(StagesMixin, PretrainedMixin, BaseModule):
                 value = value.reshape(known.shape)
             renamed[f'model.{name}'] = value
         return renamed
+
+
+def create_model(
+    backbone: BaseModule, model_name: str, own: dict[str, Any], kwargs: dict[str, Any]
+) -> nn.Module:
+    """A model of timm without weights.
+
+    Args:
+        own: timm's arguments that the backbone sets itself.
+        kwargs: those of its config.
+
+    Raises:
+        MissingPackageError: timm is not installed.
+        UserError: timm has no such model or does not take the arguments, or the backbone's
+            ``init_cfg`` is not of type 'Pretrained'.
+    """
+    kind, init_cfg = type(backbone).__name__, backbone.init_cfg
+    try:
+        import timm
+    except ImportError as error:
+        raise MissingPackageError(
+            f'{kind} needs the optional package timm: pip install "cmt-deeplab[timm]", or timm '
+            'alone.'
+        ) from error
+    if any(cfg.get('type') not in PRETRAINED for cfg in init_configs(init_cfg)):
+        raise UserError(
+            f"init_cfg of {kind} is dict(type='Pretrained', checkpoint=...), and not {init_cfg}: "
+            'timm initializes its own models.'
+        )
+    if not timm.is_model(model_name):
+        raise UserError(
+            f'timm {timm.__version__} knows no model {model_name!r}: see timm.list_models().'
+        )
+    for key in {'pretrained', 'features_only', 'checkpoint_path', *own} & set(kwargs):
+        raise UserError(
+            f'{kind} sets {key} of timm itself: remove the key; weights are those of '
+            "init_cfg=dict(type='Pretrained', checkpoint=...)."
+        )
+    try:
+        return timm.create_model(model_name, **own, **kwargs)
+    except Exception as error:  # whatever the constructors of timm raise
+        text = str(error).partition('\n')[0].rstrip('.') or type(error).__name__
+        raise UserError(
+            f'timm does not build {model_name} with the arguments {kwargs} of {kind} ({text}): '
+            'correct or remove them.'
+        ) from error
 
 
 def _blocks(module: nn.Module) -> Iterator[nn.Module]:

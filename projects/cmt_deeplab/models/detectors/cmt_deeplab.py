@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cmt_deeplab.coco_format import check_num_classes
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.models.backbones.stages import FrozenMixin
 from cmt_deeplab.models.blocks.drop_path import draws_per_image
 from cmt_deeplab.models.heads.panoptic_head import HeadOutput
 from cmt_deeplab.models.pixel_decoders.neck import AdaptedNeck
@@ -29,7 +30,7 @@ from .windows import PredictedInWindows
 
 
 @MODELS.register_module()
-class CMTDeepLab(PredictedInWindows, ComparedWithCheckpoint, BaseDetector):
+class CMTDeepLab(FrozenMixin, PredictedInWindows, ComparedWithCheckpoint, BaseDetector):
     """CMT-DeepLab and, with other layers in its decoder, MaX-DeepLab and kMaX-DeepLab.
 
     The numbers of classes and ``align_corners`` are given here alone and passed to the parts;
@@ -37,6 +38,8 @@ class CMTDeepLab(PredictedInWindows, ComparedWithCheckpoint, BaseDetector):
 
     Args:
         neck: config of a neck of mmdet between backbone and head, or a list of such configs.
+        freeze_backbone: whether the backbone neither learns nor changes in training, of which the
+            pyramid of a ``TimmViT`` is no part.
         align_corners: whether bilinear resizing aligns the corners of the feature maps; inputs
             have 32k+1 pixels per side if so, and 32k if not.
         seed_per_image: None draws from torch's global generator. A number ties the sampling of
@@ -59,6 +62,7 @@ class CMTDeepLab(PredictedInWindows, ComparedWithCheckpoint, BaseDetector):
         criterion: dict,
         postprocess: dict,
         neck: dict | list[dict] | None = None,
+        freeze_backbone: bool = False,
         align_corners: bool = True,
         data_preprocessor: dict = dict(type='PanopticDataPreprocessor'),
         seed_per_image: int | None = None,
@@ -88,6 +92,7 @@ class CMTDeepLab(PredictedInWindows, ComparedWithCheckpoint, BaseDetector):
         self.semantic_on, self.instance_on = semantic_on, instance_on
         if test_windows is not None:
             self.set_test_windows(**test_windows)
+        self.freeze_backbone = freeze_backbone
         self._said_not_finite = False
         self._last_draw = (-1, 0)  # iteration, number of draws before it in this iteration
         path = self.build_path(backbone, neck, panoptic_head)
@@ -133,7 +138,10 @@ class CMTDeepLab(PredictedInWindows, ComparedWithCheckpoint, BaseDetector):
     def build_backbone(self, config: dict) -> tuple[nn.Module, Features]:
         """The backbone with widths and strides of its features."""
         backbone = build_part('model.backbone', config)
-        return backbone, self.probe(backbone, config)
+        features = self.probe(backbone, config)
+        if self.freeze_backbone:
+            self.freeze([getattr(backbone, 'pretrained_part', backbone)])
+        return backbone, features
 
     def backbone_works(self, config: dict) -> bool:
         """Whether a backbone can be built and fits."""

@@ -185,7 +185,10 @@ def _remedy(backbone: nn.Module, config: dict, size: Size | None, align_corners:
                     'sets too'
                 )
             return f'it fits with {" and ".join(keys)}'
-    return 'correct its arguments (out_indices, for example), or use another backbone'
+    other = (
+        ' (TimmViT for a plain vision transformer)' if isinstance(backbone, TimmBackbone) else ''
+    )
+    return f'correct its arguments (out_indices, for example), or use another backbone{other}'
 
 
 def blamed(error: UserError, config: dict, works: Callable[[dict], bool]) -> UserError:
