@@ -7,8 +7,8 @@ from typing import Any
 from cmt_deeplab_cli.light import without_init
 
 with without_init('cmt_deeplab'):
-    from cmt_deeplab.checkpoints.of_work_dir import CHECKPOINTS
     from cmt_deeplab.config_names import (
+        CHECKPOINTS,
         config_and_checkpoint,
         config_file,
         named_configs,

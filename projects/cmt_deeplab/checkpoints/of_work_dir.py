@@ -5,7 +5,6 @@ from pathlib import Path
 from cmt_deeplab.errors import MissingFileError
 
 BEST, LAST = 'best_*.pth', 'last_checkpoint'
-CHECKPOINTS = ('.pth', '.pt', '.safetensors')  # the endings of files that may carry their config
 
 
 def best_checkpoint(work_dir: str | Path) -> Path:

@@ -25,9 +25,10 @@ from torch.nn.modules.module import register_module_module_registration_hook
 
 from cmt_deeplab.categories import class_list
 from cmt_deeplab.checkpoints.entries import RECIPE
-from cmt_deeplab.checkpoints.of_work_dir import CHECKPOINTS, best_checkpoint
+from cmt_deeplab.checkpoints.of_work_dir import best_checkpoint
 from cmt_deeplab.checkpoints.recipe import is_truth, read_recipe, recipe_of
 from cmt_deeplab.config_loading import read_config
+from cmt_deeplab.config_names import CHECKPOINTS
 from cmt_deeplab.errors import UserError, mistakes_as_user_errors
 from cmt_deeplab.evaluation.data_sample import predicted_plane
 from cmt_deeplab.models.detectors.checkpoint_check import TRAINING_ONLY, compare_weights, shapes_of
