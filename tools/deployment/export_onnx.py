@@ -52,7 +52,9 @@ def main() -> int:
 
     network = load_network(args.config, args.checkpoint, 'cpu')
     if not isinstance(network.model, CMTDeepLab):
-        raise UserError(f'A {type(network.model).__name__} is exported by mmdeploy, not by this.')
+        raise UserError(
+            f'Only a CMTDeepLab is exported, and this is a {type(network.model).__name__}.'
+        )
     preprocessor = network.model.data_preprocessor
     size = tuple(args.size or preprocessor.size or ())
     if not size:
