@@ -9,6 +9,7 @@ from cmt_deeplab.datasets import write_shapes
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.inference import PanopticInferencer
 from cmt_deeplab.own_training import train
+from cmt_deeplab.own_training.training import validation_interval
 from mmengine.config import Config
 
 
@@ -73,3 +74,9 @@ def test_large_images_in_crops_and_windows(tmp_path, capfd):
     image = next(Path(cfg.val_dataloader.dataset.data_prefix.img).iterdir())
     result = PanopticInferencer(folder, device='cpu')(str(image))[0]
     assert result.id_map.shape == (256, 256)
+
+
+def test_a_short_time_is_not_spent_on_validations():
+    loop = dict(max_iters=3000, val_interval=500)
+    assert validation_interval(loop, 1) == 3000
+    assert validation_interval(loop, 60) == 500

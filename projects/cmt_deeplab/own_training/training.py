@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +138,8 @@ def run(cfg: Config, *, minutes: float | None, resume: bool) -> 'Runner':
             return logger
 
     cfg.resume = resume
+    if minutes:
+        cfg.train_cfg.val_interval = validation_interval(cfg.train_cfg, minutes)
     with progress_bar() as bar:
         runner = QuietRunner.from_cfg(cfg)
         runner.register_hook(ProgressHook(bar))
@@ -149,6 +152,11 @@ def run(cfg: Config, *, minutes: float | None, resume: bool) -> 'Runner':
             print(f'Stopped. The same command with --resume goes on in {cfg.work_dir}.')
             raise
     return runner
+
+
+def validation_interval(loop: Mapping[str, int], minutes: float) -> int:
+    """The iterations from one validation to the next, at most one of which falls in a minute."""
+    return max(loop['val_interval'], ceil(loop['max_iters'] / minutes))
 
 
 def show_result(runner: 'Runner') -> None:
