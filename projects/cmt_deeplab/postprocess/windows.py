@@ -99,7 +99,8 @@ class JoinedWindows:
                 slice(max(mine[0], its[0]) - mine[0], max(min(mine[1], its[1]) - mine[0], 0))
                 for mine, its in ((window.rows, other.rows), (window.columns, other.columns))
             )
-            self._join(old[rows, columns], new[rows, columns])
+            if rows.start < rows.stop and columns.start < columns.stop:
+                self._join(old[rows, columns], new[rows, columns])
         self._paint(window, old, new)
         self.windows.append(window)
 
