@@ -21,6 +21,7 @@ RUN_BY = {
     'cmt-deeplab compare': 'tests/test_install.py',
     'cmt-deeplab configs': 'tests/test_install.py',
     'cmt-deeplab doctor': 'tests/test_install.py',
+    'cmt-deeplab export': 'tests/inference/test_exported.py',
     'cmt-deeplab predict': 'tests/inference/test_inference_page.py',
     'cmt-deeplab report': 'tests/test_install.py',
     'cmt-deeplab test': 'tests/test_install.py',
@@ -137,6 +138,7 @@ def commands_of(text: str) -> list[str]:
 
 def call_of(command: str) -> tuple[str, list[str]]:
     """The program of a command, as the tables above call it, and its arguments."""
+    command = command.replace('cmt-deeplab predict ...', 'cmt-deeplab predict MODEL IMAGES')
     command = re.sub(r'(?<= )\[([^\]]+)\]', r'\1', command)  # what may be left out
     words = shlex.split(command.partition('&&')[0], comments=True)
     words = [
