@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from cmt_deeplab.analysis.config_model import build_without_values
+from cmt_deeplab.config_loading import read_config
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.mmdet_config import mmdet_config, set_class_counts, set_length
-from cmt_deeplab.config_loading import read_config
 from cmt_deeplab.value_kinds import class_of
 from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict

@@ -6,9 +6,9 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from cmt_deeplab.config_loading import read_config
 from cmt_deeplab.datasets import LoadPanopticIndexMap
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.config_loading import read_config
 from mmdet.registry import DATASETS, RUNNERS
 from processes import in_processes
 

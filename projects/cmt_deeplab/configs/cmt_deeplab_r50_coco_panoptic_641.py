@@ -19,7 +19,5 @@ Everything is that of the text config
 
 # mmengine makes a reference of every import statement; this is a call
 package = __import__('cmt_deeplab.new_style')
-globals().update(
-    package.new_style.new_style('cmt-deeplab_r50_8xb8-150k_coco-panoptic-641')
-)
+globals().update(package.new_style.new_style('cmt-deeplab_r50_8xb8-150k_coco-panoptic-641'))
 del package
