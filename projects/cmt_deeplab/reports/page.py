@@ -26,8 +26,8 @@ from .history import curves, logged
 FOLDED = 20  # classes from which on their table is folded
 HIDDEN = 20  # points of PQ between things and stuff that the overall figure hides
 ADVICE = {
-    'merged': 'train longer, predict at a finer stride, or give the network larger images; where an '
-    'image has more segments than the model has centers, raise num_centers of its decoder',
+    'merged': 'train longer, predict at a finer stride, or give the network larger images; where '
+    'an image has more segments than the model has centers, raise num_centers of its decoder',
     'split': 'train longer, or let the training crops hold whole segments',
     'missed': 'train longer, lower thing_threshold and stuff_threshold of the merge, or give the '
     'network larger images where the missed segments are small',
