@@ -80,6 +80,8 @@ def adapt(checkpoint: dict, runner: Any) -> None:
         for key, value in checkpoint['ema_state_dict'].items():  # mmengine swaps the two
             if key.startswith('module.'):
                 checkpoint['state_dict'][key.removeprefix('module.')] = value
+    # when checkpoints are written changes nothing that is learned
+    found = {k: v for k, v in found.items() if not k.startswith('default_hooks.checkpoint.')}
     if found:
         lines = (
             f'{key}: {new} now, {old} in the checkpoint'
