@@ -51,20 +51,12 @@ def parse_args() -> argparse.Namespace:
 def run(args: argparse.Namespace) -> tuple[Path, float]:
     """Make the data, train and write the report; its path and the PQ in percent."""
     from cmt_deeplab.datasets import write_shapes
-    from cmt_deeplab.engine import PanopticRunner, PanopticTimeBudgetHook
+    from cmt_deeplab.engine import PanopticTimeBudgetHook
     from cmt_deeplab.reports import PanopticReportHook
-    from cmt_deeplab.reports.progress import ProgressHook, progress_bar
+    from cmt_deeplab.reports.progress import ProgressHook, QuietRunner, progress_bar
 
     from .config import load_config
     from .next_steps import next_steps
-
-    class QuietRunner(PanopticRunner):
-        """Logs to the file only; the terminal shows the progress."""
-
-        def build_logger(self, *args, **kwargs):
-            logger = super().build_logger(*args, **kwargs)
-            logger.handlers[0].setLevel('ERROR')
-            return logger
 
     cfg = load_config(args)
     with progress_bar() as bar:

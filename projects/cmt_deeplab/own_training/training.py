@@ -126,16 +126,8 @@ def use_device(device: str | None) -> None:
 
 def run(cfg: Config, *, minutes: float | None, resume: bool) -> 'Runner':
     """Train, with a bar in the terminal and the log in a file; the runner."""
-    from cmt_deeplab.engine import PanopticRunner, PanopticTimeBudgetHook
-    from cmt_deeplab.reports.progress import ProgressHook, progress_bar
-
-    class QuietRunner(PanopticRunner):
-        """Logs to the file only; the terminal shows the progress."""
-
-        def build_logger(self, *args, **kwargs):
-            logger = super().build_logger(*args, **kwargs)
-            logger.handlers[0].setLevel('ERROR')
-            return logger
+    from cmt_deeplab.engine import PanopticTimeBudgetHook
+    from cmt_deeplab.reports.progress import ProgressHook, QuietRunner, progress_bar
 
     cfg.resume = resume
     if minutes:

@@ -5,8 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cmt_deeplab.engine.runner import PanopticRunner
 
 
 def progress_bar() -> Progress:
@@ -22,6 +25,15 @@ def progress_bar() -> Progress:
         redirect_stdout=False,
         redirect_stderr=False,
     )
+
+
+class QuietRunner(PanopticRunner):
+    """Logs to the file only; the terminal shows the progress."""
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        logger = super().build_logger(*args, **kwargs)
+        logger.handlers[0].setLevel('ERROR')
+        return logger
 
 
 class ProgressHook(Hook):
