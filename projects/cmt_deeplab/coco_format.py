@@ -148,3 +148,9 @@ def check_same_size(
             f'{path} is {size[1]} x {size[0]} pixels but {other} is {expected[1]} x {expected[0]}: '
             f'{remedy}.'
         )
+
+
+def box_of(region: tuple[slice, slice]) -> list[int]:
+    """COCO's [x, y, width, height] of a region, as ``scipy.ndimage.find_objects`` gives it."""
+    y, x = region
+    return [x.start, y.start, x.stop - x.start, y.stop - y.start]

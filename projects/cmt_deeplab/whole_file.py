@@ -1,9 +1,11 @@
 """Files that are whole or as before, at whatever moment the writing ends."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from mmengine.fileio import LocalBackend, register_backend
@@ -43,6 +45,12 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         if beside:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write a JSON that is whole or as before."""
+    with whole_file(path) as part:
+        part.write_text(json.dumps(content), encoding='utf-8')
 
 
 def _keep_name(path: Path) -> None:

@@ -12,7 +12,6 @@ RGB, the other ones are linked.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -37,7 +36,7 @@ def converted(annotation: dict, png: Path, new_png: Path) -> dict:
     """Write or link the PNG of an image; its annotation with areas and boxes of the pixels."""
     import cv2
     import numpy as np
-    from cmt_deeplab.coco_format import check_same_ids, colors_of_ids, ids_of_colors
+    from cmt_deeplab.coco_format import box_of, check_same_ids, colors_of_ids, ids_of_colors
     from cmt_deeplab.errors import UserError
     from scipy.ndimage import find_objects
 
@@ -53,8 +52,8 @@ def converted(annotation: dict, png: Path, new_png: Path) -> dict:
     values, rank, areas = np.unique(ids, return_inverse=True, return_counts=True)
     boxes = find_objects(rank.reshape(ids.shape) + 1)
     of_pixels = {
-        value: (area, [x.start, y.start, x.stop - x.start, y.stop - y.start])
-        for value, area, (y, x) in zip(values.tolist(), areas.tolist(), boxes)
+        value: (area, box_of(region))
+        for value, area, region in zip(values.tolist(), areas.tolist(), boxes)
     }
     listed = [segment['id'] for segment in annotation['segments_info']]
     check_same_ids(
@@ -80,6 +79,7 @@ def main() -> None:
 
     from cmt_deeplab.errors import MissingFileError, report_user_errors
     from cmt_deeplab.panoptic_json import read_panoptic_json
+    from cmt_deeplab.whole_file import write_json
     from panoptic_writing import require_new
     from rich.progress import track
 
@@ -108,7 +108,7 @@ def main() -> None:
         with ThreadPoolExecutor() as pool:
             found, number = content['annotations'], len(content['annotations'])
             annotations = list(track(pool.map(convert, found), 'images', number))
-        new_json.write_text(json.dumps(dict(content, annotations=annotations)), encoding='utf-8')
+        write_json(new_json, dict(content, annotations=annotations))
         print(f'{new_json}: {len(annotations)} images.')
 
 

@@ -169,6 +169,7 @@ def cut(json_file: Path, img_dir: Path, args: argparse.Namespace) -> str:
     from cmt_deeplab.coco_format import path_below
     from cmt_deeplab.errors import UserError
     from cmt_deeplab.panoptic_json import read_panoptic_json
+    from cmt_deeplab.whole_file import write_json
 
     content = read_panoptic_json(str(json_file), needs=('images', 'categories', 'annotations'))
     names = merged_names(content['categories'], args)
@@ -205,7 +206,7 @@ def cut(json_file: Path, img_dir: Path, args: argparse.Namespace) -> str:
     with ThreadPoolExecutor() as pool:
         new_annotations = list(pool.map(write, images))
     new = dict(content, images=images, annotations=new_annotations, categories=[*kept.values()])
-    new_json.write_text(json.dumps(new), encoding='utf-8')
+    write_json(new_json, new)
     things = sum(bool(category['isthing']) for category in kept.values())
     segments = sum(len(a['segments_info']) for a in new_annotations)
     return (

@@ -10,7 +10,7 @@ import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from scipy import ndimage
 
-from cmt_deeplab.coco_format import VOID_ID, read_bytes, read_id_plane
+from cmt_deeplab.coco_format import VOID_ID, box_of, read_bytes, read_id_plane
 from cmt_deeplab.datasets.index_plane import index_plane, present_segments, resize_plane
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import corners_aligned, fitted_size
@@ -149,8 +149,7 @@ def _check_stated(
             continue
         if segment.get('area', area) != area:
             wrong['PD305'].append((segment['id'], segment['area'], area))
-        y, x = box
-        pixels, stated = [x.start, y.start, x.stop - x.start, y.stop - y.start], segment.get('bbox')
+        pixels, stated = box_of(box), segment.get('bbox')
         if stated is not None and stated != pixels:
             wrong['PD306'].append((segment['id'], stated, pixels))
     for rule, segments in wrong.items():

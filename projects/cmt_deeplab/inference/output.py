@@ -1,6 +1,5 @@
 """Files of predictions: overlays, videos, and the COCO panoptic format."""
 
-import json
 from pathlib import Path
 from types import TracebackType
 
@@ -8,7 +7,7 @@ import cv2
 import numpy as np
 
 from cmt_deeplab.errors import UserError, make_folder_of
-from cmt_deeplab.whole_file import whole_file
+from cmt_deeplab.whole_file import write_json
 
 from .inputs import Item, image_id
 from .network import Network
@@ -50,8 +49,7 @@ class PredictionFolder:
                     for k, (number, name) in enumerate(zip(self.category_ids, self.network.classes))
                 ],
             )
-            with whole_file(self.json_file) as part:
-                part.write_text(json.dumps(content))
+            write_json(self.json_file, content)
 
     def write(self, item: Item, result: PanopticResult) -> Path | None:
         """Write what was found in one image; the path of its picture, or of its PNG."""

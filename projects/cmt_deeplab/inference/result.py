@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import find_objects
 
-from cmt_deeplab.coco_format import colors_of_ids, label_of, map_value
+from cmt_deeplab.coco_format import box_of, colors_of_ids, label_of, map_value
 from cmt_deeplab.errors import MissingPackageError, UserError
 from cmt_deeplab.planes import ranked
 from cmt_deeplab.visualization import PanopticDrawer
@@ -127,9 +127,8 @@ def as_result(
     id_map = table[places].reshape(segment_map.shape)
     areas, boxes = np.bincount(id_map.ravel()), find_objects(id_map, len(infos))
     segments = []
-    for number, (info, (rows, columns)) in enumerate(zip(infos, boxes), start=1):
+    for number, (info, region) in enumerate(zip(infos, boxes), start=1):
         label = label_of(info['id'])
-        x, y = columns.start, rows.start
         segments.append(
             dict(
                 id=number,
@@ -138,7 +137,7 @@ def as_result(
                 isthing=label < num_things_classes,
                 score=info.get('score'),
                 area=int(areas[number]),
-                bbox=[x, y, columns.stop - x, rows.stop - y],
+                bbox=box_of(region),
             )
         )
     return PanopticResult(

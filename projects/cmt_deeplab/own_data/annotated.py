@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import find_objects
 
-from cmt_deeplab.coco_format import NUM_IDS
+from cmt_deeplab.coco_format import NUM_IDS, box_of
 
 SPREAD = 0x5BD1E9  # odd, so that its multiples are different ids, and so different colors
 
@@ -117,11 +117,10 @@ def panoptic_segments(
             name=segment.name,
             area=int(areas[number]),
             iscrowd=int(segment.is_crowd and kinds.get(segment.name, False)),
-            bbox=[xs.start, ys.start, xs.stop - xs.start, ys.stop - ys.start],
+            bbox=box_of(box),
         )
         for (number, segment), box in zip(slots.values(), boxes)
         if box is not None
-        for ys, xs in (box,)
     ]
     hidden = len(truth.segments) - len(np.setdiff1d(truth.plane, 0))
     ids = (np.arange(len(slots) + 1) * SPREAD % NUM_IDS).astype(np.uint32)

@@ -13,10 +13,11 @@ from PIL import Image
 from cmt_deeplab.coco_format import check_num_classes, colors_of_ids
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.image_file import check_image_file
+from cmt_deeplab.whole_file import write_json
 
 from .annotated import AnnotatedImage, Layout, panoptic_segments
 from .files import STATE, counted, named
-from .json_files import read_json, write_json
+from .json_files import read_json
 from .panoptic_folder import PanopticSplit
 
 PNGS = 'panoptic'

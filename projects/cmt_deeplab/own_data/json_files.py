@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.whole_file import whole_file
 
 from .files import Files
 
@@ -87,9 +86,3 @@ def required(entry: Any, key: str, path: Path) -> Any:
     if not isinstance(entry, dict) or entry.get(key) is None:
         raise UserError(f'{path} has an entry without "{key}" ({entry!r:.80}): export it again.')
     return entry[key]
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON that is whole or as before."""
-    with whole_file(path) as part:
-        part.write_text(json.dumps(content), encoding='utf-8')

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.panoptic_json import read_panoptic_json
+from cmt_deeplab.whole_file import write_json
 
 from .annotated import Layout
 from .class_names import BACKGROUND, decide_kinds, stuff_names
 from .converting import Target, convert, in_splits, leaving_out_empty, write_split
 from .files import STATE, Files, counted
-from .json_files import PANOPTIC, jsons_by_kind, write_json
+from .json_files import PANOPTIC, jsons_by_kind
 from .layouts import JSONS, OTHERS, find_coco_panoptic
 from .panoptic_folder import PanopticFolder, PanopticSplit
 
