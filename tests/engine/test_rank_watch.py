@@ -43,8 +43,16 @@ def fail() -> None:
     raise UserError('This process has a mistake: mend it.')
 
 
+class SlowFault(RuntimeError):
+    """Takes twenty ticks to say what it is, in which the other process ends."""
+
+    def __str__(self) -> str:
+        threading.Event().wait(1)
+        return 'the code has a fault'
+
+
 def fault() -> None:
-    raise RuntimeError('the code has a fault')
+    raise SlowFault
 
 
 def signals(name: str, pid=os.getpid):
@@ -136,7 +144,7 @@ def test_the_process_that_keeps_the_others_from_training_is_named(
 def test_a_fault_of_the_code_is_shown_once(tmp_path, capfd):
     assert statuses(tmp_path, fault) == [1, 1]
     written = capfd.readouterr().err
-    assert written.count('RuntimeError: the code has a fault') == 1
+    assert written.count('SlowFault: the code has a fault') == 1
     assert written.count('Traceback (most recent call last)') == 1
 
 

@@ -161,7 +161,7 @@ def _leave(watch: RankWatch, status: int) -> None:
     on_gloo = torch.distributed.get_backend() == 'gloo'
     keeps_store = torch.distributed.get_rank() == 0
     keeps_store &= not torch.distributed.is_torchelastic_launched()
-    if status and keeps_store and watch.is_alive():
+    if status and keeps_store:
         time.sleep(2 * TICK)  # the others read there that this process ends
     watch.close()
     if not status:

@@ -137,7 +137,11 @@ class RankWatch(threading.Thread):
         return None
 
     def may_speak(self, status: int) -> bool:
-        """Tell the others that this process ends; False where one has ended before."""
+        """Tell the others that this process ends; False where one has ended before.
+
+        From here on the watch does not end this process, which has something to say.
+        """
+        self._closed.set()
         mine = json.dumps([self._rank, status])
         try:
             return self._store.compare_set('end', '', mine).decode() == mine
