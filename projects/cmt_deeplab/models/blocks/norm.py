@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.precision import at_least_fp32
 
+from .fused_batch_norm import FusedSyncBatchNorm
 from .module_config import registered_class, tried_out
 
 NORMS = 'PanopticSyncBN, BN, SyncBN, GN, IN, or PanopticLayerNorm for the layer norm of each pixel'
@@ -56,7 +57,8 @@ class _AllReduce(torch.autograd.Function):
 class PanopticSyncBN(_BatchNorm):
     """Batch norm over all axes but 1 of (B, C, ...), and over all processes.
 
-    Unlike ``torch.nn.SyncBatchNorm`` it runs on every device and back-end, gloo on a CPU included.
+    Unlike ``torch.nn.SyncBatchNorm`` it runs on every device and back-end, gloo on a CPU included,
+    and on a GPU it uses the same kernels, without waiting for them.
     Unlike ``torch.nn.BatchNorm2d`` it accepts one value per channel (a globally pooled feature of
     a batch of one); the output is then the bias. Statistics are in fp32 under autocast.
     ``frozen=True`` normalizes with the running averages and trains nothing.
@@ -74,7 +76,7 @@ class PanopticSyncBN(_BatchNorm):
         if batch_stats:
             self.num_batches_tracked.add_(1)
             if get_world_size() > 1:
-                return self._synchronized(x)
+                return self._fused(x) if x.is_cuda else self._synchronized(x)
         # The unbiased variance of one value is not a number: the running averages are kept.
         if batch_stats and x.numel() == x.shape[1]:
             return contiguous_grad(_of_one_value(self, x))
@@ -83,7 +85,12 @@ class PanopticSyncBN(_BatchNorm):
             F.batch_norm(x, *averages, *affine, batch_stats, self.momentum, self.eps)
         )
 
+    def _fused(self, x: Tensor) -> Tensor:
+        averages, affine = (self.running_mean, self.running_var), (self.weight, self.bias)
+        return FusedSyncBatchNorm.apply(x, *affine, *averages, self.momentum, self.eps)
+
     def _synchronized(self, x: Tensor) -> Tensor:
+        """The same in Python, for devices without these kernels."""
         axes = [axis for axis in range(x.dim()) if axis != 1]
         shape = [1, -1] + [1] * (x.dim() - 2)
         with torch.autocast(x.device.type, enabled=False):
