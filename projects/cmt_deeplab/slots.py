@@ -38,6 +38,7 @@ SLOTS = {
         ('forward(images)',),
         'PanopticResNet, AxialResNet, MaXWideResNet, PanopticSwinTransformer, TimmBackbone, '
         "TimmViT and the backbones of mmdet, such as 'mmdet.ResNet'",
+        frozenset({'with_cp'}),
     ),
     'model.neck': Slot(
         'a neck',
@@ -55,7 +56,7 @@ SLOTS = {
         'a panoptic head',
         ('forward(features, *, features_only)', 'pixel_decoder'),
         'CMTPanopticHead',
-        frozenset({'in_strides'}),
+        frozenset({'in_strides', 'with_cp'}),
     ),
     f'{HEAD}.pixel_decoder': Slot(
         'a pixel decoder',
@@ -129,8 +130,8 @@ SLOTS = {
 }
 
 # Arguments that the code gives and where their values stand. A part of the config may have its
-# own norm and activation; all other values are those of the whole model.
-OF_THE_PART = ('norm_cfg', 'act_cfg')
+# own norm, activation and with_cp; all other values are those of the whole model.
+OF_THE_PART = ('norm_cfg', 'act_cfg', 'with_cp')
 ORIGIN = {
     'in_channels': 'the widths of the features that come in',
     'in_strides': 'the strides of the features that come in',

@@ -1,6 +1,7 @@
 """frozen_stages, norm_eval and with_cp of backbones."""
 
 import importlib.util
+from collections.abc import Callable
 from copy import deepcopy
 
 import pytest
@@ -126,7 +127,7 @@ def test_a_whole_backbone_of_any_kind_neither_learns_nor_changes(config):
     assert all(p.grad is not None for n, p in model.named_parameters() if '.pyramid.' in n)
 
 
-def kept_bytes(backbone: nn.Module) -> int:
+def kept_bytes(backbone: nn.Module, forward: Callable | None = None, side: int = 64) -> int:
     """What a forward pass keeps for the backward pass, less the parameters."""
     own = {parameter.data_ptr() for parameter in backbone.parameters()}
     kept = {}
@@ -137,7 +138,7 @@ def kept_bytes(backbone: nn.Module) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        features = backbone(torch.randn(2, 3, 64, 64))
+        features = (forward or backbone)(torch.randn(2, 3, side, side))
     del features
     return sum(kept.values())
 

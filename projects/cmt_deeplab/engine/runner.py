@@ -9,7 +9,6 @@ from mmengine.hooks import CheckpointHook
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS  # where mmdet's own tools look it up, too
 from mmengine.runner import BaseLoop, Runner
-from torch.utils.checkpoint import checkpoint as recomputed
 from torch.utils.data import DataLoader
 
 from cmt_deeplab.config_check import check_config
@@ -22,6 +21,7 @@ from cmt_deeplab.engine.optim.optimization import check_optim_wrapper
 from cmt_deeplab.engine.stopping.watched_runner import WatchedRunner
 from cmt_deeplab.errors import UserError, mistakes_as_user_errors
 from cmt_deeplab.evaluation import check_followed, check_metrics, figures_of
+from cmt_deeplab.models.blocks.recompute import recompute_always
 
 from .class_check import unwrapped
 from .fsdp import ShardingRunner
@@ -129,8 +129,7 @@ class PanopticRunner(WatchedRunner, ShardingRunner):
                 if name not in parts:
                     raise UserError(f"{key} names '{name}', which the model does not have.")
                 if key == 'activation_checkpointing':
-                    forward = parts[name].forward
-                    parts[name].forward = partial(recomputed, forward, use_reentrant=False)
+                    recompute_always(parts[name])
         self.cfg.activation_checkpointing = None  # mmengine's way would come on top
         check_loop(loop, self)
         return loop

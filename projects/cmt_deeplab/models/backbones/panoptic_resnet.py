@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.models.blocks.norm import DEFAULT_NORM
+from cmt_deeplab.models.blocks.recompute import recompute_always, recomputed
 
 from .pretrained import PretrainedMixin
-from .recompute import recompute_always, recomputed
 from .stages import NOTHING_FROZEN, check_frozen_stages
 
 TIMM_DEEP_STEM = ((r'^conv1\.(\d)\.', r'stem.\1.'), (r'^bn1\.', 'stem.7.'))  # of resnet50d

@@ -7,8 +7,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cmt_deeplab.errors import UserError
-
-from .recompute import recompute_always
+from cmt_deeplab.models.blocks.recompute import recompute_always
 
 NOTHING_FROZEN = -1
 

@@ -40,6 +40,7 @@ class CMTDeepLab(FrozenMixin, PredictedInWindows, ComparedWithCheckpoint, BaseDe
         neck: config of a neck of mmdet between backbone and head, or a list of such configs.
         freeze_backbone: whether the backbone neither learns nor changes in training, of which the
             pyramid of a ``TimmViT`` is no part.
+        with_cp: for backbone and head, where they are not given one of their own.
         align_corners: whether bilinear resizing aligns the corners of the feature maps; inputs
             have 32k+1 pixels per side if so, and 32k if not.
         seed_per_image: None draws from torch's global generator. A number ties the sampling of
@@ -63,6 +64,7 @@ class CMTDeepLab(FrozenMixin, PredictedInWindows, ComparedWithCheckpoint, BaseDe
         postprocess: dict,
         neck: dict | list[dict] | None = None,
         freeze_backbone: bool = False,
+        with_cp: bool = False,
         align_corners: bool = True,
         data_preprocessor: dict = dict(type='PanopticDataPreprocessor'),
         seed_per_image: int | None = None,
@@ -93,10 +95,12 @@ class CMTDeepLab(FrozenMixin, PredictedInWindows, ComparedWithCheckpoint, BaseDe
         if test_windows is not None:
             self.set_test_windows(**test_windows)
         self.freeze_backbone = freeze_backbone
+        self.recomputing = dict(with_cp=True) if with_cp else {}
         self._said_not_finite = False
         self._last_draw = (-1, 0)  # iteration, number of draws before it in this iteration
-        path = self.build_path(backbone, neck, panoptic_head)
-        self.backbone, self.neck, self.panoptic_head = path
+        self.backbone, self.neck, self.panoptic_head = self.build_path(
+            backbone, neck, panoptic_head
+        )
         classes = dict(num_things_classes=num_things_classes)
         self.criterion = build_part(
             'model.criterion', criterion, num_classes=self.num_classes, **classes
@@ -132,12 +136,13 @@ class CMTDeepLab(FrozenMixin, PredictedInWindows, ComparedWithCheckpoint, BaseDe
             in_strides=strides,
             num_classes=self.num_classes,
             align_corners=aligned,
+            **self.recomputing,
         )
         return network, between, head
 
     def build_backbone(self, config: dict) -> tuple[nn.Module, Features]:
         """The backbone with widths and strides of its features."""
-        backbone = build_part('model.backbone', config)
+        backbone = build_part('model.backbone', config, **self.recomputing)
         features = self.probe(backbone, config)
         if self.freeze_backbone:
             self.freeze([getattr(backbone, 'pretrained_part', backbone)])
@@ -178,10 +183,8 @@ class CMTDeepLab(FrozenMixin, PredictedInWindows, ComparedWithCheckpoint, BaseDe
         with draws_per_image(generators):
             output = self.network(batch_inputs)
         targets = [
-            PanopticTarget(
-                index=sample.gt_panoptic_seg.index_map[0], labels=sample.gt_segments.labels
-            )
-            for sample in batch_data_samples
+            PanopticTarget(index=one.gt_panoptic_seg.index_map[0], labels=one.gt_segments.labels)
+            for one in batch_data_samples
         ]
         return self.criterion(
             output.decoder.predictions,

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.models.blocks.norm import DEFAULT_NORM
+from cmt_deeplab.models.blocks.recompute import recompute_always
+from cmt_deeplab.models.blocks.residual_blocks import ResidualBlock
 from cmt_deeplab.models.pixel_decoders import AllStridesPixelDecoder, build_pixel_decoder
 from cmt_deeplab.models.transformer.transformer_decoder import DecoderOutput
 from cmt_deeplab.parts import build_part
@@ -37,6 +39,8 @@ class CMTPanopticHead(nn.Module):
         norm_cfg, act_cfg: of every part.
         semantic_stage: gives the semantic head, after the backbone's features, that of this
             stage of the pixel decoder after its layers; MaX-DeepLab ends its backbone there.
+        with_cp: whether the activations of the residual blocks of the pixel decoder, of each layer
+            and of the semantic head are computed again in the backward pass.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class CMTPanopticHead(nn.Module):
         norm_cfg: dict | None = DEFAULT_NORM,
         act_cfg: dict | None = dict(type='GELU'),
         semantic_stage: int | None = None,
+        with_cp: bool = False,
     ) -> None:
         super().__init__()
         self.norm_cfg, self.act_cfg, self.semantic_stage = norm_cfg, act_cfg, semantic_stage
@@ -86,6 +91,16 @@ class CMTPanopticHead(nn.Module):
             align_corners=align_corners,
             num_classes=num_classes,
         )
+        if with_cp:
+            self._recompute_blocks()
+
+    def _recompute_blocks(self) -> None:
+        decoder = self.pixel_decoder
+        blocks = [part for part in decoder.modules() if isinstance(part, ResidualBlock)]
+        for layers in getattr(self.transformer_decoder, 'stages', ()):
+            blocks.extend(layers)
+        for block in blocks if self.semantic_head is None else [*blocks, self.semantic_head]:
+            recompute_always(block)
 
     def _freeze_what_is_not_read(self, pixel_decoder: AllStridesPixelDecoder) -> None:
         """Freeze what has no gradient, since it would stop the training of several processes.

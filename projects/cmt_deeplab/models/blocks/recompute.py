@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from cmt_deeplab.models.blocks.drop_path import copied_generators, draws_per_image
+from .drop_path import copied_generators, draws_per_image
 
 
 class _Again(AbstractContextManager):
@@ -52,5 +52,5 @@ def recomputed(
 
 
 def recompute_always(module: nn.Module) -> None:
-    """Make every call of a module of another code base :func:`recomputed`."""
+    """Make every call of a module :func:`recomputed`."""
     module.forward = partial(recomputed, module)
