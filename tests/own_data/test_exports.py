@@ -1,6 +1,10 @@
 """Irregularities of the exports of tools, and masks that could be taken for something else."""
 
+import base64
+import io
 import json
+import zlib
+from functools import partial
 
 import cv2
 import numpy as np
@@ -9,7 +13,9 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.own_data import open_data
 from layout_writers import (
     class_values,
+    dump,
     instance_ids,
+    parts,
     read_back,
     save,
     scenes_of,
@@ -17,6 +23,8 @@ from layout_writers import (
     write_coco_instances,
     write_images,
 )
+from PIL import Image
+from pycocotools import mask as coco_mask
 
 
 @pytest.fixture(scope='module')
@@ -121,4 +129,137 @@ def test_boxes_and_a_byte_order_mark_in_files_of_yolo(scenes, data, opened):
         lines = '\ufeff0 0.2 0.2 0.5 0.2 0.5 0.7\r\n0 0.5 0.5 0.1 0.1\r\n'
         (data / f'labels/{scene.name}.txt').write_text(lines)
     (data / 'classes.txt').write_text('cell')
-    assert 'Left out, as it is a box without a mask: 4 lines.' in opened().notes
+    assert "Left out, as 'box' is no mask: 4 shapes." in opened().notes
+
+
+# Two images of 60 x 40 pixels with boxes (left, top, right, bottom) of two classes; the first has a
+# hole in formats that have holes.
+BOXES = {'a': [('cell', 5, 5, 20, 20), ('dot', 30, 8, 40, 30)], 'b': [('cell', 2, 3, 9, 33)]}
+HOLE = 8, 8, 12, 12
+
+
+def corners(left, top, right, bottom):
+    return [[left, top], [right, top], [right, bottom], [left, bottom]]
+
+
+def via(folder, *, version):
+    content = {}
+    for name, boxes in BOXES.items():
+        regions = [
+            dict(
+                shape_attributes=dict(name='rect', x=x, y=y, width=r - x, height=b - y)
+                if label == 'dot'
+                else dict(
+                    name='polygon',
+                    all_points_x=[p[0] for p in corners(x, y, r, b)],
+                    all_points_y=[p[1] for p in corners(x, y, r, b)],
+                ),
+                region_attributes=dict(note='', kind=label if version == 2 else {label: True}),
+            )
+            for label, x, y, r, b in boxes
+        ]
+        regions = regions if version == 2 else {str(k): r for k, r in enumerate(regions)}
+        content[f'{name}.png99'] = dict(filename=f'{name}.png', size=99, regions=regions)
+    dump(folder / 'via.json', dict(_via_img_metadata=content) if version == 2 else content)
+
+
+def supervisely(folder):
+    for name, boxes in {**BOXES, 'empty': []}.items():
+        objects = []
+        for label, *box in boxes:
+            points = dict(exterior=corners(*box), interior=[corners(*HOLE)] if name == 'a' else [])
+            shape = dict(geometryType='polygon', points=points)
+            if label == 'dot':
+                file = io.BytesIO()
+                Image.new('1', (box[2] - box[0], box[3] - box[1]), 1).save(file, 'PNG')
+                data = base64.b64encode(zlib.compress(file.getvalue())).decode()
+                shape = dict(geometryType='bitmap', bitmap=dict(data=data, origin=box[:2]))
+            objects.append(dict(shape, classTitle=label))
+        dump(folder / f'ann/{name}.png.json', dict(objects=objects, size=dict(height=40, width=60)))
+    dump(folder / 'meta.json', dict(classes=[dict(title='cell', shape='any')]))
+
+
+def datumaro(folder):
+    items = []
+    for name, boxes in BOXES.items():
+        annotations = []
+        for label, *box in boxes:
+            shape = dict(type='polygon', points=np.ravel(corners(*box)).tolist())
+            if label == 'dot':
+                mask = np.zeros((40, 60), np.uint8, order='F')
+                mask[box[1] : box[3], box[0] : box[2]] = 1
+                runs = coco_mask.encode(mask)
+                shape = dict(type='mask', rle=dict(runs, counts=runs['counts'].decode()))
+            annotations.append(dict(shape, label_id=int(label == 'dot'), group=0, z_order=0))
+        items.append(dict(id=name, annotations=annotations, image=dict(path='', size=[40, 60])))
+    labels = dict(labels=[dict(name='cell'), dict(name='dot')])
+    dump(folder / 'annotations/default.json', dict(categories=dict(label=labels), items=items))
+
+
+def imagescope(folder):
+    for name, boxes in BOXES.items():
+        layers = ''.join(
+            f'<Annotation Name="{label}"><Regions><Region><Vertices>'
+            + ''.join(f'<Vertex X="{x}.0" Y="{y}.0"/>' for x, y in corners(*box))
+            + '</Vertices></Region></Regions></Annotation>'
+            for label, *box in boxes
+        )
+        (folder / f'{name}.xml').write_text(f'<Annotations>{layers}</Annotations>')
+
+
+@pytest.mark.parametrize(
+    ('write', 'tool'),
+    [
+        (partial(via, version=1), 'VIA'),
+        (partial(via, version=2), 'VIA'),
+        (supervisely, 'Supervisely'),
+        (datumaro, 'Datumaro'),
+        (imagescope, 'ImageScope'),
+    ],
+)
+def test_the_files_of_a_tool(data, opened, write, tool):
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
+    for name in (*BOXES, *(['empty'] if tool == 'Supervisely' else [])):
+        save(data / f'img/{name}.png', pixels)
+    write(data)
+    folder = opened(stuff='none', val_share=0)
+    assert f'labeled in {tool}' in folder.notes[0]
+    read = read_back(folder.train)
+    for name, boxes in BOXES.items():
+        segments = []
+        for label, left, top, right, bottom in boxes:
+            mask = np.zeros((40, 60), bool)
+            mask[top:bottom, left:right] = True
+            if tool == 'Supervisely' and (name, label) == ('a', 'cell'):
+                mask[8:12, 8:12] = False
+            segments.append((label, True, False, mask))
+        rest = ~np.any([mask for *_, mask in segments], axis=0)
+        assert read[name] == parts([*segments, ('background', False, False, rest)])
+
+
+def test_an_image_in_two_files_and_the_category_that_roboflow_adds(scenes, data, opened):
+    write_images(data / 'train', scenes)
+    file = data / 'train/_annotations.coco.json'
+    write_coco_instances(file, scenes, polygons=False)
+    content = json.loads(file.read_text())
+    for category in content['categories']:
+        category['supercategory'] = 'project'
+    content['categories'].append(dict(id=99, name='project', supercategory='none'))
+    file.write_text(json.dumps(content))
+    assert 'project' not in opened().notes[1]
+    file.with_name('person_keypoints_train.json').write_text(file.read_text())
+    assert opened().train
+    file.with_name('again.json').write_text(file.read_text())
+    with pytest.raises(UserError, match=r'is annotated in .*_annotations.coco.json and in .*again'):
+        opened()
+
+
+def test_an_image_of_yolo_without_a_text_file_shows_no_object(scenes, data, opened):
+    write_images(data / 'images', scenes)
+    (data / 'labels').mkdir()
+    for scene in scenes[1:]:
+        (data / f'labels/{scene.name}.txt').write_text('0 0.2 0.2 0.5 0.2 0.5 0.7')
+    (data / 'data.yaml').write_text('names: [cell]')
+    folder = opened(val_share=0)
+    assert [p[0] for p in read_back(folder.train)[scenes[0].name]] == ['background']
+    assert f'no text file for it: 1 image ({scenes[0].name}.png)' in ' '.join(folder.notes)

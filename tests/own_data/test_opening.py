@@ -8,11 +8,10 @@ import pytest
 from cmt_deeplab.datasets import PanopticIndexDataset
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.own_data import open_data
-from cmt_deeplab.own_data.annotated import Segment
 from cmt_deeplab.own_data.class_names import read_class_names
 from cmt_deeplab.own_data.converting import drawn_for_validation
 from cmt_deeplab.own_data.files import Files
-from cmt_deeplab.own_data.polygons import ellipse, polygon_region, rectangle
+from cmt_deeplab.own_data.polygons import ellipse, rasterized, rectangle
 from layout_writers import (
     class_values,
     dump,
@@ -228,15 +227,14 @@ def test_the_smaller_shape_is_on_top(scenes, data, opened):
     assert areas['background'] == 96 * 96 - 25 - 1200 - areas['round']
     assert {'small', 'hidden'} - {*areas} and 'line' not in areas and 'void' not in areas
     notes = ' '.join(folder.notes)
-    assert "the type 'line' has no area: 1 shape" in notes and 'under others' in notes
+    assert "'line' is no mask: 1 shape" in notes and 'under others' in notes
 
 
 def test_shapes_are_cut_off_at_the_border():
     def mask_of(points):
-        region = polygon_region(Segment('a'), [points], (10, 20), 'here')
-        (top, left), (height, width) = region.corner, region.mask.shape
+        mask, (top, left) = rasterized([points], (10, 20), 'here')
         plane = np.zeros((10, 20), int)
-        plane[top : top + height, left : left + width] = region.mask
+        plane[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
         return plane
 
     assert mask_of(rectangle(-5, -5, 3, 2)).sum() == 6
@@ -374,7 +372,7 @@ def unnamed_value(data, mask, scenes):
         (coco_and(lambda c: c['images'][0].update(file_name='b.png')), 'missing images: 1'),
         (coco_and(lambda c: c['annotations'][0].update(segmentation={})), None),
         (coco_and(lambda c: [a.pop('segmentation') for a in c['annotations'][1:]] + [
-            c['annotations'][0].update(segmentation=[])]), 'boxes do not suffice'),
+            c['annotations'][0].update(segmentation=[])]), "'box' does not suffice"),
         (coco_and(lambda c: c['annotations'][0].update(
             segmentation=dict(size=[96, 96], counts=[5]))), 'do not sum'),
         (studio_and(lambda r: r['value'].update(rle=r['value']['rle'][:-2])), 'ends early'),
@@ -387,7 +385,7 @@ def unnamed_value(data, mask, scenes):
 def test_a_fault_is_said_in_a_sentence(scenes, data, opened, make, words):
     make(data, scenes)
     if words is None:
-        assert 'a box without a mask: 1 annotation' in ' '.join(opened(**NONE).notes)
+        assert "'box' is no mask: 1 shape" in ' '.join(opened(**NONE).notes)
         return
     with pytest.raises(UserError) as said:
         opened(**NONE)

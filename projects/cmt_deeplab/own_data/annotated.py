@@ -72,23 +72,24 @@ class Layout:
     notes: list[str] = field(default_factory=list)
 
 
-def painted(regions: Sequence[Region], size: tuple[int, int]) -> Truth:
-    """The truth of regions that may overlap: crowds lie lowest, and the smaller one is on top."""
+def painted(objects: Sequence[Sequence[Region]], size: tuple[int, int]) -> Truth:
+    """The truth of objects, each of one or more regions, the first of which tells its segment.
+
+    They may overlap: crowds lie lowest, and of one level the smaller object is on top.
+    """
     plane = np.zeros(size, np.int32)
-    order = sorted(
-        range(len(regions)),
-        key=lambda k: (
-            not regions[k].segment.is_crowd,
-            regions[k].level,
-            -np.count_nonzero(regions[k].mask),
-        ),
-    )
-    for k in order:
-        (top, left), mask = regions[k].corner, regions[k].mask
-        mask = mask[max(-top, 0) :, max(-left, 0) :]  # without what lies outside of the image
-        part = plane[max(top, 0) :, max(left, 0) :][: mask.shape[0], : mask.shape[1]]
-        part[mask[: part.shape[0], : part.shape[1]]] = k + 1
-    return Truth(plane, [region.segment for region in regions])
+
+    def height(k: int) -> tuple[bool, int, int]:
+        first, area = objects[k][0], sum(np.count_nonzero(r.mask) for r in objects[k])
+        return not first.segment.is_crowd, first.level, -area
+
+    for k in sorted(range(len(objects)), key=height):
+        for region in objects[k]:
+            (top, left), mask = region.corner, region.mask
+            mask = mask[max(-top, 0) :, max(-left, 0) :]  # without what is outside of the image
+            part = plane[max(top, 0) :, max(left, 0) :][: mask.shape[0], : mask.shape[1]]
+            part[mask[: part.shape[0], : part.shape[1]]] = k + 1
+    return Truth(plane, [regions[0].segment for regions in objects])
 
 
 def panoptic_segments(

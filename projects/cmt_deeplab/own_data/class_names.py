@@ -19,6 +19,7 @@ SUFFIXES = '.txt', '.json', '.yaml', '.yml', '.names'
 # with a header: "1, cell" in the one that Roboflow writes, "sky,70,130,180" in the other
 TABLES = '_classes.csv', 'class_dict.csv'
 BACKGROUND = 'background'  # the class of pixels without a segment
+OBJECT = 'object'  # the class where nothing names one
 BACKGROUND_NAMES = BACKGROUND, '_background_', 'bg'
 # a line of labelmap.txt, as CVAT writes it, or of a table
 COLOR = re.compile(r'(.+?)[:,] *(\d+, *\d+, *\d+)(:.*)?')

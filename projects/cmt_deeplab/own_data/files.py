@@ -48,8 +48,8 @@ class Files:
         return [path for path in self.paths if path.suffix.lower() in suffixes]
 
     def parts(self, path: Path) -> tuple[str, ...]:
-        """The folders from the root to a file, without both."""
-        return path.relative_to(self.root).parts[:-1]
+        """The folders from the root to a file, without both; none of a file that is elsewhere."""
+        return path.relative_to(self.root).parts[:-1] if path.is_relative_to(self.root) else ()
 
     def split_of(self, path: Path, *, by_name: bool = False) -> str | None:
         """The split that the nearest folder names, or, of an annotation file, its own name.

@@ -12,31 +12,33 @@ from cmt_deeplab.errors import UserError
 
 from .files import Files
 
-PANOPTIC, INSTANCES, LABELME = 'coco-panoptic', 'coco-instances', 'labelme'
-LABEL_STUDIO = 'label-studio'
+PANOPTIC = 'coco-panoptic'
 KEYS = {  # that a file of the kind has, in this order of preference
     PANOPTIC: ('segments_info', 'annotations'),
-    INSTANCES: ('segmentation', 'images', 'annotations'),
-    LABELME: ('shapes', 'imagePath'),
-    LABEL_STUDIO: ('original_width', 'original_height'),
+    'coco-instances': ('segmentation', 'images', 'annotations'),
+    'labelme': ('shapes', 'imagePath'),
+    'label-studio': ('original_width', 'original_height'),
+    'via': ('shape_attributes', 'region_attributes'),
+    'supervisely': ('classTitle', 'geometryType'),
+    'datumaro': ('label_id', 'categories', 'items'),
 }
+OF_IMAGES = 'labelme', 'supervisely'  # a file for each image
+KEYPOINTS = 'person_keypoints_'  # files of COCO that hold the instances of one class again
 
 
 def jsons_by_kind(files: Files) -> dict[str, list[Path]]:
     """The JSONs of each kind, which are searched for keys and not parsed.
 
-    Where one of a folder is of LabelMe, so are all of no other kind, which may be damaged.
+    Those of no kind beside some for each image are such ones, empty or damaged.
     """
-    folders, by_kind = defaultdict(list), defaultdict(list)
+    folders, by_kind = defaultdict(dict), defaultdict(list)
     for path in files.with_suffix('.json'):
-        folders[path.parent].append(path)
-    for paths in folders.values():
-        kinds = {}
-        for path in paths:
-            kinds[path] = LABELME if LABELME in kinds.values() else _kind(path)
+        if not path.name.startswith(KEYPOINTS):
+            folders[path.parent][path] = _kind(path)
+    for kinds in folders.values():
+        beside = next((kind for kind in OF_IMAGES if kind in kinds.values()), None)
         for path, kind in kinds.items():
-            of_labelme = kind is None and LABELME in kinds.values()
-            by_kind[LABELME if of_labelme else kind].append(path)
+            by_kind[kind or beside].append(path)
     return by_kind
 
 

@@ -11,15 +11,16 @@ from cmt_deeplab.whole_file import write_json
 
 from .annotated import Layout
 from .class_names import BACKGROUND, decide_kinds, stuff_names
+from .coco_panoptic import find_coco_panoptic
 from .converting import Target, convert, in_splits, leaving_out_empty, write_split
 from .files import STATE, Files, counted
 from .json_files import PANOPTIC, jsons_by_kind
-from .layouts import JSONS, OTHERS, find_coco_panoptic
+from .layouts import JSONS, OTHERS
 from .panoptic_folder import PanopticFolder, PanopticSplit
 
 LAYOUTS = (PANOPTIC, *JSONS, *OTHERS)
 AUTO, VOID = 'auto', 'void'
-VERSION = 1  # of what is written; another one writes it again
+VERSION = 2  # of what is written; another one writes it again
 
 
 def open_data(

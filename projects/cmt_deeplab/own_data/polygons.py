@@ -1,62 +1,72 @@
-"""Masks of polygons, ellipses and run lengths, as COCO's own tools rasterize them."""
+"""Outlines [x1, y1, x2, y2, ...], which COCO's own tools rasterize.
+
+A coordinate is a distance from the left or upper edge of the image, so that (0, 0) is the corner of
+the first pixel.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from cmt_deeplab.coco_format import check_same_size
 from cmt_deeplab.errors import UserError
-
-from .annotated import Region, Segment
 
 FARTHEST = 2  # sides of the image that a point may lie outside of it
 CORNERS = 64  # of the polygon in place of an ellipse
+Size = tuple[int, int]  # height, width
+Outline = Sequence[float]
+Placed = tuple[np.ndarray, tuple[int, int]]  # pixels (h, w) bool, and row and column of the first
 
 
-def polygon_region(
-    segment: Segment,
-    polygons: Sequence[Sequence[float]],
-    size: tuple[int, int],
+def rasterized(
+    outlines: Sequence[Outline],
+    size: Size,
     where: str,
     *,
-    level: int = 0,
-) -> Region:
-    """The pixels whose centers lie in one of the polygons [x1, y1, x2, y2, ...].
+    holes: Sequence[Outline] = (),
+    unit: Sequence[float] = (1, 1),
+) -> Placed:
+    """The pixels whose centers lie in one of the outlines and in no hole.
 
-    A coordinate is a distance from the left or upper edge of the image, so that (0, 0) is the
-    corner of the first pixel. What lies outside of the image is cut off.
+    What is outside of the image is cut off. ``unit`` is what 1 stands for, in pixels of x and y.
 
     Raises:
-        UserError: a polygon, which is that of ``where``, has fewer than three points, or points
+        UserError: an outline, which is that of ``where``, has fewer than three points, or points
             that are no numbers or lie far outside of the image.
     """
     sides = np.array(size[::-1])
-    outlines = []
-    for polygon in polygons:
-        try:
-            points = np.array(polygon, float).reshape(-1, 2)
-        except (TypeError, ValueError):
-            points = np.full((1, 2), np.nan)
-        if len(points) < 3:
-            raise UserError(
-                f'{where} is no polygon (x1, y1, x2, y2, ... of at least three points): draw it '
-                'again, or take it out.'
-            )
-        if not ((points >= -FARTHEST * sides) & (points <= (1 + FARTHEST) * sides)).all():
-            raise UserError(
-                f'{where} has points that are no numbers or lie far outside of the image of '
-                f'{size[1]} x {size[0]} pixels: check the scale of the coordinates and the image.'
-            )
-        outlines.append(points)
-    every = np.concatenate(outlines) if outlines else np.zeros((1, 2))
+    points = [_points(outline, where) * unit for outline in (*outlines, *holes)]
+    every = np.concatenate(points)
+    if not ((every >= -FARTHEST * sides) & (every <= (1 + FARTHEST) * sides)).all():
+        raise UserError(
+            f'{where} has points that are no numbers or lie far outside of the image of '
+            f'{size[1]} x {size[0]} pixels: check the scale of the coordinates and the image.'
+        )
     low = np.clip(np.floor(every.min(0)).astype(int), 0, sides)
-    high = np.clip(np.ceil(every.max(0)).astype(int), low, sides)
-    (left, top), (width, height) = low, high - low
+    left, top, width, height = *low, *np.clip(np.ceil(every.max(0)).astype(int), low, sides) - low
     if not width or not height:
-        return Region(segment, np.zeros((0, 0), bool), level=level)
-    shifted = [(points - low).ravel().tolist() for points in outlines]
-    runs = coco_mask.merge(coco_mask.frPyObjects(shifted, int(height), int(width)))
-    return Region(segment, coco_mask.decode(runs).astype(bool), (int(top), int(left)), level)
+        return np.zeros((0, 0), bool), (0, 0)
+    shifted = [(outline - low).ravel().tolist() for outline in points]
+    runs = coco_mask.frPyObjects(shifted, int(height), int(width))
+    inside, hole = (
+        coco_mask.decode(coco_mask.merge(part)).astype(bool) if part else False
+        for part in (runs[: len(outlines)], runs[len(outlines) :])
+    )
+    return inside & ~np.bool_(hole), (int(top), int(left))
+
+
+def _points(outline: Outline, where: str) -> np.ndarray:
+    try:
+        points = np.array(outline, float).reshape(-1, 2)
+    except (TypeError, ValueError):
+        points = ()
+    if len(points) < 3:
+        raise UserError(
+            f'{where} is no polygon (x1, y1, x2, y2, ... of at least three points): draw it '
+            'again, or take it out.'
+        )
+    return points
 
 
 def ellipse(center: Sequence[float], radii: Sequence[float], degrees: float = 0) -> list[float]:
@@ -80,19 +90,16 @@ def turned(points: np.ndarray, degrees: float, around: object) -> list[float]:
     return ((points - around) @ [[cos, sin], [-sin, cos]] + around).ravel().tolist()
 
 
-def united(regions: Sequence[Region]) -> Region:
-    """One region of several, with the segment and the level of the first one."""
-    first = regions[0]
-    if len(regions) == 1:
-        return first
-    spans = [(*r.corner, *np.add(r.corner, r.mask.shape)) for r in regions if r.mask.size]
-    if not spans:
-        return first
-    top, left, *_ = np.min(spans, axis=0)
-    *_, bottom, right = np.max(spans, axis=0)
-    mask = np.zeros((bottom - top, right - left), bool)
-    for region in regions:
-        (y, x), (height, width) = np.subtract(region.corner, (top, left)), region.mask.shape
-        if region.mask.size:
-            mask[y : y + height, x : x + width] |= region.mask
-    return Region(first.segment, mask, (int(top), int(left)), first.level)
+def mask_of_runs(runs: dict, size: Size) -> Placed:
+    """The pixels of COCO's run lengths, compressed or not.
+
+    Raises:
+        UserError: they are of another size.
+    """
+    remedy = 'take image and annotation from one release'
+    check_same_size('The mask', runs['size'], 'its image', size, remedy)
+    if isinstance(runs['counts'], list):
+        if sum(runs['counts']) != size[0] * size[1] or min(runs['counts']) < 0:
+            raise ValueError('the run lengths do not sum to the number of pixels')
+        runs = coco_mask.frPyObjects(runs, *size)
+    return coco_mask.decode(runs).astype(bool), (0, 0)

@@ -1,97 +1,156 @@
-"""Shapes that people drew in a labeling tool, as the truth of images."""
+"""Shapes that people drew in a labeling tool, as the truth of images.
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+The readers of the tools say what a file holds as :class:`Labeled` images; the rest is done here.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from cmt_deeplab.coco_format import check_same_size
-from cmt_deeplab.errors import MissingFileError
+from cmt_deeplab.errors import MissingFileError, UserError
 
 from .annotated import AnnotatedImage, Layout, Region, Segment, Truth, painted
-from .files import counted
+from .files import Files, counted, named
 from .json_files import interpreting
-from .polygons import united
-
-Size = tuple[int, int]  # height, width
+from .polygons import Outline, Placed, Size, rasterized
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A shape of the class ``name``; ``region(segment, size, where)`` rasterizes it.
+    """A shape of the class ``name``: what its outlines enclose but for holes, or its mask.
 
-    Shapes of one class and ``group`` are one object.
+    Shapes of one class and ``group`` are one object. The one with the higher ``level`` is on top.
+    A shape without outlines and mask, such as a line, is left out; ``sort`` tells what it is.
     """
 
     name: str
-    region: Callable[[Segment, Size, str], Region]
+    outlines: Sequence[Outline] = ()
+    holes: Sequence[Outline] = ()
+    mask: Callable[[Size], Placed] | None = None  # of an image of this size
+    relative: bool = False  # the outlines are in shares of the width and the height
     group: object = None
     level: int = 0
+    is_crowd: bool = False
+    sort: str = 'shape'
+
+    @property
+    def has_area(self) -> bool:
+        return bool(self.outlines or self.mask)
+
+    def region(self, size: Size, where: str) -> Region:
+        if self.mask:
+            placed = self.mask(size)
+        else:
+            unit = size[::-1] if self.relative else (1, 1)
+            placed = rasterized(self.outlines, size, where, holes=self.holes, unit=unit)
+        return Region(Segment(self.name, self.is_crowd), *placed, self.level)
 
 
 @dataclass(frozen=True)
-class LabeledImage:
-    """An image, the annotation file that names it, its stated size, and its shapes."""
+class Labeled:
+    """An image by the names that its file may have, with its shapes and what the tool says of it.
 
-    path: Path
-    file: Path
+    ``embedded`` writes the image that is in the annotation file to a path, whose suffix it chooses,
+    and ``remark`` is told with the number of images that have it.
+    """
+
+    names: Sequence[str]
     shapes: Sequence[Shape]
     size: tuple[int | None, int | None] = (None, None)
     split: str | None = None
+    embedded: Callable[[Path], Path] | None = None
+    remark: str = ''
 
-    def read(self, size: Size) -> Truth:
+    def read(self, path: Path, file: Path, size: Size) -> Truth:
+        """The truth of the image at ``path``, whose size is ``size``."""
         if None not in self.size:
             remedy = 'take both from one place, and write the image without an EXIF orientation'
-            check_same_size(str(self.path), size, f'its size in {self.file}', self.size, remedy)
+            check_same_size(str(path), size, f'its size in {file}', self.size, remedy)
         objects = {}
         for k, shape in enumerate(self.shapes):
-            where = f'{self.file}: shape {k + 1} of {self.path.name} ({shape.name!r})'
+            where = f'{file}: shape {k + 1} of {path.name} ({shape.name!r})'
             key = k if shape.group is None else (shape.name, shape.group)
-            with interpreting(where):
-                region = shape.region(Segment(shape.name), size, where)
-                objects.setdefault(key, []).append(region)
-        return painted([united(regions) for regions in objects.values()], size)
+            if shape.has_area:
+                with interpreting(where):
+                    objects.setdefault(key, []).append(shape.region(size, where))
+        return painted([*objects.values()], size)
+
+
+# The names of the classes that a file lists, and its images.
+Read = Callable[[Path], tuple[Iterable[str], Iterable[Labeled]]]
 
 
 def shapes_layout(
-    tool: str,
-    images: Sequence[LabeledImage],
-    *,
-    left_out: Counter,
-    missing: Sequence[tuple[str, Path]] = (),
-    classes: Sequence[str] = (),
-    kind: bool | None = None,
+    tool: str, files: Files, sources: Sequence[Path], *, read: Read, kind: bool | None = None
 ) -> Layout:
-    """The layout of images that were labeled in ``tool``.
+    """The layout of images that were labeled in ``tool``, read from the files ``sources``.
 
-    Args:
-        left_out: how many shapes of each sort have no area.
-        missing: names of images that are not there, and the files that name them.
-        classes: those that the files list; others are added as they occur.
-        kind: whether all classes are things; None where the format cannot say.
+    ``kind`` tells whether all classes are things; it is None where the format cannot say.
 
     Raises:
         MissingFileError: an image is missing.
+        UserError: a file is damaged, an image is in two files, or nothing has an area.
     """
-    refuse_missing(missing)
-    number = sum(len(image.shapes) for image in images)
-    names = dict.fromkeys([*classes, *(s.name for image in images for s in image.shapes)])
-    notes = [
-        f'Left out, as the type {sort!r} has no area: {counted(count, "shape")}.'
-        for sort, count in left_out.items()
-    ]
+    of_images, missing, left_out = {}, [], Counter()
+    classes, remarks = {}, defaultdict(list)
+    for file in sources:
+        with interpreting(str(file)):
+            listed, images = read(file)
+            classes.update(dict.fromkeys(listed, kind))
+            for image in images:
+                path = _image_of(files, file, image)
+                if path is None:
+                    missing.append(f'{file} names {image.names[0]}')
+                    continue
+                first, _ = of_images.setdefault(path, (file, image))
+                if first != file:
+                    raise UserError(
+                        f'{path} is annotated in {first} and in {file}: move one of these files '
+                        'out of the folder.'
+                    )
+                left_out.update(s.sort for s in image.shapes if not s.has_area)
+                classes.update((s.name, kind) for s in image.shapes if s.has_area)
+                remarks[image.remark].append(path)
+    if missing:
+        raise MissingFileError(
+            f'{missing[0]}, which is not below {files.root} (missing images: {len(missing)}): put '
+            'it there, or take it out of the file.'
+        )
+    number = sum(len(image.shapes) for _, image in of_images.values()) - left_out.total()
+    if left_out and not number:
+        raise UserError(
+            f'{sources[0]} has no masks, and {[*left_out][0]!r} does not suffice: export polygons '
+            'or masks.'
+        )
+    remarks['Left out, as no annotation names it'] = [p for p in files.images if p not in of_images]
+    images, shapes = counted(len(of_images), 'image'), counted(number, 'shape')
     return Layout(
-        f'{counted(len(images), "image")} with {counted(number, "shape")} labeled in {tool}',
-        [AnnotatedImage(image.path, image.read, image.split) for image in images],
-        dict.fromkeys(names, kind),
-        notes,
+        f'{images} with {shapes} labeled in {tool} ({named(sources)})',
+        [
+            AnnotatedImage(path, partial(image.read, path, file), _split(files, image, path, file))
+            for path, (file, image) in of_images.items()
+        ],
+        classes,
+        [f'Left out, as {s!r} is no mask: {counted(n, "shape")}.' for s, n in left_out.items()]
+        + [
+            f'{remark}: {counted(len(paths), "image")} ({named(paths)}).'
+            for remark, paths in remarks.items()
+            if remark and paths
+        ],
     )
 
 
-def refuse_missing(missing: Sequence[tuple[str, Path]]) -> None:
-    """Refuse annotation files that name images which are not there."""
-    if missing:
-        raise MissingFileError(
-            f'{missing[0][1]} names {missing[0][0]}, which is not below the folder of the data '
-            f'(missing images: {len(missing)}): put them there, or take them out of the file.'
-        )
+def _image_of(files: Files, file: Path, image: Labeled) -> Path | None:
+    found = (files.find_image(name, file) for name in image.names if name)
+    if (path := next(filter(None, found), None)) or not image.embedded:
+        return path
+    return image.embedded(files.extracted / file.relative_to(files.root))
+
+
+def _split(files: Files, image: Labeled, path: Path, file: Path) -> str | None:
+    """The split by the file's name, if it is of many images, then by the folders of both."""
+    of_many = not file.name.startswith(path.stem)
+    return image.split or files.split_of(file, by_name=of_many) or files.split_of(path)

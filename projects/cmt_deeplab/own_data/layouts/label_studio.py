@@ -1,8 +1,7 @@
 """Label Studio's exports JSON and JSON-MIN, with polygons, brushes, rectangles and ellipses."""
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
@@ -11,57 +10,30 @@ import numpy as np
 
 from cmt_deeplab.errors import UserError
 
-from ..annotated import Layout, Region, Segment
-from ..files import IMAGES, Files, counted, named
+from ..files import IMAGES
 from ..json_files import interpreting, read_json
-from ..polygons import ellipse, polygon_region, rectangle
-from ..shapes import LabeledImage, Shape, Size, shapes_layout
+from ..polygons import Placed, Size, ellipse, rectangle
+from ..shapes import Labeled, Shape
 
 UPLOAD = re.compile(r'^[0-9a-f]{8}-')  # before the name of a file that was uploaded
+SEVERAL = 'Of several people who annotated an image, the first one is taken'
 HALF = 128  # of the 255 of a pixel that the brush covers wholly
 
 
-def find_label_studio(files: Files, jsons: list[Path]) -> Layout:
-    """The layout of the exports of Label Studio below the root.
-
-    Raises:
-        UserError: an export is damaged, or an image is missing.
-    """
-    images, left_out, missing, several = [], Counter(), [], []
-    for file in jsons:
-        tasks = read_json(file)
-        for k, task in enumerate(tasks if isinstance(tasks, list) else [tasks]):
-            with interpreting(f'The task {k + 1} of {file}'):
-                name = _image_name(task, file)
-                path = files.find_image(name, file) or files.find_image(UPLOAD.sub('', name), file)
-                if path is None:
-                    missing.append((name, file))
-                    continue
-                entries = _entries(task, path, several)
-                shapes, size = _shapes(entries, left_out)
-                images.append(LabeledImage(path, file, shapes, size, files.split_of(path)))
-    layout = shapes_layout('Label Studio', images, left_out=left_out, missing=missing)
-    if several:
-        which = counted(len(several), 'image')
-        layout.notes.append(
-            f'Of several people who annotated an image, the first one is taken: {which} '
-            f'({named(several)}).'
-        )
-    return layout
-
-
-def _shapes(entries: Iterator[dict], left_out: Counter) -> tuple[list[Shape], tuple]:
-    """The shapes with a label and an area, and the size of the image that they state."""
-    shapes, size = [], (None, None)
-    for entry in entries:
-        value = {**entry, **entry.get('value', {})}
-        labels = next((v for key, v in value.items() if key.endswith('labels') and v), None)
-        if labels and not {'rle', 'points', 'radiusX', 'width'}.isdisjoint(value):
-            size = value.get('original_height'), value.get('original_width')
-            shapes.append(Shape(str(labels[0]), partial(_region, value)))
-        else:
-            left_out[str(entry.get('type', 'keypoint'))] += 1
-    return shapes, size
+def read_label_studio(file: Path) -> tuple[Iterable[str], Iterable[Labeled]]:
+    tasks, images = read_json(file), []
+    for k, task in enumerate(tasks if isinstance(tasks, list) else [tasks]):
+        with interpreting(f'The task {k + 1} of {file}'):
+            name, shapes, size = _image_name(task, file), [], (None, None)
+            entries, remark = _entries(task)
+            for entry in entries:
+                value = {**entry, **entry.get('value', {})}
+                shapes.append(_shape(value, f'{file}: {name}'))
+                if shapes[-1].has_area:
+                    size = value['original_height'], value['original_width']
+            names = [name, UPLOAD.sub('', name)]
+            images.append(Labeled(names, shapes, size, remark=remark))
+    return (), images
 
 
 def _image_name(task: object, file: Path) -> str:
@@ -74,41 +46,43 @@ def _image_name(task: object, file: Path) -> str:
     raise UserError(f'{file} has a task without the name of an image: export it again as JSON.')
 
 
-def _entries(task: dict, path: Path, several: list[Path]) -> Iterator[dict]:
+def _entries(task: dict) -> tuple[list[dict], str]:
     """What was drawn in an image; in JSON-MIN the lists stand beside the name of the image."""
     if 'annotations' in task and 'data' in task:
-        done = [a for a in task['annotations'] if not a.get('was_cancelled')]
-        if len(done) > 1:
-            several.append(path)
-        yield from done[0]['result'] if done else ()
-        return
-    for value in task.values():
-        if isinstance(value, list):
-            yield from (entry for entry in value if isinstance(entry, dict))
+        done = [a['result'] for a in task['annotations'] if not a.get('was_cancelled')]
+        return (done or [[]])[0], SEVERAL * (len(done) > 1)
+    lists = [value for value in task.values() if isinstance(value, list)]
+    return [entry for value in lists for entry in value if isinstance(entry, dict)], ''
 
 
-def _region(value: dict, segment: Segment, size: Size, where: str) -> Region:
+def _shape(value: dict, where: str) -> Shape:
+    """A shape, whose coordinates are percents of the width and the height of the image."""
+    labels = next((v for key, v in value.items() if key.endswith('labels') and v), None)
+    sort, outlines = str(value.get('type', 'keypoint')), []
+    if labels is None:
+        return Shape('', sort=sort)
     if value.get('image_rotation'):
         raise UserError(f'{where} was drawn on a turned image: turn the image itself and export.')
     if 'rle' in value:
-        pixels = decode_brush(value['rle'])
-        if len(pixels) != 4 * size[0] * size[1]:
-            raise UserError(f'{where} is a brush of another size than its image: export it again.')
-        return Region(segment, pixels[3::4].reshape(size) >= HALF)
-    height, width = size
-    share = np.array([width, height]) / 100
+        return Shape(str(labels[0]), mask=partial(_mask, value['rle'], where))
+    share = np.array([value.get('original_width'), value.get('original_height')], float) / 100
     if 'points' in value:
-        outline = (np.array(value['points'], float) * share).ravel().tolist()
+        outlines = [np.array(value['points'], float) * share]
     elif 'radiusX' in value:
-        center, radii = (
-            (value[x], value[y]) * share for x, y in (('x', 'y'), ('radiusX', 'radiusY'))
-        )
-        outline = ellipse(center, radii, value.get('rotation', 0))
-    else:
+        center, radii = ((value[x], value[y]) * share for x, y in ('xy', ('radiusX', 'radiusY')))
+        outlines = [ellipse(center, radii, value.get('rotation', 0))]
+    elif 'width' in value:
         low = (value['x'], value['y']) * share
         high = low + (value['width'], value['height']) * share
-        outline = rectangle(*low, *high, value.get('rotation', 0))
-    return polygon_region(segment, [outline], size, where)
+        outlines = [rectangle(*low, *high, value.get('rotation', 0))]
+    return Shape(str(labels[0]), outlines, sort=sort)
+
+
+def _mask(code: Sequence[int], where: str, size: Size) -> Placed:
+    pixels = decode_brush(code)
+    if len(pixels) != 4 * size[0] * size[1]:
+        raise UserError(f'{where} has a brush of another size than its image: export it again.')
+    return pixels[3::4].reshape(size) >= HALF, (0, 0)
 
 
 def decode_brush(code: Sequence[int]) -> np.ndarray:

@@ -16,12 +16,11 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.image_file import check_image_file
 
 from ..annotated import AnnotatedImage, Layout, Segment, Truth
-from ..class_names import VOID_NAMES, ClassNames, is_no_object, read_class_names
+from ..class_names import OBJECT, VOID_NAMES, ClassNames, is_no_object, read_class_names
 from ..files import Files, counted, named
 from .mask_planes import FACTOR, MaskPlanes
 from .pairing import CLASSES, INSTANCES, MASK, Mask, pair_up
 
-OBJECT = 'object'  # the class where nothing names one
 VOID = VOID_NAMES[0]
 VOID_VALUE = 255  # of a map of classes, unless it has a name
 NAME = re.compile(r'([^\W\d_]{2,})\d{0,4}')  # 'cell' and 'cell12', but not a hash

@@ -106,7 +106,7 @@ class MaskPlanes:
             numbers = read_mask(self.objects, size)
         elif self.apart:
             masks = (read_mask(path, size) > 0 for path, _ in self.apart)
-            numbers = painted([Region(Segment(''), mask) for mask in masks], size).plane
+            numbers = painted([[Region(Segment(''), mask)] for mask in masks], size).plane
         if self.classes:
             values = read_mask(self.classes, size, as_colors=self.colors)
             values = values > 0 if self.one_value else values

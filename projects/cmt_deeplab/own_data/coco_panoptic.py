@@ -6,9 +6,9 @@ from pathlib import Path
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.panoptic_json import read_panoptic_json
 
-from ..files import Files, words
-from ..panoptic_folder import PanopticSplit
-from .pairing import IMAGE, role_of_words
+from .files import Files, words
+from .layouts.pairing import IMAGE, role_of_words
+from .panoptic_folder import PanopticSplit
 
 
 def find_coco_panoptic(files: Files, jsons: list[Path]) -> dict[str, PanopticSplit]:
