@@ -90,17 +90,15 @@ class CMTDeepLab(FrozenMixin, PredictedInWindows, ComparedWithCheckpoint, BaseDe
         self._register_load_state_dict_pre_hook(rename_weights)
         self.num_things_classes, self.num_stuff_classes = num_things_classes, num_stuff_classes
         self.num_classes = num_things_classes + num_stuff_classes
-        self.align_corners, self.seed_per_image = align_corners, seed_per_image
+        self.align_corners, self.freeze_backbone = align_corners, freeze_backbone
         self.semantic_on, self.instance_on = semantic_on, instance_on
         if test_windows is not None:
             self.set_test_windows(**test_windows)
-        self.freeze_backbone = freeze_backbone
         self.recomputing = dict(with_cp=True) if with_cp else {}
-        self._said_not_finite = False
+        self.seed_per_image, self._said_not_finite = seed_per_image, False
         self._last_draw = (-1, 0)  # iteration, number of draws before it in this iteration
-        self.backbone, self.neck, self.panoptic_head = self.build_path(
-            backbone, neck, panoptic_head
-        )
+        path = self.build_path(backbone, neck, panoptic_head)
+        self.backbone, self.neck, self.panoptic_head = path
         classes = dict(num_things_classes=num_things_classes)
         self.criterion = build_part(
             'model.criterion', criterion, num_classes=self.num_classes, **classes
