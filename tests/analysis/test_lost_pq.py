@@ -26,6 +26,31 @@ EXAMPLES = {
     'another class and a crumb': ('aaaaaa', 'XXXXxx', 'wrong_class', 'wrong_class loose'),
     'void does not count': ('....aabb', 'xxxxxxxx', 'merged merged', 'merged'),
     'more than half on void': ('.....aabb', 'xxxxxxxxx', 'merged merged', ''),
+    'three colors scattered over five': (
+        'aaabbbcccdddeee',
+        'xyz' * 5,
+        ' '.join(['merged'] * 5),
+        'merged merged merged',
+    ),
+    'and over one of another class': (
+        'aaabbbcccdddeeeFFF',
+        'xyz' * 6,
+        ' '.join(['merged'] * 6),
+        'merged merged merged',
+    ),
+    'scattered crumbs': (
+        ''.join(7 * letter for letter in 'abcde'),
+        'x......' * 5,
+        ' '.join(['missed'] * 5),
+        'spurious',
+    ),
+    'a row of cells shifted by a half': (
+        'aaaabbbbccccdddd',
+        'vvwwwwxxxxyyyyzz',
+        ' '.join(['loose'] * 4),
+        ' '.join(['loose'] * 5),
+    ),
+    'a crumb between two matches': ('aaaaabbccccc', 'xxxxxxyyyyyy', 'missed', ''),
     'all right': ('aaaBB', 'xxxYY', '', ''),
 }
 
@@ -98,9 +123,18 @@ def slow_causes(matches, rows_are_true):
     def same(s, t):
         return gt.categories[s] == pred.categories[t]
 
+    def spans(t):
+        parts = {s: shared[s, t] for s in true if same(s, t)}
+        scattered = parts and max(parts.values()) < sum(parts.values()) / 4
+        return scattered or sum(n > matches.gt_areas[s] / 2 for s, n in parts.items()) > 1
+
     def merged(t):
-        covered = [s for s in true if shared[s, t] > matches.gt_areas[s] / 2]
-        return covered if sum(same(s, t) for s in covered) > 1 else []
+        covered = {s: sum(shared[s, u] for u in guessed if spans(u)) for s in true}
+        return [
+            s
+            for s, n in covered.items()
+            if spans(t) and shared[s, t] and n > matches.gt_areas[s] / 2
+        ]
 
     def parts(s):
         inside = [t for t in guessed if same(s, t) and shared[s, t] > areas[t] / 2]

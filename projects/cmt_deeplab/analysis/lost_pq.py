@@ -6,8 +6,9 @@ loose, and each unmatched one gets the first cause of this list that fits. As in
 ECCV 2020) a cause is named after the change that would mend the segment.
 
 * wrong class: with the class of the other it would match (IoU > 0.5).
-* merged: one prediction covers several true segments of its class, which is to say that it has more
-  than half of each. The prediction and all that it covers, of any class, are merged.
+* merged: more than half of a true segment, of any class, lies in predictions that span several.
+  One does if it has more than half of several true segments of its class, or if it is scattered
+  over them, so that none has a quarter of what it has of them all. It is merged, too.
 * split: several predictions of one class lie in one true segment, each with more than half of its
   pixels, and joined they would match it.
 * loose: an unmatched true and an unmatched predicted segment of one class have an IoU from 0.1,
@@ -52,8 +53,11 @@ def unmatched_causes(matches: SegmentMatches) -> tuple[np.ndarray, np.ndarray]:
     is_found[matches.pred_rows] = True
 
     other_class = (iou > 0.5) & ~same_class
-    covers = 2 * shared > true_areas
-    merges = covers & ((covers & same_class).sum(axis=0) > 1)
+    of_class = shared * same_class
+    spans = (2 * of_class > true_areas).sum(axis=0) > 1
+    spans |= 4 * of_class.max(axis=0, initial=0) < of_class.sum(axis=0)
+    is_merged = 2 * (shared * spans).sum(axis=1) > matches.gt_areas
+    merges = (shared > 0) & spans & is_merged[:, None]
     lies_in = (2 * shared > areas) & same_class
     joined = (shared * lies_in).sum(axis=1)
     union = matches.gt_areas + (areas * lies_in).sum(axis=1) - joined
