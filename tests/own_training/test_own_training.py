@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from cmt_deeplab.datasets import write_shapes
-from cmt_deeplab.errors import UserError
+from cmt_deeplab.errors import MissingFileError, UserError
 from cmt_deeplab.inference import PanopticInferencer
 from cmt_deeplab.own_training import train
+from cmt_deeplab.own_training.models import recipe
+from cmt_deeplab.own_training.preparing import prepared
 from cmt_deeplab.own_training.training import validation_interval
+from mmdet.registry import MODELS
 from mmengine.config import Config
 
 
@@ -29,7 +32,10 @@ def test_a_few_steps_and_a_few_more(tmp_path, capfd):
     with pytest.raises(UserError, match='--resume'):  # the work dir has a run already
         train(tmp_path / 'data', iters=4, **options)
     train(tmp_path / 'data', resume=True, iters=6, **options)
-    assert torch.load(folder / 'iter_6.pth', weights_only=False)['meta']['iter'] == 6
+    last = torch.load(folder / 'iter_6.pth', weights_only=False)
+    assert last['meta']['iter'] == 6
+    kernels = [value for value in last['state_dict'].values() if value.dim() == 4]
+    assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
     cfg = Config.fromfile(str(folder / 'config.py'))
     assert cfg.model.num_things_classes == 6 and cfg.train_dataloader.batch_size == 2
 
@@ -45,6 +51,44 @@ def test_wrong_arguments_are_told(tmp_path):
         with pytest.raises(UserError, match=told):
             train(tmp_path / 'data', work_dir=tmp_path / 'run', **options)
     assert not Path(tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize('model', ['cmt-lite0', 'kmax-lite0'])
+def test_from_scratch_the_whole_backbone_learns(tmp_path, model):
+    pytest.importorskip('timm')
+    write_shapes(tmp_path / 'data', num_train=2, num_val=1, size=64)
+    options = dict(opening={}, image_size=64, windows=False, iters=1, batch=None, seed=0)
+    cfg = prepared(tmp_path / 'data', tmp_path / 'run', model=model, weights='none', **options)
+    assert not cfg.optim_wrapper.paramwise_cfg.custom_keys  # no lower rate of the backbone
+    backbone = MODELS.build(cfg.model).train().backbone
+    assert all(parameter.requires_grad for parameter in backbone.parameters())
+    assert all(module.training for module in backbone.modules())
+
+
+def test_missing_weights_are_told_by_the_flag(tmp_path, monkeypatch):
+    pytest.importorskip('timm')
+    write_shapes(tmp_path / 'data', num_train=2, num_val=1, size=64)
+    missing = {'model.backbone.init_cfg.checkpoint': str(tmp_path / 'missing.pth')}
+    with pytest.raises(MissingFileError, match=r'missing\.pth.*--weights FILE, .*--weights none'):
+        train(
+            tmp_path / 'data', work_dir=tmp_path / 'run', overrides=missing, device='cpu', iters=1
+        )
+
+
+def test_the_layout_in_memory_changes_no_gradient():
+    """``train`` lays kernels out by channels on a CPU, in which float64 sees no difference."""
+    cfg = Config.fromfile(str(recipe('cmt-tiny')[1]))
+    cfg.model.update(num_things_classes=2, num_stuff_classes=1)
+    images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    gradients = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        model = MODELS.build(cfg.model).double().train().to(memory_format=layout)
+        final = model.network(images).decoder.predictions[-1]
+        (final.mask_logits.square().mean() + final.class_logits.square().mean()).backward()
+        gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+    assert len(gradients[0]) > 100
+    torch.testing.assert_close(*gradients, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.slow

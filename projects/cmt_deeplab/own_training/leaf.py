@@ -49,7 +49,7 @@ def leaf(
         if weights != 'none':
             raise UserError(f'{base.stem} is trained from scratch: leave out --weights {weights}.')
     elif weights == 'none':
-        backbone = ', backbone=dict(init_cfg=None, norm_eval=False)'
+        backbone = ', backbone=dict(init_cfg=None, frozen_stages=-1, norm_eval=False)'
     elif weights:
         file = str(Path(weights).absolute())
         require_file(file, f'The file of weights {weights} does not exist: correct --weights.')
