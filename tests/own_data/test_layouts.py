@@ -99,7 +99,8 @@ def test_instance_masks_alone(scenes, opened, tmp_path, image, mask, dtype):
     expected = {scene.name: with_background(scene, 'object') for scene in scenes}
     assert {name.removeprefix('img_'): segments for name, segments in read.items()} == expected
     assert '4 images with instance masks, one PNG for each image' in notes[0]
-    assert "'object'" in notes[2]  # the name of the class is not known
+    assert '--layout class-masks' in notes[2]
+    assert "'object'" in notes[3]  # the name of the class is not known
 
 
 @pytest.mark.parametrize('colored', ['rgb', 'palette', 'rgba'])

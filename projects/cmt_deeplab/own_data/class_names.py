@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,7 +14,11 @@ from cmt_deeplab.errors import UserError
 from .files import Files
 
 # stems of the files, the more telling one first
-FILES = 'labelmap', 'classes', 'class_names', 'labels', 'label_names', 'categories', 'names', 'data'
+FILES = (
+    'labelmap', 'classes', 'class_names', 'labels', 'label_names', 'categories', 'names', 'data',
+    'dataset',
+)  # fmt: skip
+NESTED = 'names', 'categories', 'labels'  # keys below which a JSON or YAML has the names
 SUFFIXES = '.txt', '.json', '.yaml', '.yml', '.names'
 # with a header: "1, cell" in the one that Roboflow writes, "sky,70,130,180" in the other
 TABLES = '_classes.csv', 'class_dict.csv'
@@ -59,7 +63,7 @@ def read_class_names(files: Files) -> ClassNames | None:
     """The names in the file nearest to the root that is named as one for them, or None.
 
     A text has a name on each line, or its value and its name; a JSON or YAML has a list or a
-    dictionary, also below ``names`` or ``categories``.
+    dictionary, also below one of ``NESTED``.
 
     Raises:
         UserError: the file cannot be read.
@@ -98,8 +102,8 @@ def _lines(lines: Sequence[str]) -> list[str] | dict[int, str] | dict[str, tuple
 
 
 def _class_names(path: Path, content: object) -> ClassNames | None:
-    while isinstance(content, dict) and (inner := content.get('names', content.get('categories'))):
-        content = inner
+    while isinstance(content, dict) and (keys := [key for key in NESTED if content.get(key)]):
+        content = content[keys[0]]
     if isinstance(content, list) and content and all(isinstance(c, dict) for c in content):
         kinds = {c['name']: bool(c['isthing']) for c in content if 'isthing' in c}
         return ClassNames(path, {int(c['id']): str(c['name']) for c in content}, kinds)
@@ -122,6 +126,16 @@ def stuff_names(given: str | Sequence[str] | None) -> list[str] | None:
         return None
     names = [name.strip() for name in (given.split(',') if isinstance(given, str) else given)]
     return [name for name in names if name and name.lower() != NONE]
+
+
+def with_commas(names: Sequence[str], known: Collection[str]) -> Iterator[str]:
+    """The names where those with a comma in them, such as 'door, gate', were split at it."""
+    names = [*names]
+    while names:
+        ends = range(len(names), 0, -1)
+        end = next((end for end in ends if ', '.join(names[:end]) in known), 1)
+        yield ', '.join(names[:end])
+        del names[:end]
 
 
 def decide_kinds(
@@ -147,7 +161,7 @@ def decide_kinds(
                 '--stuff none if all are things.'
             )
         stuff = stuff_names(ask(unsaid))
-    for name in stuff or ():
+    for name in with_commas(stuff or (), kinds):
         if name not in kinds:
             meant = ''.join(f' (is {c!r} meant?)' for c in get_close_matches(name, kinds, 1))
             raise UserError(

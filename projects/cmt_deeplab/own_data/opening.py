@@ -13,12 +13,16 @@ from .annotated import Layout
 from .class_names import BACKGROUND, decide_kinds, stuff_names
 from .coco_panoptic import find_coco_panoptic
 from .converting import Target, convert, in_splits, leaving_out_empty, write_split
-from .files import STATE, Files, counted
+from .files import IMAGES, STATE, Files, counted
 from .json_files import PANOPTIC, jsons_by_kind
 from .layouts import JSONS, OTHERS
 from .panoptic_folder import PanopticFolder, PanopticSplit
 
 LAYOUTS = (PANOPTIC, *JSONS, *OTHERS)
+CONVERTERS = {  # of data sets that have a file of this ending
+    'objectInfo150.txt': 'ade20k_panoptic.py',
+    '_gtFine_labelIds.png': 'cityscapes_panoptic.py',
+}
 AUTO, VOID = 'auto', 'void'
 VERSION = 2  # of what is written; another one writes it again
 
@@ -100,17 +104,25 @@ def open_data(
 
 
 def _find(files: Files, jsons: Mapping[str, list[Path]], wanted: str | None) -> Layout:
+    for ending, script in CONVERTERS.items():
+        if wanted is None and any(path.name.endswith(ending) for path in files.paths):
+            raise UserError(
+                f'{files.root} has a converter of its own: run `python tools/dataset_converters/'
+                f'{script} {files.root}`, which writes COCO panoptic data.'
+            )
     for name, find in JSONS.items():
         if wanted in (None, name) and jsons[name]:
             return find(files, jsons[name])
     for name, find in OTHERS.items():
         if wanted in (None, name) and (layout := find(files)):
             return layout
+    of_files = ' '.join(sorted({path.suffix for path in files.paths} - {'', *IMAGES}))
+    known = f'nothing of the layout {wanted}' if wanted else 'no annotations that are known'
     raise UserError(
-        f'{files.root} has {counted(len(files.images), "image")} and '
-        f'{f"nothing of the layout {wanted}" if wanted else "no annotations that are known"}: put '
-        'masks, each called like its image, into a folder masks beside the folder images, or see '
-        'docs/own_data.md for the other layouts.'
+        f'{files.root} has {counted(len(files.images), "image")} and {known}'
+        f'{" in its files " * bool(of_files)}{of_files}: put masks, each called like its image, '
+        'into a folder masks beside the folder images, or see docs/own_data.md for the other '
+        'layouts.'
     )
 
 

@@ -12,6 +12,7 @@ from .label_studio import read_label_studio
 from .labelme import read_labelme
 from .mask_layouts import find_masks
 from .other_tools import read_datumaro, read_supervisely, read_via
+from .pairing import CLASSES, INSTANCES
 from .xml_tools import find_xml, read_cvat, read_imagescope
 from .yolo import find_yolo
 
@@ -32,4 +33,6 @@ OTHERS: dict[str, Callable[[Files], Layout | None]] = {
     'imagescope': partial(find_xml, 'ImageScope', 'Annotations', read_imagescope),
     'yolo': find_yolo,
     'masks': find_masks,
+    'instance-masks': partial(find_masks, meant=INSTANCES),
+    'class-masks': partial(find_masks, meant=CLASSES),
 }

@@ -5,32 +5,30 @@ values in another PNG, or stand in the names of the files, or there is one.
 """
 
 import re
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.image_file import check_image_file
 
 from ..annotated import AnnotatedImage, Layout, Segment, Truth
 from ..class_names import OBJECT, VOID_NAMES, ClassNames, is_no_object, read_class_names
 from ..files import Files, counted, named
 from .mask_planes import FACTOR, MaskPlanes
+from .mask_values import Planes, by_values, named_values, survey_of
 from .pairing import CLASSES, INSTANCES, MASK, Mask, pair_up
 
 VOID = VOID_NAMES[0]
-VOID_VALUE = 255  # of a map of classes, unless it has a name
+LABEL_STUDIO = re.compile(r'task-\d+-annotation-')
 NAME = re.compile(r'([^\W\d_]{2,})\d{0,4}')  # 'cell' and 'cell12', but not a hash
-SAMPLE = 20  # images that are looked at for values in several places
-Planes = dict[Path, MaskPlanes]  # by image
-Survey = list[dict[int, bool]]  # the values of classes, and whether their objects have numbers
 
 
-def find_masks(files: Files) -> Layout | None:
+def find_masks(files: Files, meant: str | None = None) -> Layout | None:
     """The layout, or None where there are no masks.
+
+    ``meant`` is what masks hold whose names do not tell, CLASSES or INSTANCES; None looks at them.
 
     Raises:
         UserError: no image has a mask, the names leave open which is which, or a mask is unfit.
@@ -39,14 +37,17 @@ def find_masks(files: Files) -> Layout | None:
     if not pairing.masks and not pairing.masks_alone:
         return None
     if not pairing.masks:
+        remedy = 'call it like its image, in a folder masks beside the folder images'
+        if any(LABEL_STUDIO.match(path.name) for path in pairing.masks_alone):
+            remedy = 'export the project as JSON, as the PNGs of Label Studio do not name images'
         raise UserError(
             f'{files.root} holds masks ({named(pairing.masks_alone)}) and images '
-            f'({named(pairing.images_alone)}), but no mask has the name of an image: call it like '
-            'its image, in a folder masks beside the folder images.'
+            f'({named(pairing.images_alone)}), but no mask has the name of an image: {remedy}.'
         )
     names = read_class_names(files)
-    planes, of_values = _planes_of(pairing.masks, names)
-    said = CLASSES in {mask.role for of_image in pairing.masks.values() for mask in of_image}
+    planes, of_values = _planes_of(pairing.masks, names, meant)
+    roles = {mask.role for of_image in pairing.masks.values() for mask in of_image}
+    said = CLASSES in (meant, *roles)
     planes, of_values, kinds, notes = _classes_of(planes, of_values, names, said)
     described = next(iter(planes.values())).described  # all are of one kind
     images = [
@@ -64,7 +65,7 @@ def find_masks(files: Files) -> Layout | None:
 
 
 def _planes_of(
-    masks: dict[Path, list[Mask]], names: ClassNames | None
+    masks: dict[Path, list[Mask]], names: ClassNames | None, meant: str | None
 ) -> tuple[Planes, dict[int, str]]:
     """The masks of each image, and the classes that the names of files give, without a map of them.
 
@@ -73,7 +74,8 @@ def _planes_of(
     every = [mask for of_image in masks.values() for mask in of_image]
     apart = _one_for_each_object(masks)
     # What a folder's name leaves open is what the other folder is not.
-    meant = INSTANCES if apart or CLASSES in {mask.role for mask in every} else CLASSES
+    if meant is None or len({mask.role for mask in every}) > 1:
+        meant = INSTANCES if apart or CLASSES in {mask.role for mask in every} else CLASSES
     roles = {meant if mask.role == MASK else mask.role for mask in every}
     values, planes = {}, {}
     for image, of_image in masks.items():
@@ -116,7 +118,7 @@ def _one_for_each_object(masks: dict[Path, list[Mask]]) -> bool:
     for image, of_image in named.items():
         for mask in of_image:
             if any(map(NAME.fullmatch, mask.rest)):
-                return len(_survey({image: MaskPlanes(classes=mask.path)})[0]) <= 2
+                return len(survey_of({image: MaskPlanes(classes=mask.path)})[0]) <= 2
     return False
 
 
@@ -124,25 +126,36 @@ def _classes_of(
     planes: Planes, of_values: dict[int, str], names: ClassNames | None, said: bool
 ) -> tuple[Planes, dict[int, str], dict[str, bool | None], list[str]]:
     """Of what kind the masks are, the classes of their values, whether things, and sentences."""
-    survey = _survey(planes) if next(iter(planes.values())).classes else []
+    survey, notes = survey_of(planes) if next(iter(planes.values())).classes else [], []
     seen = {v: planes[image].classes for image, values in zip(planes, survey) for v in values}
     if survey and not next(iter(planes.values())).has_objects:
-        planes = _by_values(planes, survey, names, said)
-    one, notes = next(iter(planes.values())), []
+        planes = by_values(planes, survey, names, said)
+        if next(iter(planes.values())).objects:
+            notes = [
+                'The values of the masks are taken for numbers of objects: give '
+                '--layout class-masks if they are classes.'
+            ]
+    one = next(iter(planes.values()))
     if not one.classes or one.one_value:
         of_values = of_values or {1: _only_class(names)}
         if names is None and OBJECT in of_values.values():
-            notes = [
+            notes.append(
                 f'Nothing names the class, so it is called {OBJECT!r}: write its name into '
                 'classes.txt beside the images to change it.'
-            ]
+            )
         return planes, of_values, dict.fromkeys(of_values.values(), True), notes
-    of_values, notes = _named_values(seen, names)
-    numbered = {v for values in survey for v, has_numbers in values.items() if has_numbers}
-    kinds = {name: value in numbered for value, name in of_values.items()}
+    of_values, notes = named_values(seen, names)
+    most = Counter()
+    for values in survey:
+        most |= Counter(values)
+    kinds = {name: most[value] > 0 for value, name in of_values.items()}
     told = all(kind or is_no_object(name) for name, kind in kinds.items())
     if not one.has_objects or (one.colors and told):  # CVAT numbers stuff too
         kinds = dict.fromkeys(kinds)
+    elif once := [name for v, name in of_values.items() if most[v] == 1 and not is_no_object(name)]:
+        notes.append(
+            f'No image has two objects of {", ".join(once)}: give --stuff with what is no thing.'
+        )
     return planes, of_values, {**kinds, **(names.kinds if names else {})}, notes
 
 
@@ -159,45 +172,6 @@ def _class_named(mask: Mask, names: ClassNames | None) -> str:
     return known.get(name.lower()) or name or (*known.values(), OBJECT)[0]
 
 
-def _survey(planes: Planes) -> Survey:
-    def values_of(image: Path, of_image: MaskPlanes) -> dict[int, bool]:
-        size = check_image_file(str(image)).size_read(turning=True)
-        keys = of_image.keys(size)[0].tolist()
-        return {value: bool(number) for value, number in sorted(divmod(k, FACTOR) for k in keys)}
-
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(values_of, *zip(*planes.items())))
-
-
-def _by_values(planes: Planes, survey: Survey, names: ClassNames | None, said: bool) -> Planes:
-    """What the one mask of an image holds: classes if its name has ``said`` it, or a file does."""
-    seen = {value for values in survey for value in values} - {0}
-    listed = {*names.shifted_to(seen)} if names and len(names.of_values) > 1 else set()
-    if seen != {VOID_VALUE} - listed and (said or (listed and seen - {VOID_VALUE} <= listed)):
-        return planes
-    if all(len({*values} - {0}) < 2 for values in survey):
-        return {image: replace(p, one_value=True) for image, p in planes.items()}
-    _refuse_scattered(planes, seen)
-    return {image: MaskPlanes(objects=p.classes) for image, p in planes.items()}
-
-
-def _refuse_scattered(planes: Planes, seen: set[int]) -> None:
-    """Refuse values that lie in several places of most images: they do not number objects."""
-    scattered = [
-        found
-        for image, of_image in [*planes.items()][:SAMPLE]
-        for found in of_image.scattered(check_image_file(str(image)).size_read(turning=True))
-    ]
-    if np.mean(scattered) > 0.5:
-        values = ', '.join(map(str, sorted(seen)[:5])) + ', ...' * (len(seen) > 5)
-        raise UserError(
-            f'{next(iter(planes.values())).classes} and others hold the values {values}, and a '
-            'value lies in several places of an image, so that it is no number of an object. If '
-            'the values are classes, name them in classes.txt beside the images ("1: cell"); if '
-            'the masks were blurred or resized, write them again without mixing values.'
-        )
-
-
 def _only_class(names: ClassNames | None) -> str:
     """The class of all objects, where neither a map nor the names of files tell classes."""
     listed = [n for n in (names.of_values.values() if names else ()) if not is_no_object(n)]
@@ -208,31 +182,6 @@ def _only_class(names: ClassNames | None) -> str:
             'one, or leave one name.'
         )
     return (*listed, OBJECT)[0]
-
-
-def _named_values(
-    seen: dict[int, Path], names: ClassNames | None
-) -> tuple[dict[int, str], list[str]]:
-    """The name of each value in the maps of classes, and the sentence on names that nobody gave.
-
-    ``seen`` has a mask in which the value stands.
-    """
-    values, notes = {*seen} - {0, VOID_VALUE}, []
-    if names is None:
-        of_values = {value: f'class_{value}' for value in sorted(values)}
-        notes = [
-            f'Nothing names the {len(of_values)} classes, so they are called by their values: '
-            'write lines such as "1: cell" into classes.txt beside the images.'
-        ]
-    else:
-        of_values = names.shifted_to(seen)
-        if unnamed := sorted(values - {*of_values}):
-            color = ' (the color R + 256 G + 65536 B)' * names.of_colors
-            raise UserError(
-                f'{seen[unnamed[0]]} has the value {unnamed[0]}{color}, which is no class in '
-                f'{names.file}: add a line for it there, or correct the mask.'
-            )
-    return {VOID_VALUE: VOID, **of_values}, notes
 
 
 def _read(planes: MaskPlanes, of_values: dict[int, str], size: tuple[int, int]) -> Truth:

@@ -38,6 +38,8 @@ SPLIT_WORDS = {name for names in SPLITS.values() for name in names}
 AT_START = re.compile(rf'^(?:{"|".join(sorted(ROLE_WORDS))})[_\-. ]+', re.IGNORECASE)
 AT_END = re.compile(rf'[_\-. ]+(?:{"|".join(sorted(ROLE_WORDS))})$', re.IGNORECASE)
 
+NNUNET, CHANNEL = 'imagesTr', re.compile(r'_\d{4}$')
+
 
 def role_of_words(name: str) -> str | None:
     """The role that the words of a name give it, or None."""
@@ -64,6 +66,11 @@ class Place:
         while (shorter := AT_END.sub('', AT_START.sub('', name))) != name:
             name = shorter
         return name
+
+    @property
+    def without_channel(self) -> str:
+        """The name of an image as the masks of nnU-Net have it, without the number of a channel."""
+        return CHANNEL.sub('', self.path.stem) if NNUNET in self.parts else self.path.stem
 
 
 def telling(parts: Sequence[str]) -> tuple[str, ...]:
@@ -178,7 +185,7 @@ class _Images:
         self.by_name, self.by_folder = defaultdict(list), defaultdict(list)
         self.anywhere = defaultdict(list)
         for image in images:
-            for name in {image.path.stem, image.plain}:
+            for name in {image.path.stem, image.plain, image.without_channel}:
                 self.by_name[image.folders, name].append(image)
                 self.anywhere[name].append(image)
             self.by_folder[image.folders].append(image)
@@ -196,7 +203,7 @@ class _Images:
             if len(found) > 1:
                 raise UserError(
                     f'The mask {mask.path} may belong to {found[0].path} or {found[1].path}: give '
-                    'every image a name of its own.'
+                    'every image a name of its own, and write its channels into one file.'
                 )
             if found:
                 return found[0], rest
