@@ -1,8 +1,11 @@
 """The bootstrap against PQ counted from lists of images that were drawn one by one."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
-from cmt_deeplab.analysis.saved.bootstrap import bootstrap, count_array, drawn_pq
+from cmt_deeplab.analysis.saved.bootstrap import bootstrap, count_array, drawn_pq, rare_classes
+from cmt_deeplab.analysis.saved.texts import interval_text
 from cmt_deeplab.evaluation.pq import aggregate
 from cmt_deeplab.remarks import ImageScore
 
@@ -58,3 +61,16 @@ def test_intervals_hold_the_pq_of_many_images_where_classes_are_rare():
         (low, high), (least, most) = row['intervals'][0], row['interval']
         held.append((low <= one <= high, least <= other - one <= most))
     assert (np.mean(held, axis=0) >= 0.9).all()
+
+
+def test_an_interval_says_where_rare_classes_make_it_too_narrow():
+    def images(number):
+        return [ImageScore(k, {0: [0.8, 1, 0, 0], 1: [0.7, 1, 0, 0]}, (), (), ()) for k in number]
+
+    alone = ImageScore(9, {0: [0.8, 1, 0, 0], 2: [0.9, 1, 0, 0], 3: [0, 0, 0, 0]}, (), (), ())
+    assert rare_classes([*images(range(6)), alone], range(5)) == (1, 3)
+    for rare, narrow in (((1, 3), True), ((1, 10), False), ((0, 0), False)):
+        found = SimpleNamespace(intervals=dict(All=(0.2, 0.3)), rare_classes=rare)
+        text = interval_text(found)
+        assert text.startswith('95 % interval of PQ: All 20.0 to 30.0')
+        assert ('too narrow: 1 of the 3 classes occur in fewer than 5 images' in text) == narrow

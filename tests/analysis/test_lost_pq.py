@@ -1,8 +1,11 @@
 """The causes of the lost PQ on planes whose fault is known, and their sum on random ones."""
 
+import re
+
 import numpy as np
 import pytest
 from cmt_deeplab.analysis.lost_pq import CAUSES, lost_pq, lost_table, main_cause, unmatched_causes
+from cmt_deeplab.analysis.saved.texts import lost_sentence
 from cmt_deeplab.analysis.segment_rows import segment_rows
 from cmt_deeplab.evaluation.pq import SegmentTable, aggregate, joint_histogram, match_segments
 
@@ -198,3 +201,11 @@ def test_many_nuclei_in_one_center_read_merged_where_the_overall_pq_hides_it():
     ]
     shown = [float(word) for word in lines[3].split('|')[1].replace('*', '').split()]
     assert shown[0] == pytest.approx(sum(shown[1:]), abs=0.3) and '*' in lines[3].split()[3]
+
+
+def test_a_second_cause_is_named_where_it_costs_a_quarter():
+    table = lost_of([matched('aabbccddeeffgggggghhhhhhiiiiii', 'xxxxxx........................')])
+    sentence = lost_sentence(table)
+    assert re.fullmatch(
+        r'Things: 60\.0 of the 100\.0 lost points are missed: [^;]*; 40\.0 are merged: .*', sentence
+    )

@@ -39,19 +39,18 @@ def by_size(
 ) -> list[dict]:
     """The figures of ``pq.aggregate`` for the segments of each range of areas.
 
-    A range ends with its edge, which belongs to it (``at_most`` pixels; None in the last one).
-    True segments, found or not, are sorted by their own area and false positives by theirs.
-    ``segments`` of a range is the number of its true segments.
+    A range ends with its edge, which belongs to it (``at_most`` pixels; None in the last one), and
+    ``name`` says it in words. True segments, found or not, are sorted by their own area and false
+    positives by theirs. ``segments`` of a range is the number of its true segments.
     """
-    ranges = np.searchsorted(edges, segments['area'])
-    return [
-        dict(
-            at_most=edge,
-            segments=int(np.count_nonzero(segments['kind'][ranges == k] != FP)),
-            **aggregate([counts_of(segments[ranges == k])], categories),
-        )
-        for k, edge in enumerate((*edges, None))
-    ]
+    ranges, rows = np.searchsorted(edges, segments['area']), []
+    for k, (low, edge) in enumerate(zip((0, *edges), (*edges, None))):
+        chosen = segments[ranges == k]
+        name = f'{low + 1:,} to {edge:,}' if edge else f'over {low:,}'
+        number = int(np.count_nonzero(chosen['kind'] != FP))
+        figures = aggregate([counts_of(chosen)], categories)
+        rows.append(dict(name=name, at_most=edge, segments=number, **figures))
+    return rows
 
 
 def calibration(segments: np.ndarray, num_bins: int = 10) -> dict | None:

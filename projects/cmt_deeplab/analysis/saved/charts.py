@@ -1,9 +1,11 @@
 """Charts of an evaluation, as figures of matplotlib that need no display."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cmt_deeplab.analysis.lost_pq import CAUSES
@@ -21,69 +23,64 @@ def themes() -> list[str]:
     return [*colormaps]
 
 
+def _axes(width: float, height: float, **words: Any) -> Axes:
+    """The axes of a new figure, of a size in inches, without a frame at the top and the right."""
+    axes = Figure((width, height), layout='constrained').subplots()
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.set(**words)
+    return axes
+
+
 def lost_chart(lost: Mapping[str, dict]) -> Figure:
     """One bar per group of classes: PQ, then what each cause takes from 100."""
-    figure = Figure((9, 2.6), layout='constrained')
-    axes = figure.subplots()
+    rows = range(len(GROUPS))
+    axes = _axes(9, 2.6, xlim=(0, 100), yticks=rows, yticklabels=[*GROUPS], ylim=(2.5, -0.5))
     for row, group in enumerate(GROUPS):
         parts = lost[group]['lost']
-        if not (parts_sum := sum(parts.values())) and not lost[group]['true_positives']:
+        if not (total := sum(parts.values())) and not lost[group]['true_positives']:
             continue
         left = 0.0
-        for name, share in {'PQ': 1 - parts_sum, **parts}.items():
-            color = COLORS.get(name, FOUND)
-            axes.barh(row, 100 * share, left=left, color=color, label=None if row else name)
+        for name, share in {'PQ': 1 - total, **parts}.items():
+            color = 'white' if name in ('missed', 'merged') else INK
+            label = None if row else name
+            bar = axes.barh(row, 100 * share, left=left, color=COLORS.get(name, FOUND), label=label)
             if share > 0.035:
-                dark = name in ('missed', 'merged')
-                middle = left + 50 * share
-                axes.text(
-                    *(middle, row, f'{100 * share:.1f}'),
-                    ha='center', va='center', color='white' if dark else INK, fontsize=9,
-                )  # fmt: skip
+                axes.bar_label(bar, fmt='%.1f', label_type='center', color=color, fontsize=9)
             left += 100 * share
-    axes.set(xlim=(0, 100), yticks=range(len(GROUPS)), yticklabels=[*GROUPS])
-    axes.invert_yaxis()
-    axes.spines[['top', 'right', 'left']].set_visible(False)
+    axes.spines['left'].set_visible(False)
     axes.tick_params(axis='y', length=0)
     entries = axes.get_legend_handles_labels()
-    figure.legend(*entries, loc='outside upper left', ncols=len(COLORS) + 1, frameon=False)
-    return figure
+    axes.figure.legend(*entries, loc='outside upper left', ncols=len(COLORS) + 1, frameon=False)
+    return axes.figure
 
 
 def size_chart(rows: Sequence[Mapping], title: str) -> Figure:
     """PQ by the area of the segments."""
-    figure = Figure((4.5, 3), layout='constrained')
-    axes = figure.subplots()
-    edges = [row['at_most'] for row in rows]
-    names = [f'≤ {edge:,}' for edge in edges[:-1]] + [f'> {edge:,}' for edge in edges[-2:-1]]
+    axes = _axes(4.5, 3, title=title, xlabel='pixels of a segment', ylabel='PQ', ylim=(0, 115))
     quality = [100 * row['All']['pq'] for row in rows]
-    bars = axes.bar(names or ['all'], quality, color=COLORS['missed'])
-    shown = (f'{pq:.1f}' if row['All']['n'] else '-' for pq, row in zip(quality, rows))
-    words = [f'{text}\n{row["segments"]} true' for text, row in zip(shown, rows)]
+    names = [row['name'].replace(' to ', ' to\n') for row in rows]
+    bars = axes.bar(names, quality, color=COLORS['missed'])
+    words = [
+        f'{f"{pq:.1f}" if row["All"]["n"] else "-"}\n{row["segments"]} true'
+        for pq, row in zip(quality, rows)
+    ]
     axes.bar_label(bars, words, fontsize=8)
-    axes.set(title=title, xlabel='pixels of a segment', ylabel='PQ', ylim=(0, 115))
     axes.set_yticks(range(0, 101, 20))
-    axes.spines[['top', 'right']].set_visible(False)
-    return figure
+    return axes.figure
 
 
 def calibration_chart(table: Mapping) -> Figure:
     """The share of matches by score, beside the line where both are equal."""
-    figure = Figure((4.5, 3), layout='constrained')
-    axes = figure.subplots()
+    title = f'Scores: calibration error {100 * table["ece"]:.1f} %'
+    words = dict(xlabel='score', ylabel='share that matches', xlim=(0, 1), ylim=(0, 1.1))
+    axes = _axes(4.5, 3, title=title, **words)
     axes.plot((0, 1), (0, 1), color=INK, linewidth=1, linestyle='--')
-    for row in table['bins']:
-        if row['n']:
-            middle = (row['low'] + row['high']) / 2
-            width = 0.9 * (row['high'] - row['low'])
-            axes.bar(middle, row['matched'], width=width, color=COLORS['missed'])
-            axes.text(middle, row['matched'] + 0.02, row['n'], ha='center', fontsize=8)
-    axes.set(
-        title=f'Scores: calibration error {100 * table["ece"]:.1f} %',
-        xlabel='score', ylabel='share that matches', xlim=(0, 1), ylim=(0, 1.1),
-    )  # fmt: skip
-    axes.spines[['top', 'right']].set_visible(False)
-    return figure
+    rows = [row for row in table['bins'] if row['n']]
+    middles = [(row['low'] + row['high']) / 2 for row in rows]
+    width = 0.9 / len(table['bins'])
+    bars = axes.bar(middles, [row['matched'] for row in rows], width, color=COLORS['missed'])
+    axes.bar_label(bars, [row['n'] for row in rows], fontsize=8)
+    return axes.figure
 
 
 def confusion_chart(
@@ -95,24 +92,18 @@ def confusion_chart(
     """
     occurs = matrix.any(axis=0) | matrix.any(axis=1)
     shown = matrix[np.ix_(occurs, occurs)]
-    labels = [name for name, occurs_ in zip((*names, 'void'), occurs) if occurs_]
+    labels = np.array([*names, 'void'], object)[occurs]
     share = 100 * shown / np.maximum(shown.sum(axis=1, keepdims=True), 1)
     number, large = len(labels), len(labels) > SMALL_TABLE
-    side = 3 + number * (0.16 if large else 0.42)
-    figure = Figure((side + 1, side), layout='constrained')
-    axes = figure.subplots()
+    side, size = 3 + number * (0.16 if large else 0.42), 6 if large else 9
+    axes = _axes(side + 1, side, title=title, xlabel='predicted', ylabel='true')
     picture = axes.imshow(share, cmap=theme, vmin=0, vmax=100)
-    figure.colorbar(picture, label='% of the true class', fraction=0.035)
-    size = 6 if large else 9
+    axes.figure.colorbar(picture, label='% of the true class', fraction=0.035)
     axes.set_xticks(range(number), labels, rotation=90, fontsize=size)
     axes.set_yticks(range(number), labels, fontsize=size)
-    axes.set(title=title, xlabel='predicted', ylabel='true')
-    if not large:
-        for (row, column), value in np.ndenumerate(share):
-            if value >= 0.5:
-                dark = np.mean(picture.cmap(picture.norm(value))[:3]) < 0.5
-                color = 'white' if dark else 'black'
-                axes.text(
-                    column, row, f'{value:.0f}', ha='center', va='center', color=color, fontsize=8
-                )
-    return figure
+    for (row, column), value in np.ndenumerate(share):
+        if value >= 0.5 and not large:
+            dark = np.mean(picture.cmap(picture.norm(value))[:3]) < 0.5
+            place = dict(ha='center', va='center', fontsize=8)
+            axes.text(column, row, f'{value:.0f}', color='white' if dark else 'black', **place)
+    return axes.figure

@@ -3,10 +3,8 @@
 This module imports neither torch nor mmdet.
 """
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,75 +24,39 @@ from cmt_deeplab.evaluation.pq import aggregate
 from cmt_deeplab.own_data.panoptic_folder import PanopticSplit
 from cmt_deeplab.remarks import ImageScore
 
-from .bootstrap import bootstrap
+from .bootstrap import bootstrap, rare_classes
 from .sources import find_predictions
 
 
-@dataclass(frozen=True)
 class SavedEvaluation:
     """The scores of the images, and the tables over them; figures are fractions as panopticapi's.
 
-    ``categories`` are those of the truth by id, things first.
+    ``kinds`` says of each category of the truth, things first, whether it is one of things, and
+    ``names`` has their names. ``figures`` and ``boundary`` are those of PQ and of boundary PQ,
+    ``sizes`` has PQ by COCO's ranges of areas and by the quarters of the areas of these data, and
+    ``intervals`` the 95 % interval of PQ of each group. ``confusion`` is by true (row) and
+    predicted class, the last of void, in pixels and segments; ``confused`` has its largest errors.
     """
 
-    categories: dict[int, dict]
-    images: list[ImageScore]
-
-    @cached_property
-    def kinds(self) -> dict[int, bool]:
-        """Whether each category is one of things."""
-        return {i: category['isthing'] == 1 for i, category in self.categories.items()}
-
-    @cached_property
-    def names(self) -> list[str]:
-        return [str(category.get('name', i)) for i, category in self.categories.items()]
-
-    @cached_property
-    def segments(self) -> np.ndarray:
-        return all_segments(self.images)
-
-    @cached_property
-    def figures(self) -> dict[str, dict]:
-        return aggregate((image.counts for image in self.images), self.kinds)
-
-    @cached_property
-    def boundary(self) -> dict[str, dict]:
-        """The figures of boundary PQ."""
-        return aggregate((image.boundary_counts for image in self.images), self.kinds)
-
-    @cached_property
-    def lost(self) -> dict[str, dict]:
-        return lost_pq(self.segments, self.kinds)
-
-    @cached_property
-    def calibration(self) -> dict | None:
-        return calibration(self.segments)
-
-    @cached_property
-    def sizes(self) -> dict[str, list[dict]]:
-        """PQ by COCO's ranges of areas, and by the quarters of the areas of this data set."""
-        edges = dict(coco=COCO_EDGES, quarters=quantile_edges(self.segments))
-        return {name: by_size(self.segments, self.kinds, values) for name, values in edges.items()}
-
-    @cached_property
-    def intervals(self) -> dict[str, list[float]]:
-        """The 95 % interval of PQ of each group."""
-        found = bootstrap([self.images], self.kinds)
-        return {group: row['intervals'][0] for group, row in found.items()}
-
-    @cached_property
-    def confusion(self) -> dict[str, np.ndarray]:
-        """By true (row) and predicted class, the last of void, in pixels and segments."""
-        pairs = np.concatenate([image.pixels for image in self.images])
-        return dict(
-            pixels=pixel_confusion(pairs, [*self.kinds]),
-            segments=segment_confusion(self.segments, [*self.kinds]),
+    def __init__(self, categories: Mapping[int, dict], images: Sequence[ImageScore]) -> None:
+        order = sorted(categories, key=lambda i: categories[i]['isthing'] != 1)
+        self.images = images
+        self.kinds = kinds = {i: categories[i]['isthing'] == 1 for i in order}
+        self.names = [str(categories[i].get('name', i)) for i in order]
+        self.figures = aggregate((image.counts for image in images), kinds)
+        self.boundary = aggregate((image.boundary_counts for image in images), kinds)
+        found = bootstrap([images], kinds)
+        self.intervals = {group: row['intervals'][0] for group, row in found.items()}
+        self.rare_classes = rare_classes(images, order)
+        self.segments = segments = all_segments(images)
+        self.lost, self.calibration = lost_pq(segments, kinds), calibration(segments)
+        edges = dict(coco=COCO_EDGES, quarters=quantile_edges(segments))
+        self.sizes = {name: by_size(segments, kinds, values) for name, values in edges.items()}
+        self.confusion = dict(
+            pixels=pixel_confusion(np.concatenate([image.pixels for image in images]), order),
+            segments=segment_confusion(segments, order),
         )
-
-    @cached_property
-    def confused(self) -> dict[str, list[dict]]:
-        """The pairs of classes that are confused most."""
-        return {u: most_confused(matrix, self.names) for u, matrix in self.confusion.items()}
+        self.confused = {u: most_confused(m, self.names) for u, m in self.confusion.items()}
 
     def to_dict(self) -> dict:
         """What a JSON holds of it. The keys of panopticapi stand at the top."""
@@ -110,22 +72,8 @@ class SavedEvaluation:
         )
 
 
-def evaluate_saved(
-    truth: PanopticSplit,
-    predictions: str,
-    *,
-    warn: Callable[[str], object] = warnings.warn,
-    track: Callable[[Iterator, int], Iterable] = lambda images, total: images,
-) -> SavedEvaluation:
-    """Evaluate the predictions at a path, see ``find_predictions`` and ``folder_scores``."""
-    categories, images = folder_scores(
-        str(truth.ann_file),
-        str(truth.seg_dir),
-        *find_predictions(predictions),
-        by_name=True,
-        with_boundary=True,
-        warn=warn,
-        track=track,
-    )
-    things_first = sorted(categories.items(), key=lambda item: item[1]['isthing'] != 1)
-    return SavedEvaluation(dict(things_first), images)
+def evaluate_saved(truth: PanopticSplit, predictions: str, **options: Any) -> SavedEvaluation:
+    """Evaluate the predictions at a path: see ``find_predictions`` and ``folder_scores``."""
+    found = find_predictions(predictions)
+    files = str(truth.ann_file), str(truth.seg_dir), *found
+    return SavedEvaluation(*folder_scores(*files, by_name=True, with_boundary=True, **options))

@@ -60,7 +60,6 @@ def write_page(
     charts |= {f'size_{k}': size_chart(rows, RANGES[k]) for k, rows in evaluation.sizes.items()}
     if evaluation.calibration:
         charts['calibration'] = calibration_chart(evaluation.calibration)
-    small = [*charts]
     for unit, matrix in evaluation.confusion.items():
         title = f'Confusion of {unit}'
         charts[f'confusion_{unit}'] = confusion_chart(matrix, evaluation.names, title)
@@ -81,19 +80,19 @@ def write_page(
                 f'<figure><figcaption>{words}</figcaption>'
                 f'<img src="{file}" alt="{words}" loading="lazy"></figure>'
             )
-    pictures = {
+    shown = {
         name: f'<img src="{name}.png" alt="{name.replace("_", " ")}" loading="lazy">\n'
         for name in charts
     }
-    shown = ''.join(pictures.pop(name) for name in small)
-    parts.append(f'<h2>Confusion of classes</h2>\n{"".join(pictures.values())}')
+    confused = ''.join(shown.pop(f'confusion_{unit}') for unit in evaluation.confusion)
+    parts.append(f'<h2>Confusion of classes</h2>\n{confused}')
     page = folder / 'index.html'
     page.write_text(
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<title>Where PQ is lost</title><style>{STYLE}</style>\n'
         f'<h1>PQ {100 * evaluation.figures["All"]["pq"]:.1f}: where it is lost</h1>\n'
-        f'<p>{escape(lost_sentence(evaluation.lost))}</p>\n{shown}\n'
+        f'<p>{escape(lost_sentence(evaluation.lost))}</p>\n{"".join(shown.values())}\n'
         f'<pre>{escape(evaluation_text(evaluation))}</pre>\n' + '\n'.join(parts) + '</html>\n',
         encoding='utf-8',
     )

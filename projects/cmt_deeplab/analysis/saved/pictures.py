@@ -11,7 +11,6 @@ from cmt_deeplab.errors import MissingFileError
 from cmt_deeplab.evaluation.predicted_json import read_predictions
 from cmt_deeplab.own_data.panoptic_folder import PanopticSplit
 from cmt_deeplab.panoptic_json import read_panoptic_json
-from cmt_deeplab.planes import ranked
 from cmt_deeplab.visualization.beside import draw_beside
 from cmt_deeplab.visualization.drawer import PanopticDrawer
 
@@ -29,9 +28,9 @@ class SavedPictures:
         self.entries = {entry['image_id']: entry for entry in content['annotations']}
         self.predicted = read_predictions(pred_json, content, str(truth.ann_file), by_name=True)
         self.labels = {category: label for label, category in enumerate(evaluation.kinds)}
-        self.num_things = sum(evaluation.kinds.values())
+        things = sum(evaluation.kinds.values())
         self.drawer = PanopticDrawer(
-            classes=evaluation.names, num_things_classes=self.num_things, max_side=640
+            classes=evaluation.names, num_things_classes=things, max_side=640
         )
 
     def draw(self, image_id: int | str) -> np.ndarray:
@@ -51,22 +50,20 @@ class SavedPictures:
         entry, guess = self.entries[image_id], self.predicted[image_id]
         truth, true_values = self._map_of(entry, str(self.truth.seg_dir))
         prediction, values = self._map_of(guess, self.pred_folder)
-        crowds = [true_values[s['id']] for s in entry['segments_info'] if s.get('iscrowd')]
-        scores = {values[s['id']]: s['score'] for s in guess['segments_info'] if 'score' in s}
         return draw_beside(
             *(image[..., ::-1], truth, prediction),
             drawer=self.drawer,
-            crowds=crowds,
-            scores=scores,
+            crowds=[true_values[s['id']] for s in entry['segments_info'] if s.get('iscrowd')],
+            scores={values[s['id']]: s['score'] for s in guess['segments_info'] if 'score' in s},
             name=Path(file_name).name,
         )
 
     def _map_of(self, entry: Mapping, folder: str) -> tuple[np.ndarray, dict[int, int]]:
         """The map (H, W) of values of ``map_value``, and the value of each segment."""
         plane = read_id_plane(path_below(folder, entry['file_name'], folder))
-        ids, places = ranked(plane.reshape(-1))
         values = {VOID_ID: len(self.labels)}
         for number, segment in enumerate(entry['segments_info'], start=1):
             values[segment['id']] = map_value(self.labels[segment['category_id']], number)
-        table = np.array([values[i] for i in ids.tolist()], np.int64)
-        return table[places].reshape(plane.shape), values
+        ids, places = np.unique(plane, return_inverse=True)
+        found = np.array([values[i] for i in ids.tolist()], np.int64)
+        return found[places].reshape(plane.shape), values

@@ -1,5 +1,6 @@
 """Where the truth and the predictions lie that a command line names."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from cmt_deeplab.errors import MissingFileError, UserError, require_file
@@ -54,12 +55,8 @@ def find_truth(
         str(split.ann_file),
         f'The annotation file {split.ann_file} does not exist: put it there or correct the path.',
     )
-    return PanopticSplit(
-        split.name,
-        split.ann_file,
-        Path(img_prefix) if img_prefix else split.img_dir,
-        Path(seg_prefix) if seg_prefix else split.seg_dir,
-    )
+    prefixes = dict(img_dir=img_prefix, seg_dir=seg_prefix)
+    return replace(split, **{name: Path(path) for name, path in prefixes.items() if path})
 
 
 def _split_of_config(path: str) -> PanopticSplit:
@@ -74,8 +71,6 @@ def _split_of_config(path: str) -> PanopticSplit:
             f'test_dataloader.dataset of {path} has no ann_file with data_prefix.seg: give the '
             'panoptic JSON of the truth in place of the config.'
         )
-    root = Path(dataset.get('data_root', ''))
-    file, images, pngs = (
-        root / p for p in (dataset['ann_file'], prefix.get('img', ''), prefix['seg'])
-    )
+    parts = dataset['ann_file'], prefix.get('img', ''), prefix['seg']
+    file, images, pngs = (Path(dataset.get('data_root', ''), part) for part in parts)
     return PanopticSplit(file.stem, file, images, pngs)

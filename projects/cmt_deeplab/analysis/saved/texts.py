@@ -1,59 +1,68 @@
 """The tables of an evaluation as text for a terminal or a page, in percent."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from cmt_deeplab.analysis.lost_pq import MEANINGS, lost_table, main_cause
+from cmt_deeplab.analysis.lost_pq import CAUSES, MEANINGS, lost_table
 from cmt_deeplab.evaluation.pq import figures_table
 
-from .bootstrap import GROUPS
+from .bootstrap import FEW_IMAGES, GROUPS
 from .evaluation import SavedEvaluation
 
 RANGES = dict(coco="COCO's ranges of areas", quarters='quarters of the areas of these data')
+LARGE_SHARE = 0.25  # of the lost PQ, from which on a second cause is named
+MANY_RARE = 0.15  # of the classes, from which on fewer than 9 of 10 intervals hold in simulations
 
 
 def percent(share: float) -> str:
     return f'{100 * share:.1f}'
 
 
+def aligned(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table with its columns flush right."""
+    rows = [header, *rows]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = ['  '.join(map(str.rjust, row, widths)) for row in rows]
+    return '\n'.join([lines[0], '-' * len(lines[0]), *lines[1:]])
+
+
 def lost_sentence(lost: Mapping[str, dict]) -> str:
-    """What costs the most PQ, of things and of stuff."""
-    parts = []
+    """What costs the most PQ, of things and of stuff: a line for each group that loses any."""
+    lines = []
     for group in ('Things', 'Stuff'):
-        if cause := main_cause(lost[group]):
-            share = percent(lost[group]['lost'][cause])
-            total = percent(sum(lost[group]['lost'].values()))
-            parts.append(
-                f'{group}: {share} of the {total} lost points are {cause}: {MEANINGS[cause]}.'
-            )
-    return '\n'.join(parts)
+        shares = lost[group]['lost']
+        total = sum(shares.values())
+        first, *others = sorted(CAUSES, key=shares.get, reverse=True)
+        words = [f'{percent(shares[first])} of the {percent(total)} lost points are {first}']
+        large = [c for c in others if shares[c] >= LARGE_SHARE * total]
+        words += [f'{percent(shares[cause])} are {cause}' for cause in large]
+        if total:
+            named = zip(words, [first, *large])
+            lines.append(f'{group}: {"; ".join(f"{w}: {MEANINGS[c]}" for w, c in named)}.')
+    return '\n'.join(lines)
 
 
 def size_table(rows: Sequence[dict], title: str) -> str:
-    lines = [f'PQ by {title}', f'{"pixels":>18s} | segments     PQ  Things  Stuff', '-' * 53]
-    low = 0
-    for row in rows:
-        high = row['at_most']
-        name = f'more than {low}' if high is None else f'{low + 1} to {high}'
-        cells = (percent(row[group]['pq']) if row[group]['n'] else '-' for group in GROUPS)
-        all_, things, stuff = cells
-        lines.append(f'{name:>18s} | {row["segments"]:8d} {all_:>6s} {things:>7s} {stuff:>6s}')
-        low = high
-    return '\n'.join(lines)
+    cells = (
+        [
+            row['name'],
+            str(row['segments']),
+            *(percent(row[group]['pq']) if row[group]['n'] else '-' for group in GROUPS),
+        ]
+        for row in rows
+    )
+    return f'PQ by {title}\n' + aligned(('pixels', 'segments', 'PQ', 'Things', 'Stuff'), cells)
 
 
 def calibration_table(table: Mapping) -> str:
-    lines = [
-        f'Scores of {table["n"]} predictions: expected calibration error {percent(table["ece"])}',
-        '      score | predictions  mean score  matched',
-        '-' * 46,
-    ]
-    for row in table['bins']:
-        if row['n']:
-            lines.append(
-                f'{row["low"]:4.1f} to {row["high"]:3.1f} | {row["n"]:11d} '
-                f'{percent(row["score"]):>11s} {percent(row["matched"]):>8s}'
-            )
-    return '\n'.join(lines)
+    title = f'Scores of {table["n"]} predictions: expected calibration error '
+    cells = (
+        [f'{row["low"]:.1f} to {row["high"]:.1f}', str(row['n'])]
+        + [percent(row[key]) for key in ('score', 'matched')]
+        for row in table['bins']
+        if row['n']
+    )
+    header = 'score', 'predictions', 'mean score', 'matched'
+    return f'{title}{percent(table["ece"])}\n{aligned(header, cells)}'
 
 
 def confused_lines(confused: Mapping[str, Sequence[dict]]) -> str:
@@ -64,17 +73,26 @@ def confused_lines(confused: Mapping[str, Sequence[dict]]) -> str:
     return '\n'.join(lines)
 
 
+def interval_text(evaluation: SavedEvaluation) -> str:
+    """The intervals of PQ and, where they are too narrow, why."""
+    ends = evaluation.intervals.items()
+    text = ', '.join(f'{group} {percent(low)} to {percent(high)}' for group, (low, high) in ends)
+    rare, number = evaluation.rare_classes
+    if rare > MANY_RARE * number:
+        text += (
+            f'\nThis interval is too narrow: {rare} of the {number} classes occur in fewer than '
+            f'{FEW_IMAGES} images. That of the difference of two models (--against) holds.'
+        )
+    return f'95 % interval of PQ: {text}'
+
+
 def evaluation_text(evaluation: SavedEvaluation, *, classwise: bool = False) -> str:
     """All tables."""
     names = evaluation.names if classwise else ()
     boundary = ', '.join(f'{g} {percent(evaluation.boundary[g]["pq"])}' for g in GROUPS)
-    spread = ', '.join(
-        f'{group} {percent(low)} to {percent(high)}'
-        for group, (low, high) in evaluation.intervals.items()
-    )
     parts = [
         figures_table(evaluation.figures, names),
-        f'95 % interval of PQ: {spread}\nBoundary PQ: {boundary}',
+        f'{interval_text(evaluation)}\nBoundary PQ: {boundary}',
         f'{lost_table(evaluation.lost, names)}\n{lost_sentence(evaluation.lost)}',
         *(size_table(rows, RANGES[name]) for name, rows in evaluation.sizes.items()),
         confused_lines(evaluation.confused),
@@ -86,12 +104,16 @@ def evaluation_text(evaluation: SavedEvaluation, *, classwise: bool = False) -> 
 
 def comparison_text(found: Mapping[str, dict], figures: Sequence[Mapping[str, dict]]) -> str:
     """The result of ``bootstrap`` for two models with their figures."""
-    lines = ['          |  first  second  difference  95 % interval    second better', '-' * 67]
+    cells = []
     for group, row in found.items():
-        one, other = (percent(f[group]['pq']) for f in figures)
         low, high = (f'{100 * end:+.1f}' for end in row['interval'])
-        lines.append(
-            f'{group:10s}| {one:>6s} {other:>7s} {100 * row["difference"]:+11.1f}  '
-            f'{low:>5s} to {high:>5s}   in {100 * row["better"]:3.0f} % of draws'
+        cells.append(
+            [
+                group,
+                *(percent(f[group]['pq']) for f in figures),
+                f'{100 * row["difference"]:+.1f}',
+                f'{low} to {high}',
+                f'in {100 * row["better"]:.0f} % of draws',
+            ]
         )
-    return '\n'.join(lines)
+    return aligned(('', 'first', 'second', 'difference', '95 % interval', 'second better'), cells)
