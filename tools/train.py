@@ -33,6 +33,8 @@ OWN_DATA = {
         choices=RECIPES, help='; '.join(f'{name}: {one.says}' for name, one in RECIPES.items())
     ),
     'stuff': dict(metavar='A,B', help='the classes that are stuff, or none; others are things'),
+    'background': dict(metavar='NAME', help='the stuff class of pixels without a mask, or void'),
+    'layout': dict(help='take DATA for this layout, such as class-masks'),
     'image-size': dict(type=positive, nargs='+', metavar=('H', 'W'), help='size of the input'),
     'windows': dict(
         action='store_true', help='train on crops of large images and test in windows of that size'

@@ -131,6 +131,12 @@ def doctor(
     stuff: Annotated[
         str, typer.Option(help='Classes that are stuff, with commas: sky,road; or none.')
     ] = '',
+    background: Annotated[
+        str, typer.Option(metavar='NAME', help='Stuff class of pixels without a mask, or void.')
+    ] = 'auto',
+    layout: Annotated[
+        str | None, typer.Option(help='Take DATA for this layout, such as class-masks.')
+    ] = None,
     centers: Annotated[int | None, typer.Option(min=1, help='Centers of the model.')] = None,
     stride: Annotated[int, typer.Option(min=1, help='Stride of its prediction.')] = 4,
     size: Annotated[
@@ -151,6 +157,8 @@ def doctor(
             as_json=as_json,
             fast=fast,
             stuff=stuff,
+            background=background,
+            layout=layout,
             num_centers=centers,
             stride=stride,
             image_size=size,

@@ -574,7 +574,9 @@ def test_masks_of_hundreds_of_things(tmp_path, capsys, monkeypatch):
     assert run_doctor(tmp_path / 'nuclei', fail_on='warning') == 1
     text = ' '.join(capsys.readouterr().out.replace('│', ' ').split())
     assert 'images have up to 145 segments, and a model with 128 centers misses' in text
-    assert run_doctor(tmp_path / 'nuclei', fail_on='warning', num_centers=150) == 0
+    options = dict(background='tissue', layout='instance-masks', num_centers=150)
+    assert run_doctor(tmp_path / 'nuclei', fail_on='warning', **options) == 0
+    assert 'stuff: tissue;' in capsys.readouterr().out
 
 
 def places(value, path=()):

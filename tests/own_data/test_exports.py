@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 import zlib
 from functools import partial
 
@@ -85,12 +86,83 @@ def test_classes_of_a_table(scenes, data, opened, name, header, line):
     assert found <= {*classes} and len(found) > 2
 
 
+@pytest.fixture
+def organs(scenes, data):
+    """Six images, each with the values 1 and 3, and some with 2."""
+    for k in range(6):
+        plane = np.zeros((40, 60), np.uint8)
+        for value in (1, 3) if k % 2 else (1, 2, 3):
+            plane[10 * value : 10 * value + 5 + k, 5:20] = value
+        save(data / f'images/{k}.png', np.random.default_rng(k).integers(0, 255, (40, 60, 3), 'u1'))
+        save(data / f'masks/{k}.png', plane)
+
+
+@pytest.mark.parametrize('layout', ['class-masks', 'instance-masks'])
+def test_values_that_are_the_same_in_most_images_may_be_classes(organs, opened, layout):
+    with pytest.raises(UserError, match=f'values 1, 2, 3, and most images.*--layout {layout}'):
+        opened()
+    folder = opened(layout=layout, stuff='none', background='void', val_share=0)
+    names = {part[0] for parts in read_back(folder.train).values() for part in parts}
+    classes = {'class_1', 'class_2', 'class_3'}
+    assert names == (classes if layout == 'class-masks' else {'object'})
+
+
+def test_names_with_commas_can_be_stuff(organs, data, opened):
+    (data / 'classes.txt').write_text('1: liver\n2: door, gate, fence\n3: sky')
+    folder = opened(stuff='door, gate, fence,sky')
+    assert 'Things: liver; stuff: door, gate, fence, sky;' in folder.notes[1]
+    with pytest.raises(UserError, match="no class 'gate'"):
+        opened(stuff='gate, fence')
+
+
+def test_data_of_nnunet(organs, data, opened):
+    for file in (data / 'images').iterdir():
+        save(data / f'imagesTr/{file.stem}_0000.png', np.asarray(Image.open(file)))
+    shutil.rmtree(data / 'images')
+    (data / 'masks').rename(data / 'labelsTr')
+    dump(data / 'dataset.json', dict(labels=dict(background=0, liver=1, heart=2, lung=3)))
+    assert 'Things: liver, heart, lung; stuff: background;' in opened(stuff='none').notes[1]
+    save(data / 'imagesTr/0_0001.png', np.zeros((40, 60), np.uint8))
+    with pytest.raises(UserError, match='write its channels into one file'):
+        opened(stuff='none')
+
+
+def test_a_class_with_one_object_in_each_image_may_be_stuff(scenes, data, opened):
+    """As in instance maps that number everything; the user is told of it."""
+    for k, scene in enumerate(scenes):
+        ids, classes = instance_ids(scene), np.zeros(scene.size, np.uint8)
+        classes[ids > 0] = 1
+        classes[ids == 0], ids[ids == 0] = 2, 99
+        save(data / f'images/{k}.png', scene.pixels)
+        save(data / f'instances/{k}.png', ids)
+        save(data / f'semantic/{k}.png', classes)
+    (data / 'classes.txt').write_text('1: cell\n2: sky')
+    assert 'No image has two objects of sky: give --stuff with what is no thing.' in opened().notes
+
+
+@pytest.mark.parametrize(
+    ('name', 'words'),
+    [
+        ('objectInfo150.txt', 'ADE20K: convert it by tools/dataset_converters/ade20k_panoptic.py'),
+        ('gtFine/a_gtFine_labelIds.png', 'cityscapes_panoptic.py'),
+        ('task-1-annotation-2-by-1-tag-cell-0.png', 'which do not name images: export JSON'),
+        ('labels.geojson', 'no annotations that are known in its files .geojson'),
+    ],
+)
+def test_what_is_not_read_names_the_way(scenes, data, opened, name, words):
+    write_images(data / 'images', scenes)
+    (data / name).parent.mkdir(exist_ok=True)
+    (data / name).write_text('')
+    with pytest.raises(UserError, match=words):
+        opened()
+
+
 def test_values_that_lie_in_several_places_are_no_numbers_of_objects(scenes, data, opened):
     write_images(data / 'images', scenes)
     for scene in scenes:
         plane = 255 * (instance_ids(scene) > 0).astype(np.uint8)
         save(data / f'masks/{scene.name}.png', cv2.GaussianBlur(plane, (3, 3), 0))
-    with pytest.raises(UserError, match='in several places of an image.*blurred'):
+    with pytest.raises(UserError, match='in several places of an image.*--layout.*blurred'):
         opened()
 
 

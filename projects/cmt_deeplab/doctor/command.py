@@ -31,6 +31,8 @@ def run_doctor(
     as_json: bool = False,
     fast: bool = False,
     stuff: str | Sequence[str] | None = None,
+    background: str = 'auto',
+    layout: str | None = None,
     num_centers: int | None = None,
     stride: int = 4,
     image_size: tuple[int, int] | None = None,
@@ -39,7 +41,8 @@ def run_doctor(
     """Examine the data set in a folder of any known layout, print, and return the exit status.
 
     It is 0 where all is fine, 1 where a finding is of the severity ``fail_on`` or worse, and 2
-    where the data cannot be read.
+    where the data cannot be read. ``stuff``, ``background`` and ``layout`` are those of
+    :func:`open_data`, the options of the model those of :func:`examination`.
     """
     if fail_on not in SEVERITIES:
         raise UserError(f'--fail-on is {fail_on!r}: give one of {", ".join(SEVERITIES)}.')
@@ -57,7 +60,12 @@ def run_doctor(
                 return answer
 
             folder = open_data(
-                data, stuff=stuff or None, ask=ask if sys.stdin.isatty() else None, progress=show
+                data,
+                stuff=stuff or None,
+                background=background,
+                layout=layout,
+                ask=ask if sys.stdin.isatty() else None,
+                progress=show,
             )
             result = examination(
                 folder,

@@ -124,7 +124,9 @@ RULES = {
         'Nothing has to be done if the colors are right.',
     ),
     'PD213': Rule(
-        W, 'an image is huge', 'Cut it into tiles, as it is scored at its full size in memory.'
+        W,
+        'an image is huge',
+        'Train and predict with `--windows`; it is still scored at its full size in memory.',
     ),
     'PD214': Rule(N, 'images in the folder are in no annotation file', 'Annotate or remove them.'),
     'PD215': Rule(N, 'panoptic PNGs in the folder are in no annotation file', 'Remove them.'),

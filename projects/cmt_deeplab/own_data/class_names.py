@@ -27,6 +27,7 @@ OBJECT = 'object'  # the class where nothing names one
 BACKGROUND_NAMES = BACKGROUND, '_background_', 'bg'
 # a line of labelmap.txt, as CVAT writes it, or of a table
 COLOR = re.compile(r'(.+?)[:,] *(\d+, *\d+, *\d+)(:.*)?')
+NUMBERED = re.compile(r'(\d+)\s*[:,\s]\s*(\S.*)')
 VOID_NAMES = 'void', 'ignore', '__ignore__', 'ignored', 'unlabeled'
 NONE = 'none'  # said by the user: no class is stuff
 
@@ -95,9 +96,9 @@ def _lines(lines: Sequence[str]) -> list[str] | dict[int, str] | dict[str, tuple
     colors = [COLOR.fullmatch(line) for line in lines]
     if lines and all(colors):
         return {match[1]: tuple(map(int, match[2].split(','))) for match in colors}
-    pairs = [line.replace(':', ' ', 1).replace(',', ' ', 1).split(None, 1) for line in lines]
-    if all(len(pair) == 2 and pair[0].isdecimal() for pair in pairs):
-        return {int(value): name.strip() for value, name in pairs}
+    pairs = [NUMBERED.fullmatch(line) for line in lines]
+    if all(pairs):
+        return {int(match[1]): match[2] for match in pairs}
     return list(lines)
 
 

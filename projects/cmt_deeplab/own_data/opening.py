@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from .layouts import JSONS, OTHERS
 from .panoptic_folder import PanopticFolder, PanopticSplit
 
 LAYOUTS = (PANOPTIC, *JSONS, *OTHERS)
-CONVERTERS = {  # of data sets that have a file of this ending
-    'objectInfo150.txt': 'ade20k_panoptic.py',
-    '_gtFine_labelIds.png': 'cityscapes_panoptic.py',
+FOREIGN = {  # what has a file of such a name, and what to do
+    r'objectInfo150\.txt': 'ADE20K: convert it by tools/dataset_converters/ade20k_panoptic.py',
+    r'.*_gtFine_labelIds\.png': 'Cityscapes: convert it by tools/dataset_converters/'
+    'cityscapes_panoptic.py',
+    r'task-\d+-annotation-.*\.png': "Label Studio's PNGs, which do not name images: export JSON",
 }
 AUTO, VOID = 'auto', 'void'
 VERSION = 2  # of what is written; another one writes it again
@@ -104,15 +107,13 @@ def open_data(
 
 
 def _find(files: Files, jsons: Mapping[str, list[Path]], wanted: str | None) -> Layout:
-    for ending, script in CONVERTERS.items():
-        if wanted is None and any(path.name.endswith(ending) for path in files.paths):
-            raise UserError(
-                f'{files.root} has a converter of its own: run `python tools/dataset_converters/'
-                f'{script} {files.root}`, which writes COCO panoptic data.'
-            )
     for name, find in JSONS.items():
         if wanted in (None, name) and jsons[name]:
             return find(files, jsons[name])
+    for path in files.paths if wanted is None else ():
+        for pattern, remedy in FOREIGN.items():
+            if re.fullmatch(pattern, path.name):
+                raise UserError(f'{path} is a part of {remedy}.')
     for name, find in OTHERS.items():
         if wanted in (None, name) and (layout := find(files)):
             return layout

@@ -21,7 +21,6 @@ from .mask_values import Planes, by_values, named_values, survey_of
 from .pairing import CLASSES, INSTANCES, MASK, Mask, pair_up
 
 VOID = VOID_NAMES[0]
-LABEL_STUDIO = re.compile(r'task-\d+-annotation-')
 NAME = re.compile(r'([^\W\d_]{2,})\d{0,4}')  # 'cell' and 'cell12', but not a hash
 
 
@@ -37,12 +36,10 @@ def find_masks(files: Files, meant: str | None = None) -> Layout | None:
     if not pairing.masks and not pairing.masks_alone:
         return None
     if not pairing.masks:
-        remedy = 'call it like its image, in a folder masks beside the folder images'
-        if any(LABEL_STUDIO.match(path.name) for path in pairing.masks_alone):
-            remedy = 'export the project as JSON, as the PNGs of Label Studio do not name images'
         raise UserError(
             f'{files.root} holds masks ({named(pairing.masks_alone)}) and images '
-            f'({named(pairing.images_alone)}), but no mask has the name of an image: {remedy}.'
+            f'({named(pairing.images_alone)}), but no mask has the name of an image: call it like '
+            'its image, in a folder masks beside the folder images.'
         )
     names = read_class_names(files)
     planes, of_values = _planes_of(pairing.masks, names, meant)
