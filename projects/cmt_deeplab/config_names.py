@@ -11,6 +11,7 @@ from pathlib import Path
 from cmt_deeplab.errors import MissingFileError, UserError, require_file
 
 CHECKPOINTS = ('.pth', '.pt', '.safetensors')  # the endings of files that may carry their config
+EXPORTED = '.onnx'
 PACKAGE = Path(__file__).resolve().parent
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from pathlib import Path
 from typing import Any
 
 from cmt_deeplab_cli.light import without_init
@@ -9,6 +10,7 @@ from cmt_deeplab_cli.light import without_init
 with without_init('cmt_deeplab'):
     from cmt_deeplab.config_names import (
         CHECKPOINTS,
+        EXPORTED,
         config_and_checkpoint,
         config_file,
         named_configs,
@@ -38,6 +40,7 @@ __all__ = [
     'project_folder',
     'report_user_errors',
     'require_checkpoint',
+    'trained_model',
 ]
 
 
@@ -98,6 +101,19 @@ def parser_of_saved(description: str) -> argparse.ArgumentParser:
     parser.add_argument('predictions', metavar='PREDICTIONS', help='JSON, folder or prefix')
     parser.add_argument('--seg-prefix', metavar='DIR', help='PNGs of the truth, if elsewhere')
     return parser
+
+
+def trained_model(name: str) -> str:
+    """What a command takes as its model: a checkpoint, work dir or .onnx file, or a config's file.
+
+    Raises:
+        MissingFileError: there is no such file or config.
+    """
+    if name.endswith((*CHECKPOINTS, EXPORTED)):
+        require_checkpoint(name)
+    elif not Path(name).is_dir():
+        return config_file(name)
+    return name
 
 
 def require_checkpoint(path: str) -> None:
