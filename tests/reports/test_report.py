@@ -45,7 +45,8 @@ model = dict(
 )
 train_cfg = dict(max_iters=3, val_interval=2)
 param_scheduler = None
-default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=1))
+early = dict(type='PanopticEarlyFiguresHook', interval=1, images=4)
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=1), early_figures=early)
 custom_hooks = [dict(type='PanopticReportHook', examples=1)]
 work_dir = '{work_dir}'
 """
@@ -129,6 +130,17 @@ def test_the_log_has_rate_speed_and_time_left_and_the_best_checkpoint_is_kept(wo
     assert len(list(work_dir.glob('best_coco_panoptic_PQ_iter_*.pth'))) == 1
 
 
+def test_early_figures_are_told_from_those_of_a_validation(work_dir):
+    early = [row for row in rows_of(work_dir) if 'early_4_images/PQ' in row]
+    assert [row['step'] for row in early] == [1]  # a validation follows iterations 2 and 3
+    assert early[0].keys() == {f'early_4_images/{k}' for k in ('PQ', 'PQ_th', 'PQ_st')} | {'step'}
+    (log,) = work_dir.glob('*/*.log')
+    assert re.search(r'early figures at iteration 1: PQ .* on 4 of 6 images', log.read_text())
+    page = (work_dir / 'report.html').read_text()
+    for images in ('4 of the validation', 'validation'):
+        assert page.count(f'alt="Chart: PQ in percent on {images} images"') == 1
+
+
 def test_it_is_made_again_from_the_work_dir(work_dir, monkeypatch):
     monkeypatch.setattr('cmt_deeplab.reports.page.FOLDED', 10)
     page = work_dir / 'report.html'
@@ -145,7 +157,7 @@ def test_it_is_made_again_from_the_work_dir(work_dir, monkeypatch):
     (log,) = work_dir.glob('*/vis_data/scalars.json')  # its curves stay those
     log.write_text(''.join(row for row in log.read_text().splitlines(True) if '/PQ' in row))
     write_report(work_dir)  # as of a run that has logged no loss yet
-    assert page.read_text().count('class="chart"') == 1 and 'Parts of' not in page.read_text()
+    assert page.read_text().count('class="chart"') == 2 and 'Parts of' not in page.read_text()
 
 
 def test_a_fault_of_the_page_does_not_end_a_training_but_a_test(caplog):

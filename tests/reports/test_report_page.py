@@ -67,7 +67,8 @@ def test_the_main_cause_of_things_and_of_stuff_comes_with_what_helps(cause):
 def test_a_resumed_run_is_one_and_the_steps_of_a_loop_by_epochs_are_epochs(tmp_path):
     parts = dict(
         a=[dict(loss=3, step=10), dict(loss=2, step=20), {'coco_panoptic/PQ': 5.0, 'step': 1}],
-        b=[dict(loss=1, step=15), {'coco_panoptic/PQ': 7.0, 'step': 2}],
+        b=[{'early_9_images/PQ': 6.0, 'step': 12}, dict(loss=1, step=15)],
+        c=[{'coco_panoptic/PQ': 7.0, 'lr': 0.1, 'step': 20}],
     )
     for name, rows in parts.items():
         file = tmp_path / name / 'vis_data' / 'scalars.json'
@@ -75,4 +76,4 @@ def test_a_resumed_run_is_one_and_the_steps_of_a_loop_by_epochs_are_epochs(tmp_p
         file.write_text('\n'.join(json.dumps(row) for row in rows))
     training, validation = logged(tmp_path)
     assert {step: row['loss'] for step, row in training.items()} == {10: 3, 15: 1}
-    assert {step: row['PQ'] for step, row in validation.items()} == {15: 7.0}
+    assert validation == {'early_9_images': {12: dict(PQ=6.0)}, 'coco_panoptic': {20: dict(PQ=7.0)}}

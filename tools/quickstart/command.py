@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> tuple[Path, float]:
     """Make the data, train and write the report; its path and the PQ in percent."""
     from cmt_deeplab.datasets import write_shapes
     from cmt_deeplab.engine import PanopticTimeBudgetHook
-    from cmt_deeplab.reports import PanopticReportHook
+    from cmt_deeplab.reports import PanopticEarlyFiguresHook, PanopticReportHook
     from cmt_deeplab.reports.progress import ProgressHook, QuietRunner, progress_bar
 
     from .config import load_config
@@ -75,6 +75,7 @@ def run(args: argparse.Namespace) -> tuple[Path, float]:
         stride = max(1, runner.max_iters // 250)
         for hook in (
             ProgressHook(bar),
+            PanopticEarlyFiguresHook(images=20),
             PanopticTimeBudgetHook(minutes=args.minutes, stride=stride),
             PanopticReportHook(title='CMT-DeepLab quickstart', next_steps=next_steps(args, runner)),
         ):

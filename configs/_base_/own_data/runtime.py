@@ -1,9 +1,10 @@
-"""Runs on own data: the runtime of all recipes, with a report, pictures and the best checkpoint."""
+"""Runs on own data: the runtime of all recipes, with early figures, a report and pictures."""
 
 _base_ = '../default_runtime.py'
 default_hooks = dict(
     logger=dict(interval=20),
     checkpoint=dict(interval=500, max_keep_ckpts=2, save_best='coco_panoptic/PQ'),
+    early_figures=dict(type='PanopticEarlyFiguresHook', images=20),
     visualization=dict(draw=True, interval=10),  # every 10th image of the validation
 )
 custom_hooks = [dict(type='PanopticReportHook')]

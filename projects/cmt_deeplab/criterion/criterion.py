@@ -1,6 +1,6 @@
 """The criterion: match centers with segments, then sum the losses of every prediction stage."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -81,7 +81,11 @@ class PanopticCriterion(nn.Module):
             the resized features are not normalized again. Otherwise the losses of a stage are
             taken at its own size, which costs less.
         deep_supervision_weight: Factor of the losses of earlier stages.
+
+    A hook may set ``observe``: it is called with the final prediction, the truth and their match.
     """
+
+    observe: Callable[[MaskPrediction, SegmentPlanes, MatchResult], None] | None = None
 
     def __init__(
         self,
@@ -131,6 +135,8 @@ class PanopticCriterion(nn.Module):
         planes = SegmentPlanes.of(targets, self.num_things_classes)
         stages = self._at_final_size(predictions, planes) if self.resize_to_final else predictions
         final_match = self._match(stages[-1], planes)
+        if self.observe is not None:
+            self.observe(stages[-1], planes, final_match)
         result: dict[str, Tensor] = {}
         for number, stage in enumerate(stages):
             final = number == len(stages) - 1

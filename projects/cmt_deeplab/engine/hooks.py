@@ -25,6 +25,7 @@ CHECKS = {
     'class_check': dict(type='PanopticClassCheckHook'),
     'not_finite': dict(type='PanopticNotFiniteHook'),
     'skipped_images': dict(type='PanopticSkippedImagesHook'),
+    'unlearned_classes': dict(type='PanopticUnlearnedClassHook'),
 }
 # which mmengine leaves out where the config gives None
 HOOKS_OF_MMENGINE = {
@@ -38,7 +39,7 @@ HOOKS_OF_MMENGINE = {
 
 
 def with_checks(hooks: dict) -> dict:
-    """The default hooks of a config and four checks, without those that are None."""
+    """The default hooks of a config and five checks, without those that are None."""
     return {
         name: hook
         for name, hook in {**CHECKS, **hooks}.items()

@@ -1,7 +1,9 @@
-"""A page about a run: figures, where the lost PQ goes, curves and pictures.
+"""What a run tells of itself: a page, figures before a validation, and classes it does not learn.
 
-What it needs beside mmdet (jinja2, matplotlib) is imported when a page is written.
+What the page needs beside mmdet (jinja2, matplotlib) is imported when it is written.
 """
 
 from .again import write_report
+from .early_figures import PanopticEarlyFiguresHook
 from .hook import PanopticReportHook
+from .unlearned_classes import PanopticUnlearnedClassHook

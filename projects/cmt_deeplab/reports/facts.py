@@ -44,16 +44,22 @@ def expected_quality(config: str | None) -> str | None:
     return ' '.join(found[0].split()) if found else None
 
 
-def few_centers(runner: Runner, loop: BaseLoop) -> str | None:
-    """The sentence on images that have more segments than the model has centers."""
+def warnings_of(runner: Runner, loop: BaseLoop) -> list[str]:
+    """Sentences on classes that are not learned, and on images with more segments than centers."""
+    sentences = [*runner.message_hub.get_info('unlearned_classes', [])]
     most = getattr(loop.dataloader.dataset, 'most_segments', 0)
     number, key = number_of_centers(runner.model)
-    if number is None or most <= number:
-        return None
-    return (
-        f'An image has up to {most} segments, but the model finds at most {number}: raise {key} '
-        'and train anew.'
-    )
+    if number is not None and most > number:
+        sentences.append(
+            f'An image has up to {most} segments, but the model finds at most {number}: raise '
+            f'{key} and train anew.'
+        )
+    return sentences
+
+
+def skipped_iterations(runner: Runner) -> int:
+    """How many a time budget has left out."""
+    return runner.message_hub.get_info('skipped_iterations', 0)
 
 
 def run_facts(
@@ -106,7 +112,7 @@ def training_facts(
     done, row = runner.iter if live else max(training), training[max(training)]
     batch = loader.get('batch_size', 0) * (runner.world_size if live else 1)
     facts['iterations'] = f'{done} of {length}' + f', of {batch} images each' * bool(batch)
-    skipped = runner.message_hub.get_info('skipped_iterations', 0)
+    skipped = skipped_iterations(runner)
     facts['iterations'] += f'; {skipped} of them skipped to end in time' * bool(skipped)
     rate, images = row.get('base_lr', row.get('lr')), row.get('images_per_second')
     facts['learning rate'] = None if rate is None else f'{rate:.3g} in the last logged iteration'

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cmt_deeplab.errors import UserError
 
+EARLY = 'early'  # begins the names of figures of a part of the validation images
 BLUE = '#2f5fb3'
 GROUPS = {'PQ': ('All', '#1c2430'), 'PQ_th': ('Things', '#c8632a'), 'PQ_st': ('Stuff', '#1f8a7a')}
 
@@ -47,17 +48,21 @@ def read_log(files: Iterable[Path]) -> tuple[dict[int, dict], dict[int, dict]]:
     return training, validation
 
 
-def logged(work_dir: Path) -> tuple[dict[int, dict], dict[int, dict]]:
-    """The rows of all parts of a work dir, see ``read_log``.
+def logged(work_dir: Path) -> tuple[dict[int, dict], dict[str, dict[int, dict]]]:
+    """The rows of training in all parts of a work dir, and those that have PQ by their prefix.
 
-    The names of a validation's figures are without the prefix of the metric.
+    The prefix, that of the metric or of early figures, is taken from the names in the latter.
     """
     training, validation = read_log(sorted(work_dir.glob('*/vis_data/scalars.json')))
-    return training, {
-        step: {name.rpartition('/')[2]: value for name, value in row.items()}
-        for step, row in validation.items()
-        if any(name.endswith('/PQ') for name in row)
-    }
+    figures: dict[str, dict[int, dict]] = {}
+    for step, row in validation.items():
+        for prefix in [name[:-3] for name in row if name.endswith('/PQ')]:
+            figures.setdefault(prefix, {})[step] = {
+                name.rpartition('/')[2]: value
+                for name, value in row.items()
+                if name.startswith(f'{prefix}/')
+            }
+    return training, figures
 
 
 def _chart(title: str, draw: Callable, *, small: bool) -> str:
@@ -125,7 +130,7 @@ def quality_chart(title: str, validations: Mapping[int, Mapping[str, float]]) ->
 
 
 def curves(
-    training: Mapping[int, dict], validation: Mapping[int, dict]
+    training: Mapping[int, dict], validation: Mapping[str, Mapping[int, dict]]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """SVG texts by title: large ones of loss and PQ, small ones of all else that was logged."""
     large, small = {}, {}
@@ -145,7 +150,9 @@ def curves(
         if rate in row:
             title = 'learning rate'
             small[title] = value_chart(title, steps, values(rate), small=True, smooth=False)
-    if validation:
-        title = 'PQ in percent on the validation images'
-        large[title] = quality_chart(title, validation)
+    for prefix, rows in validation.items():
+        kind, _, images = prefix.partition('_')
+        which = f'{images.split("_")[0]} of the ' if kind == EARLY else ''
+        title = f'PQ in percent on {which}validation images'
+        large[title] = quality_chart(title, rows)
     return large, small

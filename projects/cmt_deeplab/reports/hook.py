@@ -14,6 +14,9 @@ from cmt_deeplab.evaluation import PanopticQualityMetric
 
 from .examples import Example, best_median_worst, example, place_of
 
+# what the page says of a training, of which checkpoints keep it
+TOLD = {'skipped_iterations': int, 'unlearned_classes': list}
+
 
 @HOOKS.register_module()
 class PanopticReportHook(Hook):
@@ -61,6 +64,11 @@ class PanopticReportHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self.iteration = checkpoint.get('meta', {}).get('iter')
+        told = (checkpoint.get('message_hub') or {}).get('runtime_info') or {}
+        for name, kind in TOLD.items():
+            # a run that goes on with training has its own
+            if not isinstance(runner._train_loop, BaseLoop) and isinstance(told.get(name), kind):
+                runner.message_hub.update_info(name, told[name])
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         self._predict(runner, runner.val_loop)

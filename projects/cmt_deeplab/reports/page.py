@@ -20,18 +20,18 @@ from cmt_deeplab.analysis.segment_tables import by_size, quantile_edges
 from cmt_deeplab.engine.class_check import unwrapped
 from cmt_deeplab.evaluation import PanopticQualityMetric
 
-from .facts import few_centers, run_facts
+from .facts import run_facts, skipped_iterations, warnings_of
 from .history import curves, logged
 
 FOLDED = 20  # classes from which on their table is folded
 HIDDEN = 20  # points of PQ between things and stuff that the overall figure hides
+THRESHOLDS = 'the thresholds of the merge (model.postprocess, in models of mmdet model.test_cfg)'
 ADVICE = {
-    'merged': 'train longer, predict at a finer stride, or give the network larger images; where '
-    'an image has more segments than the model has centers, raise num_centers of its decoder',
+    'merged': 'train longer, predict at a finer stride, or give the network larger images',
     'split': 'train longer, or let the training crops hold whole segments',
-    'missed': 'train longer, lower thing_threshold and stuff_threshold of the merge, or give the '
-    'network larger images where the missed segments are small',
-    'spurious': 'train longer, or raise thing_threshold and stuff_threshold of the merge',
+    'missed': f'train longer, lower {THRESHOLDS}, or give the network larger images where the '
+    'missed segments are small',
+    'spurious': f'train longer, or raise {THRESHOLDS}',
     'wrong class': 'add examples of the classes that are mistaken for others, or merge classes '
     'that look alike',
     'loose': 'predict at a finer stride, or give the network larger images',
@@ -67,12 +67,7 @@ def size_rows(metric: PanopticQualityMetric, meta: Mapping) -> list[dict]:
     """The figures of the segments by size, for the quarters of the areas of these data."""
     is_thing = {k: name in meta['thing_classes'] for k, name in enumerate(meta['classes'])}
     segments = all_segments(metric.images.values())
-    rows = by_size(segments, is_thing, quantile_edges(segments))
-    lows = [0, *(row['at_most'] for row in rows[:-1])]
-    for low, row in zip(lows, rows):
-        high = row['at_most']
-        row['name'] = f'{low + 1:,} to {high:,}' if high else f'over {low:,}'
-    return rows
+    return by_size(segments, is_thing, quantile_edges(segments))
 
 
 def next_steps(work_dir: Path) -> list[tuple[str, str]]:
@@ -96,7 +91,10 @@ def write_page(runner: Runner, loop: BaseLoop, metric: PanopticQualityMetric, *,
     iteration = runner.iter if hook.started else hook.iteration
     parameters = sum(p.numel() for p in model.parameters())
     lead = f'{type(model).__name__} with {parameters / 1e6:.1f} million parameters'
-    lead += f' after {iteration:,} iterations' if iteration is not None else ''
+    if iteration is not None:
+        skipped = skipped_iterations(runner)
+        lead += f' after {iteration - skipped:,} iterations'
+        lead += f' ({skipped:,} more were skipped to end in time)' if skipped else ''
     lead += f', tested on {len(loop.dataloader.dataset)} images.'
     name = Path(config or '').stem
     title = hook.title or (work_dir.name if name in ('', 'config') else name)
@@ -118,7 +116,7 @@ def write_page(runner: Runner, loop: BaseLoop, metric: PanopticQualityMetric, *,
         lost=lost,
         meanings=MEANINGS,
         verdicts=verdicts(lost),
-        few_centers=few_centers(runner, loop),
+        warnings=warnings_of(runner, loop),
         charts=charts,
         parts=parts,
         examples=hook.examples,

@@ -1,5 +1,6 @@
 """What a person in front of the terminal wants to see of a run."""
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,9 +8,12 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
+from rich import get_console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cmt_deeplab.engine.runner import PanopticRunner
+
+from .early_figures import in_words
 
 
 def progress_bar() -> Progress:
@@ -27,12 +31,23 @@ def progress_bar() -> Progress:
     )
 
 
+class AboveTheBars(logging.Handler):
+    """Shows warnings and errors on the console of ``progress_bar``, where they stay."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = f'  {record.levelname.lower()}: {self.format(record)}'
+        get_console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 class QuietRunner(PanopticRunner):
-    """Logs to the file only; the terminal shows the progress."""
+    """Logs to the file; the terminal shows the progress, and what the log warns of."""
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
-        logger.handlers[0].setLevel('ERROR')
+        handler = AboveTheBars('WARNING')
+        handler.filters = logger.handlers[0].filters  # which leave out what was said before
+        handler.addFilter(lambda record: 'deprecated' not in record.getMessage())  # of mmengine
+        logger.handlers[0] = handler
         return logger
 
 
@@ -74,13 +89,13 @@ class ProgressHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: Mapping[str, float]) -> None:
         self.bar.remove_task(self.validating)
-        figures = {name.rpartition('/')[2]: value for name, value in metrics.items()}
-        self.quality = f'  PQ {figures["PQ"]:.1f}'
-        images, minutes = len(runner.val_dataloader.dataset), (time.monotonic() - self.started) / 60
-        self._say(
-            f'iteration {runner.iter}: PQ {figures["PQ"]:.2f} (things {figures["PQ_th"]:.2f}, '
-            f'stuff {figures["PQ_st"]:.2f}) on {images} images, {minutes:.1f} min after the start'
-        )
+        minutes = (time.monotonic() - self.started) / 60
+        said = in_words(metrics, len(runner.val_dataloader.dataset))
+        self.quality = f'  {said.partition(" (")[0]}'
+        self._say(f'iteration {runner.iter}: {said}, {minutes:.1f} min after the start')
+
+    def after_early_figures(self, runner: Runner, figures: Mapping[str, float], said: str) -> None:
+        self._say(said)
 
     def _say(self, line: str) -> None:
         """A line that stays, above the bars."""

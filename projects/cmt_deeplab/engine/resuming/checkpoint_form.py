@@ -46,7 +46,10 @@ FORM = {
     'meta': {'epoch': COUNT, 'iter': COUNT, 'seed*': SEED},
     'message_hub': {
         'log_scalars': Mapping,
-        'runtime_info': {'best_score*': _figure, 'best_ckpt*': str},
+        'runtime_info': {
+            **{'best_score*': _figure, 'best_ckpt*': str, 'skipped_iterations*': COUNT},
+            'unlearned_classes*': [str],
+        },
         'resumed_keys': {'*': bool},
     },
     'state_dict': Mapping,

@@ -15,10 +15,12 @@ class PanopticTimeBudgetHook(Hook):
 
     A machine that is fast enough runs every iteration, and nothing differs. A slower one falls
     behind the pace that would use up the budget. It then skips iterations, a multiple of ``stride``
-    at a time, and the learning rate moves on as if they had been run. Validations (every
-    ``val_interval`` iterations) and the stride before each of them are never skipped, so a very
-    slow machine needs a little longer. The message hub counts the iterations left out, as
-    ``skipped_iterations``. ``clock`` returns seconds.
+    at a time, and the learning rate moves on as if they had been run. While there is time, the
+    validations (every ``val_interval`` iterations) and the stride before each of them are made;
+    after that only the last ones are, which a slow machine needs a little longer for. The message
+    hub counts the iterations left out, as
+    ``skipped_iterations``, and two warnings tell of them: at the first, and at the end. ``clock``
+    returns seconds.
     """
 
     priority = 'HIGHEST'  # so that the other hooks see the iteration that is run
@@ -26,7 +28,7 @@ class PanopticTimeBudgetHook(Hook):
     def __init__(
         self, *, minutes: float, stride: int = 10, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.seconds, self.stride, self.clock = 60 * minutes, stride, clock
+        self.minutes, self.stride, self.clock = minutes, stride, clock
 
     def before_train(self, runner: Runner) -> None:
         self.started = self.clock()
@@ -35,11 +37,12 @@ class PanopticTimeBudgetHook(Hook):
         done = runner.iter
         if done % self.stride:
             return
-        used = (self.clock() - self.started) / self.seconds
+        used = (self.clock() - self.started) / (60 * self.minutes)
         # A slow start is forgiven at first, and must be made good by the end.
         due = int(runner.max_iters * (1.1 * used - 0.1))
         interval = runner.train_loop.val_interval
-        next_stop = min(runner.max_iters, (done // interval + 1) * interval)
+        next_stop = (done // interval + 1) * interval if used < 1 else runner.max_iters
+        next_stop = min(runner.max_iters, next_stop)
         ahead = (min(due, next_stop - self.stride) - done) // self.stride * self.stride
         if ahead <= 0:
             return
@@ -48,4 +51,17 @@ class PanopticTimeBudgetHook(Hook):
                 scheduler.step()
         runner.train_loop._iter += ahead
         skipped = runner.message_hub.get_info('skipped_iterations', 0)
+        if not skipped:
+            runner.logger.warning(
+                f'At the present speed the training takes longer than {self.minutes:g} minutes: it '
+                'skips iterations from now on.'
+            )
         runner.message_hub.update_info('skipped_iterations', skipped + ahead)
+
+    def after_train(self, runner: Runner) -> None:
+        if skipped := runner.message_hub.get_info('skipped_iterations', 0):
+            runner.logger.warning(
+                f'{skipped:,} of the {runner.max_iters:,} iterations were skipped to end in '
+                f'{self.minutes:g} minutes: a longer time, or a machine that does nothing else, '
+                'gives a better model.'
+            )
