@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from cmt_deeplab.errors import MissingFileError, UserError
 from cmt_deeplab.own_data.annotated import AnnotatedImage, Layout
-from cmt_deeplab.own_data.converting import PNGS, convert, write_split
+from cmt_deeplab.own_data.converting import PNGS, categories_of, convert, write_split
 from rich.progress import Progress
 
 
@@ -47,8 +47,8 @@ def write_panoptic(
         for image in converted:
             place = (base / image.image['file_name']).relative_to(img_dir)
             image.image['file_name'] = place.as_posix()
-        split = write_split(json_file.stem, converted, dict(kinds), base, out)
+        write_split(out / json_file.name, converted, categories_of(dict(kinds)))
         os.replace(out / PNGS, json_file.with_suffix(''))
-        os.replace(split.ann_file, json_file)
-    segments = sum(len(image.segments) for image in converted)
+        os.replace(out / json_file.name, json_file)
+    segments = sum(len(image.annotation['segments_info']) for image in converted)
     print(f'{json_file}: {len(converted)} images, {segments} segments, {len(kinds)} classes.')

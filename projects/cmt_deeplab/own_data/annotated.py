@@ -98,8 +98,8 @@ def panoptic_segments(
     """The ids (H, W) of a panoptic PNG, its ``segments_info``, and how many segments are hidden.
 
     ``kinds`` tells of each class whether it is a thing; pixels of other names are void. The stuff
-    class ``background`` takes the pixels that have no segment. ``segments_info`` has the ``name``
-    of the class in place of its category id.
+    class ``background`` takes the pixels that have no segment. Category ids are the places in
+    ``kinds``, from 1.
     """
     plane, segments = _scattered_apart(truth, kinds)
     slots, new_numbers = {}, np.zeros(len(segments) + 1, np.int32)
@@ -111,11 +111,12 @@ def panoptic_segments(
             new_numbers[k + 1] = slots.setdefault(key, (len(slots) + 1, segment))[0]
     plane = new_numbers[plane]
     areas = np.bincount(plane.ravel(), minlength=len(slots) + 1)
+    numbers = {name: number for number, name in enumerate(kinds, start=1)}
     boxes = find_objects(plane, len(slots)) if slots else ()
     info = [
         dict(
             id=number * SPREAD % NUM_IDS,
-            name=segment.name,
+            category_id=numbers[segment.name],
             area=int(areas[number]),
             iscrowd=int(segment.is_crowd and kinds.get(segment.name, False)),
             bbox=box_of(box),

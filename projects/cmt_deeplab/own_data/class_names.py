@@ -103,22 +103,27 @@ def _lines(lines: Sequence[str]) -> list[str] | dict[int, str] | dict[str, tuple
 
 
 def _class_names(path: Path, content: object) -> ClassNames | None:
+    """None of a file of something else."""
     while isinstance(content, dict) and (keys := [key for key in NESTED if content.get(key)]):
         content = content[keys[0]]
-    if isinstance(content, list) and content and all(isinstance(c, dict) for c in content):
-        kinds = {c['name']: bool(c['isthing']) for c in content if 'isthing' in c}
-        return ClassNames(path, {int(c['id']): str(c['name']) for c in content}, kinds)
-    if isinstance(content, list) and all(isinstance(name, str) for name in content):
-        return ClassNames(path, dict(enumerate(content)), counted=True)
-    if isinstance(content, dict) and content:
-        if all(isinstance(value, tuple) for value in content.values()):
-            of_colors = {r + (g << 8) + (b << 16): name for name, (r, g, b) in content.items()}
-            return ClassNames(path, of_colors, of_colors=True)
-        if all(isinstance(value, int) for value in content.values()):
-            content = {value: name for name, value in content.items()}
-        if all(str(value).isdecimal() for value in content):
-            return ClassNames(path, {int(value): str(name) for value, name in content.items()})
-    return None  # data.yaml of something else
+    names = ClassNames(path, {})
+    if isinstance(content, list):
+        names.counted = all(isinstance(name, str) for name in content)
+        if names.counted:
+            content = dict(enumerate(content))
+        else:
+            names.kinds = {c['name']: bool(c['isthing']) for c in content if 'isthing' in c}
+            content = {c['id']: c['name'] for c in content}
+    elif not isinstance(content, dict):
+        return None
+    elif all(isinstance(value, tuple) for value in content.values()):
+        names.of_colors = True
+        content = {r + (g << 8) + (b << 16): name for name, (r, g, b) in content.items()}
+    elif all(isinstance(value, int) for value in content.values()):
+        content = {value: name for name, value in content.items()}
+    if all(str(value).isdecimal() for value in content):
+        names.of_values = {int(value): str(name) for value, name in content.items()}
+    return names
 
 
 def stuff_names(given: str | Sequence[str] | None) -> list[str] | None:

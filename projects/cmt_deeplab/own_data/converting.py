@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +25,16 @@ PNGS = 'panoptic'
 
 @dataclass(frozen=True)
 class Converted:
-    """An image with the entries of the JSON, without its id."""
+    """The entries of an image and of its annotation in a panoptic JSON."""
 
     image: dict
-    segments: list[dict]
-    split: str | None
-    hidden: int  # segments that others cover
+    annotation: dict
+    split: str | None = None
+    hidden: int = 0  # segments that others cover
 
     @property
-    def names(self) -> set[str]:
-        return {segment['name'] for segment in self.segments}
+    def categories(self) -> set[int]:
+        return {segment['category_id'] for segment in self.annotation['segments_info']}
 
 
 class Target:
@@ -58,10 +58,8 @@ class Target:
         """The splits and notes of an earlier call, if it came to its end."""
         if 'splits' not in self.state:
             return None
-        splits = {
-            name: PanopticSplit(**{k: v if k == 'name' else Path(v) for k, v in split.items()})
-            for name, split in self.state['splits'].items()
-        }
+        stored = self.state['splits'].items()
+        splits = {name: PanopticSplit(name, *map(Path, paths)) for name, paths in stored}
         return splits, self.state['notes']
 
     def begin(self) -> None:
@@ -72,7 +70,7 @@ class Target:
 
     def finish(self, splits: dict[str, PanopticSplit], notes: Sequence[str]) -> None:
         stored = {
-            name: {key: str(value) for key, value in asdict(split).items()}
+            name: [str(path) for path in (split.ann_file, split.img_dir, split.seg_dir)]
             for name, split in splits.items()
         }
         write_json(self.folder / STATE, dict(recipe=self.recipe, splits=stored, notes=list(notes)))
@@ -94,7 +92,7 @@ def convert(
     base = Path(os.path.commonpath([image.path.parent for image in layout.images]))
     pngs = _png_names(layout.images, base)
 
-    def of_image(image: AnnotatedImage) -> Converted | UserError:
+    def of_image(number: int, image: AnnotatedImage) -> Converted | UserError:
         try:
             size = check_image_file(str(image.path)).size_read(turning=True)
             ids, segments, hidden = panoptic_segments(image.read(size), kinds, background)
@@ -104,14 +102,18 @@ def convert(
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(colors_of_ids(ids)).save(file, compress_level=1)
         name = image.path.relative_to(base).as_posix()
-        entry = dict(file_name=name, height=size[0], width=size[1], png=pngs[image.path])
-        return Converted(entry, segments, image.split, hidden)
+        return Converted(
+            dict(id=number, file_name=name, height=size[0], width=size[1]),
+            dict(image_id=number, file_name=pngs[image.path], segments_info=segments),
+            image.split,
+            hidden,
+        )
 
     done, faults = [], []
     with ThreadPoolExecutor() as pool:
-        for number, result in enumerate(pool.map(of_image, layout.images), start=1):
+        for result in pool.map(of_image, range(1, len(layout.images) + 1), layout.images):
             (faults if isinstance(result, UserError) else done).append(result)
-            progress(number, len(layout.images))
+            progress(len(done) + len(faults), len(layout.images))
     if faults:
         more = f' ({len(faults)} images have such faults; this is the first.)' * (len(faults) > 1)
         raise UserError(f'{faults[0]}{more}')
@@ -129,32 +131,19 @@ def _png_names(images: Sequence[AnnotatedImage], base: Path) -> dict[Path, str]:
     return names
 
 
-def write_split(
-    name: str, images: Sequence[Converted], kinds: dict[str, bool], base: Path, out: Path
-) -> PanopticSplit:
-    """Write the JSON of a split. The ids of categories are those of ``kinds`` in order, from 1."""
-    ids = {name: number for number, name in enumerate(kinds, start=1)}
+def categories_of(kinds: dict[str, bool]) -> list[dict]:
+    """The "categories" of a JSON, whose ids are the places in ``kinds``, from 1."""
+    return [dict(id=k, name=n, isthing=int(kinds[n])) for k, n in enumerate(kinds, start=1)]
+
+
+def write_split(file: Path, images: Sequence[Converted], categories: list[dict]) -> None:
+    """Write the JSON of a split."""
     content = dict(
-        images=[
-            dict(id=k, **{key: value for key, value in image.image.items() if key != 'png'})
-            for k, image in enumerate(images, start=1)
-        ],
-        annotations=[
-            dict(
-                image_id=k,
-                file_name=image.image['png'],
-                segments_info=[
-                    dict({k: v for k, v in s.items() if k != 'name'}, category_id=ids[s['name']])
-                    for s in image.segments
-                ],
-            )
-            for k, image in enumerate(images, start=1)
-        ],
-        categories=[dict(id=ids[n], name=n, isthing=int(kinds[n])) for n in kinds],
+        images=[image.image for image in images],
+        annotations=[image.annotation for image in images],
+        categories=categories,
     )
-    file = out / f'{name}.json'
     write_json(file, content)
-    return PanopticSplit(name, file, base, out / PNGS)
 
 
 def drawn_for_validation(names: Sequence[set[str]], share: float, seed: int) -> set[int]:
@@ -173,39 +162,46 @@ def drawn_for_validation(names: Sequence[set[str]], share: float, seed: int) -> 
     return held or set(order[:1] if wanted > 0 else ())
 
 
-def in_splits(
-    splits: Sequence[str | None],
-    names: Sequence[set],
+def write_splits(
+    images: Sequence[Converted],
+    categories: list[dict],
+    folders: tuple[Path, Path],
+    out: Path,
+    *,
     val_share: float,
     seed: int,
     notes: list[str],
-) -> dict[str, list[int]]:
-    """The numbers of the images for training and validation, given their splits and classes.
+) -> dict[str, PanopticSplit]:
+    """Write the JSONs of training and validation; ``folders`` are those of images and of PNGs.
 
-    Where none is of validation, some of those for training are drawn. A test set is left out,
+    Where no image is of validation, some of those for training are drawn. A test set is left out,
     unless there is nothing else.
     """
-    every = range(len(splits))
-    train = [k for k in every if splits[k] in (None, 'train')] or list(every)
-    val = [k for k in every if splits[k] == 'val'] if len(train) < len(splits) else []
+    train = [image for image in images if image.split in (None, 'train')] or images
+    val = [i for i in images if i.split == 'val'] if len(train) < len(images) else []
     how = 'as the folders say'
     if not val:
-        held = drawn_for_validation([names[k] for k in train], val_share, seed)
+        held = drawn_for_validation([image.categories for image in train], val_share, seed)
         val, how = [train[k] for k in sorted(held)], f'drawn with the seed {seed}'
-        train = [k for k in train if k not in set(val)]
+        train = [image for k, image in enumerate(train) if k not in held]
     notes.append(
         f'For training: {counted(len(train), "image")}; for validation: {len(val)} ({how}).'
     )
-    if rest := len(splits) - len(train) - len(val):
+    if rest := len(images) - len(train) - len(val):
         notes.append(f'Left out, as they are a test set: {counted(rest, "image")}.')
-    return dict(train=train, val=val) if val else dict(train=train)
+    splits = {}
+    for name, chosen in (('train', train), ('val', val)):
+        if chosen:
+            splits[name] = PanopticSplit(name, out / f'{name}.json', *folders)
+            write_split(splits[name].ann_file, chosen, categories)
+    return splits
 
 
 def leaving_out_empty(images: list[Converted], notes: list[str]) -> list[Converted]:
     """The images with a segment; what is left out or hidden is said."""
-    full = [image for image in images if image.segments]
+    full = [image for image in images if image.categories]
     if len(full) < len(images):
-        empty = [Path(image.image['file_name']) for image in images if not image.segments]
+        empty = [Path(image.image['file_name']) for image in images if not image.categories]
         which = counted(len(empty), 'image')
         notes.append(f'Left out, as nothing is annotated in it: {which} ({named(empty)}).')
     if hidden := sum(image.hidden for image in full):

@@ -5,15 +5,23 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.panoptic_json import read_panoptic_json
-from cmt_deeplab.whole_file import write_json
 
 from .annotated import Layout
 from .class_names import BACKGROUND, decide_kinds, stuff_names
 from .coco_panoptic import find_coco_panoptic
-from .converting import Target, convert, in_splits, leaving_out_empty, write_split
+from .converting import (
+    PNGS,
+    Converted,
+    Target,
+    categories_of,
+    convert,
+    leaving_out_empty,
+    write_splits,
+)
 from .files import IMAGES, STATE, Files, counted
 from .json_files import PANOPTIC, jsons_by_kind
 from .layouts import JSONS, OTHERS
@@ -27,7 +35,7 @@ FOREIGN = {  # what has a file of such a name, and what to do
     r'task-\d+-annotation-.*\.png': "Label Studio's PNGs, which do not name images: export JSON",
 }
 AUTO, VOID = 'auto', 'void'
-VERSION = 2  # of what is written; another one writes it again
+VERSION = 3  # of what is written; another one writes it again
 
 
 def open_data(
@@ -136,9 +144,8 @@ def _convert(
     ask: Callable | None,
     background: str,
     layout: str | None,
-    val_share: float,
-    seed: int,
     progress: Callable[[int, int], None],
+    **draw: Any,
 ) -> tuple[dict[str, PanopticSplit], list[str]]:
     found = _find(files, jsons, layout)
     kinds = decide_kinds(found.classes, stuff, ask)
@@ -149,22 +156,19 @@ def _convert(
     elif kinds.setdefault(background, False):
         raise UserError(f'The background {background!r} is a class of things: take another name.')
     images, base = convert(found, kinds, background, out, progress)
-    if background and background not in {*found.classes}.union(*(image.names for image in images)):
-        del kinds[background]  # masks cover every pixel
+    used = set().union(*(image.categories for image in images))
+    if background and background not in found.classes and len(kinds) not in used:
+        del kinds[background]  # the last one; masks cover every pixel
         background = None
     notes = [f'{files.root} holds {found.found}.', _told(kinds, background), *found.notes]
     images = leaving_out_empty(images, notes)
-    if all(image.names <= {background} for image in images):
+    categories = categories_of(kinds)
+    if not used - {c['id'] for c in categories if c['name'] == background}:
         raise UserError(
             f'{files.root} holds {found.found}, but nothing is marked in any of them: check the '
             'annotations.'
         )
-    drawn = in_splits([i.split for i in images], [i.names for i in images], val_share, seed, notes)
-    splits = {
-        name: write_split(name, [images[k] for k in chosen], kinds, base, out)
-        for name, chosen in drawn.items()
-    }
-    return splits, notes
+    return write_splits(images, categories, (base, out / PNGS), out, **draw, notes=notes), notes
 
 
 def _told(kinds: dict[str, bool], background: str | None) -> str:
@@ -177,22 +181,13 @@ def _told(kinds: dict[str, bool], background: str | None) -> str:
 
 
 def _split_json(
-    panoptic: dict[str, PanopticSplit], out: Path, *, val_share: float, seed: int
+    panoptic: dict[str, PanopticSplit], out: Path, **draw: Any
 ) -> tuple[dict[str, PanopticSplit], list[str]]:
     """Both splits of a panoptic JSON that is alone; its PNGs stay in place."""
     whole = panoptic.get('train') or next(iter(panoptic.values()))
     content = read_panoptic_json(str(whole.ann_file), needs=('images', 'categories', 'annotations'))
-    of_images = {a['image_id']: a for a in content['annotations']}
-    images = [image for image in content['images'] if image['id'] in of_images]
-    names = [
-        {segment['category_id'] for segment in of_images[image['id']]['segments_info']}
-        for image in images
-    ]
+    of_images = {entry['image_id']: entry for entry in content['annotations']}
+    images = [Converted(i, of_images[i['id']]) for i in content['images'] if i['id'] in of_images]
     notes = [f'{whole.ann_file} is a COCO panoptic JSON; its PNGs and images are used in place.']
-    splits = {}
-    for name, chosen in in_splits([None] * len(images), names, val_share, seed, notes).items():
-        part = [images[k] for k in chosen]
-        annotations = [of_images[image['id']] for image in part]
-        write_json(out / f'{name}.json', dict(content, images=part, annotations=annotations))
-        splits[name] = PanopticSplit(name, out / f'{name}.json', whole.img_dir, whole.seg_dir)
-    return splits, notes
+    folders = whole.img_dir, whole.seg_dir
+    return write_splits(images, content['categories'], folders, out, **draw, notes=notes), notes
