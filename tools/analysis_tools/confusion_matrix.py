@@ -24,8 +24,9 @@ def main() -> None:
     parser.add_argument('--color-theme', default='plasma', help='color map of matplotlib')
     args = parser.parse_args()
     from cmt_deeplab_cli.saved import charts, evaluate, find_truth, texts
+    from matplotlib import colormaps
 
-    if args.color_theme not in charts.themes():
+    if args.color_theme not in colormaps:
         raise UserError(f'matplotlib has no color map {args.color_theme!r}: take viridis, say.')
     evaluation = evaluate(find_truth(args.truth, args.seg_prefix), args.predictions)
     args.save_dir.mkdir(parents=True, exist_ok=True)

@@ -54,10 +54,7 @@ def cells(models: Sequence[ComparedModel]) -> list[list[str]]:
 
 
 def notes(models: Sequence[ComparedModel]) -> list[str]:
-    lines = []
-    for model in models:
-        lines += [f'{model.name}: {note}' for note in dict.fromkeys(model.notes)]
-    return lines
+    return [*dict.fromkeys(f'{model.name}: {note}' for model in models for note in model.notes)]
 
 
 def as_text(models: Sequence[ComparedModel]) -> str:

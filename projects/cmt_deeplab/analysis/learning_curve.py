@@ -106,21 +106,19 @@ def draw_curves(models: Sequence[ComparedModel], path: str) -> None:
     The minutes are those of the processor, and of the wall where a GPU has trained.
     """
     figure = Figure((9.6, 3.9), layout='constrained', dpi=110)
-    panels = figure.subplots(1, 2, sharey=True)
+    left, right = figure.subplots(1, 2, sharey=True)
     on_gpu = torch.cuda.is_available()
     clock, name = ('wall_s', 'minutes') if on_gpu else ('processor_s', 'minutes of the processor')
-    for axes, key, scale, label in (
-        (panels[0], 'iteration', 1, 'iterations'),
-        (panels[1], clock, 60, f'{name} in training steps'),
-    ):
+    left.set(xlabel='iterations', ylabel='PQ on the validation images')
+    right.set(xlabel=f'{name} in training steps')
+    for axes, key, scale in ((left, 'iteration', 1), (right, clock, 60)):
         for model, color in zip(models, COLORS * len(models)):
             times = [point[key] / scale for point in model.curve]
             values = [point['PQ'] for point in model.curve]
             if times:
                 axes.plot(times, values, 'o-', color=color, markersize=3.5, label=model.name)
-        axes.set(xlabel=label, xlim=(0, None), ylim=(0, None))
+        axes.set(xlim=(0, None), ylim=(0, None))
         axes.spines[['right', 'top']].set_visible(False)
         axes.grid(alpha=0.3)
-    panels[0].set_ylabel('PQ on the validation images')
-    panels[0].legend(frameon=False, loc='upper left')
+    left.legend(frameon=False, loc='upper left')
     figure.savefig(path)

@@ -28,50 +28,29 @@ ROW = np.dtype(
 )
 
 
-def _rows(category: np.ndarray, **columns: np.ndarray | float) -> np.ndarray:
-    rows = np.zeros(len(category), ROW)
-    defaults = dict(category=category, score=np.nan, other=NO_CLASS)
-    for name, values in (defaults | columns).items():
+def _rows(number: int, **columns: np.ndarray | float) -> np.ndarray:
+    rows = np.zeros(number, ROW)
+    for name, values in columns.items():
         rows[name] = values
     return rows
 
 
 def segment_rows(matches: SegmentMatches) -> np.ndarray:
     """The true positives, false positives and false negatives of an image, of type ``ROW``."""
-    gt, pred, found = matches.gt, matches.pred, matches.gt_rows
-    wrong, missing = matches.is_false_positive, matches.is_false_negative
+    gt, pred = matches.gt, matches.pred
     true_causes, causes = unmatched_causes(matches)
-    scores = np.broadcast_to(pred.scores, pred.ids.shape)
-    other = np.full(len(gt.ids), NO_CLASS)
-    mistaken = missing & (true_causes == CAUSES.index('wrong class'))
+    wrong = dict(kind=FP, category=pred.categories, cause=causes, area=matches.pred_areas)
+    guessed = _rows(len(pred.ids), **wrong, score=pred.scores, other=NO_CLASS)
+    missed = dict(kind=FN, category=gt.categories, cause=true_causes, area=matches.gt_areas)
+    true = _rows(len(gt.ids), **missed, score=np.nan, other=NO_CLASS)
+    mistaken = true_causes == CAUSES.index('wrong class')
     if mistaken.any():  # more than half of such a segment lies in one prediction
-        other[mistaken] = pred.categories[matches.shared[mistaken].argmax(axis=1)]
-    return np.concatenate(
-        [
-            _rows(
-                gt.categories[found],
-                kind=TP,
-                cause=CAUSES.index('loose'),
-                iou=matches.iou,
-                area=matches.gt_areas[found],
-                score=scores[matches.pred_rows],
-            ),
-            _rows(
-                pred.categories[wrong],
-                kind=FP,
-                cause=causes[wrong],
-                area=matches.pred_areas[wrong],
-                score=scores[wrong],
-            ),
-            _rows(
-                gt.categories[missing],
-                kind=FN,
-                cause=true_causes[missing],
-                area=matches.gt_areas[missing],
-                other=other[missing],
-            ),
-        ]
-    )
+        true['other'][mistaken] = pred.categories[matches.shared[mistaken].argmax(axis=1)]
+    found = true[matches.gt_rows]
+    found['kind'], found['cause'], found['iou'] = TP, CAUSES.index('loose'), matches.iou
+    found['score'], found['other'] = guessed['score'][matches.pred_rows], NO_CLASS
+    unmatched = guessed[matches.is_false_positive], true[matches.is_false_negative]
+    return np.concatenate([found, *unmatched])
 
 
 def class_pairs(matches: SegmentMatches) -> np.ndarray:

@@ -8,8 +8,8 @@ import os.path as osp
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -57,15 +57,17 @@ def listed_segments(
         UserError: the ids of the plane are not the listed ones.
     """
     segments = [*{segment['id']: segment for segment in annotation['segments_info']}.values()]
+
+    def figures(key: str) -> np.ndarray:
+        return np.array([segment.get(key, np.nan) for segment in segments], float)
+
     table = SegmentTable(
         ids=np.array([segment['id'] for segment in segments], np.int64),
         categories=np.array([label_of(segment['category_id']) for segment in segments], np.int64),
         is_crowd=np.array([segment.get('iscrowd') == 1 for segment in segments], bool),
-        areas=np.array([segment.get('area', np.nan) for segment in segments], float),
+        areas=figures('area'),
+        scores=figures('score') if is_prediction and not as_panopticapi else np.nan,
     )
-    if is_prediction and not as_panopticapi:
-        scores = np.array([segment.get('score', np.nan) for segment in segments], float)
-        table = replace(table, scores=scores)
     if is_prediction or not as_panopticapi:
         present = np.unique(runs(plane)[0])
         check_same_ids(
@@ -136,43 +138,34 @@ def folder_scores(
                     f'{unscored[0]}).'
                 )
 
+    def read(
+        entry: dict, folder: str, json_file: str, *, is_prediction: bool, **size: Any
+    ) -> tuple[str, np.ndarray, SegmentTable]:
+        png = path_below(folder, entry['file_name'], json_file)
+        plane = read_id_plane(png, check_size=partial(check_same_size, png, **size))
+        kind = dict(is_prediction=is_prediction, as_panopticapi=as_panopticapi)
+        return png, plane, listed_segments(entry, plane, png=png, json_file=json_file, **kind)
+
     def score(entry: dict) -> ImageScore:
-        image_id, guessed = entry['image_id'], predicted[entry['image_id']]
-        gt_png = path_below(gt_folder, entry['file_name'], gt_json)
-        pred_png = path_below(pred_folder, guessed['file_name'], pred_json)
-        gt_plane = read_id_plane(
-            gt_png,
-            check_size=partial(
-                check_same_size,
-                gt_png,
-                other=f'its size in {gt_json}',
-                expected=sizes.get(image_id),
-                remedy='take PNGs and JSON from one release',
-            ),
+        image_id = entry['image_id']
+        gt_png, gt_plane, gt = read(
+            *(entry, gt_folder, gt_json),
+            is_prediction=False,
+            other=f'its size in {gt_json}',
+            expected=sizes.get(image_id),
+            remedy='take PNGs and JSON from one release',
         )
-        pred_plane = read_id_plane(
-            pred_png,
-            check_size=partial(
-                check_same_size,
-                pred_png,
-                other=f'its ground truth {gt_png}',
-                expected=gt_plane.shape,
-                remedy='write predictions at the size of the original image',
-            ),
+        _, pred_plane, pred = read(
+            *(predicted[image_id], pred_folder, pred_json),
+            is_prediction=True,
+            other=f'its ground truth {gt_png}',
+            expected=gt_plane.shape,
+            remedy='write predictions at the size of the original image',
         )
         match = partial(
             match_segments,
-            listed_segments(
-                entry, gt_plane, png=gt_png, json_file=gt_json, as_panopticapi=as_panopticapi
-            ),
-            listed_segments(
-                guessed,
-                pred_plane,
-                png=pred_png,
-                json_file=pred_json,
-                is_prediction=True,
-                as_panopticapi=as_panopticapi,
-            ),
+            gt,
+            pred,
             gt_void=VOID_ID,
             histogram=joint_histogram(gt_plane, pred_plane),
             believe_areas=as_panopticapi,
@@ -193,16 +186,7 @@ def folder_scores(
     return categories, scores
 
 
-def evaluate_folders(
-    gt_json: str,
-    gt_folder: str,
-    pred_json: str,
-    pred_folder: str,
-    *,
-    as_panopticapi: bool = False,
-    warn: Callable[[str], object] = warnings.warn,
-    track: Callable[[Iterator, int], Iterable] = lambda images, total: images,
-) -> dict[str, dict]:
+def evaluate_folders(*files: str, **options: Any) -> dict[str, dict]:
     """PQ, SQ and RQ as panopticapi's ``pq_compute`` returns them; ``per_class`` is by category id.
 
     The arguments are those of :func:`folder_scores`, and so are the errors.
@@ -210,20 +194,12 @@ def evaluate_folders(
     Raises:
         UserError: with the areas of the ground truth a figure exceeds 1.
     """
-    categories, scores = folder_scores(
-        gt_json,
-        gt_folder,
-        pred_json,
-        pred_folder,
-        as_panopticapi=as_panopticapi,
-        warn=warn,
-        track=track,
-    )
+    categories, scores = folder_scores(*files, **options)
     kinds = {category: entry['isthing'] == 1 for category, entry in categories.items()}
     figures = aggregate((score.counts for score in scores), kinds)
     if any(row['sq'] > 1 for row in figures['per_class'].values()):
         raise UserError(
-            f'With the areas that {gt_json} states panopticapi gives figures above 100 %: correct '
+            f'With the areas that {files[0]} states panopticapi gives figures above 100 %: correct '
             'the areas, or leave out --as-panopticapi to count the pixels.'
         )
     return figures

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -16,11 +15,6 @@ INK, FOUND = '#1c2430', '#cfd6df'
 # of CAUSES; told apart by people who see red and green alike (Okabe and Ito, 2008)
 COLORS = dict(zip(CAUSES, ('#D55E00', '#E69F00', '#0072B2', '#56B4E9', '#CC79A7', '#8a94a3')))
 SMALL_TABLE = 30  # classes, up to which the cells of a confusion matrix have numbers
-
-
-def themes() -> list[str]:
-    """The names of matplotlib's color maps."""
-    return [*colormaps]
 
 
 def _axes(width: float, height: float, **words: Any) -> Axes:
