@@ -76,17 +76,23 @@ def test_one_image_is_not_enough(tmp_path):
         own_data(tmp_path / 'one', image_size=64)
 
 
+def most_segments(root: Path) -> int:
+    annotations = json.loads((root / 'annotations/panoptic_train2017.json').read_text())
+    return max(len(annotation['segments_info']) for annotation in annotations['annotations'])
+
+
 def test_many_small_things_get_centers_and_fine_masks(tmp_path):
     from cmt_deeplab.own_data import open_data
 
+    def chosen(name, num_centers):
+        split = open_data(tmp_path / name).train
+        return choose(split, num_centers=num_centers, side=320, align_corners=False)
+
     for name, preset in (('shapes', 'quick'), ('nuclei', 'nuclei')):
         write_shapes(tmp_path / name, preset=preset, num_train=2, num_val=1)
-    few, many = (
-        choose(open_data(tmp_path / name).train, num_centers=100, side=320, align_corners=False)
-        for name in ('shapes', 'nuclei')
-    )
-    assert (few.num_centers, few.stride) == (100, 4)
-    annotations = json.loads((tmp_path / 'nuclei/annotations/panoptic_train2017.json').read_text())
-    most = max(len(a['segments_info']) for a in annotations['annotations'])
-    assert many.num_centers > most > 128 and many.stride == 2
+    needed = int(1.25 * most_segments(tmp_path / 'shapes') + 5)  # and 5 classes of stuff
+    few, many = chosen('shapes', needed), chosen('nuclei', needed)
+    assert (few.num_centers, few.stride) == (needed, 4)
+    assert many.num_centers > most_segments(tmp_path / 'nuclei') > 128 and many.stride == 2
     assert 'too few' in many.sentences[0] and 'too few' not in few.sentences[0]
+    assert 'too few' in chosen('shapes', needed - 1).sentences[0]

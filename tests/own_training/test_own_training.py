@@ -92,7 +92,7 @@ def test_the_layout_in_memory_changes_no_gradient():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(('preset', 'size', 'iters'), [('quick', 96, 300), ('nuclei', 128, 60)])
+@pytest.mark.parametrize(('preset', 'size', 'iters'), [('quick', 96, 300), ('nuclei', 192, 40)])
 def test_thirty_images_become_a_model(tmp_path, capfd, preset, size, iters):
     """As a user's own data: simple shapes, and nuclei, of which there are hundreds in an image."""
     write_shapes(tmp_path / 'data', preset=preset, num_train=24, num_val=6, size=size)

@@ -22,7 +22,7 @@ COARSE, FINE = 4, 2  # final strides
 
 @dataclass(frozen=True)
 class Choices:
-    """With a sentence on each."""
+    """What is chosen, and a sentence on each for the terminal."""
 
     num_centers: int
     image_size: Size
@@ -66,7 +66,8 @@ def choose(
         pixels = np.prod(shape_of[annotation['image_id']]) * (SMALLEST_SCALE**2 if windows else 0)
         counts.append(ceil(number * min(1.0, np.prod(size) / max(pixels, 1))))
     most, stuff = max(counts, default=0), sum(not c['isthing'] for c in content['categories'])
-    centers = max(num_centers, -(-int(MARGIN * most + stuff) // 32) * 32)
+    needed = int(MARGIN * most + stuff)
+    centers = num_centers if needed <= num_centers else ceil(needed / 32) * 32
     few = (
         f', for which the {num_centers} of the recipe are too few' if centers > num_centers else ''
     )
