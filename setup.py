@@ -58,7 +58,7 @@ setup(
     install_requires=requirements('runtime'),
     extras_require={
         name: requirements(name)
-        for name in ('mminstall', 'timm', 'supervision', 'export', 'tests', 'convert')
+        for name in ('mminstall', 'timm', 'supervision', 'export', 'demo', 'tests', 'convert')
     },
     cmdclass={'build_py': BuildWithConfigs},
     zip_safe=False,

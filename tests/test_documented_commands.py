@@ -20,6 +20,7 @@ from run_tool import ROOT
 RUN_BY = {
     'cmt-deeplab compare': 'tests/test_install.py',
     'cmt-deeplab configs': 'tests/test_install.py',
+    'cmt-deeplab demo': 'tests/tools/test_demo_page.py',
     'cmt-deeplab doctor': 'tests/test_install.py',
     'cmt-deeplab export': 'tests/inference/test_exported.py',
     'cmt-deeplab predict': 'tests/inference/test_inference_page.py',

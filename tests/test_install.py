@@ -189,7 +189,7 @@ def test_the_metadata_asks_for_no_stack_and_takes_any_safe_torch(wheel):
         for line in metadata.splitlines()
         if line.startswith('Provides-Extra')
     }
-    assert extras == {'mminstall', 'timm', 'supervision', 'export', 'tests', 'convert'}
+    assert extras == {'mminstall', 'timm', 'supervision', 'export', 'demo', 'tests', 'convert'}
 
 
 def test_building_does_not_import_torch():

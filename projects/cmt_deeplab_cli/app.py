@@ -77,6 +77,12 @@ def export(context: typer.Context) -> None:
     run_script(context, 'deployment/export_onnx.py')
 
 
+@app.command(context_settings=SCRIPT)
+def demo(context: typer.Context) -> None:
+    """Show a page in the browser: drop an image, see its segments and clusters."""
+    run_script(context, 'demo/app.py')
+
+
 @app.command()
 def predict(
     model: Annotated[str, typer.Argument(metavar='MODEL', help='Checkpoint, work dir, or config.')],
