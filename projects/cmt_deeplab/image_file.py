@@ -17,6 +17,9 @@ from PIL import Image, UnidentifiedImageError
 
 from cmt_deeplab.errors import MissingFileError, UserError
 
+# endings of their files; the first ones keep every value, as a mask must
+EXACT = ('.png', '.tif', '.tiff', '.bmp', '.gif', '.pgm', '.ppm')
+IMAGES = (*EXACT, '.jpg', '.jpeg', '.webp', '.jp2', '.avif')
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'TIFF', 'BMP', 'GIF', 'PPM', 'JPEG2000', 'AVIF')
 WIDTH, HEIGHT, ORIENTATION = 0x0100, 0x0101, 0x0112  # tags of TIFF; the last one is of EXIF too
 SIDEWAYS = 5  # of the orientations 1 (as it is stored) to 8, those from here on turn by 90 degrees

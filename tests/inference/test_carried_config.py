@@ -154,3 +154,15 @@ def test_other_classes_than_the_model(tmp_path):
     weights = save_untrained(certain_config(), tmp_path / 'tiny.pth', dataset_meta=known)
     with pytest.raises(UserError, match='names 2 classes, but its model has 6 thing and 5 stuff'):
         PanopticInferencer(weights)
+
+
+def test_what_fails_in_the_prediction_is_one_sentence(tmp_path):
+    """So where the pipeline leaves out what the model looks for, and the config is to be given."""
+    config = certain_config('peers/maskformer_tiny_shapes.py')
+    config.test_dataloader.dataset.pipeline[-1].meta_keys = ['img_id']
+    weights = save_untrained(config, tmp_path / 'peer.pth')
+    with pytest.raises(UserError, match='cannot be used .*: give the config file itself') as error:
+        PanopticInferencer(weights, device='cpu')(IMAGE)
+    assert str(error.value).startswith(weights) and '\n' not in str(error.value)
+    with pytest.raises((KeyError, AttributeError)):
+        PanopticInferencer(config, weights=weights, device='cpu')(IMAGE)

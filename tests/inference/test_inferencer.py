@@ -297,6 +297,55 @@ def test_predictions_before_an_error_are_written(tiny, scenes, tmp_path):
     assert len(json.loads((tmp_path / 'out/panoptic.json').read_text())['images']) == 2
 
 
+def test_what_cannot_be_read_is_left_out_by_the_command(scenes, video, tmp_path, capsys):
+    """The others are written, with a sentence for each one and the exit status 1 at the end."""
+    weights, photos = save_untrained(certain_config(), tmp_path / 'tiny.pth'), tmp_path / 'photos'
+    photos.mkdir()
+    for name in ('a', 'c'):
+        (photos / f'{name}.png').write_bytes((scenes / 'a/1.png').read_bytes())
+    (photos / 'b.png').write_bytes((scenes / 'a/1.png').read_bytes()[:500])
+    (photos / 'empty.mp4').write_bytes(b'')
+    (photos / 'link.jpg').symlink_to('nowhere')
+    (photos / 'notes.txt').write_text('no image')
+    with pytest.raises(UserError, match='3 of the inputs could not be read'):
+        predict(weights, [str(photos)], out=str(tmp_path / 'out'), device='cpu', batch_size=2)
+    printed = capsys.readouterr()
+    assert [Path(line.partition(':')[0]).name for line in printed.out.splitlines()[:2]] == [
+        *('a.png', 'c.png')
+    ]
+    for said in ('b.png is truncated', 'empty.mp4 has no frame', 'link.jpg does not exist'):
+        assert said in printed.err
+    images = json.loads((tmp_path / 'out/panoptic.json').read_text())['images']
+    assert [image['id'] for image in images] == ['a', 'c']
+
+
+def test_a_video_without_its_end_is_told_of(tiny, video, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        'cmt_deeplab.inference.inputs.print_log', lambda text, *_: said.append(text)
+    )
+    tiny(video)
+    assert said == []
+    half = tmp_path / 'half.avi'
+    frames = Path(video).read_bytes().split(b'00dc')
+    half.write_bytes(b'00dc'.join(frames[:4]))
+    assert len(tiny(half)) < 5
+    assert 'its header tells 5' in said[0]
+
+
+def test_only_predictions_are_written_over(tiny, scenes, tmp_path):
+    image = scenes / 'a/1.png'
+    for _ in range(2):
+        tiny(image, out_dir=tmp_path / 'again')
+    for name in ('panoptic.json', 'panoptic/1.png', 'overlay/1.jpg'):
+        path = tmp_path / name.replace('/', '_') / name
+        path.parent.mkdir(parents=True)
+        path.write_text('{"images": []}')
+        with pytest.raises(UserError, match=f'{name} is there and holds no predictions'):
+            tiny(image, out_dir=tmp_path / name.replace('/', '_'))
+        assert path.read_text() == '{"images": []}'
+
+
 def test_thresholds(tiny, scenes):
     """They decide before the merge: what a dropped center held goes to others."""
     path = scenes / 'b' / '1.png'

@@ -40,6 +40,8 @@ MODULES = (
 OF_THE_PIPELINE = {'LoadImageFromFile', 'Resize', 'PackDetInputs'}  # beside those of this package
 LOOKED_UP = {'RoIAlign', 'RoIPool', 'nms', 'soft_nms'}  # in mmcv.ops, without a registry
 LONGEST, DEEPEST, LARGEST = 1 << 20, 32, 1 << 14  # characters, levels, numbers
+OF_IMAGES = re.compile(r'(pipeline|image_size|model\.data_preprocessor)\b')
+LARGEST_SIDE, LARGEST_IMAGE = 1 << 12, 1 << 23  # pixels to the side, and in all
 WORD = re.compile(r'\w[\w.+-]{0,63}', re.ASCII)
 
 
@@ -169,10 +171,15 @@ def _check(value: Any, place: str, levels: int) -> None:
     elif isinstance(value, list):
         for number, each in enumerate(value):
             _check(each, f'{place}.{number}', levels - 1)
+        if OF_IMAGES.match(place) and len(value) == 2 and not {*map(type, value)} - {int, float}:
+            if value[0] * value[1] > LARGEST_IMAGE:
+                raise _refused(place, f'a size of more than {LARGEST_IMAGE} pixels')
     elif isinstance(value, str) and value and not WORD.fullmatch(value):
         raise _refused(place, f'which is {value[:60]!r}')
-    elif isinstance(value, int | float) and abs(value) > LARGEST:
-        raise _refused(place, f'which is above {LARGEST}')
+    elif isinstance(value, int | float):
+        largest = LARGEST_SIDE if OF_IMAGES.match(place) else LARGEST
+        if not abs(value) <= largest:  # nor what is no number
+            raise _refused(place, f'which is above {largest}')
 
 
 def _check_type(name: Any, place: str) -> None:

@@ -36,10 +36,20 @@ def predict(
 
     The arguments are those of :class:`PanopticInferencer` and its ``stream``; ``show`` opens a
     window with each picture until a key is pressed.
+
+    Raises:
+        UserError: at once, if nothing can be predicted; at the end, if some images or videos could
+            not be read. A line of the error output has told why, and the others are written.
     """
     if show and sys.platform == 'linux' and not DISPLAYS & {*os.environ}:
         raise UserError(NO_WINDOW)  # Qt would end the process
     inferencer = PanopticInferencer(model, weights=weights, device=device, windows=windows)
+    left_out: list[UserError] = []
+
+    def skip(error: UserError) -> None:
+        left_out.append(error)
+        print(f'Left out: {error}', file=sys.stderr)
+
     results = inferencer.stream(
         list(inputs),
         batch_size=batch_size,
@@ -47,6 +57,7 @@ def predict(
         overlay=overlay,
         thresholds=threshold,
         progress=sys.stdout.isatty(),  # the bar would take the lines to the error output
+        skip=skip,
     )
     images = 0
     for path, of_one_file in groupby(results, lambda result: result.path):
@@ -63,7 +74,10 @@ def predict(
             print(f'{path}: {frames} frames' + f', drawn in {out}/{result.name}.mp4' * overlay)
     if images:
         pictures = f'; drawn in {out}/overlay/' if overlay else ''
-        print(f'{images} images: {out}/panoptic.json and {out}/panoptic/{pictures}')
+        counted = f'{images} image' + 's' * (images != 1)
+        print(f'{counted}: {out}/panoptic.json and {out}/panoptic/{pictures}')
+    if left_out:
+        raise UserError(f'{len(left_out)} of the inputs could not be read, as told above.')
 
 
 def _summary(result: PanopticResult) -> str:

@@ -1,6 +1,6 @@
 """The inferencer: a trained model on whatever holds images."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from numbers import Real
@@ -80,6 +80,7 @@ class PanopticInferencer:
         thresholds: float | Mapping[str, float] | None = None,
         channel_order: str = 'rgb',
         progress: bool = True,
+        skip: Callable[[UserError], None] | None = None,
     ) -> Iterator[PanopticResult]:
         """The results one by one, each as soon as its batch is done; nothing is kept.
 
@@ -96,6 +97,8 @@ class PanopticInferencer:
                 ``thing_threshold`` of the merge.
             channel_order: 'rgb' or 'bgr', that of arrays; OpenCV reads images as 'bgr'.
             progress: whether a bar is shown on the error output, if that is a terminal.
+            skip: is called with the error of each image and video that cannot be read, and the
+                others go on; by default it is raised.
 
         Raises:
             UserError: an image cannot be used; those before it are written.
@@ -110,26 +113,47 @@ class PanopticInferencer:
         console = Console(stderr=True)
         shown = progress and console.is_terminal and total != 1
         items = track(items, 'images', total, console=console, disable=not shown)
-        return self._results(iter(items), batch_size, limits, folder)
+        loaded = self._loaded(items, skip)
+        return self._results(loaded, batch_size, limits, folder)
+
+    def _loaded(
+        self, items: Iterable[Item], skip: Callable[[UserError], None] | None
+    ) -> Iterator[tuple[Item, dict]]:
+        """Each item with its image, as the pipeline loads it."""
+        for item in items:
+            try:
+                if item.problem is not None:
+                    raise item.problem
+                loaded = self.network.load(item.path if item.image is None else item.image)
+            except UserError as error:
+                if skip is None:
+                    raise
+                skip(error)
+            else:
+                yield item, loaded
 
     def _results(
-        self, items: Iterator[Item], batch_size: int, limits: np.ndarray | None, folder: Any
+        self,
+        loaded: Iterator[tuple[Item, dict]],
+        batch_size: int,
+        limits: np.ndarray | None,
+        folder: Any,
     ) -> Iterator[PanopticResult]:
         with folder as opened:
-            while batch := list(islice(items, batch_size)):
-                for item, result in zip(batch, self._predict(batch, limits)):
+            while batch := list(islice(loaded, batch_size)):
+                items, images = zip(*batch)
+                for item, result in zip(items, self._predict(items, images, limits)):
                     if opened is not None:
                         opened.write(item, result)
                     yield result
 
     def _predict(
-        self, batch: Sequence[Item], limits: np.ndarray | None
+        self, items: Sequence[Item], loaded: Sequence[dict], limits: np.ndarray | None
     ) -> Iterator[PanopticResult]:
         network = self.network
-        loaded = [network.load(item.path if item.image is None else item.image) for item in batch]
         images = [each['img'] for each in loaded]  # transforms replace it in the dict
         for item, image, (segment_map, infos) in zip(
-            batch, images, network.predict(loaded, limits)
+            items, images, network.predict(loaded, limits)
         ):
             yield as_result(
                 segment_map,

@@ -1,5 +1,6 @@
 """What can be given to the inferencer, as a row of images with names that differ."""
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,27 +10,31 @@ from typing import Any
 
 import cv2
 import numpy as np
+from mmengine.logging import print_log
 from PIL import Image, ImageOps
 
 from cmt_deeplab.errors import MissingFileError, UserError
-from cmt_deeplab.image_file import array_problem
+from cmt_deeplab.image_file import IMAGES, array_problem
 
-IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm', '.gif')
-IMAGES += ('.jp2', '.avif')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv')
 VIDEOS += ('.mts', '.m2ts', '.3gp', '.ogv')
+SURE = 0.9  # the share of the frames that a header tells, which is an estimate
 PIL_MODES = ('RGB', 'RGBA', 'L', 'LA', 'P', 'PA', '1', 'CMYK', 'YCbCr', 'HSV')  # of 8 bits
 
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One image: a file, an array (H, W, 3) in BGR, or a frame of a video."""
+    """One image: a file, an array (H, W, 3) in BGR, or a frame of a video.
+
+    ``problem`` is that of a video without any.
+    """
 
     name: str
     path: str | None = None
     image: np.ndarray | None = None
     frame: int | None = None
     frames_per_second: float | None = None
+    problem: UserError | None = None
 
 
 def open_inputs(inputs: Any, channel_order: str) -> tuple[Iterator[Item], int | None]:
@@ -108,8 +113,12 @@ def _files(given: str | os.PathLike) -> list[str]:
     if '://' in path:
         raise UserError(f'{path} is an address: fetch the file, and give its path.')
     if os.path.isdir(path):
-        entries = [entry for entry in os.scandir(path) if entry.name[0] != '.' and entry.is_file()]
-        found = sorted(e.path for e in entries if e.name.lower().endswith((*IMAGES, *VIDEOS)))
+        found = sorted(
+            entry.path
+            for entry in os.scandir(path)
+            if entry.name[0] != '.' and entry.name.lower().endswith((*IMAGES, *VIDEOS))
+            if entry.is_file() or not os.path.exists(entry.path)  # a link to nothing is told of
+        )
         if not found:
             raise UserError(
                 f'The folder {path} holds no image and no video ({", ".join(IMAGES + VIDEOS)}): '
@@ -132,7 +141,7 @@ def _of_path(path: str, name: str) -> Iterator[Item]:
     if not _is_video(path):
         yield Item(name=name, path=path)
         return
-    video = _open_video(path)
+    video = cv2.VideoCapture(path)
     rate = video.get(cv2.CAP_PROP_FPS) or 25.0
     number = 0
     while True:
@@ -142,21 +151,25 @@ def _of_path(path: str, name: str) -> Iterator[Item]:
         yield Item(name=name, path=path, image=image, frame=number, frames_per_second=rate)
         number += 1
     if not number:
-        raise UserError(f'The video {path} has no frame that can be read: copy or write it again.')
+        problem = (
+            f'The video {path} has no frame that can be read: copy it again, or write it as an '
+            'MP4 with H.264.'
+        )
+        yield Item(name=name, path=path, problem=UserError(problem))
+    elif number < SURE * (told := video.get(cv2.CAP_PROP_FRAME_COUNT)):
+        print_log(
+            f'The video {path} ends after {number} frames, and its header tells {told:g}: copy it '
+            'again if its end is missing.',
+            'current',
+            logging.WARNING,
+        )
 
 
 def _count(path: str) -> int:
     """The number of images in a file; that of a video is an estimate."""
-    return int(_open_video(path).get(cv2.CAP_PROP_FRAME_COUNT)) if _is_video(path) else 1
-
-
-def _open_video(path: str) -> cv2.VideoCapture:
-    video = cv2.VideoCapture(path)
-    if not video.isOpened():
-        raise UserError(
-            f'The video {path} cannot be read: copy it again, or write it as an MP4 with H.264.'
-        )
-    return video
+    if not _is_video(path):
+        return 1
+    return max(int(cv2.VideoCapture(path).get(cv2.CAP_PROP_FRAME_COUNT)), 0)
 
 
 def _from_iterator(inputs: Iterable, channel_order: str) -> Iterator[Item]:

@@ -1,10 +1,8 @@
 """A trained network with its pipeline: images in, segment maps out, as in an evaluation."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -13,31 +11,29 @@ import numpy as np
 import torch
 from mmcv.transforms import Compose
 from mmdet.apis import init_detector
-from mmdet.registry import MODELS
 from mmdet.utils import get_test_pipeline_cfg
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
-from mmengine.runner.checkpoint import CheckpointLoader, load_state_dict
+from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
-from torch.nn.modules.module import register_module_module_registration_hook
 
 from cmt_deeplab.categories import class_list
+from cmt_deeplab.checkpoints.carried import blaming_the_config, build_carried
 from cmt_deeplab.checkpoints.entries import RECIPE
 from cmt_deeplab.checkpoints.of_work_dir import best_checkpoint
-from cmt_deeplab.checkpoints.recipe import is_truth, read_recipe, recipe_of
+from cmt_deeplab.checkpoints.recipe import LARGEST_IMAGE, is_truth, read_recipe, recipe_of
 from cmt_deeplab.config_loading import read_config
 from cmt_deeplab.config_names import CHECKPOINTS
+from cmt_deeplab.devices import chosen_device
 from cmt_deeplab.errors import UserError, mistakes_as_user_errors
 from cmt_deeplab.evaluation.data_sample import predicted_plane
-from cmt_deeplab.models.detectors.checkpoint_check import TRAINING_ONLY, compare_weights, shapes_of
 from cmt_deeplab.models.detectors.windows import PredictedInWindows
 from cmt_deeplab.panoptic_fields import is_color
 from cmt_deeplab.postprocess.merge_base import PanopticMerge
 from cmt_deeplab.renamed import rename_weights
 
-MODULES_PER_TENSOR = 10  # at most; networks have about one
+TRIED_SIDES = [32 << k for k in range(5)]  # of images that a carried config is tried with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +41,7 @@ class Network:
     """What the inferencer needs of a model; one that runs elsewhere offers the same.
 
     ``category_ids`` are those of the annotation file it was trained with, by label, where known.
+    ``carried_by`` is the checkpoint that its config comes from, if there is no other.
     """
 
     model: nn.Module
@@ -54,6 +51,8 @@ class Network:
     num_things_classes: int
     palette: list[tuple[int, int, int]] | None
     category_ids: list[int] | None
+    recipe: Mapping[str, Any]  # of recipe.py
+    carried_by: str | None = None
 
     def in_windows(self, size: Sequence[int]) -> 'Network':
         """This network on images at their own scale, in windows of ``size`` (height, width).
@@ -83,9 +82,8 @@ class Network:
         The values are those of ``coco_format.map_value``. ``thresholds`` (C,) are the smallest
         class probabilities; where they are nan, those of the model count.
         """
-        batch = pseudo_collate([self.pack(each) for each in loaded])
-        with torch.no_grad(), self._thresholds(thresholds):
-            samples = self.model.test_step(batch)
+        with torch.no_grad(), self._thresholds(thresholds), blaming_the_config(self.carried_by):
+            samples = self.model.test_step(pseudo_collate([self.pack(each) for each in loaded]))
         found = []
         for sample in samples:
             infos = getattr(sample.get('pred_panoptic_seg'), 'segments_info', None)
@@ -104,7 +102,8 @@ class Network:
         if not isinstance(merge, PanopticMerge):
             raise UserError(
                 f'thresholds are for the merges of this package, and {type(self.model).__name__} '
-                'has one of its own: set its limits in the config (model.test_cfg), and give that.'
+                'has one of its own: set its limits in the config (model.test_cfg), or leave out '
+                '--merge in the export.'
             )
         return patch.object(merge, 'class_thresholds', thresholds)
 
@@ -131,28 +130,10 @@ def load_network(model: Any, weights: str | None, device: str | None) -> Network
     with mistakes_as_user_errors():
         network = init_detector(config, str(weights), device=device)
     recipe = dict(
-        recipe_of({}, config.test_dataloader.dataset), pipeline=get_test_pipeline_cfg(config)
+        recipe_of(config.model, config.test_dataloader.dataset),
+        pipeline=get_test_pipeline_cfg(config),
     )
-    return _network(network, recipe, network.dataset_meta, str(weights))
-
-
-def chosen_device(device: str | None) -> str:
-    """The device, by default a GPU where torch finds one.
-
-    Raises:
-        UserError: torch does not have it here.
-    """
-    if device is None:
-        return 'cuda' if torch.cuda.is_available() else 'cpu'
-    try:
-        torch.empty(0, device=device)
-    except Exception as error:  # of many kinds, by device
-        reason = str(error).partition('\n')[0].rstrip('.')
-        raise UserError(
-            f'device={device!r} is not there ({reason}): give one that torch has here, such as '
-            "'cpu', or none."
-        ) from None
-    return device
+    return as_network(network, recipe, network.dataset_meta, str(weights))
 
 
 def _from_checkpoint(path: str, device: str) -> Network:
@@ -164,48 +145,36 @@ def _from_checkpoint(path: str, device: str) -> Network:
             f"written it: give the config too, PanopticInferencer('CONFIG.py', weights={path!r}) "
             f'or cmt-deeplab predict CONFIG.py IMAGES --weights {path}.'
         )
-    try:
+    with blaming_the_config(path):
         recipe = read_recipe(meta[RECIPE])
         state = content['state_dict']
         rename_weights(state)
-        build = partial(MODELS.build, ConfigDict(recipe['model']))
-        # First without numbers: only what the file has weights for may take memory.
-        linspace = partial(torch.linspace, device='cpu')  # constructors look at its numbers
-        with torch.device('meta'), patch.object(torch, 'linspace', linspace), _at_most(len(state)):
-            empty = build()
-        compare_weights(shapes_of(state), empty, checkpoint=path, unneeded=TRAINING_ONLY)
-        network = revert_sync_batchnorm(build())
-        load_state_dict(network, state, strict=False)
-        result = _network(network.to(device).eval(), recipe, meta.get('dataset_meta') or {}, path)
-        gray = np.full((32, 32, 3), 128, np.uint8)
-        pseudo_collate([result.pack(result.load(gray))])['inputs']  # the pipeline has an end
-    except UserError as error:
-        text = str(error)
-        raise UserError(text if path in text else f'{path}: {text}') from error
-    except Exception as error:  # of many kinds, as the config may hold anything
-        reason = ' '.join(f'{type(error).__name__}: {error}'.split())[:200]
+        model = build_carried(recipe['model'], state, path)
+        network = as_network(model, recipe, meta.get('dataset_meta') or {}, path)
+        for side in TRIED_SIDES:  # one after the other, as some sizes are multiples of theirs
+            _try_pipeline(network, side)
+    model.to(device)
+    return replace(network, carried_by=path)
+
+
+def _try_pipeline(network: Network, side: int) -> None:
+    """Refuse one that does not give the model an image, or a huge one, for a small square one."""
+    gray = np.full((side, side, 3), 128, np.uint8)
+    batch = pseudo_collate([network.pack(network.load(gray))])
+    height, width = network.model.data_preprocessor(batch)['inputs'].shape[-2:]
+    if height * width > LARGEST_IMAGE:
         raise UserError(
-            f'{path}: the config that is carried along cannot be built ({reason}): give the config '
-            'file itself, with the checkpoint as weights.'
-        ) from error
-    return result
+            f'the config that is carried along makes images of {width}x{height} pixels of those '
+            f'of {side}x{side}: give the config file itself, with the checkpoint as weights.'
+        )
 
 
-def _at_most(tensors: int) -> AbstractContextManager:
-    """Refuses modules by far in excess of the tensors that a checkpoint has for them."""
-    numbers = count(1)
+def as_network(model: nn.Module, recipe: Mapping, meta: Any, path: str) -> Network:
+    """The network of a model, of what :func:`recipe_of` gives, and of the data of a checkpoint.
 
-    def check(*_: Any) -> None:
-        if next(numbers) > MODULES_PER_TENSOR * tensors:
-            raise UserError(
-                f'The config that is carried along has too many modules for {tensors} tensors: '
-                'use a checkpoint that training wrote.'
-            )
-
-    return register_module_module_registration_hook(check)
-
-
-def _network(model: nn.Module, recipe: Mapping, meta: Any, path: str) -> Network:
+    Raises:
+        UserError: they do not belong together.
+    """
     steps = [dict(step) for step in recipe['pipeline']]
     steps = Compose([step for step in steps if not is_truth(_short(step['type']))]).transforms
     meta = meta[0] if isinstance(meta, list) else meta
@@ -237,6 +206,7 @@ def _network(model: nn.Module, recipe: Mapping, meta: Any, path: str) -> Network
         num_things_classes=things,
         palette=[*map(tuple, palette)] if fits else None,
         category_ids=ids,
+        recipe=recipe,
     )
 
 

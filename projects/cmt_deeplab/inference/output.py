@@ -1,5 +1,6 @@
 """Files of predictions: overlays, videos, and the COCO panoptic format."""
 
+import json
 from pathlib import Path
 from types import TracebackType
 
@@ -14,6 +15,7 @@ from .network import Network
 from .result import PanopticResult
 
 CODEC = 'mp4v'  # that every build of OpenCV writes
+INFO = dict(description='Predictions of cmt-deeplab')  # by which a JSON is known as one of ours
 
 
 class PredictionFolder:
@@ -21,13 +23,21 @@ class PredictionFolder:
 
     The JSON is written at the end, of an error too. Ids of categories are those of the training
     data, or where a checkpoint does not tell them, label + 1; the JSON names the categories. An
-    image whose name is a number, as in COCO, has it as its id.
+    image whose name is a number, as in COCO, has it as its id. Earlier predictions are written
+    over, and no other files.
+
+    Raises:
+        UserError: the folder cannot be written to, or holds other files of these names.
     """
 
     def __init__(self, folder: str | Path, network: Network, *, overlay: bool) -> None:
         self.folder, self.overlay, self.network = Path(folder), overlay, network
         self.json_file = self.folder / 'panoptic.json'
         make_folder_of(str(self.json_file))
+        self.again = self.json_file.exists()  # predictions are there
+        start = json.dumps(dict(info=INFO))[:-1]
+        if self.again and not self.json_file.read_text('utf-8', 'replace').startswith(start):
+            raise _of_others(self.json_file)
         self.images: dict[str, dict] = {}
         self.annotations: dict[str, dict] = {}
         self._video: tuple[str, cv2.VideoWriter] | None = None
@@ -41,21 +51,32 @@ class PredictionFolder:
     ) -> None:
         self._end_video()
         if self.images:
-            content = dict(
-                images=[*self.images.values()],
-                annotations=[*self.annotations.values()],
-                categories=[
-                    dict(id=number, name=name, isthing=int(k < self.network.num_things_classes))
-                    for k, (number, name) in enumerate(zip(self.category_ids, self.network.classes))
-                ],
-            )
-            write_json(self.json_file, content)
+            self._write_json()
+
+    def _write_json(self) -> None:
+        kinds = enumerate(zip(self.category_ids, self.network.classes))
+        content = dict(
+            info=INFO,
+            images=[*self.images.values()],
+            annotations=[*self.annotations.values()],
+            categories=[
+                dict(id=number, name=name, isthing=int(k < self.network.num_things_classes))
+                for k, (number, name) in kinds
+            ],
+        )
+        write_json(self.json_file, content)
 
     def write(self, item: Item, result: PanopticResult) -> Path | None:
         """Write what was found in one image; the path of its picture, or of its PNG."""
         if item.frame is not None:
             return self._write_frame(item, result) if self.overlay else None
         png = self.folder / 'panoptic' / f'{item.name}.png'
+        picture = self.folder / 'overlay' / f'{item.name}.jpg'
+        for path in () if self.again else (png, picture):
+            if path.exists() and item.name not in self.images:
+                raise _of_others(path)
+        if not self.images:
+            self._write_json()  # a run that is killed can be repeated
         result.save_ids(png)
         number, (height, width) = image_id(item.name), result.id_map.shape
         file = item.path or f'{item.name}.png'
@@ -79,7 +100,6 @@ class PredictionFolder:
         )
         if not self.overlay:
             return png
-        picture = self.folder / 'overlay' / f'{item.name}.jpg'
         result.save(picture)
         return picture
 
@@ -105,3 +125,7 @@ class PredictionFolder:
         if self._video is not None:
             self._video[1].release()
         self._video = None
+
+
+def _of_others(path: Path) -> UserError:
+    return UserError(f'{path} is there and holds no predictions: name another folder to write to.')

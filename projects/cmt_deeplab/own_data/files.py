@@ -9,10 +9,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from cmt_deeplab.errors import MissingFileError, UserError, require_file
+from cmt_deeplab.image_file import IMAGES
 
-# formats of images that keep every value, as a mask must
-EXACT = ('.png', '.tif', '.tiff', '.bmp', '.gif', '.pgm', '.ppm')
-IMAGES = (*EXACT, '.jpg', '.jpeg', '.webp', '.jp2', '.avif')
 STATE = 'conversion.json'  # in a folder that a layout was converted into
 SPLITS = dict(
     train=('train', 'training', 'trainset'),

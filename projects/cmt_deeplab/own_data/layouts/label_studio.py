@@ -9,8 +9,8 @@ from urllib.parse import unquote
 import numpy as np
 
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.image_file import IMAGES
 
-from ..files import IMAGES
 from ..json_files import interpreting, read_json
 from ..polygons import Placed, Size, ellipse, rectangle
 from ..shapes import Labeled, Shape

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cmt_deeplab.image_file import FORMATS
+from cmt_deeplab.image_file import FORMATS, IMAGES
 
 from ..class_names import OBJECT
-from ..files import IMAGES
 from ..json_files import read_json, required
 from ..polygons import Placed, Size, ellipse, mask_of_runs, rectangle
 from ..shapes import Labeled, Shape

@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.image_file import FORMATS
+from cmt_deeplab.image_file import EXACT, FORMATS
 
-from ..files import EXACT, SPLITS, Files, words
+from ..files import SPLITS, Files, words
 
 IMAGE, MASK, CLASSES, INSTANCES, PICTURE = 'image', 'mask', 'classes', 'instances', 'picture'
 ROLES = {  # the first one that a name has a word of is its role

@@ -12,10 +12,11 @@ from xml.etree import ElementTree
 import numpy as np
 
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.image_file import IMAGES
 
 from ..annotated import Layout
 from ..class_names import OBJECT
-from ..files import IMAGES, Files, split_named
+from ..files import Files, split_named
 from ..polygons import Placed, Size, ellipse, rectangle
 from ..shapes import Labeled, Read, Shape, shapes_layout
 
