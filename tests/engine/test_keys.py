@@ -30,14 +30,18 @@ def test_a_key_that_cannot_work_is_named(tmp_path, options, words):
         toy_runner(tmp_path, **WITHOUT_VALIDATION, **options).train()
 
 
-def test_a_key_that_matches_no_parameter_is_told(tmp_path):
+def test_keys_of_the_optimizer_without_effect_are_told(tmp_path):
     options = dict(
+        optim_wrapper__optimizer__lr=0,
+        optim_wrapper__clip_grad=dict(max_norm=0),
         optim_wrapper__constructor='DefaultOptimWrapperConstructor',
         optim_wrapper__paramwise_cfg=dict(custom_keys=dict(neck=dict(lr_mult=0.1))),
     )
     toy_runner(tmp_path, **WITHOUT_VALIDATION, **options).train()
     log = next(tmp_path.glob('*/*.log')).read_text()
     assert "custom_keys['neck'] matches no parameter" in log
+    for key in ('optimizer.lr', 'clip_grad.max_norm'):
+        assert f'optim_wrapper.{key} is 0, so that training learns nothing' in log
 
 
 def test_any_default_hook_is_left_out_by_none(tmp_path):

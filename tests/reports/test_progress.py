@@ -4,7 +4,8 @@ import io
 from types import SimpleNamespace
 
 import pytest
-from cmt_deeplab.reports.progress import ProgressHook, progress_bar
+from cmt_deeplab.reports.progress import ProgressHook, QuietRunner, progress_bar
+from helpers.toy_run import toy_config
 from mmengine.logging import MessageHub
 from rich.console import Console
 
@@ -32,6 +33,7 @@ def shown(*, terminal: bool, encoding: str = 'utf-8') -> str:
                 runner.iter += 1
                 hook.before_val(runner)
                 hook.after_val_iter(runner, 0)
+                hook.after_early_figures(runner, {}, f'early figures at iteration {runner.iter}')
                 hook.after_val_epoch(runner, {f'coco_panoptic/{k}': v for k, v in FIGURES.items()})
     stream.flush()
     return stream.buffer.getvalue().decode(encoding)
@@ -43,6 +45,7 @@ def test_a_log_file_has_a_line_at_each_tenth_and_at_each_validation():
     lines = text.splitlines()
     assert lines[0] == '  training 4/40: loss 4.000'
     assert sum('training' in line and 'loss' in line for line in lines) == 10 + 1  # and the bar
+    assert lines.count('  early figures at iteration 20') == 1
     assert sum('PQ 12.34 (things 5.00, stuff 20.00) on 7 images' in line for line in lines) == 2
     assert lines[-1].startswith('training') and '40/40 loss 4.000  PQ 12.3' in lines[-1]
 
@@ -58,3 +61,14 @@ def test_a_terminal_has_bars_and_the_validations_above_them():
 def test_an_output_without_unicode_is_no_problem(encoding):
     text = shown(terminal=False, encoding=encoding)
     assert '40/40' in text
+
+
+def test_the_terminal_has_the_warnings_of_the_log_and_nothing_else(tmp_path, capsys):
+    runner = QuietRunner.from_cfg(toy_config(tmp_path))
+    capsys.readouterr()  # the warnings about the config
+    runner.logger.info('a line of the log')
+    runner.logger.warning('[1/2] images are "faulty"')
+    runner.logger.warning('This function will be deprecated.')
+    runner.logger.error('an error')
+    shown = capsys.readouterr().out.splitlines()
+    assert shown == ['  warning: [1/2] images are "faulty"', '  error: an error']

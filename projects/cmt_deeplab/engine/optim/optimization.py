@@ -58,6 +58,9 @@ def check_optim_wrapper(config: dict, model: nn.Module, logger: Any) -> None:
             "optim_wrapper.type='AmpOptimWrapper' needs a GPU; use 'PanopticAmpOptimWrapper' "
             '(--amp), which takes bfloat16 on the CPU.'
         )
+    for part, key in (('optimizer', 'lr'), ('clip_grad', 'max_norm'), ('clip_grad', 'clip_value')):
+        if (config.get(part) or {}).get(key) == 0:
+            logger.warning(f'optim_wrapper.{part}.{key} is 0, so that training learns nothing.')
     constructor = name_of(config.get('constructor'))
     backbone = type(getattr(model, 'backbone', None)).__name__
     if constructor == 'LearningRateDecayOptimizerConstructor' and 'ConvNeXt' not in backbone:
