@@ -108,9 +108,9 @@ def test_values_that_are_the_same_in_most_images_may_be_classes(organs, opened, 
 
 
 def test_names_with_commas_can_be_stuff(organs, data, opened):
-    (data / 'classes.txt').write_text('1: liver\n2: door, gate, fence\n3: sky')
+    (data / 'classes.txt').write_text('1: liver\n2: door,gate, fence\n3: sky')
     folder = opened(stuff='door, gate, fence,sky')
-    assert 'Things: liver; stuff: door, gate, fence, sky;' in folder.notes[1]
+    assert 'Things: liver; stuff: door,gate, fence, sky;' in folder.notes[1]
     with pytest.raises(UserError, match="no class 'gate'"):
         opened(stuff='gate, fence')
 

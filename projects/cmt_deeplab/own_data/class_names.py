@@ -18,6 +18,7 @@ FILES = (
     'labelmap', 'classes', 'class_names', 'labels', 'label_names', 'categories', 'names', 'data',
     'dataset',
 )  # fmt: skip
+OFTEN_OTHERS = 'data', 'dataset'  # stems of files that may hold something else
 NESTED = 'names', 'categories', 'labels'  # keys below which a JSON or YAML has the names
 SUFFIXES = '.txt', '.json', '.yaml', '.yml', '.names'
 # with a header: "1, cell" in the one that Roboflow writes, "sky,70,130,180" in the other
@@ -82,6 +83,8 @@ def read_class_names(files: Files) -> ClassNames | None:
                 content = json.loads(text) if path.suffix == '.json' else yaml.safe_load(text)
             names = _class_names(path, content)
         except (ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+            if path.stem in OFTEN_OTHERS:
+                continue
             raise UserError(
                 f'{path} cannot be read as names of classes ({error}): write one name on each line '
                 'of a text file classes.txt.'
@@ -136,11 +139,12 @@ def stuff_names(given: str | Sequence[str] | None) -> list[str] | None:
 
 def with_commas(names: Sequence[str], known: Collection[str]) -> Iterator[str]:
     """The names where those with a comma in them, such as 'door, gate', were split at it."""
-    names = [*names]
+    names, plain = [*names], {re.sub(r'\s*,\s*', ',', name): name for name in known}
     while names:
         ends = range(len(names), 0, -1)
-        end = next((end for end in ends if ', '.join(names[:end]) in known), 1)
-        yield ', '.join(names[:end])
+        end = next((end for end in ends if ','.join(names[:end]) in plain), 1)
+        first = ','.join(names[:end])
+        yield plain.get(first, first)
         del names[:end]
 
 
