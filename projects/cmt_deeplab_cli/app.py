@@ -10,12 +10,11 @@ from typing import Annotated, Literal
 import typer
 
 from cmt_deeplab_cli.arguments import (
-    CHECKPOINTS,
-    config_file,
     named_configs,
     project_folder,
     report_user_errors,
     require_checkpoint,
+    trained_model,
 )
 
 # the arguments of a command that is a script of tools/ are read by that script, --help among them
@@ -73,7 +72,7 @@ def compare(context: typer.Context) -> None:
 
 @app.command(context_settings=SCRIPT)
 def export(context: typer.Context) -> None:
-    """Write the network of a model as an ONNX file."""
+    """Write a model as an ONNX file or for torch.export, and compare its segments."""
     run_script(context, 'deployment/export_onnx.py')
 
 
@@ -85,7 +84,9 @@ def demo(context: typer.Context) -> None:
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(metavar='MODEL', help='Checkpoint, work dir, or config.')],
+    model: Annotated[
+        str, typer.Argument(metavar='MODEL', help='Checkpoint, work dir, .onnx file, or config.')
+    ],
     inputs: Annotated[
         list[str],
         typer.Argument(
@@ -107,10 +108,7 @@ def predict(
     show: Annotated[bool, typer.Option('--show', help='Open a window with each picture.')] = False,
 ) -> None:
     """Segment images and videos: overlays, and COCO's panoptic format."""
-    if model.endswith(CHECKPOINTS):
-        require_checkpoint(model)
-    elif not Path(model).is_dir():
-        model = config_file(model)
+    model = trained_model(model)
     if weights:
         require_checkpoint(weights)
     from cmt_deeplab.inference.command import predict

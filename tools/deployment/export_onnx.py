@@ -1,7 +1,7 @@
-"""Export a network to ONNX: ``python tools/deployment/export_onnx.py CONFIG CHECKPOINT OUT.onnx``.
+"""Export a model: ``cmt-deeplab export MODEL OUT.onnx``, or OUT.pt2 for ``torch.export``.
 
-With ``--images`` the file is run by onnxruntime on the CPU, and its segments are compared with
-PyTorch's; the exit status is 1 where they are not the same.
+The file is then run on images, and its segments are compared with PyTorch's, in onnxruntime and in
+OpenVINO and TensorRT where they are installed. The exit status is 1 where they are not the same.
 """
 
 import argparse
@@ -14,19 +14,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
 from cmt_deeplab_cli.arguments import (  # noqa: E402
     UserError,
-    config_file,
     output_file,
     positive,
     report_user_errors,
     require_checkpoint,
+    trained_model,
 )
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Export the network of a model to ONNX')
-    parser.add_argument('config', help='file or name of a config')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('out', metavar='OUT.onnx', type=output_file, help='file to write')
+    parser = argparse.ArgumentParser(description='Export a model to ONNX or torch.export')
+    parser.add_argument('model', help='checkpoint, work dir, or config with --weights')
+    parser.add_argument('out', type=output_file, help='file to write, .onnx or .pt2')
+    parser.add_argument('--weights', help='checkpoint of a config')
     parser.add_argument(
         '--size',
         nargs=2,
@@ -34,23 +34,31 @@ def parse_args() -> argparse.Namespace:
         metavar=('H', 'W'),
         help='size of the input (default: that of the config)',
     )
+    parser.add_argument('--dynamic', action='store_true', help='accept inputs of other sizes, too')
     parser.add_argument(
-        '--images', nargs='+', metavar='FILE', help='images, on which to compare with PyTorch'
+        '--merge', action='store_true', help='give segments, with the merge in the file'
+    )
+    parser.add_argument(
+        '--images', nargs='+', metavar='FILE', help='images to compare on (default: noise)'
     )
     args = parser.parse_args()
-    args.config = config_file(args.config)
-    require_checkpoint(args.checkpoint)
+    if not args.out.endswith(('.onnx', '.pt2')):
+        raise UserError(f'{args.out} is no .onnx and no .pt2 file: give it one of these endings.')
+    args.model = trained_model(args.model)
+    if args.weights:
+        require_checkpoint(args.weights)
     return args
 
 
 @report_user_errors()
 def main() -> int:
     args = parse_args()
-    from cmt_deeplab.inference.exported import ExportedNetwork, compare, export_onnx
+    import numpy as np
+    from cmt_deeplab.inference.exporting import compare, export, runtimes
     from cmt_deeplab.inference.network import load_network
     from cmt_deeplab.models.detectors import CMTDeepLab
 
-    network = load_network(args.config, args.checkpoint, 'cpu')
+    network = load_network(args.model, args.weights, 'cpu')
     if not isinstance(network.model, CMTDeepLab):
         raise UserError(
             f'Only a CMTDeepLab is exported, and this is a {type(network.model).__name__}.'
@@ -63,20 +71,27 @@ def main() -> int:
         larger = ' '.join(map(str, preprocessor.padded(size)))
         raise UserError(f'The model has no inputs of {size[0]}x{size[1]}: give --size {larger}.')
     preprocessor.size, network = size, replace(network, image_size=size)
-    export_onnx(network.model, args.out, size)
-    print(f'{args.out}: input (1, 3, {size[0]}, {size[1]})')
-    if not args.images:
-        return 0
-    found = compare(network, ExportedNetwork(args.out), args.images)
-    for each in found:
-        print(
-            f'{each.name}: {each.segments} segments, '
-            f'{"the same" if each.same else "others in onnxruntime"}, '
-            f'{each.other_pixels} of {each.pixels} pixels differ'
-        )
-    same = sum(each.same for each in found)
-    print(f'The segments of onnxruntime are those of PyTorch on {same} of {len(found)} images.')
-    return int(same < len(found))
+    export(network, args.out, size, dynamic=args.dynamic, merged=args.merge)
+    print(f'{args.out}: input (1, 3, {size[0]}, {size[1]}){" and others" * args.dynamic}')
+    noise = np.random.default_rng(0).integers(256, size=(*size, 3), dtype=np.uint8)
+    images = args.images or [noise]
+    if args.dynamic:
+        preprocessor.size = None  # so that each image has its own size
+    failed = 0
+    for runtime, exported in runtimes(args.out):
+        if args.dynamic:
+            exported.model.data_preprocessor.size = None
+        found = 0
+        for each in compare(network, exported, images):
+            print(
+                f'{each.name}: {each.segments} segments, '
+                f'{"the same" if each.same else f"others in {runtime}"}, '
+                f'{each.other_pixels} of {each.pixels} pixels differ'
+            )
+            found += each.same
+        print(f'The segments of {runtime} are those of PyTorch on {found} of {len(images)} images.')
+        failed += found < len(images)
+    return int(failed > 0)
 
 
 if __name__ == '__main__':

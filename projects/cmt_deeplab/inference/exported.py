@@ -1,127 +1,239 @@
-"""The network as an ONNX file: writing it, running it, and comparing its segments.
+"""Networks that run elsewhere than in PyTorch: ONNX files in onnxruntime, behind the inferencer.
 
-The file holds what ``CMTDeepLab.network`` computes, with plain operators of ONNX: ``images``
-(1, 3, H, W), normalized and padded, become ``mask_logits`` (1, N, h, w) and ``class_logits``
-(1, N, C+1). The pipeline before it and the merge behind it stay in Python.
+An ONNX file of ``cmt-deeplab export`` carries the texts of :func:`texts_of` in its metadata: JSON,
+read as that of a checkpoint is. So the file alone suffices, and nothing in it is executed but its
+graph, by the runtime.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample, SampleList
+from mmengine.model import BaseModel
+from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from cmt_deeplab.errors import MissingPackageError
-from cmt_deeplab.geometry import Size
-from cmt_deeplab.models.heads.panoptic_head import HeadOutput
-from cmt_deeplab.models.transformer.transformer_decoder import DecoderOutput
-from cmt_deeplab.structures import MaskPrediction
-from cmt_deeplab.whole_file import whole_file
+from cmt_deeplab.checkpoints.entries import RECIPE
+from cmt_deeplab.checkpoints.recipe import read_recipe, recipe_of
+from cmt_deeplab.coco_format import map_value
+from cmt_deeplab.devices import chosen_device
+from cmt_deeplab.errors import MissingPackageError, UserError, require_file
+from cmt_deeplab.models.data_preprocessor import PanopticDataPreprocessor
+from cmt_deeplab.models.detectors.outputs import add_prediction, add_result
+from cmt_deeplab.models.detectors.windows import PredictedInWindows
+from cmt_deeplab.postprocess import PanopticResult
+from cmt_deeplab.postprocess.merge_base import PanopticMerge
 
-from .network import Network
+from .network import Network, as_network
 
-OUTPUTS = ('mask_logits', 'class_logits')
-ROUNDING = 1e-4  # the share of pixels on borders that rounding may move
+LOGITS = ('mask_logits', 'class_logits')
+SEGMENTS = ('id_map', 'labels', 'scores', 'areas')
+DATA = 'dataset_meta'  # classes and palette
 
-
-class _Logits(nn.Module):
-    """A model that only gives its final mask and class logits."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.model(images, mode='tensor')
+# From names of outputs, LOGITS or SEGMENTS, and the inputs of a graph by name to these outputs.
+Run = Callable[[Sequence[str], dict[str, np.ndarray]], Sequence[np.ndarray]]
 
 
-def export_onnx(model: nn.Module, path: str | Path, size: Size) -> None:
-    """Write the network of ``model`` for single images of ``size``, through ``torch.export``.
+class ExportedModel(PredictedInWindows, BaseModel):
+    """A detector for inference alone, whose network is the graph of an exported file.
 
-    Raises:
-        MissingPackageError: onnx or onnxscript is not installed.
+    Args:
+        run: runs the graph.
+        path: of the file.
+        postprocess: the merge, None for a graph that has it in it.
+        others: as in :class:`CMTDeepLab`.
     """
-    _require('onnx', 'onnxscript')
-    device = next(model.parameters()).device
-    with torch.no_grad():
-        program = torch.onnx.export(
-            _Logits(model).eval(),
-            (torch.zeros(1, 3, *size, device=device),),
-            input_names=['images'],
-            output_names=[*OUTPUTS],
-            dynamo=True,
-            verbose=False,
+
+    semantic_on = instance_on = False
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        path: str,
+        num_things_classes: int,
+        num_stuff_classes: int,
+        align_corners: bool,
+        data_preprocessor: Mapping,
+        postprocess: Mapping | None,
+        test_windows: Mapping | None = None,
+    ) -> None:
+        classes = dict(num_things_classes=num_things_classes, num_stuff_classes=num_stuff_classes)
+        preprocessor = _built(
+            PanopticDataPreprocessor, data_preprocessor, align_corners=align_corners, **classes
         )
-    with whole_file(Path(path)) as part:
-        program.save(part)
+        super().__init__(data_preprocessor=preprocessor)
+        self.run, self.path, self.align_corners = run, path, align_corners
+        self.num_things_classes, self.num_stuff_classes = num_things_classes, num_stuff_classes
+        self.num_classes = num_things_classes + num_stuff_classes
+        self.postprocess = postprocess and _built(PanopticMerge, postprocess, **classes)
+        if test_windows is not None:
+            self.set_test_windows(**test_windows)
+
+    def forward(
+        self, inputs: Tensor, data_samples: SampleList, mode: str = 'predict'
+    ) -> SampleList:
+        """Adds ``pred_panoptic_seg`` to each sample, as :meth:`CMTDeepLab.predict` does."""
+        with blaming(self.path):
+            for image, sample in zip(inputs, data_samples):
+                self._predict(image, sample)
+        return data_samples
+
+    def _predict(self, image: Tensor, sample: DetDataSample) -> None:
+        feeds, size = dict(images=image[None].cpu().numpy()), sample.input_image_shape
+        if self.postprocess is not None:
+            logits = (
+                torch.from_numpy(each[0]).to(image.device) for each in self.run(LOGITS, feeds)
+            )
+            input_size = tuple(image.shape[-2:])
+            add_prediction(self, sample, *logits, input_size=input_size, image_size=size)
+            return
+        sizes = dict(image_size=size, output_size=sample.ori_shape[:2])
+        feeds |= {name: np.array(value, np.int64) for name, value in sizes.items()}
+        id_map, *rows = self.run(SEGMENTS, feeds)
+        result = self._result(torch.from_numpy(id_map).to(image.device), *rows)
+        if result.segment_map.shape != sample.ori_shape[:2]:
+            raise ValueError(f'id_map has the shape {id_map.shape}')
+        add_result(self, sample, result)
+
+    def _result(
+        self, id_map: Tensor, labels: np.ndarray, scores: np.ndarray, areas: np.ndarray
+    ) -> PanopticResult:
+        """The result in the values of ``coco_format.map_value``."""
+        values, infos, instance = [self.num_classes], [], 0
+        for label, score, area in zip(labels.tolist(), scores.tolist(), areas.tolist()):
+            if not area:
+                break
+            if not 0 <= label < self.num_classes:
+                raise ValueError(f'labels has {label}')
+            thing = label < self.num_things_classes
+            instance += thing
+            values.append(map_value(label, instance * thing))
+            info = dict(id=values[-1], category_id=label, isthing=thing, score=score, area=area)
+            infos.append(info)
+        return PanopticResult(id_map.new_tensor(values, dtype=torch.int32)[id_map.long()], infos)
 
 
-class ExportedNetwork:
-    """An ONNX file in onnxruntime, in place of ``CMTDeepLab.network``.
+def texts_of(network: Network, size: Sequence[int], *, merged: bool) -> dict[str, str]:
+    """What an exported file carries: classes, preprocessing and merge, as JSON.
+
+    With the merge, colors are normalized in the graph.
 
     Raises:
+        UserError: the model has parts that are not of this package.
+    """
+    config = network.recipe['model']
+    kept = {key: getattr(network.model, key) for key in ('num_things_classes', 'num_stuff_classes')}
+    preprocessor = dict(config.get('data_preprocessor') or dict(type='PanopticDataPreprocessor'))
+    preprocessor['size'] = list(size)
+    if merged:
+        preprocessor.update(mean=[0, 0, 0], std=[1, 1, 1])
+    model = dict(
+        kept,
+        align_corners=network.model.align_corners,
+        data_preprocessor=preprocessor,
+        postprocess=None if merged else config['postprocess'],
+        test_windows=network.model.test_windows,
+    )
+    data = dict(pipeline=network.recipe['pipeline'], image_size=network.image_size)
+    recipe = json.dumps(recipe_of(model, data, network.category_ids))
+    read_recipe(recipe)
+    return {
+        RECIPE: recipe,
+        DATA: json.dumps(dict(classes=network.classes, palette=network.palette)),
+    }
+
+
+def exported_network(run: Run, texts: Mapping[str, str], path: str) -> Network:
+    """The network of a graph and of the texts that its file carries.
+
+    Raises:
+        Exception: of many kinds, if the texts are not there or hold something else.
+    """
+    init_default_scope('mmdet')
+    if RECIPE not in texts:
+        raise UserError('it was not written by cmt-deeplab export')
+    recipe = read_recipe(texts[RECIPE])
+    model = ExportedModel(run, path=path, **recipe['model'])
+    return as_network(model.eval(), recipe, json.loads(texts.get(DATA, '{}')), path)
+
+
+def load_exported(path: str | Path, device: str | None = None) -> Network:
+    """The network of an ONNX file, in onnxruntime on ``device``.
+
+    Raises:
+        MissingFileError: there is no such file.
         MissingPackageError: onnxruntime is not installed.
+        UserError: the file cannot be used, or onnxruntime cannot run on the device.
     """
+    path = str(path)
+    require_file(path, f'The file {path} does not exist: correct the path.')
+    require('onnxruntime')
+    import onnxruntime
 
-    def __init__(self, path: str | Path) -> None:
-        _require('onnxruntime')
-        from onnxruntime import InferenceSession
-
-        self.session = InferenceSession(str(path), providers=['CPUExecutionProvider'])
-
-    def __call__(self, batch_inputs: Tensor) -> HeadOutput:
-        """The final prediction of images (B, 3, H, W), one after another."""
-        found = [
-            self.session.run(OUTPUTS, dict(images=image[None].cpu().numpy()))
-            for image in batch_inputs
-        ]
-        masks, classes = (torch.from_numpy(np.concatenate(each)) for each in zip(*found))
-        final = MaskPrediction(
-            mask_logits=masks.to(batch_inputs.device),
-            class_logits=classes.to(batch_inputs.device),
-            pixel_features=batch_inputs.new_empty(0),
+    there = 'CUDAExecutionProvider' in onnxruntime.get_available_providers()
+    chosen = chosen_device(device if device or there else 'cpu')
+    if chosen.startswith('cuda') and not there:
+        raise UserError(
+            f'onnxruntime here cannot run on {chosen}: install onnxruntime-gpu, or give '
+            "device='cpu'."
         )
-        return HeadOutput(DecoderOutput([final], [], []), None)
+    providers = ['CUDAExecutionProvider'] * chosen.startswith('cuda') + ['CPUExecutionProvider']
+    network = onnxruntime_network(path, providers)
+    network.model.to(chosen)
+    return network
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """How far the segments of one image agree."""
+def onnxruntime_network(path: str, providers: Sequence[str]) -> Network:
+    """The network of an ONNX file, in the first of the providers that can run it."""
+    import onnxruntime
 
-    name: str
-    segments: int
-    same_list: bool  # of segments, with the same classes and instances
-    pixels: int
-    other_pixels: int  # that belong to another segment
-
-    @property
-    def same(self) -> bool:
-        """Whether the segments are the same, but for single pixels that rounding decides."""
-        return self.same_list and self.other_pixels <= ROUNDING * self.pixels
-
-
-def compare(network: Network, exported: ExportedNetwork, paths: Iterable[str]) -> list[Comparison]:
-    """The segments of PyTorch and those of an exported network, image by image."""
-    results = []
-    for path in paths:
-        loaded = network.load(path)
-        ((plain, infos),) = network.predict([loaded])
-        with patch.object(network.model, 'network', exported):
-            ((other, other_infos),) = network.predict([loaded])
-        same = [each['id'] for each in infos] == [each['id'] for each in other_infos]
-        results.append(Comparison(path, len(infos), same, plain.size, int((plain != other).sum())))
-    return results
+    with blaming(path):
+        # From bytes, so that the file cannot name another one to read weights from.
+        session = onnxruntime.InferenceSession(Path(path).read_bytes(), providers=[*providers])
+        texts = session.get_modelmeta().custom_metadata_map
+        network = exported_network(session.run, texts, path)
+        taken, given = session.get_inputs()[0].shape[2:], network.model.data_preprocessor.size
+        if all(isinstance(side, int) for side in taken) and tuple(taken) != given:
+            raise UserError(f'it takes inputs of {taken[0]}x{taken[1]}, and carries {given}')
+    return network
 
 
-def _require(*packages: str) -> None:
+@contextmanager
+def blaming(path: str) -> Iterator[None]:
+    """Tell in one sentence what fails because of a file, which may hold anything."""
+    try:
+        yield
+    except Exception as error:
+        reason = ' '.join(f'{error}'.split())[:200].rstrip('.')
+        raise UserError(
+            f'{path} cannot be used ({reason}): write it again with cmt-deeplab export.'
+        ) from error
+
+
+def require(*packages: str) -> None:
+    """Import optional packages.
+
+    Raises:
+        MissingPackageError: one is not installed.
+    """
     for package in packages:
         try:
             __import__(package)
         except ImportError as error:
             raise MissingPackageError(
-                f'The export needs the optional package {package}: pip install '
+                f'ONNX files need the optional package {package}: pip install '
                 '"cmt-deeplab[export]".'
             ) from error
+
+
+def _built(kind: type[nn.Module], config: Mapping, **arguments: object) -> nn.Module:
+    found = MODELS.get(config['type'])
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        raise UserError(f'{config["type"]} is no {kind.__name__}')
+    return MODELS.build(dict(config, **arguments))

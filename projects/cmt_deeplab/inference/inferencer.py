@@ -12,9 +12,11 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.progress import track
 
+from cmt_deeplab.config_names import EXPORTED
 from cmt_deeplab.construction import is_meant
 from cmt_deeplab.errors import UserError
 
+from .exported import load_exported
 from .inputs import Item, open_inputs
 from .network import Network, load_network
 from .output import PredictionFolder
@@ -32,8 +34,9 @@ class PanopticInferencer:
 
     Args:
         model: a checkpoint (.pth) or published weights (.safetensors) that carry their config, or
-            the work dir of a training, whose best or last checkpoint counts; or a config (its path,
-            its name in this package, or a ``Config``) with ``weights``.
+            the work dir of a training, whose best or last checkpoint counts; an .onnx file of
+            ``cmt-deeplab export``, which onnxruntime runs; or a config (its path, its name in this
+            package, or a ``Config``) with ``weights``.
         weights: the checkpoint of a config.
         device: as torch names it; by default the GPU where there is one, otherwise the CPU.
         windows: (height, width) of the windows in which large images are predicted, at their own
@@ -53,7 +56,10 @@ class PanopticInferencer:
         device: str | None = None,
         windows: Sequence[int] | None = None,
     ) -> None:
-        self.network: Network = load_network(model, weights, device)
+        if weights is None and str(model).endswith(EXPORTED):
+            self.network: Network = load_exported(model, device)
+        else:
+            self.network = load_network(model, weights, device)
         if windows is not None:
             self.network = self.network.in_windows(windows)
 

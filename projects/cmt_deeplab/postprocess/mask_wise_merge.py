@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from .merge_base import PanopticMerge, PanopticResult
 from .occupancy import mean_probability, measure_occupancy, paste_in_order
 from .resize import Geometry
+from .traced import TracedGeometry, kept_mean, paste_traced
 
 
 @MODELS.register_module()
@@ -81,6 +82,23 @@ class PanopticMaskWiseMerge(PanopticMerge):
         score = (confidence * mean**self.mask_weight).astype(np.float32)
         owner = paste_in_order(occupancy, np.argsort(-score, kind='stable'), self.overlap_threshold)
         return self.assemble(occupancy, owner, label, score, geometry)
+
+    def traced_owner(
+        self, mask_logits: Tensor, confidence: Tensor, chosen: Tensor, geometry: TracedGeometry
+    ) -> tuple[Tensor, Tensor]:
+        def occupy(logits: Tensor) -> Tensor:
+            probability = logits.softmax(0)
+            return torch.where(
+                chosen[:, None, None] & (probability > self.pixel_threshold), probability, 0.0
+            )
+
+        kept = occupy(geometry.resize(mask_logits))
+        measured = (
+            occupy(mask_logits) * geometry.inside(mask_logits) if self.score_at_stride else kept
+        )
+        score = confidence * kept_mean(measured) ** self.mask_weight
+        owner = paste_traced((kept > 0).flatten(1), score, self.overlap_threshold)
+        return score, owner.view(kept.shape[1:])
 
     @staticmethod
     def _inside_image(table: Tensor, geometry: Geometry) -> Tensor:

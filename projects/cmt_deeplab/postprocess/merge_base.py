@@ -14,6 +14,7 @@ from cmt_deeplab.errors import UserError
 
 from .occupancy import Occupancy
 from .resize import Geometry
+from .traced import TracedGeometry
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,12 @@ class PanopticMerge(nn.Module):
             table = mask_logits.float().flatten(1).t().index_select(1, order)  # (h*w, N)
             confidence, label = (x[candidates].cpu().numpy() for x in (confidence, label))
             return self.merge(table, confidence, label, geometry)
+
+    def traced_owner(
+        self, mask_logits: Tensor, confidence: Tensor, chosen: Tensor, geometry: TracedGeometry
+    ) -> tuple[Tensor, Tensor]:
+        """Scores (N,) and the center of each pixel (H_o, W_o), -1 for none, as in :meth:`merge`."""
+        raise self.lacks('traced_owner')
 
     def is_candidate(self, confidence: Tensor, label: Tensor) -> Tensor:
         """Which centers may be pasted, (N,) bool, from class probability and label (N,)."""

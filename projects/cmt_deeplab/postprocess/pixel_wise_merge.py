@@ -1,13 +1,17 @@
 """Pixel-wise merge: every pixel chooses its center, every center its class."""
 
 import numpy as np
+import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 from torch.nn import functional as F
 
+from cmt_deeplab.precision import LOWEST_LOGIT
+
 from .merge_base import PanopticMerge, PanopticResult
 from .occupancy import measure_occupancy, paste_in_order
 from .resize import Geometry
+from .traced import TracedGeometry, kept_mean
 
 
 @MODELS.register_module()
@@ -46,3 +50,13 @@ class PanopticPixelWiseMerge(PanopticMerge):
         # Among centers with equal logits the one with the lower number wins, as in an argmax.
         owner = paste_in_order(occupancy, np.arange(num_candidates), None)
         return self.assemble(occupancy, owner, label, score, geometry)
+
+    def traced_owner(
+        self, mask_logits: Tensor, confidence: Tensor, chosen: Tensor, geometry: TracedGeometry
+    ) -> tuple[Tensor, Tensor]:
+        logits = geometry.resize(mask_logits)
+        candidates = chosen[:, None, None]
+        probability = logits.masked_fill(~candidates, LOWEST_LOGIT).softmax(0)
+        best = candidates & (logits >= logits.amax(0)) & (probability > self.pixel_threshold)
+        owner = torch.where(best.any(0), best.long().argmax(0), -1)
+        return confidence * kept_mean(torch.where(best, probability, 0.0)), owner
