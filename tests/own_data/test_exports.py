@@ -309,7 +309,7 @@ def test_the_files_of_a_tool(data, opened, write, tool):
         assert read[name] == parts([*segments, ('background', False, False, rest)])
 
 
-def test_an_image_in_two_files_and_the_category_that_roboflow_adds(scenes, data, opened):
+def test_an_image_that_is_annotated_twice_and_the_category_that_roboflow_adds(scenes, data, opened):
     write_images(data / 'train', scenes)
     file = data / 'train/_annotations.coco.json'
     write_coco_instances(file, scenes, polygons=False)
@@ -322,7 +322,11 @@ def test_an_image_in_two_files_and_the_category_that_roboflow_adds(scenes, data,
     file.with_name('person_keypoints_train.json').write_text(file.read_text())
     assert opened().train
     file.with_name('again.json').write_text(file.read_text())
-    with pytest.raises(UserError, match=r'is annotated in .*_annotations.coco.json and in .*again'):
+    with pytest.raises(UserError, match=r'twice, in .*_annotations.coco.json and in .*again'):
+        opened()
+    file.with_name('again.json').unlink()
+    file.write_text(json.dumps(dict(content, images=[*content['images'], content['images'][0]])))
+    with pytest.raises(UserError, match=r'twice, in .*coco.json and in .*coco.json'):
         opened()
 
 

@@ -92,7 +92,7 @@ def shapes_layout(
 
     Raises:
         MissingFileError: an image is missing.
-        UserError: a file is damaged, an image is in two files, or nothing has an area.
+        UserError: a file is damaged, an image is annotated twice, or nothing has an area.
     """
     of_images, missing, left_out = {}, [], Counter()
     classes, remarks = {}, defaultdict(list)
@@ -105,11 +105,11 @@ def shapes_layout(
                 if path is None:
                     missing.append(f'{file} names {image.names[0]}')
                     continue
-                first, _ = of_images.setdefault(path, (file, image))
-                if first != file:
+                first, kept = of_images.setdefault(path, (file, image))
+                if kept is not image:
                     raise UserError(
-                        f'{path} is annotated in {first} and in {file}: move one of these files '
-                        'out of the folder.'
+                        f'{path} is annotated twice, in {first} and in {file}: take one of the '
+                        'entries out, or move one of the files out of the folder.'
                     )
                 left_out.update(s.sort for s in image.shapes if not s.has_area)
                 classes.update((s.name, kind) for s in image.shapes if s.has_area)
