@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 from unittest import mock
 
@@ -220,6 +221,18 @@ def test_what_cannot_be_exported_is_one_sentence(checkpoint, tmp_path):
         finished = run_tool('deployment/export_onnx.py', checkpoint, *arguments)
         assert finished.returncode == 1
         assert sentence in finished.stderr
+
+
+def test_a_part_that_knows_one_size_alone_is_one_sentence(network, tmp_path):
+    class OfOneSize(Colors):
+        def forward(self, images, mode):
+            masks, classes = super().forward(images, mode)
+            return masks + self.masks.weight.new_ones(12, 16, 24), classes
+
+    network = replace(network, model=OfOneSize().eval())
+    with pytest.raises(UserError, match=r'OfOneSize cannot be exported \(.*leave out --dynamic'):
+        export(network, str(tmp_path / 'model.pt2'), SIZE, dynamic=True, merged=False)
+    export(network, str(tmp_path / 'model.pt2'), SIZE, dynamic=False, merged=False)
 
 
 def test_a_missing_package_is_named(monkeypatch, tmp_path):

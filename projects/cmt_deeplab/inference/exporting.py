@@ -117,7 +117,11 @@ def _traced(model: nn.Module, size: Size, dynamic: bool, merged: bool) -> Export
         }
     shapes = dict.fromkeys(inputs) | dict(images=sides if dynamic else None)
     graph = (_Segments if merged else _Logits)(model).eval()
-    return torch.export.export(graph, (), inputs, dynamic_shapes=shapes)
+    program = torch.export.export(graph, (), inputs, dynamic_shapes=shapes)
+    if dynamic:  # a part may have taken this size for every one, which fails only when it runs
+        larger = inputs['images'].new_zeros(1, 3, size[0] + 32, size[1] + 64)
+        program.module()(**inputs | dict(images=larger))
+    return program
 
 
 def runtimes(path: str) -> Iterator[tuple[str, Network]]:
