@@ -207,5 +207,5 @@ def test_a_second_cause_is_named_where_it_costs_a_quarter():
     table = lost_of([matched('aabbccddeeffgggggghhhhhhiiiiii', 'xxxxxx........................')])
     sentence = lost_sentence(table)
     assert re.fullmatch(
-        r'Things: 60\.0 of the 100\.0 lost points are missed: [^;]*; 40\.0 are merged: .*', sentence
+        r'Things: of 100\.0 lost points 60\.0 are missed: [^;]*; 40\.0 are merged: .*', sentence
     )

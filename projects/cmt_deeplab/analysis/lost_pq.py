@@ -6,9 +6,9 @@ loose, and each unmatched one gets the first cause of this list that fits. As in
 ECCV 2020) a cause is named after the change that would mend the segment.
 
 * wrong class: with the class of the other it would match (IoU > 0.5).
-* merged: more than half of a true segment, of any class, lies in predictions that span several.
-  One does if it has more than half of several true segments of its class, or if it is scattered
-  over them, so that none has a quarter of what it has of them all. It is merged, too.
+* merged: more than half of a true segment, of any class, lies in predictions that span several, and
+  so are these predictions. One spans several if it has more than half of each of several true
+  segments of its class, or is scattered over them: none has a quarter of what it has of them all.
 * split: several predictions of one class lie in one true segment, each with more than half of its
   pixels, and joined they would match it.
 * loose: an unmatched true and an unmatched predicted segment of one class have an IoU from 0.1,

@@ -10,7 +10,7 @@ from .evaluation import SavedEvaluation
 
 RANGES = dict(coco="COCO's ranges of areas", quarters='quarters of the areas of these data')
 LARGE_SHARE = 0.25  # of the lost PQ, from which on a second cause is named
-MANY_RARE = 0.15  # of the classes, from which on fewer than 9 of 10 intervals hold in simulations
+MANY_RARE = 0.15  # of the classes, from which on too few intervals hold in simulations
 
 
 def percent(share: float) -> str:
@@ -31,13 +31,11 @@ def lost_sentence(lost: Mapping[str, dict]) -> str:
     for group in ('Things', 'Stuff'):
         shares = lost[group]['lost']
         total = sum(shares.values())
-        first, *others = sorted(CAUSES, key=shares.get, reverse=True)
-        words = [f'{percent(shares[first])} of the {percent(total)} lost points are {first}']
-        large = [c for c in others if shares[c] >= LARGE_SHARE * total]
-        words += [f'{percent(shares[cause])} are {cause}' for cause in large]
+        order = sorted(CAUSES, key=shares.get, reverse=True)
+        large = [c for c in order if c == order[0] or shares[c] >= LARGE_SHARE * total]
+        words = '; '.join(f'{percent(shares[c])} are {c}: {MEANINGS[c]}' for c in large)
         if total:
-            named = zip(words, [first, *large])
-            lines.append(f'{group}: {"; ".join(f"{w}: {MEANINGS[c]}" for w, c in named)}.')
+            lines.append(f'{group}: of {percent(total)} lost points {words}.')
     return '\n'.join(lines)
 
 
@@ -80,8 +78,8 @@ def interval_text(evaluation: SavedEvaluation) -> str:
     rare, number = evaluation.rare_classes
     if rare > MANY_RARE * number:
         text += (
-            f'\nThis interval is too narrow: {rare} of the {number} classes occur in fewer than '
-            f'{FEW_IMAGES} images. That of the difference of two models (--against) holds.'
+            f'\nThis interval may be too narrow: {rare} of the {number} classes occur in fewer '
+            f'than {FEW_IMAGES} images. That of the difference of two models (--against) holds.'
         )
     return f'95 % interval of PQ: {text}'
 
