@@ -28,9 +28,9 @@ SETTINGS = (
 
 
 def merge_settings(model: nn.Module) -> dict[str, float]:
-    """The thresholds of a model's merge by name; none for models of mmdet."""
+    """The thresholds of a model's merge by name; none for models of mmdet and exported ones."""
     merge = getattr(model, 'postprocess', None)
-    known = isinstance(merge, PanopticMerge)
+    known = isinstance(merge, PanopticMerge) and hasattr(model, 'network')
     return {name: getattr(merge, name) for name in SETTINGS if known and hasattr(merge, name)}
 
 
@@ -97,7 +97,7 @@ class HeldImage:
         """Pictures (H, W, 3) uint8 of the centers' pixels, by the name of the layer.
 
         A center has the color of the segment of ``result`` that it becomes, of ``colors`` by the
-        values of ``result.segment_map``. Models of mmdet and predictions in windows have none.
+        values of ``result.segment_map``. Models without thresholds and windows have none.
         """
         if not self._maps:
             return {}
