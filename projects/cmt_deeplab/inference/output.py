@@ -23,8 +23,8 @@ class PredictionFolder:
 
     The JSON is written at the end, of an error too. Ids of categories are those of the training
     data, or where a checkpoint does not tell them, label + 1; the JSON names the categories. An
-    image whose name is a number, as in COCO, has it as its id. Earlier predictions are written
-    over, and no other files.
+    image whose name is a number, as in COCO, has it as its id. Earlier predictions and
+    videos are written over, and no other files.
 
     Raises:
         UserError: the folder cannot be written to, or holds other files of these names.
