@@ -82,7 +82,7 @@ class PanopticEarlyFiguresHook(Hook):
         for hook in averages:
             hook.after_val_epoch(runner)
         number = len(self._loader.dataset)
-        names = {f'{EARLY}_{number}_images/{key}': value for key, value in figures.items()}
+        names = {f'{EARLY}{number}_images/{key}': value for key, value in figures.items()}
         runner.visualizer.add_scalars(names, step=done)
         said = in_words(figures, f'{number} of {len(runner.val_loop.dataloader.dataset)}')
         said = f'early figures at iteration {done}: {said}'

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cmt_deeplab.errors import UserError
 
-EARLY = 'early'  # begins the names of figures of a part of the validation images
+EARLY = 'early_'  # begins the names of figures of a part of the validation images
 BLUE = '#2f5fb3'
 GROUPS = {'PQ': ('All', '#1c2430'), 'PQ_th': ('Things', '#c8632a'), 'PQ_st': ('Stuff', '#1f8a7a')}
 
@@ -150,9 +150,8 @@ def curves(
         if rate in row:
             title = 'learning rate'
             small[title] = value_chart(title, steps, values(rate), small=True, smooth=False)
-    for prefix, rows in validation.items():
-        kind, _, images = prefix.partition('_')
-        which = f'{images.split("_")[0]} of the ' if kind == EARLY else ''
-        title = f'PQ in percent on {which}validation images'
+    for prefix, rows in sorted(validation.items(), key=lambda item: item[0].startswith(EARLY)):
+        which = f'{prefix.split("_")[1]} of ' if prefix.startswith(EARLY) else ''
+        title = f'PQ in percent on {which}the validation images'
         large[title] = quality_chart(title, rows)
     return large, small

@@ -25,6 +25,7 @@ from .history import curves, logged
 
 FOLDED = 20  # classes from which on their table is folded
 HIDDEN = 20  # points of PQ between things and stuff that the overall figure hides
+GROUPS = {'All': 'all classes', 'Things': 'things', 'Stuff': 'stuff'}
 THRESHOLDS = 'the thresholds of the merge (model.postprocess, in models of mmdet model.test_cfg)'
 ADVICE = {
     'merged': 'train longer, predict at a finer stride, or give the network larger images',
@@ -95,7 +96,8 @@ def write_page(runner: Runner, loop: BaseLoop, metric: PanopticQualityMetric, *,
         skipped = skipped_iterations(runner)
         lead += f' after {iteration - skipped:,} iterations'
         lead += f' ({skipped:,} more were skipped to end in time)' if skipped else ''
-    lead += f', tested on {len(loop.dataloader.dataset)} images.'
+    number = len(loop.dataloader.dataset)
+    lead += f', tested on {number} image{"s" * (number > 1)}.'
     name = Path(config or '').stem
     title = hook.title or (work_dir.name if name in ('', 'config') else name)
     gap = 100 * abs(figures['Things']['pq'] - figures['Stuff']['pq'])
@@ -112,6 +114,7 @@ def write_page(runner: Runner, loop: BaseLoop, metric: PanopticQualityMetric, *,
         title=title,
         lead=lead,
         figures=figures,
+        groups={k: name for k, name in GROUPS.items() if figures[k]['n'] or k == 'All'},
         hidden=both and gap > HIDDEN,
         lost=lost,
         meanings=MEANINGS,

@@ -14,7 +14,7 @@ from cmt_deeplab.engine.class_check import unwrapped
 from cmt_deeplab.structures import MaskPrediction, MatchResult
 
 PARTS = 10  # of a training, after each of which the classes are looked at
-FIRST = 3  # the part with the first look
+FIRST = 5  # the part with the first look
 LEARNED = 0.5  # of the segments of the middle class are found: training as such works
 NOT_LEARNED = 0.05  # is the share found of a class, beyond that of others taken for it
 
@@ -25,7 +25,7 @@ class PanopticUnlearnedClassHook(Hook):
 
     The measure is what the losses raise: the center that is matched with a segment of a training
     image. It has found the segment if its mask fits (Dice above 0.5) and the segment's class is its
-    most likely one. After each tenth of the training, from the third on, it is asked which share
+    most likely one. After each tenth of the training, from its middle on, it is asked which share
     of the segments of each class was found in the later half of the training so far. Where this is
     more than half for the middle class, there is a warning of each class whose share is not five
     points above the share of the segments of other classes that are taken for it, which is what
