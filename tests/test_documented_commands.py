@@ -35,6 +35,7 @@ RUN_BY = {
     'tools/analysis_tools/compare_models.py': 'tests/tools/test_compare_models.py',
     'tools/analysis_tools/confusion_matrix.py': 'tests/analysis/test_saved_tools.py',
     'tools/analysis_tools/draw_examples.py': 'tests/visualization/test_visualization_hook.py',
+    'tools/analysis_tools/estimate_training.py': 'tests/tools/test_estimate_training.py',
     'tools/analysis_tools/eval_metric.py': 'tests/analysis/test_saved_tools.py',
     'tools/analysis_tools/get_flops.py': 'tests/tools/test_get_flops.py',
     'tools/analysis_tools/plane_ceiling.py': 'tests/tools/test_plane_ceiling.py',

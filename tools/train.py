@@ -41,7 +41,11 @@ OWN_DATA = {
     ),
     'iters': dict(type=positive, help='length of the training in iterations'),
     'minutes': dict(type=float, help='time after which the training ends'),
-    'batch': dict(type=positive, help='images of an iteration'),
+    'batch': dict(
+        type=lambda text: text if text == 'auto' else positive(text),
+        metavar='N|auto',
+        help='images of an iteration; auto: those of the recipe, or as many as fit into memory',
+    ),
     'weights': dict(metavar='FILE', help='pretrained weights of the backbone, or none'),
     'device': dict(help='cpu or cuda; a GPU where there is one'),
     'seed': dict(type=int, help='of the weights, the order of the images and the split'),
@@ -124,15 +128,20 @@ def train_on_data(args: argparse.Namespace) -> None:
 
 def train_config(args: argparse.Namespace) -> None:
     from cmt_deeplab.engine import runner_setup
+    from cmt_deeplab.estimate import settle_batch
 
     cfg = runner_setup.load_config(args)
     if args.amp:
         cfg.optim_wrapper.type = 'PanopticAmpOptimWrapper'
+    said = settle_batch(cfg)
     if args.auto_scale_lr:
         runner_setup.use_scaled_learning_rate(cfg)
     if args.resume is not None:
         runner_setup.resume_from(cfg, args.resume)
-    runner_setup.build_runner(cfg).train()
+    runner = runner_setup.build_runner(cfg)
+    if said:
+        runner.logger.info(said)
+    runner.train()
 
 
 @report_user_errors()

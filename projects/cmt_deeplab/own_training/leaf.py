@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mmengine.config import Config
 
@@ -15,7 +15,7 @@ from cmt_deeplab.own_training.data_config import own_data
 
 data = own_data({root!r}, image_size={size}{opening})
 model = dict(data.model, panoptic_head={head!r}{backbone})
-train_dataloader = dict(data.train_dataloader, batch_size={batch})
+train_dataloader = dict(data.train_dataloader, batch_size={batch!r})
 val_dataloader = test_dataloader = data.val_dataloader
 train_cfg = dict(max_iters={iterations}, val_interval={interval})
 del data
@@ -29,7 +29,7 @@ def leaf(
     *,
     opening: Mapping[str, Any],
     iterations: int,
-    batch: int,
+    batch: int | Literal['auto'],
     weights: str | Path | None,
 ) -> str:
     """The text of the config.

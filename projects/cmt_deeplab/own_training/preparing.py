@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mmengine.config import Config
 
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.estimate import settle_batch
 from cmt_deeplab.own_data import PanopticFolder, open_data
 from cmt_deeplab.panoptic_json import read_panoptic_json
 
@@ -29,7 +30,7 @@ def prepared(
     image_size: int | Sequence[int] | None,
     windows: bool,
     iters: int | None,
-    batch: int | None,
+    batch: int | Literal['auto'] | None,
     weights: str | Path | None,
     seed: int,
 ) -> Config:
@@ -80,6 +81,8 @@ def prepared(
     cfg.auto_scale_lr.enable = batch is not None
     if weights == 'none':
         cfg.optim_wrapper.paramwise_cfg = dict(custom_keys=dict())
+    if said := settle_batch(cfg):
+        print(said)
     cfg.dump(str(folder / CONFIG))
     return Config.fromfile(str(folder / CONFIG))
 

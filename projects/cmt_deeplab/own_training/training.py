@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmengine.config import Config
 
@@ -30,7 +30,7 @@ def train(
     windows: bool = False,
     iters: int | None = None,
     minutes: float | None = None,
-    batch: int | None = None,
+    batch: int | Literal['auto'] | None = None,
     weights: str | Path | None = None,
     device: str | None = None,
     resume: bool = False,
@@ -56,7 +56,8 @@ def train(
             predict in windows of this size, whose segments are joined.
         iters: iterations, in place of those of the recipe.
         minutes: after which the training ends; a slow machine then skips iterations.
-        batch: images of an iteration, in place of those of the recipe.
+        batch: images of an iteration, in place of those of the recipe. 'auto' takes those of the
+            recipe, or as many as fit into the free memory by estimate. The learning rate follows.
         weights: the file of the backbone's pretrained weights; 'none' trains from scratch.
         device: 'cpu', 'cuda' or 'cuda:1'; by default a GPU if there is one.
         resume: go on from the last checkpoint in the work dir, with the config there; of the other
@@ -70,8 +71,10 @@ def train(
     Raises:
         UserError: the data have a fault, or an argument does not suit them.
     """
+    from cmt_deeplab.devices import use_device
     from cmt_deeplab.engine.config_overrides import merge_overrides
 
+    use_device(device)
     folder = Path(work_dir or f'work_dirs/{Path(data).resolve().name}_{model}')
     if resume:
         if not (folder / CONFIG).is_file():
@@ -97,34 +100,9 @@ def train(
             seed=seed,
         )
     merge_overrides(cfg, overrides or {})
-    use_device(device)
     runner = run(cfg, minutes=minutes, resume=resume)
     show_result(runner)
     return folder
-
-
-def use_device(device: str | None) -> None:
-    """Let mmengine's runner train on ``device``.
-
-    Raises:
-        UserError: it is no such device, or not there.
-    """
-    if device is None:
-        return
-    import torch
-    from mmengine.device import utils
-
-    try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-        if chosen.type == 'cuda':
-            torch.cuda.set_device(chosen.index or 0)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition('\n')[0].rstrip('.')
-        raise UserError(
-            f"The device {device!r} cannot be used ({reason}): give 'cpu', 'cuda' or 'cuda:N'."
-        ) from error
-    utils.DEVICE = chosen.type
 
 
 def run(cfg: Config, *, minutes: float | None, resume: bool) -> 'Runner':

@@ -1,0 +1,78 @@
+"""What one operation costs on a GPU: kernels, floating-point operations, bytes and seconds.
+
+The seconds are those of an H200: a kernel takes a start, and the longer of the times of its
+operations and of its bytes at a share of what the data sheet says. Batch norms take a time for each
+number. The shares are fitted to five measured steps, see docs/measurements.md.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+PEAK = {torch.bfloat16: 989e12, torch.float16: 989e12, torch.float32: 67e12}  # FLOPs per second
+PEAK_TF32 = 494e12  # of convolutions in fp32
+BANDWIDTH = 4.8e12  # bytes per second
+PEAK_SHARE, BANDWIDTH_SHARE = 0.25, 0.35
+KERNEL, NORM = 4e-6, 1.05e-11  # seconds of a start, and for each number of a batch norm
+# what launches no kernel, what does not read its argument, and what reads only a part of it
+FREE = {'empty', 'empty_like', 'new_empty', 'empty_strided', 'detach', '_unsafe_view', 'lift_fresh'}
+FILLS = {'zero_', 'fill_', 'zeros', 'ones', 'full', 'zeros_like', 'ones_like', 'full_like'}
+GATHERS = {'gather', 'index_select', 'index', 'embedding'}
+
+
+@dataclass
+class Work:
+    kernels: int = 0
+    flops: float = 0.0
+    bytes: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, other: 'Work') -> None:
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+
+def tensors(*values: Any) -> list[Tensor]:
+    """All tensors inside of ``values``."""
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+
+
+def work_of(func: Any, args: tuple, kwargs: dict, out: Any) -> Work:
+    """What an operator of torch costs that was called with these arguments and gave ``out``."""
+    name, read, wrote = func._overloadpacket.__name__, tensors(args, kwargs), tensors(out)
+    if func.is_view or name in FREE or func.namespace == 'prim':
+        return Work()
+    written = sum(size_of(tensor) for tensor in {id(t): t for t in wrote}.values())
+    sizes = {id(t): min(size_of(t), t.untyped_storage().nbytes()) for t in read}
+    if name in FILLS:
+        sizes = {}
+    elif name in GATHERS:
+        sizes[id(args[0])] = min(sizes[id(args[0])], written)
+    moved, flops = sum(sizes.values()) + written, flops_of(func, name, args, kwargs, out)
+    dtype = read[0].dtype if read else None
+    tf32 = name.startswith('convolution') and dtype == torch.float32
+    peak = PEAK_TF32 if tf32 else PEAK.get(dtype, PEAK[torch.float32])
+    seconds = max(flops / (PEAK_SHARE * peak), moved / (BANDWIDTH_SHARE * BANDWIDTH))
+    if 'batch_norm' in name:
+        seconds = NORM * moved / read[0].element_size()
+    return Work(1, flops, moved, KERNEL + seconds)
+
+
+def size_of(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def flops_of(func: Any, name: str, args: tuple, kwargs: dict, out: Any) -> float:
+    """By torch's own counts, but for gradients of grouped convolutions, which those take for dense.
+
+    Operations that torch does not count, such as sums, take the time of their bytes.
+    """
+    if name == 'convolution_backward':
+        grad, _, weight, *_, needed = args
+        return 2 * grad.numel() * weight[0].numel() * sum(needed[:2])
+    count = flop_registry.get(func._overloadpacket)
+    return count(*args, **kwargs, out_val=out) if count else 0.0

@@ -1,0 +1,116 @@
+"""What a training step of a config takes on a GPU, estimated without one.
+
+    python tools/analysis_tools/estimate_training.py CONFIG [--batch N] [--gpus N] [--amp]
+
+Prints memory by phase, the largest tensors with the line that makes them, kernels, where the host
+waits for the GPU, collective operations, the time by file, and the largest batches that fit into
+GPUs of 24, 40 and 80 GB. No data set, no weights and no GPU are needed: the step runs on tensors
+that have shapes and no values. CONFIG is one of this project's models.
+
+How far estimates were off stands in docs/measurements.md. OUT gets all figures, in bytes and
+seconds.
+"""
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+# A clone that is not installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
+
+from cmt_deeplab_cli.arguments import (
+    add_config_options,
+    config_file,
+    output_file,
+    positive,
+    report_user_errors,
+)
+
+if TYPE_CHECKING:
+    from cmt_deeplab.estimate import StepEstimate
+
+GIB = 2**30
+ROWS = 12  # of a table
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config')
+    parser.add_argument('--batch', type=positive, metavar='N', help='images per GPU')
+    parser.add_argument('--gpus', type=positive, default=1, metavar='N')
+    parser.add_argument('--amp', action='store_true', help='mixed precision, as of tools/train.py')
+    parser.add_argument(
+        '--fits',
+        type=positive,
+        nargs='+',
+        default=[24, 40, 80],
+        metavar='GB',
+        help='memory of the GPUs for which the largest batch is sought',
+    )
+    parser.add_argument('--json', type=output_file, metavar='OUT', help='file for the figures')
+    add_config_options(parser)
+    args = parser.parse_args()
+    args.config = config_file(args.config)
+    return args
+
+
+def table(step: 'StepEstimate', fits: dict[str, int]) -> str:
+    height, width = step.size
+    parts = dict(weights=step.weights, gradients=step.gradients, optimizer=step.optimizer)
+    lines = [
+        f'An estimate for each of {step.gpus} GPUs with {step.batch} images of {height}x{width}:',
+        f'{step.peak / GIB:.2f} GiB at the peak; always '
+        + ', '.join(f'{name} {size / GIB:.2f}' for name, size in parts.items()),
+        '',
+        f'{"phase":<12}{"peak GiB":>10}{"kernels":>10}{"TFLOPs":>9}{"GB moved":>10}{"ms":>9}',
+    ]
+    for name, work in (*step.phases.items(), ('together', step.total)):
+        peak = step.peaks.get(name, step.peak)
+        lines.append(
+            f'{name:<12}{peak / GIB:>10.2f}{work.kernels:>10,}{work.flops / 1e12:>9.2f}'
+            f'{work.bytes / 1e9:>10.1f}{1e3 * work.seconds:>9.1f}'
+        )
+    lines += ['', f'{"GiB":>7}{"tensors":>9}  at the peak, by the line that makes them']
+    lines += [
+        f'{row["bytes"] / GIB:>7.3f}{row["tensors"]:>9,}  {row["place"]}, up to {row["form"]}'
+        for row in step.largest[:ROWS]
+    ]
+    lines += ['', f'{"ms":>7}{"kernels":>9}  on an H200, forward and backward, by file']
+    lines += [
+        f'{1e3 * work.seconds:>7.1f}{work.kernels:>9,}  {file}'
+        for file, work in list(step.files.items())[:ROWS]
+    ]
+    lines += ['', f'{step.collectives} collective operations. The host waits for the GPU at']
+    lines += [f'{row["number"]:>7}  {row["place"]} ({row["kind"]})' for row in step.waits]
+    lines += ['', 'Images that fit: ' + ', '.join(f'{size} {n}' for size, n in fits.items())]
+    return '\n'.join(lines)
+
+
+@report_user_errors()
+def main() -> None:
+    args = parse_args()
+    from cmt_deeplab.analysis.config_model import load_config
+    from cmt_deeplab.estimate import estimate_step, largest_batch, recipe_batch
+    from mmengine.fileio import dump
+
+    config = load_config(args.config, args.cfg_options)
+    if args.amp:
+        config.optim_wrapper.type = 'PanopticAmpOptimWrapper'
+    batch = args.batch or config.train_dataloader.batch_size
+    if batch == 'auto':
+        batch = recipe_batch(config, args.gpus)
+    step = estimate_step(config, batch=batch, gpus=args.gpus)
+    other = estimate_step(config, batch=batch // 2 if batch > 1 else 2, gpus=args.gpus)
+    fits = {f'{size} GB': largest_batch(step, other, size * GIB) for size in args.fits}
+    print(table(step, fits), flush=True)
+    if args.json:
+        figures = dict(asdict(step), peak=step.peak, fits=fits)
+        dump(figures, args.json, 'json', indent=2)
+
+
+if __name__ == '__main__':
+    main()
