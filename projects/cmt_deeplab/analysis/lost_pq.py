@@ -5,12 +5,13 @@ PQ of a class is ``sum(IoU) / D`` with ``D = TP + FP / 2 + FN / 2``, so that
 loose, and each unmatched one gets the first cause of this list that fits. As in TIDE (Bolya et al.,
 ECCV 2020) a cause is named after the change that would mend the segment.
 
-* wrong class: with the class of the other it would match (IoU > 0.5).
-* merged: more than half of a true segment, of any class, lies in predictions that span several, and
-  so are these predictions. One spans several if it has more than half of each of several true
-  segments of its class, or is scattered over them: none has a quarter of what it has of them all.
-* split: several predictions of one class lie in one true segment, each with more than half of its
-  pixels, and joined they would match it.
+* wrong class: it would match a segment of another class (IoU > 0.5).
+* merged: predictions span several true segments of their class. One spans several if it covers more
+  than half of each, or is scattered over them: none has a quarter of the pixels that it has on all.
+  A true segment, of any class, is merged if more than half of it lies in such predictions, and so
+  are these predictions.
+* split: several predictions of one class lie in one true segment with more than half of their
+  pixels each, and together they would match it.
 * loose: an unmatched true and an unmatched predicted segment of one class have an IoU from 0.1,
   TIDE's limit of a poor localization, to 0.5.
 * missed: any other true segment. spurious: any other prediction.
