@@ -71,7 +71,7 @@ def named(warnings):
 def test_the_classes_that_are_not_learned_are_named_once():
     warnings = train()
     assert named(warnings) == {'by chance', 'nowhere to see'} and len(warnings) == 2
-    assert set(warnings.values()) == {24}  # when more than half of the middle class are found
+    assert set(warnings.values()) == {24}  # when more than half of the median class are found
     (text,) = (text for text in warnings if 'nowhere' in text)
     assert 'of its latest 240 segments in training images 0 have a mask that fits, and 0 ' in text
 

@@ -13,27 +13,27 @@ from cmt_deeplab.criterion.targets import SegmentPlanes
 from cmt_deeplab.engine.class_check import unwrapped
 from cmt_deeplab.structures import MaskPrediction, MatchResult
 
-PARTS = 10  # of a training, after each of which the classes are looked at
-FIRST = 5  # the part with the first look
-LEARNED = 0.5  # of the segments of the middle class are found: training as such works
-NOT_LEARNED = 0.05  # is the share found of a class, beyond that of others taken for it
+PARTS = 10  # of a training; the classes are checked at the end of each
+FIRST = 5  # the part after which they are checked first
+LEARNED = 0.5  # the share of found segments above which the median class counts as learned
+NOT_LEARNED = 0.05  # what a class must find beyond the share of others that are taken for it
 
 
 @HOOKS.register_module()
 class PanopticUnlearnedClassHook(Hook):
     """Warns of classes whose loss does not fall while that of the others does.
 
-    The measure is what the losses raise: the center that is matched with a segment of a training
-    image. It has found the segment if its mask fits (Dice above 0.5) and the segment's class is its
-    most likely one. After each tenth of the training, from its middle on, it is asked which share
-    of the segments of each class was found in the later half of the training so far. Where this is
-    more than half for the middle class, there is a warning of each class whose share is not five
-    points above the share of the segments of other classes that are taken for it, which is what
-    chance would give. It comes once for a class. Classes of which fewer than ``least`` segments
-    were matched in that time are left out.
+    A segment of a training image is found if the center that the losses match with it has a mask
+    that fits (Dice above 0.5) and the segment's class as its most likely one. After each tenth of
+    the training, from its middle on, the share of found segments of each class is computed over the
+    later half of the training so far. If this share exceeds one half for the median class, each
+    class gets a warning whose share is less than five points above what chance would give: the
+    share of the segments of other classes that are taken for it. A class gets one warning only.
+    Classes of which fewer than ``least`` segments were matched in that time are left out.
 
-    All is counted on the device, and read after each tenth. Nothing is counted for models without
-    :class:`PanopticCriterion`. The message hub has the sentences as ``unlearned_classes``.
+    The counts stay on the device and are read after each tenth. Nothing is counted for models
+    without :class:`PanopticCriterion`. The message hub keeps the sentences as
+    ``unlearned_classes``.
     """
 
     def __init__(self, *, least: int = 100) -> None:
@@ -94,9 +94,9 @@ class PanopticUnlearnedClassHook(Hook):
                 f'Training does not learn the class {names[label]!r}: of its latest '
                 f'{seen[label]:.0f} segments in training images {fitting[label]:.0f} have a mask '
                 f'that fits, and {found[label]:.0f} of these the right class, while '
-                f'{middle:.0%} of the segments of the middle class are found. Common causes are '
-                'labels that go by chance, nothing to see in the images, and segments of a few '
-                'pixels: look at some (browse_dataset.py), and ask cmt-deeplab doctor.'
+                f'{middle:.0%} of the segments of the median class are found. Common causes are '
+                'random labels, objects that cannot be seen in the images, and segments of a few '
+                'pixels: look at some (browse_dataset.py), and run cmt-deeplab doctor.'
             )
             runner.logger.warning(sentence)
         runner.message_hub.update_info('unlearned_classes', [*self.sentences.values()])
