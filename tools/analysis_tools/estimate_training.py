@@ -5,10 +5,10 @@
 Prints memory by phase, the largest tensors with the line that makes them, kernels, where the host
 waits for the GPU, collective operations, the time by file, and the largest batches that fit into
 GPUs of 24, 40 and 80 GB. No data set, no weights and no GPU are needed: the step runs on tensors
-that have shapes and no values. CONFIG is one of this project's models.
+that have shapes but no values. CONFIG has to be of a model of this project.
 
-How far estimates were off stands in docs/measurements.md. OUT gets all figures, in bytes and
-seconds.
+docs/measurements.md compares estimates with measured steps. --json OUT writes all figures to a
+file, in bytes and seconds.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         default=[24, 40, 80],
         metavar='GB',
-        help='memory of the GPUs for which the largest batch is sought',
+        help='memory of the GPUs whose largest batch is computed',
     )
     parser.add_argument('--json', type=output_file, metavar='OUT', help='file for the figures')
     add_config_options(parser)
@@ -63,7 +63,7 @@ def table(step: 'StepEstimate', fits: dict[str, int]) -> str:
     parts = dict(weights=step.weights, gradients=step.gradients, optimizer=step.optimizer)
     lines = [
         f'An estimate for each of {step.gpus} GPUs with {step.batch} images of {height}x{width}:',
-        f'{step.peak / GIB:.2f} GiB at the peak; always '
+        f'{step.peak / GIB:.2f} GiB at the peak; held all the time: '
         + ', '.join(f'{name} {size / GIB:.2f}' for name, size in parts.items()),
         '',
         f'{"phase":<12}{"peak GiB":>10}{"kernels":>10}{"TFLOPs":>9}{"GB moved":>10}{"ms":>9}',

@@ -11,16 +11,16 @@ from cmt_deeplab.errors import UserError
 
 from .step import StepEstimate, estimate_step
 
-USED_SHARE = 0.9  # of the memory; allocators leave gaps, and kernels need space to work in
-# where the number of processes stands before they meet, by the launcher of mmengine
+USED_SHARE = 0.9  # of the memory; allocators leave gaps, and kernels need space of their own
+# The variable that holds the number of processes before they are connected, by mmengine's launcher.
 NUM_PROCESSES = {'pytorch': 'WORLD_SIZE', 'slurm': 'SLURM_NTASKS', 'mpi': 'OMPI_COMM_WORLD_SIZE'}
 GIB = 2**30
 
 
 def largest_batch(first: StepEstimate, second: StepEstimate, memory: float) -> int:
-    """The most images of a step that fits into ``memory`` bytes, 0 if none does.
+    """The largest batch whose step fits into ``memory`` bytes; 0 if not one image fits.
 
-    The peak of each phase is taken for a linear function of the batch, by two estimates.
+    Two estimates give the peak of each phase as a linear function of the batch.
     """
     fits = []
     for phase, peak in first.peaks.items():
@@ -32,10 +32,10 @@ def largest_batch(first: StepEstimate, second: StepEstimate, memory: float) -> i
 
 
 def recipe_batch(cfg: Config, gpus: int) -> int:
-    """The images of an iteration on each of ``gpus`` that the learning rate is set for, at least 1.
+    """The images per GPU and iteration that the learning rate is set for, at least 1.
 
     Raises:
-        UserError: the config does not say it.
+        UserError: the config has no ``auto_scale_lr.base_batch_size``.
     """
     images = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
     if not images:
@@ -47,14 +47,17 @@ def recipe_batch(cfg: Config, gpus: int) -> int:
 
 
 def settle_batch(cfg: Config) -> str | None:
-    """Put a number in place of ``train_dataloader.batch_size='auto'``, and say which.
+    """Replace ``train_dataloader.batch_size='auto'`` by a number.
 
-    It is the batch that the learning rate is set for (``auto_scale_lr.base_batch_size``, shared by
-    processes and accumulated iterations), or the largest one that fits into 0.9 of the free memory.
-    The learning rate is then scaled with it.
+    It is the batch that the learning rate is set for (``auto_scale_lr.base_batch_size``, divided by
+    processes and accumulated iterations), or, if this does not fit, the largest batch that fits
+    into 0.9 of the free memory. The learning rate is then scaled in proportion.
+
+    Returns:
+        A sentence on the choice, or None where the config does not say 'auto'.
 
     Raises:
-        UserError: not one image fits, or the config does not name that batch.
+        UserError: not one image fits, or the config has no ``auto_scale_lr.base_batch_size``.
     """
     if (cfg.get('train_dataloader') or {}).get('batch_size') != 'auto':
         return None
@@ -71,20 +74,20 @@ def settle_batch(cfg: Config) -> str | None:
         raise UserError(
             f'Not one image of {height}x{width} pixels fits into the {memory / GIB:.1f} GiB that '
             f'are free on {device}, by estimate: take smaller images, a smaller model, or '
-            'model.with_cp=True, which computes activations again.'
+            'model.with_cp=True, which recomputes activations in the backward pass.'
         )
     cfg.train_dataloader.batch_size, cfg.auto_scale_lr.enable = batch, True
     return (
-        f"batch_size='auto': {batch} images of {height}x{width} pixels, of "
-        f'{wanted} that the learning rate is set for, with {memory / GIB:.1f} GiB free on {device}.'
+        f"batch_size='auto': {batch} images of {height}x{width} pixels (the learning rate is set "
+        f'for {wanted}), with {memory / GIB:.1f} GiB free on {device}.'
     )
 
 
 def free_memory(processes: int = 1) -> float:
-    """Bytes that are free on the device of the training.
+    """The free bytes for each process on the device of the training.
 
-    With several processes it is the whole memory of the smallest GPU of this machine, since all
-    must find the same.
+    With several processes it is the whole memory of the smallest GPU of this machine, so that all
+    processes find the same number.
     """
     if get_device() == 'cuda':
         if processes == 1:
@@ -95,7 +98,7 @@ def free_memory(processes: int = 1) -> float:
 
 
 def free_ram(root: Path = Path('/')) -> float:
-    """Bytes of RAM that this process may take, also in a container with a limit of its own."""
+    """The bytes of RAM that are free, or the limit of this container if that is smaller."""
     lines = _read(root / 'proc/meminfo').splitlines()
     fields = dict(line.split(':') for line in lines)
     if 'MemAvailable' not in fields:

@@ -1,8 +1,9 @@
 """What one operation costs on a GPU: kernels, floating-point operations, bytes and seconds.
 
-The seconds are those of an H200: a kernel takes a start, and the longer of the times of its
-operations and of its bytes at a share of what the data sheet says. Batch norms take a time for each
-number. The shares are fitted to five measured steps, see docs/measurements.md.
+The seconds are those of an H200. A kernel takes a constant time to start, plus the longer of two
+times: that of its operations and that of its bytes, each at a share of the rate in the data sheet.
+For batch norms the second part is a time for each number. The shares are fitted to five measured
+steps (docs/measurements.md).
 """
 
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ PEAK = {torch.bfloat16: 989e12, torch.float16: 989e12, torch.float32: 67e12}  # 
 PEAK_TF32 = 494e12  # of convolutions in fp32
 BANDWIDTH = 4.8e12  # bytes per second
 PEAK_SHARE, BANDWIDTH_SHARE = 0.25, 0.35
-KERNEL, NORM = 4e-6, 1.05e-11  # seconds of a start, and for each number of a batch norm
-# what launches no kernel, what does not read its argument, and what reads only a part of it
+KERNEL, NORM = 4e-6, 1.05e-11  # seconds to start, and for each number of a batch norm
+# Operators that launch no kernel, that do not read their argument, and that read a part of it.
 FREE = {'empty', 'empty_like', 'new_empty', 'empty_strided', 'detach', '_unsafe_view', 'lift_fresh'}
 FILLS = {'zero_', 'fill_', 'zeros', 'ones', 'full', 'zeros_like', 'ones_like', 'full_like'}
 GATHERS = {'gather', 'index_select', 'index', 'embedding'}
@@ -26,6 +27,8 @@ GATHERS = {'gather', 'index_select', 'index', 'embedding'}
 
 @dataclass
 class Work:
+    """What operations cost; they are added up."""
+
     kernels: int = 0
     flops: float = 0.0
     bytes: float = 0.0
@@ -42,7 +45,7 @@ def tensors(*values: Any) -> list[Tensor]:
 
 
 def work_of(func: Any, args: tuple, kwargs: dict, out: Any) -> Work:
-    """What an operator of torch costs that was called with these arguments and gave ``out``."""
+    """The cost of a call of an operator of torch with these arguments and the result ``out``."""
     name, read, wrote = func._overloadpacket.__name__, tensors(args, kwargs), tensors(out)
     if func.is_view or name in FREE or func.namespace == 'prim':
         return Work()
@@ -67,9 +70,10 @@ def size_of(tensor: Tensor) -> int:
 
 
 def flops_of(func: Any, name: str, args: tuple, kwargs: dict, out: Any) -> float:
-    """By torch's own counts, but for gradients of grouped convolutions, which those take for dense.
+    """The floating-point operations, as torch counts them.
 
-    Operations that torch does not count, such as sums, take the time of their bytes.
+    Gradients of grouped convolutions are counted here, as torch counts them as dense. Operations
+    that torch does not count, such as sums, count as 0; they take the time of their bytes.
     """
     if name == 'convolution_backward':
         grad, _, weight, *_, needed = args

@@ -1,6 +1,6 @@
-"""What a step would hold and do on a GPU, followed operation by operation on fake tensors.
+"""What a step would hold and do on a GPU, counted operation by operation on fake tensors.
 
-Fake tensors of torch have shapes and no values, so nothing is computed and no memory is taken.
+torch's fake tensors have shapes but no values, so nothing is computed and no memory is taken.
 """
 
 import sys
@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from .cost import Work, tensors, work_of
 
 BLOCK = 512  # bytes, of which torch's allocator gives multiples
-# modules that only pass on what others ask of them: an operation in them counts where they are used
+# Modules that work for others: an operation in them counts at the place that calls them.
 PASSING_ON = (
     'cmt_deeplab.estimate',
     'cmt_deeplab.precision',
@@ -37,10 +37,11 @@ IN_FP32 = {
 
 
 class Ledger(TorchDispatchMode):
-    """Inside, counts the memory of fake tensors until they are freed, and the work of operations.
+    """A context that counts the memory of fake tensors until they are freed, and all operations.
 
-    :attr:`phase` is set from outside. A place is FILE:LINE of this package, or of the library that
-    it uses; in the backward pass it is that of the operation whose gradient is computed.
+    The caller sets :attr:`phase`. A place is FILE:LINE in this package, or in a library where no
+    code of this package calls it; in the backward pass it is the place of the operation whose
+    gradient is computed.
     """
 
     def __init__(self) -> None:
@@ -57,7 +58,7 @@ class Ledger(TorchDispatchMode):
         self._places: dict[int, str] = {}  # by the number that autograd gives an operation
 
     def restart(self) -> None:
-        """Forget all but what is alive."""
+        """Forget everything but the tensors that are alive."""
         for record in (self.peaks, self.work, self.waits):
             record.clear()
         self.peak = self.collectives = 0
@@ -99,7 +100,7 @@ class Ledger(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs, name, place = kwargs or {}, func._overloadpacket.__name__, self.place()
-        if name == 'nonzero':  # as many as there are is not known
+        if name == 'nonzero':  # their number is unknown, so one is assumed
             self.waits[name, place] += 1
             out = args[0].new_empty((1, args[0].dim()), dtype=torch.int64)
         else:
@@ -118,10 +119,9 @@ class Ledger(TorchDispatchMode):
 
 
 class Host(TorchFunctionMode):
-    """Inside, what the host reads of a fake tensor are random numbers between 0 and 1.
+    """A context in which the host reads random numbers between 0.05 and 0.95 from fake tensors.
 
-    Where the device of the fake tensors is the CPU, autocast computes in fp32 what it does on a
-    GPU.
+    The fake tensors are on the CPU; here autocast computes the same operations in fp32 as on a GPU.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -148,7 +148,7 @@ class Host(TorchFunctionMode):
 
 
 def place_of(frame: FrameType | None) -> str:
-    """The innermost line of this package that asks for an operation, or else of a library."""
+    """The innermost line of this package that calls an operation, or else that of a library."""
     other = ''
     while frame is not None:
         name = frame.f_globals.get('__name__') or ''

@@ -1,4 +1,4 @@
-"""One training step of a config on fake tensors: memory by phase, and what is done where."""
+"""One training step of a config on fake tensors: memory by phase, and work by place."""
 
 import copy
 import logging
@@ -34,8 +34,10 @@ BUCKET = 25 * 2**20  # bytes of gradients that DDP sums at once
 
 @dataclass(frozen=True)
 class StepEstimate:
-    """Memory in bytes. ``largest`` are places with the bytes and the number of tensors that they
-    hold at the peak, and the form of the largest one; ``waits`` those where the host waits.
+    """The estimate for one GPU; memory is in bytes.
+
+    ``largest`` lists the places whose tensors are held at the peak, with their bytes, their number
+    and the form of the largest one. ``waits`` lists the places where the host waits for the GPU.
     """
 
     batch: int
@@ -67,7 +69,7 @@ def input_size(cfg: Config) -> Size:
     """(H, W) of the images that the config trains on.
 
     Raises:
-        UserError: the config does not say it.
+        UserError: the config does not tell it.
     """
     size = cfg.model.get('data_preprocessor', {}).get('size')
     dataset = cfg.train_dataloader.dataset
@@ -83,10 +85,11 @@ def input_size(cfg: Config) -> Size:
 def estimate_step(cfg: Config, *, batch: int, gpus: int = 1) -> StepEstimate:
     """What a training step of ``batch`` images takes on each of ``gpus`` GPUs.
 
-    Images have the size of the input and as many segments as there are cluster centers, the most.
+    The images have the size of the input and as many segments as there are cluster centers, which
+    is the worst case.
 
     Raises:
-        UserError: the model is none of this package.
+        UserError: the model is not one of this package, or the config does not tell the size.
     """
     cfg, ledger, size = copy.deepcopy(cfg), Ledger(), input_size(cfg)
     with ExitStack() as inside:
@@ -97,7 +100,7 @@ def estimate_step(cfg: Config, *, batch: int, gpus: int = 1) -> StepEstimate:
         model = build_without_values(cfg.model)
         if not isinstance(model, CMTDeepLab):
             raise UserError(
-                f'The model {type(model).__name__} cannot be estimated, only those of this package.'
+                f'The model {type(model).__name__} cannot be estimated: take one of this package.'
             )
         model.train()
         enter(pretended_processes(gpus))
@@ -171,7 +174,7 @@ def _estimate(
 
 
 def _optim_wrapper(config: dict, model: nn.Module) -> OptimWrapper:
-    """As on a GPU, where optimizers are fused, and half precision is as large in both kinds."""
+    """The wrapper as on a GPU: with a fused optimizer, and bfloat16 for either half precision."""
     if 'dtype' in config or 'Amp' in name_of(config['type']):
         config['dtype'] = 'bfloat16'
     optimizer = config['optimizer']
@@ -181,7 +184,7 @@ def _optim_wrapper(config: dict, model: nn.Module) -> OptimWrapper:
 
 
 def fake_batch(model: CMTDeepLab, size: Size, batch: int) -> dict:
-    """What the data loader gives, on fake tensors."""
+    """A batch as the data loader gives it, of fake tensors."""
     number = model.panoptic_head.transformer_decoder.centers.shape[-1]
     samples = []
     for image in range(batch):
@@ -202,7 +205,7 @@ def fake_batch(model: CMTDeepLab, size: Size, batch: int) -> dict:
 
 @contextmanager
 def pretended_processes(number: int) -> Iterator[None]:
-    """Inside, ``number`` processes seem to train together, with the norms that a GPU has."""
+    """A context in which ``number`` processes seem to train together, with the norms of a GPU."""
     if number == 1:
         yield
         return
@@ -221,7 +224,7 @@ def _rows(x: torch.Tensor, number: int) -> tuple[torch.Tensor, ...]:
     return tuple(x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(number))
 
 
-# Shapes that the kernels of synchronized norms give, for which torch has no functions.
+# The results of the kernels of synchronized norms, for which torch has no shape functions.
 NORM_KERNELS = {
     'batch_norm_stats': lambda x, eps: _rows(x, 2),
     'batch_norm_gather_stats_with_counts': lambda x, *others: _rows(x, 2),
