@@ -153,6 +153,7 @@ def test_the_tool_compares_it_with_the_plain_evaluation(shapes_root, tmp_path):
     config = certain_config(test_dataloader__num_workers=0)
     config.test_dataloader.dataset.data_root = f'{shapes_root}/'
     config.test_dataloader.persistent_workers = False
+    config.custom_hooks = [dict(type='PanopticReportHook')]
     files = f'{shapes_root}/annotations/panoptic_val2017'
     config.test_evaluator.update(ann_file=f'{files}.json', seg_prefix=f'{files}/')
     config.dump(str(tmp_path / 'config.py'))
@@ -165,3 +166,4 @@ def test_the_tool_compares_it_with_the_plain_evaluation(shapes_root, tmp_path):
     pattern = r'from the plain .*coco_panoptic/PQ: \S+ -> \S+\n.*seconds: \S+ -> \S+'
     assert re.search(pattern, log.read_text(), re.S)
     assert len(re.findall('Panoptic quality', log.read_text())) == 2
+    assert 'CMTDeepLab with' in (tmp_path / 'work/report.html').read_text()

@@ -74,6 +74,8 @@ def test_with_augmentation(runner: Runner) -> None:
     """``--tta``: evaluate as always, then by the mean of augmented images, and compare the two."""
     from mmdet.registry import MODELS
 
+    from cmt_deeplab.reports import PanopticReportHook
+
     from .class_check import unwrapped
 
     config = {'type': 'PanopticTTAModel', **(runner.cfg.get('tta_model') or {})}
@@ -82,6 +84,8 @@ def test_with_augmentation(runner: Runner) -> None:
     start = perf_counter()
     plain, seconds = runner.test(), perf_counter() - start
     runner.model = augmented
+    # the report and its pictures are those of the plain evaluation
+    runner.hooks[:] = [hook for hook in runner.hooks if not isinstance(hook, PanopticReportHook)]
     start = perf_counter()
     mean = runner.test()
     figures = ''.join(
