@@ -1,4 +1,4 @@
-"""The device that a user names, or the one there is."""
+"""The device that a user names, or the best one of this machine."""
 
 import torch
 from mmengine.device import utils
@@ -20,13 +20,13 @@ def chosen_device(device: str | None) -> str:
         reason = str(error).partition('\n')[0].rstrip('.')
         raise UserError(
             f'device={device!r} is not there ({reason}): give one that torch has here, such as '
-            "'cpu', or none."
+            "'cpu', or leave it out."
         ) from None
     return device
 
 
 def use_device(device: str | None) -> None:
-    """Let mmengine's runner train on ``device``; without one, it chooses by itself.
+    """Let mmengine's runner train on ``device``; without one, the runner chooses by itself.
 
     Raises:
         UserError: torch does not have it here.

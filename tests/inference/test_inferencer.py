@@ -341,7 +341,7 @@ def test_only_predictions_are_written_over(tiny, scenes, tmp_path):
         path = tmp_path / name.replace('/', '_') / name
         path.parent.mkdir(parents=True)
         path.write_text('{"images": []}')
-        with pytest.raises(UserError, match=f'{name} is there and holds no predictions'):
+        with pytest.raises(UserError, match=f'{name} exists and holds no predictions'):
             tiny(image, out_dir=tmp_path / name.replace('/', '_'))
         assert path.read_text() == '{"images": []}'
 

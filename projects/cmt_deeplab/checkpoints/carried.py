@@ -1,4 +1,4 @@
-"""The model of a config that a checkpoint carries, which may hold anything."""
+"""Building the model of a config that a checkpoint carries; such a config may hold anything."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -19,19 +19,20 @@ from cmt_deeplab.compat import CompiledOpMissing
 from cmt_deeplab.errors import UserError, mistakes_as_user_errors
 from cmt_deeplab.models.detectors.checkpoint_check import TRAINING_ONLY, compare_weights, shapes_of
 
-MODULES_PER_TENSOR = 10  # at most; networks have about one
+MODULES_PER_TENSOR = 10  # the most that are accepted; networks have about one
 
 
 def build_carried(config: Mapping, state: Mapping[str, Tensor], path: str) -> nn.Module:
     """The model for inference, with the weights of the checkpoint at ``path``.
 
-    It is first built without numbers, so that only what the file has weights for takes memory.
+    It is first built without values, which takes no memory, and compared with the weights. So the
+    config cannot ask for a model that is much larger than the file.
 
     Raises:
-        UserError: the weights are those of another model, or it has modules by far in excess.
+        UserError: the weights are those of another model, or the model has far too many modules.
     """
     build = partial(MODELS.build, ConfigDict(config))
-    linspace = partial(torch.linspace, device='cpu')  # constructors look at its numbers
+    linspace = partial(torch.linspace, device='cpu')  # constructors read its values
     with torch.device('meta'), patch.object(torch, 'linspace', linspace), _at_most(len(state)):
         empty = build()
     compare_weights(shapes_of(state), empty, checkpoint=path, unneeded=TRAINING_ONLY)
@@ -42,10 +43,12 @@ def build_carried(config: Mapping, state: Mapping[str, Tensor], path: str) -> nn
 
 @contextmanager
 def blaming_the_config(path: str | None) -> Iterator[None]:
-    """Tell in one sentence what fails because of the config that a checkpoint carries.
+    """Turn every error into a sentence on the checkpoint ``path``, whose config may hold anything.
+
+    With ``path`` None the config is the user's own, and errors stay as they are.
 
     Raises:
-        UserError: in place of any other error, as the config may hold anything.
+        UserError: in place of any other error.
     """
     try:
         with mistakes_as_user_errors():
@@ -60,13 +63,13 @@ def blaming_the_config(path: str | None) -> Iterator[None]:
             raise
         reason = ' '.join(f'{type(error).__name__}: {error}'.split())[:200]
         raise UserError(
-            f'{path}: the config that is carried along cannot be used ({reason}): give the config '
-            'file itself, with the checkpoint as weights.'
+            f'{path}: the config that it carries cannot be used ({reason}): give the config file '
+            'itself, with the checkpoint as weights.'
         ) from error
 
 
 def _at_most(tensors: int) -> AbstractContextManager:
-    """Refuses modules by far in excess of the tensors that a checkpoint has for them."""
+    """A context that refuses far more modules than a checkpoint has tensors."""
     numbers = count(1)
 
     def check(*_: Any) -> None:

@@ -1,4 +1,4 @@
-"""``cmt-deeplab predict``: what the inferencer finds, written into a folder."""
+"""The command ``cmt-deeplab predict``, which writes predictions into a folder."""
 
 import os
 import sys
@@ -13,8 +13,8 @@ from .inferencer import PanopticInferencer
 from .result import PanopticResult
 
 NO_WINDOW = (
-    'There is no window to show pictures in (OpenCV without a display): leave out --show, and look '
-    'at the files.'
+    'No window can be opened (there is no display, or OpenCV is built without one): leave out '
+    '--show, and look at the files.'
 )
 DISPLAYS = {'DISPLAY', 'WAYLAND_DISPLAY', 'QT_QPA_PLATFORM'}
 
@@ -32,14 +32,14 @@ def predict(
     overlay: bool = True,
     show: bool = False,
 ) -> None:
-    """Predict images, folders, patterns and videos, with one printed line for each image.
+    """Predict images, folders, patterns and videos, and print one line for each file.
 
-    The arguments are those of :class:`PanopticInferencer` and its ``stream``; ``show`` opens a
-    window with each picture until a key is pressed.
+    The arguments are those of :class:`PanopticInferencer` and its ``stream``. ``show`` opens a
+    window with each picture; after an image it waits until a key is pressed.
 
     Raises:
         UserError: at once, if nothing can be predicted; at the end, if some images or videos could
-            not be read. A line of the error output has told why, and the others are written.
+            not be read. The error output then has a line for each, and the others are written.
     """
     if show and sys.platform == 'linux' and not DISPLAYS & {*os.environ}:
         raise UserError(NO_WINDOW)  # Qt would end the process
@@ -77,7 +77,7 @@ def predict(
         counted = f'{images} image' + 's' * (images != 1)
         print(f'{counted}: {out}/panoptic.json and {out}/panoptic/{pictures}')
     if left_out:
-        raise UserError(f'{len(left_out)} of the inputs could not be read, as told above.')
+        raise UserError(f'{len(left_out)} of the inputs could not be read, for the reasons above.')
 
 
 def _summary(result: PanopticResult) -> str:

@@ -1,8 +1,8 @@
-"""Networks that run elsewhere than in PyTorch: ONNX files in onnxruntime, behind the inferencer.
+"""Exported networks for the inferencer: ONNX files, which onnxruntime runs in place of PyTorch.
 
-An ONNX file of ``cmt-deeplab export`` carries the texts of :func:`texts_of` in its metadata: JSON,
-read as that of a checkpoint is. So the file alone suffices, and nothing in it is executed but its
-graph, by the runtime.
+The metadata of an ONNX file of ``cmt-deeplab export`` hold the texts of :func:`texts_of` as JSON,
+which is read like that of a checkpoint. So the file alone suffices, and nothing in it is executed
+except for the graph, which the runtime runs.
 """
 
 import json
@@ -35,18 +35,20 @@ LOGITS = ('mask_logits', 'class_logits')
 SEGMENTS = ('id_map', 'labels', 'scores', 'areas')
 DATA = 'dataset_meta'  # classes and palette
 
-# From names of outputs, LOGITS or SEGMENTS, and the inputs of a graph by name to these outputs.
+# Runs a graph: takes the names of the outputs (LOGITS or SEGMENTS) and the inputs by name, and
+# returns these outputs.
 Run = Callable[[Sequence[str], dict[str, np.ndarray]], Sequence[np.ndarray]]
 
 
 class ExportedModel(PredictedInWindows, BaseModel):
-    """A detector for inference alone, whose network is the graph of an exported file.
+    """A detector for inference only, whose network is the graph of an exported file.
 
     Args:
         run: runs the graph.
-        path: of the file.
-        postprocess: the merge, None for a graph that has it in it.
-        others: as in :class:`CMTDeepLab`.
+        path: the file, for messages.
+        postprocess: the config of the merge, or None if the graph contains the merge.
+
+    The other arguments are those of :class:`CMTDeepLab`.
     """
 
     semantic_on = instance_on = False
@@ -104,7 +106,7 @@ class ExportedModel(PredictedInWindows, BaseModel):
     def _result(
         self, id_map: Tensor, labels: np.ndarray, scores: np.ndarray, areas: np.ndarray
     ) -> PanopticResult:
-        """The result in the values of ``coco_format.map_value``."""
+        """The result, whose map holds the values of ``coco_format.map_value``."""
         values, infos, instance = [self.num_classes], [], 0
         for label, score, area in zip(labels.tolist(), scores.tolist(), areas.tolist()):
             if not area:
@@ -120,12 +122,12 @@ class ExportedModel(PredictedInWindows, BaseModel):
 
 
 def texts_of(network: Network, size: Sequence[int], *, merged: bool) -> dict[str, str]:
-    """What an exported file carries: classes, preprocessing and merge, as JSON.
+    """What an exported file carries as JSON: classes, preprocessing and settings of the merge.
 
-    With the merge, colors are normalized in the graph.
+    If the graph contains the merge (``merged``), it also normalizes the colors.
 
     Raises:
-        UserError: the model has parts that are not of this package.
+        UserError: the model has parts from outside of this package and mmdet.
     """
     config = network.recipe['model']
     kept = {key: getattr(network.model, key) for key in ('num_things_classes', 'num_stuff_classes')}
@@ -153,7 +155,8 @@ def exported_network(run: Run, texts: Mapping[str, str], path: str) -> Network:
     """The network of a graph and of the texts that its file carries.
 
     Raises:
-        Exception: of many kinds, if the texts are not there or hold something else.
+        Exception: of any kind, if the texts are missing or hold something else; see
+            :func:`blaming`.
     """
     init_default_scope('mmdet')
     if RECIPE not in texts:
@@ -190,7 +193,11 @@ def load_exported(path: str | Path, device: str | None = None) -> Network:
 
 
 def onnxruntime_network(path: str, providers: Sequence[str]) -> Network:
-    """The network of an ONNX file, in the first of the providers that can run it."""
+    """The network of an ONNX file, run by the first of the providers that can.
+
+    Raises:
+        UserError: the file cannot be used.
+    """
     import onnxruntime
 
     with blaming(path):
@@ -206,7 +213,11 @@ def onnxruntime_network(path: str, providers: Sequence[str]) -> Network:
 
 @contextmanager
 def blaming(path: str) -> Iterator[None]:
-    """Tell in one sentence what fails because of a file, which may hold anything."""
+    """Turn every error into a sentence on the file at ``path``, which may hold anything.
+
+    Raises:
+        UserError: in place of any other error.
+    """
     try:
         yield
     except Exception as error:

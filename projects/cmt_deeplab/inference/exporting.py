@@ -1,13 +1,14 @@
-"""Writing a network as an ONNX file or a program of ``torch.export``, and checking what it finds.
+"""Writing a network as an ONNX file or a program of ``torch.export``, and checking its segments.
 
-The graph has plain operators and takes one image at a time: ``images`` (1, 3, H, W) float32, padded
-at the right and the bottom. It gives ``mask_logits`` (1, N, h, w) and ``class_logits`` (1, N, C+1)
-of images that ``PanopticDataPreprocessor`` has normalized.
+The graph has standard operators and takes one image at a time: ``images`` (1, 3, H, W) float32,
+padded at the right and the bottom and normalized as by ``PanopticDataPreprocessor``. It gives
+``mask_logits`` (1, N, h, w) and ``class_logits`` (1, N, C+1).
 
-With the merge in it, it takes colors of 0 to 255 and two sizes more, (height, width) int64: of the
-image in its padding (``image_size``) and of the map to make (``output_size``). It gives ``id_map``
-(H_o, W_o) int32, the number of the segment of each pixel, 0 for void; and ``labels``, ``scores``
-and ``areas`` (N,) of segments 1, 2, ..., best score first, 0 behind the last one.
+If the graph contains the merge, ``images`` holds colors from 0 to 255, and there are two more
+inputs, (height, width) int64: ``image_size``, the size of the image without its padding, and
+``output_size``, that of the map to make. The graph then gives ``id_map`` (H_o, W_o) int32, the
+number of the segment of each pixel, 0 for void; and ``labels``, ``scores`` and ``areas`` (N,) of
+segments 1, 2, ..., best score first, which are 0 behind the last segment.
 """
 
 import warnings
@@ -38,7 +39,7 @@ from .exported import (
 )
 from .network import Network
 
-ROUNDING = 1e-4  # the share of pixels on borders that rounding may move
+ROUNDING = 1e-4  # the share of pixels that rounding may move to another segment
 PROGRAM = '.pt2'  # the ending of what torch.export.save writes
 
 
@@ -75,7 +76,7 @@ class _Segments(_Logits):
 
 
 def export(network: Network, path: str, size: Size, *, dynamic: bool, merged: bool) -> None:
-    """Write the network for inputs of ``size``, or with ``dynamic`` of any that it can have.
+    """Write the network for inputs of ``size`` (H, W), or with ``dynamic`` for all its input sizes.
 
     Raises:
         MissingPackageError: onnx or onnxscript is not installed.
@@ -99,7 +100,7 @@ def export(network: Network, path: str, size: Size, *, dynamic: bool, merged: bo
             reason = next(filter(None, map(str.strip, f'{error}'.splitlines())), '')[:200]
             raise UserError(
                 f'{type(network.model).__name__} cannot be exported ({reason}): '
-                + ('leave out --dynamic.' if dynamic else 'its parts have no such form.')
+                + ('leave out --dynamic.' if dynamic else 'torch.export cannot trace its parts.')
             ) from error
     written.model.metadata_props.update(texts)
     with whole_file(Path(path)) as part:
@@ -118,16 +119,16 @@ def _traced(model: nn.Module, size: Size, dynamic: bool, merged: bool) -> Export
     shapes = dict.fromkeys(inputs) | dict(images=sides if dynamic else None)
     graph = (_Segments if merged else _Logits)(model).eval()
     program = torch.export.export(graph, (), inputs, dynamic_shapes=shapes)
-    if dynamic:  # a part may have taken this size for every one, which fails only when it runs
+    if dynamic:  # a part that kept this size as a constant fails only when the graph runs
         larger = inputs['images'].new_zeros(1, 3, size[0] + 32, size[1] + 64)
         program.module()(**inputs | dict(images=larger))
     return program
 
 
 def runtimes(path: str) -> Iterator[tuple[str, Network]]:
-    """What can run a file that :func:`export` has just written, by name.
+    """The installed runtimes for a file that :func:`export` has just written: name and network.
 
-    A program of ``torch.export`` may hold code, so only one's own is loaded.
+    A program of ``torch.export`` may hold code, so only a file that was written here is loaded.
     """
     if path.endswith(PROGRAM):
         texts = dict.fromkeys((RECIPE, DATA), '')
@@ -151,7 +152,7 @@ def runtimes(path: str) -> Iterator[tuple[str, Network]]:
     if find_spec('openvino') is not None:
         import openvino
 
-        precision = dict(INFERENCE_PRECISION_HINT='f32')  # it may choose less by itself
+        precision = dict(INFERENCE_PRECISION_HINT='f32')  # by itself it may choose a lower one
         compiled = openvino.Core().compile_model(path, 'CPU', precision)
         network.model.run = lambda names, feeds: [compiled(feeds)[name] for name in names]
         yield 'OpenVINO', network
@@ -159,22 +160,22 @@ def runtimes(path: str) -> Iterator[tuple[str, Network]]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far the segments of one image agree."""
+    """How well the segments of PyTorch and of an exported network agree on one image."""
 
     name: str
     segments: int
-    same_list: bool  # of segments, with the same classes and instances
+    same_list: bool  # whether both have the same segments in the same order
     pixels: int
-    other_pixels: int  # that belong to another segment
+    other_pixels: int  # those that belong to another segment
 
     @property
     def same(self) -> bool:
-        """Whether the segments are the same, but for single pixels that rounding decides."""
+        """Whether the segments are the same, except for a few pixels that rounding decides."""
         return self.same_list and self.other_pixels <= ROUNDING * self.pixels
 
 
 def compare(network: Network, exported: Network, images: Iterable) -> Iterator[Comparison]:
-    """The segments of PyTorch and those of an exported network, image by image."""
+    """Compare the segments of PyTorch with those of an exported network, image by image."""
     for image in images:
         (plain, infos), (other, other_infos) = (
             each.predict([each.load(image)])[0] for each in (network, exported)

@@ -1,4 +1,4 @@
-"""One image whose network has run: its segments for any thresholds, and its layers."""
+"""The kept output of the network for one image: its segments for any thresholds, and its layers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,20 +28,19 @@ SETTINGS = (
 
 
 def merge_settings(model: nn.Module) -> dict[str, float]:
-    """The thresholds of a model's merge by name; none for models of mmdet and exported ones."""
+    """The thresholds of a model's merge by name; none for mmdet's models and exported ones."""
     merge = getattr(model, 'postprocess', None)
     known = isinstance(merge, PanopticMerge) and hasattr(model, 'network')
     return {name: getattr(merge, name) for name in SETTINGS if known and hasattr(merge, name)}
 
 
 class HeldImage:
-    """The prediction of one image, of which the merge can be made again without the network.
+    """The prediction of one image, whose merge can be repeated without running the network.
 
-    The model must not be used by another thread meanwhile, as its merge is changed for the time of
-    a call.
+    Each call changes the model for as long as it runs, so no other thread may use the model then.
 
     Args:
-        inferencer: of the model.
+        inferencer: the model to predict with.
         path: the image file.
 
     Raises:
@@ -80,9 +79,11 @@ class HeldImage:
     def result(
         self, thresholds: Mapping[str, float] | None = None, **settings: float
     ) -> PanopticResult:
-        """The segments by the smallest class probability of each class named in ``thresholds``.
+        """The segments for some thresholds, by default those of the model.
 
-        ``settings`` are thresholds of the merge by the names of :func:`merge_settings`.
+        Args:
+            thresholds: the smallest class probability by class name.
+            settings: other thresholds of the merge, by the names of :func:`merge_settings`.
         """
         if not self._outputs:
             return self._result
@@ -94,10 +95,11 @@ class HeldImage:
             return self._merged(thresholds or None)
 
     def layers(self, result: PanopticResult, colors: Mapping[int, Color]) -> dict[str, np.ndarray]:
-        """Pictures (H, W, 3) uint8 of the centers' pixels, by the name of the layer.
+        """Pictures (H, W, 3) uint8 of the centers that pixels are assigned to, by layer.
 
-        A center has the color of the segment of ``result`` that it becomes, of ``colors`` by the
-        values of ``result.segment_map``. Models without thresholds and windows have none.
+        A center has the color of the segment of ``result`` that it becomes; ``colors`` has these by
+        the values of ``result.segment_map``. There are no layers for models without
+        :func:`merge_settings` and for predictions in windows.
         """
         if not self._maps:
             return {}

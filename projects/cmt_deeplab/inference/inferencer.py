@@ -1,4 +1,4 @@
-"""The inferencer: a trained model on whatever holds images."""
+"""The inferencer, which runs a trained model on images, folders, videos and arrays."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -33,10 +33,10 @@ class PanopticInferencer:
     The segments are those that ``tools/test.py`` evaluates, bit for bit in equal batches.
 
     Args:
-        model: a checkpoint (.pth) or published weights (.safetensors) that carry their config, or
-            the work dir of a training, whose best or last checkpoint counts; an .onnx file of
+        model: a checkpoint (.pth) or published weights (.safetensors) that carry their config; the
+            work dir of a training, whose best or else last checkpoint is taken; an .onnx file of
             ``cmt-deeplab export``, which onnxruntime runs; or a config (its path, its name in this
-            package, or a ``Config``) with ``weights``.
+            package, or a ``Config``), which needs ``weights``.
         weights: the checkpoint of a config.
         device: as torch names it; by default the GPU where there is one, otherwise the CPU.
         windows: (height, width) of the windows in which large images are predicted, at their own
@@ -88,7 +88,7 @@ class PanopticInferencer:
         progress: bool = True,
         skip: Callable[[UserError], None] | None = None,
     ) -> Iterator[PanopticResult]:
-        """The results one by one, each as soon as its batch is done; nothing is kept.
+        """Yield the results one by one, each as soon as its batch is done, and keep none.
 
         Args:
             inputs: a path, folder, pattern (``'photos/**/*.jpg'``), video, array or PIL image, or
@@ -98,13 +98,13 @@ class PanopticInferencer:
                 written, and NAME.mp4 for a video.
             overlay: whether the pictures and videos are written.
             thresholds: the smallest class probability, one number or ``{'person': 0.5}``; other
-                classes keep the thresholds of the model. It decides before the segments are made:
-                pixels of a center that does not reach it go to others, as with
+                classes keep the thresholds of the model. It is applied before the segments are
+                made: the pixels of a center below it go to other segments, as with
                 ``thing_threshold`` of the merge.
-            channel_order: 'rgb' or 'bgr', that of arrays; OpenCV reads images as 'bgr'.
+            channel_order: of arrays, 'rgb' or 'bgr'; OpenCV reads images as 'bgr'.
             progress: whether a bar is shown on the error output, if that is a terminal.
-            skip: is called with the error of each image and video that cannot be read, and the
-                others go on; by default it is raised.
+            skip: is called with the error of each image and video that cannot be read, which is
+                then left out; by default the error is raised.
 
         Raises:
             UserError: an image cannot be used; those before it are written.
@@ -174,7 +174,7 @@ class PanopticInferencer:
             )
 
     def _limits(self, thresholds: float | Mapping[str, float]) -> np.ndarray:
-        """The smallest class probability by label, nan for that of the model."""
+        """The smallest class probability by label; nan keeps that of the model."""
         limits = np.full(len(self.classes), np.nan)
         given = (
             thresholds

@@ -1,4 +1,4 @@
-"""What can be given to the inferencer, as a row of images with names that differ."""
+"""The inputs of the inferencer as a series of images, each with a name of its own."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ from cmt_deeplab.image_file import IMAGES, array_problem
 
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv')
 VIDEOS += ('.mts', '.m2ts', '.3gp', '.ogv')
-SURE = 0.9  # the share of the frames that a header tells, which is an estimate
+SURE = 0.9  # a header only estimates the number of frames; this share must be there
 PIL_MODES = ('RGB', 'RGBA', 'L', 'LA', 'P', 'PA', '1', 'CMYK', 'YCbCr', 'HSV')  # of 8 bits
 
 
@@ -26,7 +26,7 @@ PIL_MODES = ('RGB', 'RGBA', 'L', 'LA', 'P', 'PA', '1', 'CMYK', 'YCbCr', 'HSV')  
 class Item:
     """One image: a file, an array (H, W, 3) in BGR, or a frame of a video.
 
-    ``problem`` is that of a video without any.
+    ``problem`` is the error of a video that has no frame.
     """
 
     name: str
@@ -108,7 +108,7 @@ def _is_video(path: str) -> bool:
 
 
 def _files(given: str | os.PathLike) -> list[str]:
-    """The files at a path, in a folder or of a pattern; of a folder those that are not hidden."""
+    """The files that a path, a folder or a pattern stands for; hidden ones of a folder are not."""
     path = os.path.expanduser(os.fspath(given))
     if '://' in path:
         raise UserError(f'{path} is an address: fetch the file, and give its path.')

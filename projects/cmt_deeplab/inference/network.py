@@ -1,4 +1,4 @@
-"""A trained network with its pipeline: images in, segment maps out, as in an evaluation."""
+"""A trained network with its pipeline: it turns images into segment maps, as an evaluation does."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -33,15 +33,15 @@ from cmt_deeplab.panoptic_fields import is_color
 from cmt_deeplab.postprocess.merge_base import PanopticMerge
 from cmt_deeplab.renamed import rename_weights
 
-TRIED_SIDES = [32 << k for k in range(5)]  # of images that a carried config is tried with
+TRIED_SIDES = [32 << k for k in range(5)]  # of the images that test a carried config
 
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """What the inferencer needs of a model; one that runs elsewhere offers the same.
+    """What the inferencer needs of a model, in PyTorch or exported.
 
-    ``category_ids`` are those of the annotation file it was trained with, by label, where known.
-    ``carried_by`` is the checkpoint that its config comes from, if there is no other.
+    ``category_ids`` are those of the annotation file of the training, by label, if known.
+    ``carried_by`` is the checkpoint that carried the config, or None if the user gave the config.
     """
 
     model: nn.Module
@@ -58,7 +58,7 @@ class Network:
         """This network on images at their own scale, in windows of ``size`` (height, width).
 
         Raises:
-            UserError: the model is none that predicts in windows.
+            UserError: the model cannot predict in windows.
         """
         if not isinstance(self.model, PredictedInWindows):
             raise UserError(
@@ -77,10 +77,10 @@ class Network:
     def predict(
         self, loaded: Sequence[dict], thresholds: np.ndarray | None = None
     ) -> list[tuple[np.ndarray, list[dict] | None]]:
-        """The segment map (H, W) of each loaded image, and its segments where they are told.
+        """The segment map (H, W) of each loaded image, and its segments if the model tells them.
 
         The values are those of ``coco_format.map_value``. ``thresholds`` (C,) are the smallest
-        class probabilities; where they are nan, those of the model count.
+        class probabilities; nan keeps the threshold of the model.
         """
         with torch.no_grad(), self._thresholds(thresholds), blaming_the_config(self.carried_by):
             samples = self.model.test_step(pseudo_collate([self.pack(each) for each in loaded]))
@@ -158,7 +158,11 @@ def _from_checkpoint(path: str, device: str) -> Network:
 
 
 def _try_pipeline(network: Network, side: int) -> None:
-    """Refuse one that does not give the model an image, or a huge one, for a small square one."""
+    """Run the pipeline on a small square image.
+
+    Raises:
+        UserError: it makes a huge image of it. (What else fails is an error of any kind.)
+    """
     gray = np.full((side, side, 3), 128, np.uint8)
     batch = pseudo_collate([network.pack(network.load(gray))])
     height, width = network.model.data_preprocessor(batch)['inputs'].shape[-2:]
@@ -170,7 +174,12 @@ def _try_pipeline(network: Network, side: int) -> None:
 
 
 def as_network(model: nn.Module, recipe: Mapping, meta: Any, path: str) -> Network:
-    """The network of a model, of what :func:`recipe_of` gives, and of the data of a checkpoint.
+    """The network of a model.
+
+    Args:
+        recipe: as :func:`recipe_of` gives it.
+        meta: the meta information of the data set: class names and palette.
+        path: the file that holds it, for messages.
 
     Raises:
         UserError: they do not belong together.

@@ -15,16 +15,16 @@ from .network import Network
 from .result import PanopticResult
 
 CODEC = 'mp4v'  # that every build of OpenCV writes
-INFO = dict(description='Predictions of cmt-deeplab')  # by which a JSON is known as one of ours
+INFO = dict(description='Predictions of cmt-deeplab')  # marks a JSON as one of ours
 
 
 class PredictionFolder:
     """``panoptic.json`` with the PNGs in ``panoptic/``, pictures in ``overlay/``, and videos.
 
-    The JSON is written at the end, of an error too. Ids of categories are those of the training
-    data, or where a checkpoint does not tell them, label + 1; the JSON names the categories. An
-    image whose name is a number, as in COCO, has it as its id. Earlier predictions and
-    videos are written over, and no other files.
+    The JSON is written at the end, also after an error. Ids of categories are those of the training
+    data, or label + 1 if a checkpoint does not tell them; the JSON names the categories. An image
+    whose name is a number, as in COCO, has this number as its id. Only earlier predictions and
+    videos are written over.
 
     Raises:
         UserError: the folder cannot be written to, or holds other files of these names.
@@ -67,7 +67,7 @@ class PredictionFolder:
         write_json(self.json_file, content)
 
     def write(self, item: Item, result: PanopticResult) -> Path | None:
-        """Write what was found in one image; the path of its picture, or of its PNG."""
+        """Write the result of one image, and return the path of its picture, or else of its PNG."""
         if item.frame is not None:
             return self._write_frame(item, result) if self.overlay else None
         png = self.folder / 'panoptic' / f'{item.name}.png'
@@ -128,4 +128,4 @@ class PredictionFolder:
 
 
 def _of_others(path: Path) -> UserError:
-    return UserError(f'{path} is there and holds no predictions: name another folder to write to.')
+    return UserError(f'{path} exists and holds no predictions: name another folder to write to.')
