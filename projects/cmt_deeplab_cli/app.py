@@ -17,7 +17,7 @@ from cmt_deeplab_cli.arguments import (
     trained_model,
 )
 
-# the arguments of a command that is a script of tools/ are read by that script, --help among them
+# A command that runs a script of tools/ leaves all arguments, --help too, to the script.
 SCRIPT = dict(ignore_unknown_options=True, allow_extra_args=True, help_option_names=[])
 
 app = typer.Typer(
@@ -29,7 +29,7 @@ app = typer.Typer(
 
 
 def run_script(context: typer.Context, script: str) -> None:
-    """Run a script of tools/, of the clone or the wheel, with the arguments of the command."""
+    """Run a script of tools/, from the clone or the wheel, with the arguments of the command."""
     sys.argv = [f'cmt-deeplab {context.info_name}', *context.args]
     program = runpy.run_path(str(project_folder() / 'tools' / script))
     sys.exit(program['main']())
@@ -54,7 +54,7 @@ def of_all_commands(
 
 @app.command(context_settings=SCRIPT)
 def train(context: typer.Context) -> None:
-    """Train on a folder of your own data, or by a config, given by its file or name."""
+    """Train on a folder of your own data, or with a config, given by its file or name."""
     run_script(context, 'train.py')
 
 
@@ -72,13 +72,13 @@ def compare(context: typer.Context) -> None:
 
 @app.command(context_settings=SCRIPT)
 def export(context: typer.Context) -> None:
-    """Write a model as an ONNX file or for torch.export, and compare its segments."""
+    """Write a model as an ONNX file or for torch.export, and compare it with PyTorch."""
     run_script(context, 'deployment/export_onnx.py')
 
 
 @app.command(context_settings=SCRIPT)
 def demo(context: typer.Context) -> None:
-    """Show a page in the browser: drop an image, see its segments and clusters."""
+    """Serve a page for the browser: drop an image, see its segments and clusters."""
     run_script(context, 'demo/app.py')
 
 
@@ -93,7 +93,7 @@ def predict(
             metavar='INPUTS...', help='Images, folders, patterns such as "*.png", and videos.'
         ),
     ],
-    weights: Annotated[str | None, typer.Option(help='Its checkpoint, of a config.')] = None,
+    weights: Annotated[str | None, typer.Option(help='Checkpoint, if MODEL is a config.')] = None,
     out: Annotated[str, typer.Option(help='Folder to write to.')] = 'predictions',
     batch_size: Annotated[int, typer.Option(min=1, help='Images at a time.')] = 1,
     device: Annotated[str | None, typer.Option(help='cpu or cuda.')] = None,
@@ -107,7 +107,7 @@ def predict(
     overlay: Annotated[bool, typer.Option(help='Draw the segments over the images.')] = True,
     show: Annotated[bool, typer.Option('--show', help='Open a window with each picture.')] = False,
 ) -> None:
-    """Segment images and videos: overlays, and COCO's panoptic format."""
+    """Segment images and videos: write overlays, and COCO's panoptic format."""
     model = trained_model(model)
     if weights:
         require_checkpoint(weights)
@@ -139,20 +139,22 @@ def doctor(
         str, typer.Option(metavar='NAME', help='Stuff class of pixels without a mask, or void.')
     ] = 'auto',
     layout: Annotated[
-        str | None, typer.Option(help='Take DATA for this layout, such as class-masks.')
+        str | None, typer.Option(help='Read DATA in this layout, such as class-masks.')
     ] = None,
     centers: Annotated[int | None, typer.Option(min=1, help='Centers of the model.')] = None,
     stride: Annotated[int, typer.Option(min=1, help='Stride of its prediction.')] = 4,
     size: Annotated[
         tuple[int, int] | None, typer.Option(metavar='H W', help='Size of the network input.')
     ] = None,
-    fast: Annotated[bool, typer.Option('--fast', help='Leave out what reads every PNG.')] = False,
+    fast: Annotated[
+        bool, typer.Option('--fast', help='Leave out the checks that read pixels.')
+    ] = False,
     as_json: Annotated[bool, typer.Option('--json', help='Print the findings as JSON.')] = False,
     fail_on: Annotated[
         Literal['error', 'warning', 'note'], typer.Option(help='What makes the exit status 1.')
     ] = 'error',
 ) -> None:
-    """Examine data before training: every finding with its file and remedy."""
+    """Check data before training: every finding with its file and remedy."""
     from cmt_deeplab.doctor import run_doctor
 
     sys.exit(
@@ -176,7 +178,7 @@ def report(
     work_dir: Annotated[Path, typer.Argument(metavar='WORK_DIR', exists=True, file_okay=False)],
     checkpoint: Annotated[
         Path | None,
-        typer.Option(exists=True, help='One of the folder; by default the best, else the last.'),
+        typer.Option(exists=True, help='Default: the best one of the folder, else the last.'),
     ] = None,
 ) -> None:
     """Evaluate a checkpoint of a training again and write report.html."""
@@ -188,7 +190,7 @@ def report(
 @app.command()
 def configs(
     part: Annotated[
-        str, typer.Argument(metavar='PART', help='List only names with this part.')
+        str, typer.Argument(metavar='PART', help='List only names that contain this.')
     ] = '',
     files: Annotated[bool, typer.Option('--files', help='List the files, for _base_.')] = False,
 ) -> None:

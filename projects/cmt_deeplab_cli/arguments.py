@@ -1,4 +1,4 @@
-"""What the scripts of tools/ need before they work: arguments for argparse, and the sentences."""
+"""What the scripts of tools/ share: arguments for argparse, and checks with error sentences."""
 
 import argparse
 import re
@@ -45,7 +45,7 @@ __all__ = [
 
 
 class OverridesAction(argparse.Action):
-    """Collects ``key=value`` as texts, and says what mmengine's reader of them cannot read."""
+    """Collects ``key=value`` as texts, and refuses those that mmengine cannot read."""
 
     def __call__(self, parser: Any, namespace: Any, values: list[str], *args: Any) -> None:
         for entry in values:
@@ -77,7 +77,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that mmdet's train.py and test.py both have, but for the config itself."""
+    """Add the options that mmdet's train.py and test.py have in common."""
     parser.add_argument(
         '--work-dir', help='folder of logs and checkpoints (default: work_dirs/NAME_OF_CONFIG)'
     )
@@ -104,7 +104,10 @@ def parser_of_saved(description: str) -> argparse.ArgumentParser:
 
 
 def trained_model(name: str) -> str:
-    """What a command takes as its model: a checkpoint, work dir or .onnx file, or a config's file.
+    """Check the model that a command is given: a checkpoint, work dir, .onnx file or config.
+
+    Returns:
+        The argument itself, or the file of a config.
 
     Raises:
         MissingFileError: there is no such file or config.
@@ -117,10 +120,10 @@ def trained_model(name: str) -> str:
 
 
 def require_checkpoint(path: str) -> None:
-    """Check that a checkpoint is there, unless it is an address such as https://... .
+    """Check that a checkpoint exists, unless it is an address such as https://... .
 
     Raises:
-        MissingFileError: it is not.
+        MissingFileError: it does not.
     """
     if '://' not in path:
         require_file(

@@ -216,7 +216,7 @@ def test_the_segments_of_a_whole_model_on_real_images(
 def test_what_cannot_be_exported_is_one_sentence(checkpoint, tmp_path):
     for arguments, sentence in (
         ([tmp_path / 'x.onnx', '--size', 90, 96], 'no inputs of 90x96: give --size 96 96'),
-        ([tmp_path / 'x.txt'], 'is no .onnx and no .pt2 file'),
+        ([tmp_path / 'x.txt'], 'does not end with .onnx or .pt2'),
     ):
         finished = run_tool('deployment/export_onnx.py', checkpoint, *arguments)
         assert finished.returncode == 1

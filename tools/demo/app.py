@@ -2,10 +2,10 @@
 
     python tools/demo/app.py MODEL
 
-MODEL is a checkpoint, a work dir of a training, or a config with --weights. The page is for this
-computer alone, unless --host names another address: then whoever reaches that address can use the
-model and this computer's time, without a password. Images stay on this computer, in a folder that
-is removed at the end.
+MODEL is a checkpoint, the work dir of a training, an .onnx file, or a config with --weights. Only
+this computer can open the page, unless --host names another address: then everybody who reaches
+that address can use the model, without a password. Images stay on this computer, in a temporary
+folder that is removed at the end.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-# A clone that is not installed, and the files beside this one.
+# For a clone that is not installed, and for the files beside this one.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -32,11 +32,15 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('model', metavar='MODEL', help='checkpoint, work dir, or config')
-    parser.add_argument('--weights', metavar='FILE', help='its checkpoint, of a config')
-    parser.add_argument('--device', help='cpu or cuda (the GPU if there is one)')
-    parser.add_argument('--host', default=LOOPBACK, help=f'address to listen on ({LOOPBACK})')
-    parser.add_argument('--port', type=int, help='(the first free one from 7860 on)')
+    parser.add_argument(
+        'model', metavar='MODEL', help='checkpoint, work dir, .onnx file, or config'
+    )
+    parser.add_argument('--weights', metavar='FILE', help='checkpoint, if MODEL is a config')
+    parser.add_argument('--device', help='cpu or cuda (default: the GPU, if any)')
+    parser.add_argument(
+        '--host', default=LOOPBACK, help=f'address of the page (default: {LOOPBACK})'
+    )
+    parser.add_argument('--port', type=int, help='(default: the first free one from 7860 on)')
     parser.add_argument('--open', action='store_true', help='open the page in a browser')
     parser.add_argument('--max-megabytes', type=positive, default=30, help='of an image file (30)')
     parser.add_argument('--max-megapixels', type=positive, default=30, help='of an image (30)')

@@ -1,4 +1,4 @@
-"""The page: its parts, and what happens when something is dropped, clicked or moved."""
+"""The page: its parts, and its answers when something is dropped, clicked or moved."""
 
 import os
 from collections.abc import Callable
@@ -21,14 +21,14 @@ except ImportError as error:
     ) from error
 
 LOOPBACK = ('127.0.0.1', 'localhost')
-VISITORS = 8  # whose last images are held
-HOUR = 3600  # seconds after which files and images of a visitor are removed
-WORDS = {  # for each threshold of a merge: a name, and what it does
+VISITORS = 8  # visitors whose last images are kept
+HOUR = 3600  # seconds after which the files and images of a visitor are removed
+WORDS = {  # the name of each threshold of a merge, and what it does
     'thing_threshold': ('Class probability of things', 'Objects below it are left out.'),
     'stuff_threshold': ('Class probability of stuff', 'Regions below it are left out.'),
     'class_threshold': ('Class probability', 'Segments below it are left out.'),
     'pixel_threshold': ('Mask probability', 'A mask consists of the pixels above it.'),
-    'overlap_threshold': ('Free share', 'Masks that are covered by more are left out.'),
+    'overlap_threshold': ('Free share', 'Masks with a smaller uncovered share are left out.'),
 }
 COLUMNS = dict(
     headers=['id', '', 'class', 'score', 'pixels'],
@@ -48,7 +48,7 @@ CSS = """
 .swatch {display: inline-block; width: 1em; height: 1em; border-radius: .25em;
   vertical-align: -.12em}
 """
-# Nothing is fetched from elsewhere; gradio's own scripts and styles stand in the page.
+# The browser fetches nothing from elsewhere; gradio writes scripts and styles into the page itself.
 POLICY = (
     b"default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
     b"style-src 'self' 'unsafe-inline'"
@@ -71,9 +71,9 @@ class OnlyFromHere:
 
 
 def build_page(inferencer: PanopticInferencer, title: str, limits: Limits) -> gr.Blocks:
-    """The page for one model, with ``title`` in its head."""
+    """The page for one model, with the heading ``title``."""
     classes, settings = inferencer.classes, merge_settings(inferencer.network.model)
-    one_at_a_time = Lock()  # the model is one for all visitors
+    one_at_a_time = Lock()  # all visitors share the model
 
     def values(moved: tuple) -> tuple[dict, dict]:
         """The thresholds by class, and the settings of the merge, from their controls."""
@@ -119,7 +119,7 @@ def build_page(inferencer: PanopticInferencer, title: str, limits: Limits) -> gr
         return chosen(view, int(event.row_value[0] or 0))
 
     def limit_of(name: str, *moved: Any) -> float:
-        """The threshold that counts for a class."""
+        """The class probability that a class needs at present."""
         of_classes, current = values(moved)
         kind = 'thing' if classes.index(name) < inferencer.network.num_things_classes else 'stuff'
         of_kind = current.get(f'{kind}_threshold', current.get('class_threshold', 0))
@@ -192,11 +192,11 @@ def launch(
     """Serve the page until it is interrupted.
 
     Raises:
-        UserError: the address or the port cannot be had.
+        UserError: the address or the port cannot be used.
     """
     fonts = ('system-ui', 'sans-serif'), ('ui-monospace', 'monospace')
     middleware = [Middleware(OnlyFromHere)]
-    if host in LOOPBACK:  # a name of elsewhere that points here is no visitor
+    if host in LOOPBACK:  # refuse requests under foreign host names that resolve to this computer
         middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK]))
     try:
         _, address, _ = page.launch(

@@ -1,4 +1,4 @@
-"""What the page shows of one image, without the page."""
+"""The content of the page for one image: pictures, table rows and sentences."""
 
 import os
 from collections.abc import Mapping
@@ -14,21 +14,21 @@ from cmt_deeplab.inference.held import HeldImage
 from cmt_deeplab.visualization import PanopticDrawer
 
 LONGEST_SIDE = 1600  # of a picture on the page
-DIMMED = 0.35  # the light of what is not chosen
+DIMMED = 0.35  # brightness of everything but the chosen segment
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The largest image that is taken, in MiB and in millions of pixels."""
+    """The largest image that is accepted, in MiB and in millions of pixels."""
 
     megabytes: int
     megapixels: int
 
     def check(self, path: str) -> None:
-        """Look at the size of an image file and at its header; nothing is decoded.
+        """Check the size of an image file and its header, without decoding it.
 
         Raises:
-            UserError: it is no image, or too large.
+            UserError: the file is no image, or is too large.
         """
         name = os.path.basename(path)
         if os.path.getsize(path) > self.megabytes << 20:
@@ -49,9 +49,9 @@ class View:
     """The segments of a held image for some thresholds, as pictures, table rows and sentences.
 
     Args:
-        held: the image.
+        held: the image with the output of the network.
         thresholds: the smallest class probability by class name.
-        settings: of the merge, by name.
+        settings: other thresholds of the merge, by name.
     """
 
     def __init__(

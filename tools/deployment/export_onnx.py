@@ -1,7 +1,7 @@
 """Export a model: ``cmt-deeplab export MODEL OUT.onnx``, or OUT.pt2 for ``torch.export``.
 
-The file is then run on images, and its segments are compared with PyTorch's, in onnxruntime and in
-OpenVINO and TensorRT where they are installed. The exit status is 1 where they are not the same.
+Then the file is run on images in onnxruntime, and in OpenVINO and TensorRT if they are installed,
+and its segments are compared with PyTorch's. The exit status is 1 if they are not the same.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Export a model to ONNX or torch.export')
     parser.add_argument('model', help='checkpoint, work dir, or config with --weights')
     parser.add_argument('out', type=output_file, help='file to write, .onnx or .pt2')
-    parser.add_argument('--weights', help='checkpoint of a config')
+    parser.add_argument('--weights', help='checkpoint, if MODEL is a config')
     parser.add_argument(
         '--size',
         nargs=2,
@@ -34,16 +34,20 @@ def parse_args() -> argparse.Namespace:
         metavar=('H', 'W'),
         help='size of the input (default: that of the config)',
     )
-    parser.add_argument('--dynamic', action='store_true', help='accept inputs of other sizes, too')
+    parser.add_argument('--dynamic', action='store_true', help='accept inputs of any size')
     parser.add_argument(
-        '--merge', action='store_true', help='give segments, with the merge in the file'
+        '--merge',
+        action='store_true',
+        help='put the merge into the file, which then gives segments',
     )
     parser.add_argument(
         '--images', nargs='+', metavar='FILE', help='images to compare on (default: noise)'
     )
     args = parser.parse_args()
     if not args.out.endswith(('.onnx', '.pt2')):
-        raise UserError(f'{args.out} is no .onnx and no .pt2 file: give it one of these endings.')
+        raise UserError(
+            f'{args.out} does not end with .onnx or .pt2: give it one of these endings.'
+        )
     args.model = trained_model(args.model)
     if args.weights:
         require_checkpoint(args.weights)
@@ -61,7 +65,8 @@ def main() -> int:
     network = load_network(args.model, args.weights, 'cpu')
     if not isinstance(network.model, CMTDeepLab):
         raise UserError(
-            f'Only a CMTDeepLab is exported, and this is a {type(network.model).__name__}.'
+            f'A {type(network.model).__name__} cannot be exported: give a model of this package '
+            '(CMTDeepLab).'
         )
     preprocessor = network.model.data_preprocessor
     size = tuple(args.size or preprocessor.size or ())
@@ -69,7 +74,7 @@ def main() -> int:
         raise UserError('The config has no data_preprocessor.size: give --size H W.')
     if size != preprocessor.padded(size):
         larger = ' '.join(map(str, preprocessor.padded(size)))
-        raise UserError(f'The model has no inputs of {size[0]}x{size[1]}: give --size {larger}.')
+        raise UserError(f'The model takes no inputs of {size[0]}x{size[1]}: give --size {larger}.')
     preprocessor.size, network = size, replace(network, image_size=size)
     export(network, args.out, size, dynamic=args.dynamic, merged=args.merge)
     print(f'{args.out}: input (1, 3, {size[0]}, {size[1]}){" and others" * args.dynamic}')

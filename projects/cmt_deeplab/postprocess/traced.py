@@ -1,7 +1,7 @@
-"""The merges as a graph of plain operators whose shapes depend on sizes alone, for an export.
+"""The merges in a form for export: standard operators, whose shapes depend on sizes only.
 
-All N centers go along to the end; what is no segment is empty. It takes a mask of the output's size
-for each center, N x H_o x W_o numbers.
+All N centers are kept to the end, and those without a segment are empty. So the memory holds a mask
+of the output's size for each center, N x H_o x W_o numbers.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class TracedGeometry:
-    """The sizes of :class:`Geometry`, those of the image and the output as tensors (2,) int64."""
+    """As :class:`Geometry`, with the sizes of the image and the output as tensors (2,) int64."""
 
     input: tuple[int, int]
     image: Tensor
@@ -37,12 +37,12 @@ class TracedGeometry:
         return kept[0][:, None] & kept[1]
 
     def least_share(self, reference: tuple[int, int]) -> Tensor:
-        """How many pixels of the output cover what one of an input of size ``reference`` does."""
+        """The pixels of the output that correspond to one of an input of size ``reference``."""
         scale = self.input[0] * self.input[1] / (reference[0] * reference[1])
         return scale * self.output.float().prod() / self.image.float().prod()
 
     def _weights(self, axis: int, grid: int) -> Tensor:
-        """As :func:`axis_taps`, (O, grid)."""
+        """The weights of :func:`axis_taps` as a matrix (O, grid)."""
         output, image, padded = self.output[axis], self.image[axis], self.input[axis]
         pixel = torch.arange(output.item(), device=output.device).float()
         if not self.two_step:
@@ -55,7 +55,7 @@ class TracedGeometry:
 
 
 def _moved(pixel: Tensor, side: Tensor | int, new_side: Tensor | int, corners: bool) -> Tensor:
-    """As :func:`cmt_deeplab.geometry.rescaled_pixels`, of sizes that may be tensors."""
+    """As :func:`cmt_deeplab.geometry.rescaled_pixels`, for sizes that may be tensors."""
     if corners:
         return pixel * ((new_side - 1) / torch.as_tensor(side - 1).clamp(min=1))
     return (pixel + 0.5) * (new_side / side) - 0.5
@@ -77,11 +77,16 @@ def traced_merge(
     output_size: Tensor,
     align_corners: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What a :class:`PanopticMerge` finds, with two of the sizes as tensors (2,) int64.
+    """The segments that a :class:`PanopticMerge` finds.
+
+    Args:
+        mask_logits: (N, h, w).
+        class_logits: (N, C+1), void last.
+        image_size, output_size: tensors (2,) int64.
 
     Returns:
-        The number of the segment of each pixel (H_o, W_o) int32, 1 for that of the best score, 0
-        for void; and label, score and area (N,) of segments 1, 2, ..., which are 0 where none is.
+        The number of the segment of each pixel (H_o, W_o) int32, 1 for the best score and 0 for
+        void; and label, score and area (N,) of segments 1, 2, ..., which are 0 behind the last one.
     """
     geometry = TracedGeometry(
         input_size, image_size, output_size, align_corners, merge.two_step_resize
@@ -97,19 +102,19 @@ def traced_merge(
 
 
 def kept_mean(kept: Tensor) -> Tensor:
-    """The mean of what is not 0 in each row of (N, ...), 0 where nothing is."""
+    """The mean of the values above 0 in each row of (N, ...), or 0 if there are none."""
     return kept.flatten(1).sum(1) / (kept > 0).flatten(1).sum(1).clamp(min=1)
 
 
 def _before(score: Tensor) -> Tensor:
-    """Whether center j comes before i, (N, N) = [i, j]: its score is higher, or it is first."""
+    """(N, N) bool: [i, j] says whether center j comes before i, by score and then by number."""
     index = torch.arange(len(score), device=score.device)
     higher = score > score[:, None]
     return higher | ((score == score[:, None]) & (index < index[:, None]))
 
 
 def paste_traced(held: Tensor, score: Tensor, overlap_threshold: float) -> Tensor:
-    """As :func:`paste_in_order` of masks (N, P) bool by their scores (N,): owners (P,) int64."""
+    """As :func:`paste_in_order`, for masks (N, P) bool and scores (N,): owners (P,) int64."""
     from torch._higher_order_ops.scan import scan  # which torch.onnx.export writes as a Scan
 
     index = torch.arange(len(score), device=score.device)
@@ -128,11 +133,11 @@ def paste_traced(held: Tensor, score: Tensor, overlap_threshold: float) -> Tenso
 def _numbered(
     owner: Tensor, label: Tensor, score: Tensor, stuff: Tensor, least: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """As :meth:`PanopticMerge.assemble`, of owners (P,); ``least`` (N,) is the smallest area."""
+    """As :meth:`PanopticMerge.assemble`, for owners (P,) and the smallest areas ``least`` (N,)."""
     index = torch.arange(len(label), device=label.device)
     area = torch.zeros_like(label).index_put((owner.clamp(min=0),), (owner >= 0).long(), True)
     first = _before(score)
-    same = (index == index[:, None]) | (stuff & (label == label[:, None]))  # one segment
+    same = (index == index[:, None]) | (stuff & (label == label[:, None]))  # the same segment
     same = same & (area > 0)
     total = (same * area).sum(1)
     kept = (area > 0) & ~(same & first).any(1) & (total >= least)  # by the best of its centers

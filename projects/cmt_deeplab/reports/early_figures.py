@@ -1,4 +1,4 @@
-"""PQ of a part of the validation images, between the validations."""
+"""PQ of some of the validation images, between the validations."""
 
 from collections.abc import Mapping
 from copy import copy
@@ -24,19 +24,19 @@ from .hook import pq_metric
 
 @HOOKS.register_module()
 class PanopticEarlyFiguresHook(Hook):
-    """Counts PQ on the same few validation images every ``interval`` iterations.
+    """Computes PQ on the same few validation images every ``interval`` iterations.
 
-    The images are drawn at random, once for all runs on these data. Where a validation is due, it
-    alone is made. The log and all backends of the visualizer get ``early_N_images/PQ``, of things
-    ``PQ_th`` and of stuff ``PQ_st``. These names are no figures of a validation, so the best
-    checkpoint, early stopping and the report go by the validations as before. An averaged model
-    (``EMAHook``) is evaluated in place of the trained one, as in a validation. Several processes
-    share the images. Other hooks get the figures and a sentence by a method
+    The images are drawn at random, but are the same in all runs on these data. When a validation is
+    due, no early figures are made. The log and all backends of the visualizer get
+    ``early_N_images/PQ``, and ``PQ_th`` of things and ``PQ_st`` of stuff. The best checkpoint,
+    early stopping and the report still go by the validations. An averaged model (``EMAHook``) is
+    evaluated in place of the trained one, as in a validation. Several processes share the images.
+    Other hooks get the figures and a sentence by a method
     ``after_early_figures(runner, figures, said)``.
 
     Args:
-        interval: in iterations; by default half of that of the validations.
-        images: how many; all of them, where there are fewer.
+        interval: in iterations; by default half of the interval of the validations.
+        images: their number; all validation images, if there are fewer.
 
     Raises:
         UserError: before the run, if no validation counts PQ.
@@ -106,7 +106,7 @@ class PanopticEarlyFiguresHook(Hook):
             metric.process(batch, [sample.to_dict() for sample in samples])
         runner.model.train(mode)
         parts = all_gather_object(metric.results)
-        # a sampler may have repeated images to give each process as many
+        # a sampler may have repeated images so that all processes have equally many
         images = {result[:2]: result[2] for part in parts for result in part}
         meta = metric.dataset_meta
         kinds = {k: name in meta['thing_classes'] for k, name in enumerate(meta['classes'])}
@@ -114,7 +114,7 @@ class PanopticEarlyFiguresHook(Hook):
         return {key: 100 * figures[FIGURES[key][0]]['pq'] for key in GROUPS}
 
     def _loader_of(self, loader: DataLoader) -> DataLoader:
-        """A data loader as that of the validation, on the chosen images."""
+        """A data loader like that of the validation, for the chosen images."""
         number = len(loader.dataset)
         chosen = np.random.default_rng(0).permutation(number)[: self.images]
         part = Subset(loader.dataset, sorted(chosen.tolist()))
@@ -130,7 +130,7 @@ class PanopticEarlyFiguresHook(Hook):
 
 
 def in_words(figures: Mapping[str, float], images: int | str) -> str:
-    """PQ, that of things and that of stuff, by names with any prefix, and of how many images."""
+    """A sentence with PQ of all, things and stuff; ``figures`` have names with any prefix."""
     values = {name.rpartition('/')[2]: value for name, value in figures.items()}
     shown = 'PQ {PQ:.2f} (things {PQ_th:.2f}, stuff {PQ_st:.2f})'.format(**values)
     return f'{shown} on {images} images'

@@ -1,4 +1,4 @@
-"""What was run: the config, data, schedule and machine of a run, for its page."""
+"""The facts of a run for its page: config, data, schedule and machine."""
 
 import ast
 import os
@@ -58,7 +58,7 @@ def warnings_of(runner: Runner, loop: BaseLoop) -> list[str]:
 
 
 def skipped_iterations(runner: Runner) -> int:
-    """How many a time budget has left out."""
+    """The number of iterations that a time budget has left out."""
     return runner.message_hub.get_info('skipped_iterations', 0)
 
 

@@ -1,4 +1,4 @@
-"""What the log files of a work dir tell of a run, and its curves, drawn by matplotlib as SVG."""
+"""The logged values of a run, read from its work dir, and their curves as SVG."""
 
 import io
 import json

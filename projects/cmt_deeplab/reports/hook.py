@@ -14,7 +14,7 @@ from cmt_deeplab.evaluation import PanopticQualityMetric
 
 from .examples import Example, best_median_worst, example, place_of
 
-# what the page says of a training, of which checkpoints keep it
+# What the page tells of a training and checkpoints keep, by its key in the message hub.
 TOLD = {'skipped_iterations': int, 'unlearned_classes': list}
 
 
@@ -22,10 +22,10 @@ TOLD = {'skipped_iterations': int, 'unlearned_classes': list}
 class PanopticReportHook(Hook):
     """Writes ``WORK_DIR/report.html`` after each validation and after a test.
 
-    The page needs no other file and no network. A training thus has it from its first validation
-    on; it is written anew at each. The figures are those that :class:`PanopticQualityMetric` keeps.
-    Nothing but its rows is held in memory: the images on the page are predicted once more, before
-    other hooks restore the training weights (after validating an averaged model, for instance).
+    The page needs no other file and no network. The figures are those that
+    :class:`PanopticQualityMetric` keeps. Only its rows are held in memory: the images on the page
+    are predicted once more, before other hooks restore the training weights (after the validation
+    of an averaged model, for instance).
 
     Args:
         examples: how many of the best, the middle and the worst images the page shows each.

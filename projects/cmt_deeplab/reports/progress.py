@@ -1,4 +1,4 @@
-"""What a person in front of the terminal wants to see of a run."""
+"""The progress of a run in the terminal."""
 
 import logging
 import time
@@ -17,7 +17,7 @@ from .early_figures import in_words
 
 
 def progress_bar() -> Progress:
-    """A bar for each task, with its note and the time left; at its end, the time that it took."""
+    """A bar for each task with its note and the time left or, at its end, the time it took."""
     return Progress(
         TextColumn('{task.description:17}'),
         BarColumn(16),
@@ -40,7 +40,7 @@ class AboveTheBars(logging.Handler):
 
 
 class QuietRunner(PanopticRunner):
-    """Logs to the file; the terminal shows the progress, and what the log warns of."""
+    """Logs to the file; the terminal shows the progress, and warnings and errors of the log."""
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
@@ -54,7 +54,7 @@ class QuietRunner(PanopticRunner):
 class ProgressHook(Hook):
     """Shows loss and PQ on a bar while a run trains, and one line for each validation.
 
-    Where the output is no terminal but a file, a line appears at each tenth of the run too.
+    If the output is not a terminal, there is also a line after each tenth of the run.
     """
 
     priority = 'VERY_LOW'

@@ -13,14 +13,13 @@ from mmengine.runner import Runner
 class PanopticTimeBudgetHook(Hook):
     """Ends an iteration-based run after ``minutes``, with its learning rate at the schedule's end.
 
-    A machine that is fast enough runs every iteration, and nothing differs. A slower one falls
+    A machine that is fast enough runs every iteration, as without this hook. A slower one falls
     behind the pace that would use up the budget. It then skips iterations, a multiple of ``stride``
-    at a time, and the learning rate moves on as if they had been run. While there is time, the
-    validations (every ``val_interval`` iterations) and the stride before each of them are made;
-    after that only the last ones are, which a slow machine needs a little longer for. The message
-    hub counts the iterations left out, as
-    ``skipped_iterations``, and two warnings tell of them: at the first, and at the end. ``clock``
-    returns seconds.
+    at a time, and the learning rate moves on as if they had been run. Until the time is used up,
+    every validation (every ``val_interval`` iterations) and the ``stride`` iterations before it are
+    run. After that only the last of them are, so a slow machine ends a little later. The message
+    hub counts the skipped iterations as ``skipped_iterations``, and there are two warnings: when
+    the first are skipped, and at the end. ``clock`` returns seconds.
     """
 
     priority = 'HIGHEST'  # so that the other hooks see the iteration that is run
