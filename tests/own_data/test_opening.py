@@ -372,7 +372,7 @@ def unnamed_value(data, mask, scenes):
         (coco_and(lambda c: c['images'][0].update(file_name='b.png')), 'missing images: 1'),
         (coco_and(lambda c: c['annotations'][0].update(segmentation={})), None),
         (coco_and(lambda c: [a.pop('segmentation') for a in c['annotations'][1:]] + [
-            c['annotations'][0].update(segmentation=[])]), "'box' does not suffice"),
+            c['annotations'][0].update(segmentation=[])]), "'box', which do not suffice"),
         (coco_and(lambda c: c['annotations'][0].update(
             segmentation=dict(size=[96, 96], counts=[5]))), 'do not sum'),
         (studio_and(lambda r: r['value'].update(rle=r['value']['rle'][:-2])), 'ends early'),

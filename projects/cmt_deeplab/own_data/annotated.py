@@ -1,6 +1,6 @@
-"""What every layout is read into: images, and for each image a plane of segments.
+"""The common form of all layouts: images, and for each image a plane of segments.
 
-Segments may come as masks that overlap; :func:`painted` decides which one is on top.
+Masks of segments may overlap; :func:`painted` decides which one is on top.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,10 +18,10 @@ SPREAD = 0x5BD1E9  # odd, so that its multiples are different ids, and so differ
 
 @dataclass(frozen=True)
 class Segment:
-    """One object, or all that an image shows of a class.
+    """One object, or all pixels of a class in an image.
 
-    ``is_crowd`` counts if the class is one of things: several objects that nobody told apart.
-    ``scattered`` says so too, but every connected region of a thing shall be an object of its own.
+    ``is_crowd`` says of a class of things that these are several objects, not told apart. With
+    ``scattered`` they are told apart later: every connected region becomes an object of its own.
     """
 
     name: str  # of the class
@@ -31,7 +31,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Truth:
-    """The plane (H, W) int32 holds k + 1 on the pixels of segment k, and 0 where there is none."""
+    """The plane (H, W) int32 holds k + 1 on the pixels of segment k, and 0 on all others."""
 
     plane: np.ndarray
     segments: Sequence[Segment]
@@ -39,9 +39,9 @@ class Truth:
 
 @dataclass(frozen=True)
 class Region:
-    """The mask (h, w) bool of a segment, whose first pixel is ``corner`` (row, column).
+    """A mask (h, w) bool of a segment, whose upper left pixel is at ``corner`` (row, column).
 
-    Of two regions the one with the higher ``level`` is on top.
+    Of two objects the one with the higher ``level`` is on top.
     """
 
     segment: Segment
@@ -61,9 +61,10 @@ class AnnotatedImage:
 
 @dataclass
 class Layout:
-    """A folder of annotated images; what it holds is said in ``found``, what is odd in ``notes``.
+    """A folder of annotated images.
 
-    ``classes`` tells of each class whether it is a thing, None where the format cannot say.
+    ``found`` says what it holds, and ``notes`` are sentences on what the user should know.
+    ``classes`` tells of each class whether it is a thing, or None if the format cannot say it.
     """
 
     found: str
@@ -73,9 +74,10 @@ class Layout:
 
 
 def painted(objects: Sequence[Sequence[Region]], size: tuple[int, int]) -> Truth:
-    """The truth of objects, each of one or more regions, the first of which tells its segment.
+    """The truth of objects, each of one or more regions, all with the segment of the first one.
 
-    They may overlap: crowds lie lowest, and of one level the smaller object is on top.
+    Where objects overlap, crowds lie lowest, then the level decides, and then the smaller object is
+    on top.
     """
     plane = np.zeros(size, np.int32)
 

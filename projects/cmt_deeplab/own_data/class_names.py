@@ -13,13 +13,13 @@ from cmt_deeplab.errors import UserError
 
 from .files import Files
 
-# stems of the files, the more telling one first
+# Stems of the files that may hold names, the most reliable one first.
 FILES = (
     'labelmap', 'classes', 'class_names', 'labels', 'label_names', 'categories', 'names', 'data',
     'dataset',
 )  # fmt: skip
-OFTEN_OTHERS = 'data', 'dataset'  # stems of files that may hold something else
-NESTED = 'names', 'categories', 'labels'  # keys below which a JSON or YAML has the names
+OFTEN_OTHERS = 'data', 'dataset'  # stems of files that often hold something else
+NESTED = 'names', 'categories', 'labels'  # keys that hold the names in a JSON or YAML
 SUFFIXES = '.txt', '.json', '.yaml', '.yml', '.names'
 # with a header: "1, cell" in the one that Roboflow writes, "sky,70,130,180" in the other
 TABLES = '_classes.csv', 'class_dict.csv'
@@ -45,13 +45,14 @@ class ClassNames:
     file: Path
     of_values: dict[int, str]
     kinds: dict[str, bool] = field(default_factory=dict)  # where the file tells things from stuff
-    counted: bool = False  # the file is a list alone, whose first line may be the value 0 or 1
+    counted: bool = False  # the file lists names only, and the first may belong to 0 or to 1
     of_colors: bool = False  # the values are colors R + 256 G + 65536 B
 
     def shifted_to(self, values: Collection[int]) -> dict[int, str]:
-        """The names of the values that occur in masks.
+        """The names by value, given the ``values`` that occur in masks.
 
-        Of a list alone the first name is that of 0, unless the values need it to be that of 1.
+        In a list of names only, the first name belongs to 0, or to 1 if a mask holds a value that
+        is as large as the number of names and the first name is no background.
         """
         shift = (
             self.counted
@@ -62,10 +63,10 @@ class ClassNames:
 
 
 def read_class_names(files: Files) -> ClassNames | None:
-    """The names in the file nearest to the root that is named as one for them, or None.
+    """The names of the file with names of classes that is nearest to the root, or None.
 
-    A text has a name on each line, or its value and its name; a JSON or YAML has a list or a
-    dictionary, also below one of ``NESTED``.
+    A text file has a name on each line, or a value and a name; a JSON or YAML has a list or a
+    dictionary, also below one of the keys ``NESTED``.
 
     Raises:
         UserError: the file cannot be read.
@@ -95,7 +96,7 @@ def read_class_names(files: Files) -> ClassNames | None:
 
 
 def _lines(lines: Sequence[str]) -> list[str] | dict[int, str] | dict[str, tuple[int, ...]]:
-    """'0: sky' and '0 sky' state the value, 'sky:70,130,180::' the color; others are names."""
+    """Parse lines: '0: sky' and '0 sky' have a value, 'sky:70,130,180::' a color, others a name."""
     colors = [COLOR.fullmatch(line) for line in lines]
     if lines and all(colors):
         return {match[1]: tuple(map(int, match[2].split(','))) for match in colors}
@@ -106,7 +107,7 @@ def _lines(lines: Sequence[str]) -> list[str] | dict[int, str] | dict[str, tuple
 
 
 def _class_names(path: Path, content: object) -> ClassNames | None:
-    """None of a file of something else."""
+    """The names in the content of a file, or None if it holds something else."""
     while isinstance(content, dict) and (keys := [key for key in NESTED if content.get(key)]):
         content = content[keys[0]]
     names = ClassNames(path, {})
@@ -130,7 +131,7 @@ def _class_names(path: Path, content: object) -> ClassNames | None:
 
 
 def stuff_names(given: str | Sequence[str] | None) -> list[str] | None:
-    """The names in 'sky, road' or a list; None where nothing is said, and [] of 'none'."""
+    """The names in 'sky, road' or in a list; [] for 'none', and None if nothing is given."""
     if given is None:
         return None
     names = [name.strip() for name in (given.split(',') if isinstance(given, str) else given)]
@@ -138,7 +139,7 @@ def stuff_names(given: str | Sequence[str] | None) -> list[str] | None:
 
 
 def with_commas(names: Sequence[str], known: Collection[str]) -> Iterator[str]:
-    """The names where those with a comma in them, such as 'door, gate', were split at it."""
+    """Join again the names that were split at a comma of their own, such as 'door, gate'."""
     names, plain = [*names], {re.sub(r'\s*,\s*', ',', name): name for name in known}
     while names:
         ends = range(len(names), 0, -1)
@@ -153,7 +154,7 @@ def decide_kinds(
     stuff: Sequence[str] | None,
     ask: Callable[[Sequence[str]], Sequence[str]] | None,
 ) -> dict[str, bool]:
-    """Of each class whether it is a thing; names that mean void are left out.
+    """Decide of each class whether it is a thing, and leave out names that mean void.
 
     Raises:
         UserError: ``stuff`` names no class, or nothing says which classes are stuff.
@@ -166,9 +167,9 @@ def decide_kinds(
     if stuff is None and len(unsaid) > 1:
         if ask is None:
             raise UserError(
-                f'Nothing says which of the classes {", ".join(unsaid)} are stuff, that is regions '
-                'without a number, such as sky or road: name them by --stuff NAME,NAME, or give '
-                '--stuff none if all are things.'
+                f'The data do not say which of the classes {", ".join(unsaid)} are stuff, that is, '
+                'regions such as sky or road that are not counted: name them by --stuff NAME,NAME, '
+                'or give --stuff none if all are things.'
             )
         stuff = stuff_names(ask(unsaid))
     for name in with_commas(stuff or (), kinds):

@@ -38,12 +38,12 @@ class Converted:
 
 
 class Target:
-    """The folder that is converted into, made of what ``recipe`` says.
+    """The folder to convert into; ``recipe`` holds everything that the result depends on.
 
-    ``STATE`` in it holds the recipe and what was made, and is written when the rest is whole.
+    The file ``STATE`` in it holds the recipe and the result, which is written last.
 
     Raises:
-        UserError: it holds other files.
+        UserError: the folder holds other files.
     """
 
     def __init__(self, folder: Path, recipe: dict) -> None:
@@ -55,7 +55,7 @@ class Target:
             )
 
     def made(self) -> tuple[dict[str, PanopticSplit], list[str]] | None:
-        """The splits and notes of an earlier call, if it came to its end."""
+        """The splits and notes of an earlier call, if it was finished."""
         if 'splits' not in self.state:
             return None
         stored = self.state['splits'].items()
@@ -121,7 +121,7 @@ def convert(
 
 
 def _png_names(images: Sequence[AnnotatedImage], base: Path) -> dict[Path, str]:
-    """A PNG for each image; where a.jpg and a.png are in one folder, the second is a.png.png."""
+    """The PNG of each image; for a.jpg and a.png in one folder, the second is a.png.png."""
     names, taken = {}, set()
     for image in images:
         name = image.path.relative_to(base)
@@ -147,9 +147,9 @@ def write_split(file: Path, images: Sequence[Converted], categories: list[dict])
 
 
 def drawn_for_validation(names: Sequence[set[str]], share: float, seed: int) -> set[int]:
-    """Which images are held out, given the classes of each.
+    """Draw the images to hold out, given the classes of each image.
 
-    An image that alone shows a class is kept for training, unless every image is such a one.
+    An image that alone shows a class is kept for training, unless this is so for every image.
     """
     wanted = min(max(round(share * len(names)), 1), len(names) - 1) if share else 0
     left = {name: sum(name in of_image for of_image in names) for name in set().union(*names)}
@@ -174,8 +174,8 @@ def write_splits(
 ) -> dict[str, PanopticSplit]:
     """Write the JSONs of training and validation; ``folders`` are those of images and of PNGs.
 
-    Where no image is of validation, some of those for training are drawn. A test set is left out,
-    unless there is nothing else.
+    If there is no validation set, some of the training images are drawn for it. A test set is left
+    out, unless there is nothing else.
     """
     train = [image for image in images if image.split in (None, 'train')] or images
     val = [i for i in images if i.split == 'val'] if len(train) < len(images) else []
@@ -198,7 +198,7 @@ def write_splits(
 
 
 def leaving_out_empty(images: list[Converted], notes: list[str]) -> list[Converted]:
-    """The images with a segment; what is left out or hidden is said."""
+    """The images that have a segment; a note tells what is left out or hidden."""
     full = [image for image in images if image.categories]
     if len(full) < len(images):
         empty = [Path(image.image['file_name']) for image in images if not image.categories]

@@ -1,4 +1,4 @@
-"""The files of a folder, and what the names of files and folders say."""
+"""The files of a folder, and what the names of files and folders tell."""
 
 import hashlib
 import os
@@ -20,10 +20,10 @@ SPLITS = dict(
 
 
 class Files:
-    """All files below ``root``, in the order of their names.
+    """All files below ``root``, sorted by name.
 
-    Hidden ones are not seen, nor what an earlier conversion has written. ``out`` is the folder to
-    convert into.
+    Hidden files, and those that an earlier conversion has written, are left out. ``out`` is the
+    folder to convert into.
 
     Raises:
         MissingFileError: there is no such folder.
@@ -38,7 +38,7 @@ class Files:
             )
         if not root.is_dir():
             raise MissingFileError(f'There is no folder {root}: correct the path of the data.')
-        self.root, self.extracted = root, out / 'images'  # that folder is for images out of files
+        self.root, self.extracted = root, out / 'images'  # for images that annotation files hold
         self.paths = sorted(_files_below(root))
         self.images = [path for path in self.paths if path.suffix.lower() in IMAGES]
 
@@ -46,13 +46,14 @@ class Files:
         return [path for path in self.paths if path.suffix.lower() in suffixes]
 
     def parts(self, path: Path) -> tuple[str, ...]:
-        """The folders from the root to a file, without both; none of a file that is elsewhere."""
+        """The folders between the root and a file; none for a file that lies elsewhere."""
         return path.relative_to(self.root).parts[:-1] if path.is_relative_to(self.root) else ()
 
     def split_of(self, path: Path, *, by_name: bool = False) -> str | None:
-        """The split that the nearest folder names, or, of an annotation file, its own name.
+        """The split of a file, by the nearest folder whose name tells it, or None.
 
-        Otherwise a list of the split has the name of the file, with or without its suffix.
+        ``by_name``, for annotation files, looks at the name of the file first. If no name tells the
+        split, lists of images are searched for the file, with or without its suffix.
         """
         parts = (*self.parts(path), *([path.stem] if by_name else ()))
         named = next(filter(None, map(split_named, parts[::-1])), None)
@@ -60,7 +61,7 @@ class Files:
 
     @cached_property
     def _listed(self) -> dict[str, str]:
-        """The splits of images by lists of them, such as ImageSets/Segmentation/train.txt."""
+        """The splits of images that lists such as ImageSets/Segmentation/train.txt name."""
         return {
             PurePosixPath(line.strip().replace('\\', '/')).name: split
             for file in self.with_suffix('.txt')
@@ -69,7 +70,7 @@ class Files:
         }
 
     def fingerprint(self) -> str:
-        """Changes with the name, the size or the time of any file."""
+        """A text that changes with the name, the size or the time of any file."""
         digest = hashlib.sha256()
         for path in self.paths:
             require_file(str(path), f'{path} is a link to a file that does not exist: remove it.')
@@ -87,10 +88,10 @@ class Files:
         return by_name
 
     def find_image(self, name: str, named_by: Path) -> Path | None:
-        """The image that an annotation file names, wherever it lies, or None.
+        """The image that an annotation file names, wherever it lies below the root, or None.
 
-        The folders in ``name`` count from their end; then a folder of the same split and the
-        nearest one is preferred.
+        Of several images with this name the one is taken that shares the most folders with
+        ``name``, then one of the same split, then the nearest one.
 
         Raises:
             UserError: two images fit equally well.
@@ -117,7 +118,7 @@ class Files:
 
 
 def split_named(name: str) -> str | None:
-    """The split that a word of a name means: 'train' of 'images_train2017'."""
+    """The split that a word of a name means: 'train' for 'images_train2017'."""
     for split, names in SPLITS.items():
         if not {*words(name)}.isdisjoint(names):
             return split

@@ -1,4 +1,4 @@
-"""Annotation files in JSON: which kind a file is, and what it must hold."""
+"""Annotation files in JSON: finding out their kind, and reading their entries."""
 
 import json
 import mmap
@@ -13,7 +13,7 @@ from cmt_deeplab.errors import UserError
 from .files import Files
 
 PANOPTIC = 'coco-panoptic'
-KEYS = {  # that a file of the kind has, in this order of preference
+KEYS = {  # keys that every file of a kind has; the first kind that fits is taken
     PANOPTIC: ('segments_info', 'annotations'),
     'coco-instances': ('segmentation', 'images', 'annotations'),
     'labelme': ('shapes', 'imagePath'),
@@ -22,14 +22,15 @@ KEYS = {  # that a file of the kind has, in this order of preference
     'supervisely': ('classTitle', 'geometryType'),
     'datumaro': ('label_id', 'categories', 'items'),
 }
-OF_IMAGES = 'labelme', 'supervisely'  # a file for each image
-KEYPOINTS = 'person_keypoints_'  # files of COCO that hold the instances of one class again
+OF_IMAGES = 'labelme', 'supervisely'  # kinds with a file for each image
+KEYPOINTS = 'person_keypoints_'  # COCO's files that repeat the instances of one class
 
 
 def jsons_by_kind(files: Files) -> dict[str, list[Path]]:
-    """The JSONs of each kind, which are searched for keys and not parsed.
+    """The JSONs of each kind, which are found by searching for keys, without parsing.
 
-    Those of no kind beside some for each image are such ones, empty or damaged.
+    A JSON of no known kind that lies beside files for each image is taken for one of these, since
+    it may be empty or damaged.
     """
     folders, by_kind = defaultdict(dict), defaultdict(list)
     for path in files.with_suffix('.json'):
@@ -53,10 +54,10 @@ def _kind(path: Path) -> str | None:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON holds.
+    """The content of a JSON.
 
     Raises:
-        UserError: it is none.
+        UserError: the file is no JSON.
     """
     try:
         return json.loads(path.read_bytes())
@@ -66,10 +67,10 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def interpreting(where: str) -> Iterator[None]:
-    """Around what takes values out of an entry of an annotation file, which ``where`` names.
+    """A context for code that reads an entry of an annotation file, which ``where`` names.
 
     Raises:
-        UserError: the entry does not have the form of its format.
+        UserError: in place of the errors that an entry of a wrong form causes.
     """
     try:
         yield

@@ -28,14 +28,14 @@ from .layouts import JSONS, OTHERS
 from .panoptic_folder import PanopticFolder, PanopticSplit
 
 LAYOUTS = (PANOPTIC, *JSONS, *OTHERS)
-FOREIGN = {  # what has a file of such a name, and what to do
+FOREIGN = {  # names of files of other data sets, with the data set and what to do
     r'objectInfo150\.txt': 'ADE20K: convert it by tools/dataset_converters/ade20k_panoptic.py',
     r'.*_gtFine_labelIds\.png': 'Cityscapes: convert it by tools/dataset_converters/'
     'cityscapes_panoptic.py',
     r'task-\d+-annotation-.*\.png': "Label Studio's PNGs, which do not name images: export JSON",
 }
 AUTO, VOID = 'auto', 'void'
-VERSION = 3  # of what is written; another one writes it again
+VERSION = 3  # of the written files; those of another version are written again
 
 
 def open_data(
@@ -59,19 +59,20 @@ def open_data(
     Args:
         out: the folder to write into, by default one in ``work_dirs/own_data``.
         stuff: the classes that are stuff: names, or one text with commas between them, or 'none'.
-            Where it is not given, the data say it.
-        ask: where the data cannot say it, gets the names of the classes and gives those of stuff.
-        val_share: the share of images that are held out for validation, where the folders name no
+            By default the data tell it.
+        ask: is called with the names of the classes if the data cannot tell it, and returns those
+            of stuff.
+        val_share: the share of images that are held out for validation if the folders name no
             validation set.
-        seed: of this draw.
+        seed: of the draw of these images.
         background: the stuff class of pixels that no mask covers, or 'void'; 'auto' is void where
             the data have stuff, and otherwise the class 'background'.
-        layout: one of ``LAYOUTS`` to take; by default all are tried.
-        progress: called with the number of images that are done and that of all.
+        layout: one of ``LAYOUTS``; by default all are tried.
+        progress: called with the number of finished images and that of all images.
 
     Raises:
         MissingFileError: the folder, or a file that an annotation file names, does not exist.
-        UserError: no layout is found, a file is faulty, or nothing says which classes are stuff.
+        UserError: no layout is found, a file is faulty, or nothing tells which classes are stuff.
     """
     root = Path(os.path.abspath(path))
     if layout is not None and layout not in LAYOUTS:
@@ -183,7 +184,7 @@ def _told(kinds: dict[str, bool], background: str | None) -> str:
 def _split_json(
     panoptic: dict[str, PanopticSplit], out: Path, **draw: Any
 ) -> tuple[dict[str, PanopticSplit], list[str]]:
-    """Both splits of a panoptic JSON that is alone; its PNGs stay in place."""
+    """Draw both splits from a single panoptic JSON; its PNGs stay in place."""
     whole = panoptic.get('train') or next(iter(panoptic.values()))
     content = read_panoptic_json(str(whole.ann_file), needs=('images', 'categories', 'annotations'))
     of_images = {entry['image_id']: entry for entry in content['annotations']}

@@ -1,7 +1,7 @@
-"""Outlines [x1, y1, x2, y2, ...], which COCO's own tools rasterize.
+"""Outlines [x1, y1, x2, y2, ...] and run lengths as masks, by COCO's own tools.
 
-A coordinate is a distance from the left or upper edge of the image, so that (0, 0) is the corner of
-the first pixel.
+A coordinate is a distance in pixels from the left or upper edge of the image, so (0, 0) is the
+outer corner of the first pixel.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from pycocotools import mask as coco_mask
 from cmt_deeplab.coco_format import check_same_size
 from cmt_deeplab.errors import UserError
 
-FARTHEST = 2  # sides of the image that a point may lie outside of it
-CORNERS = 64  # of the polygon in place of an ellipse
+FARTHEST = 2  # how far outside of the image a point may lie, in sides of the image
+CORNERS = 64  # of the polygon that replaces an ellipse
 Size = tuple[int, int]  # height, width
 Outline = Sequence[float]
 Placed = tuple[np.ndarray, tuple[int, int]]  # pixels (h, w) bool, and row and column of the first
@@ -29,11 +29,12 @@ def rasterized(
 ) -> Placed:
     """The pixels whose centers lie in one of the outlines and in no hole.
 
-    What is outside of the image is cut off. ``unit`` is what 1 stands for, in pixels of x and y.
+    They are cut off at the border of the image. ``unit`` is the length of 1 in x and in y, in
+    pixels.
 
     Raises:
-        UserError: an outline, which is that of ``where``, has fewer than three points, or points
-            that are no numbers or lie far outside of the image.
+        UserError: an outline of ``where`` has fewer than three points, or points that are no
+            numbers or lie far outside of the image.
     """
     sides = np.array(size[::-1])
     points = [_points(outline, where) * unit for outline in (*outlines, *holes)]
@@ -70,7 +71,7 @@ def _points(outline: Outline, where: str) -> np.ndarray:
 
 
 def ellipse(center: Sequence[float], radii: Sequence[float], degrees: float = 0) -> list[float]:
-    """A polygon in place of an ellipse, turned by ``degrees`` clockwise around its center."""
+    """The polygon that replaces an ellipse, turned clockwise by ``degrees`` around its center."""
     angles = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
     points = np.stack([np.cos(angles), np.sin(angles)], axis=1) * radii
     return turned(points + center, degrees, center)
@@ -79,7 +80,7 @@ def ellipse(center: Sequence[float], radii: Sequence[float], degrees: float = 0)
 def rectangle(
     left: float, top: float, right: float, bottom: float, degrees: float = 0, around: object = None
 ) -> list[float]:
-    """The corners of a box, turned by ``degrees`` clockwise around its first or a given point."""
+    """The corners of a box, turned clockwise around the point ``around``, or else the first."""
     corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]], float)
     return turned(corners, degrees, corners[0] if around is None else around)
 

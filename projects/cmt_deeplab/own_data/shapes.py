@@ -1,6 +1,7 @@
-"""Shapes that people drew in a labeling tool, as the truth of images.
+"""The shapes that people drew in a labeling tool, as the truth of images.
 
-The readers of the tools say what a file holds as :class:`Labeled` images; the rest is done here.
+The reader of each tool returns the content of a file as :class:`Labeled` images; the rest is done
+here for all tools.
 """
 
 from collections import Counter, defaultdict
@@ -20,16 +21,16 @@ from .polygons import Outline, Placed, Size, rasterized
 
 @dataclass(frozen=True)
 class Shape:
-    """A shape of the class ``name``: what its outlines enclose but for holes, or its mask.
+    """A shape of the class ``name``: the area of its outlines without its holes, or its mask.
 
-    Shapes of one class and ``group`` are one object. The one with the higher ``level`` is on top.
-    A shape without outlines and mask, such as a line, is left out; ``sort`` tells what it is.
+    Shapes of one class and ``group`` are one object. An object with a higher ``level`` is on top. A
+    shape without outlines and mask, such as a line, is left out; ``sort`` names it in the message.
     """
 
     name: str
     outlines: Sequence[Outline] = ()
     holes: Sequence[Outline] = ()
-    mask: Callable[[Size], Placed] | None = None  # of an image of this size
+    mask: Callable[[Size], Placed] | None = None  # given the size of the image
     relative: bool = False  # the outlines are in shares of the width and the height
     group: object = None
     level: int = 0
@@ -51,10 +52,10 @@ class Shape:
 
 @dataclass(frozen=True)
 class Labeled:
-    """An image by the names that its file may have, with its shapes and what the tool says of it.
+    """An image with its shapes, and the names that its file may have.
 
-    ``embedded`` writes the image that is in the annotation file to a path, whose suffix it chooses,
-    and ``remark`` is told with the number of images that have it.
+    ``embedded`` writes the image that the annotation file holds to a path, whose suffix it chooses.
+    ``remark`` is a sentence for the user, which is told once with the number of such images.
     """
 
     names: Sequence[str]
@@ -88,7 +89,7 @@ def shapes_layout(
 ) -> Layout:
     """The layout of images that were labeled in ``tool``, read from the files ``sources``.
 
-    ``kind`` tells whether all classes are things; it is None where the format cannot say.
+    ``kind`` is True if all classes are things, and None if the format cannot say it.
 
     Raises:
         MissingFileError: an image is missing.
@@ -122,8 +123,8 @@ def shapes_layout(
     number = sum(len(image.shapes) for _, image in of_images.values()) - left_out.total()
     if left_out and not number:
         raise UserError(
-            f'{sources[0]} has no masks, and {[*left_out][0]!r} does not suffice: export polygons '
-            'or masks.'
+            f'{sources[0]} has no masks, but shapes of the kind {[*left_out][0]!r}, which do not '
+            'suffice: export polygons or masks.'
         )
     remarks['Left out, as no annotation names it'] = [p for p in files.images if p not in of_images]
     images, shapes = counted(len(of_images), 'image'), counted(number, 'shape')
@@ -151,6 +152,6 @@ def _image_of(files: Files, file: Path, image: Labeled) -> Path | None:
 
 
 def _split(files: Files, image: Labeled, path: Path, file: Path) -> str | None:
-    """The split by the file's name, if it is of many images, then by the folders of both."""
+    """The split, by the name of a file for many images, and by the folders of file and image."""
     of_many = not file.name.startswith(path.stem)
     return image.split or files.split_of(file, by_name=of_many) or files.split_of(path)
