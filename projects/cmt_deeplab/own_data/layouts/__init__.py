@@ -16,7 +16,7 @@ from .pairing import CLASSES, INSTANCES
 from .xml_tools import find_xml, read_cvat, read_imagescope
 from .yolo import find_yolo
 
-# By the kind of JSON that tells them.
+# The layouts that a kind of JSON tells, by this kind.
 JSONS: dict[str, Callable[[Files, list[Path]], Layout]] = {
     kind: partial(shapes_layout, tool, **reading)
     for kind, tool, reading in (

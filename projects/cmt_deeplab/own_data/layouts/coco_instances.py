@@ -45,8 +45,10 @@ def read_coco_instances(file: Path) -> tuple[Iterable[str], Iterable[Labeled]]:
 
 
 def _shape(annotation: dict, name: str) -> Shape:
-    """CVAT, whose annotations have "attributes", writes "iscrowd" 1 of every mask of run lengths
-    (datumaro, plugins/data_formats/coco/exporter.py).
+    """The shape of an annotation.
+
+    CVAT, whose annotations have "attributes", writes "iscrowd" 1 for every mask of run lengths
+    (datumaro, plugins/data_formats/coco/exporter.py), so there it means nothing.
     """
     drawn = annotation.get('segmentation')
     crowd = bool(annotation.get('iscrowd')) and 'attributes' not in annotation

@@ -17,7 +17,7 @@ from ..shapes import Labeled, Shape
 
 UPLOAD = re.compile(r'^[0-9a-f]{8}-')  # before the name of a file that was uploaded
 SEVERAL = 'Of several people who annotated an image, the first one is taken'
-HALF = 128  # of the 255 of a pixel that the brush covers wholly
+HALF = 128  # a pixel that the brush covers wholly has 255
 
 
 def read_label_studio(file: Path) -> tuple[Iterable[str], Iterable[Labeled]]:
@@ -47,7 +47,7 @@ def _image_name(task: object, file: Path) -> str:
 
 
 def _entries(task: dict) -> tuple[list[dict], str]:
-    """What was drawn in an image; in JSON-MIN the lists stand beside the name of the image."""
+    """The drawn shapes of an image; in JSON-MIN their lists stand beside the image's name."""
     if 'annotations' in task and 'data' in task:
         done = [a['result'] for a in task['annotations'] if not a.get('was_cancelled')]
         return (done or [[]])[0], SEVERAL * (len(done) > 1)
@@ -56,7 +56,7 @@ def _entries(task: dict) -> tuple[list[dict], str]:
 
 
 def _shape(value: dict, where: str) -> Shape:
-    """A shape, whose coordinates are percents of the width and the height of the image."""
+    """A shape, whose coordinates are given in percent of the width and the height of the image."""
     labels = next((v for key, v in value.items() if key.endswith('labels') and v), None)
     sort, outlines = str(value.get('type', 'keypoint')), []
     if labels is None:
@@ -86,12 +86,12 @@ def _mask(code: Sequence[int], where: str, size: Size) -> Placed:
 
 
 def decode_brush(code: Sequence[int]) -> np.ndarray:
-    """The bytes R, G, B, A of all pixels, of the run lengths of a brush.
+    """Decode the run lengths of a brush into the bytes R, G, B, A of all pixels.
 
-    The bits are those of the package rle-pack (github.com/thi-ng/umbrella): 32 of the number of
-    words, 5 of the bits of a word, 4 times 4 of the bits of a length. Then come runs: 1 bit whether
-    one word is repeated, 2 bits which length is used, the length, and the word or the words. All
-    but the number is one less than what it means.
+    The format is that of the package rle-pack (github.com/thi-ng/umbrella). First come 32 bits for
+    the number of words, 5 for the bits of a word, and 4 times 4 for the bits of a length. Then come
+    the runs: 1 bit that tells whether one word is repeated, 2 bits that choose one of the four
+    sizes of a length, the length, and the word or the words. Bits and lengths are stored minus one.
     """
     bits = np.unpackbits(np.array(code, np.uint8))
     text, place = (bits + ord('0')).tobytes().decode(), 0

@@ -19,7 +19,7 @@ from ..shapes import Labeled, Shape
 
 
 def read_labelme(file: Path) -> tuple[Iterable[str], Iterable[Labeled]]:
-    """The image of a JSON: that which it names, or that of its own name, or that in it."""
+    """The image of a JSON: the one that it names, or one of its own name, or the one inside it."""
     content = read_json(file)
     data = content.get('imageData')
     image = Labeled(
@@ -48,7 +48,7 @@ def _shape(shape: dict, file: Path) -> Shape:
     sort, outlines = str(shape.get('shape_type') or 'polygon'), []
     if sort == 'rectangle' and len(points) == 2:
         outlines = [rectangle(*np.min(points, 0), *np.max(points, 0))]
-    elif sort == 'circle':  # of its center and a point on it
+    elif sort == 'circle':  # given by its center and a point on it
         radius = float(np.hypot(*np.subtract(points[1], points[0])))
         outlines = [ellipse(points[0], (radius, radius))]
     elif sort in ('polygon', 'rectangle', 'oriented_rectangle'):

@@ -1,7 +1,7 @@
 """Images with masks in image files.
 
-The objects of an image have numbers in one PNG, or a PNG for each of them. The classes are the
-values in another PNG, or stand in the names of the files, or there is one.
+The objects of an image are numbered in one file, or have a file each. Their classes are the values
+in another file, or stand in the names of the files, or there is only one class.
 """
 
 import re
@@ -25,12 +25,14 @@ NAME = re.compile(r'([^\W\d_]{2,})\d{0,4}')  # 'cell' and 'cell12', but not a ha
 
 
 def find_masks(files: Files, meant: str | None = None) -> Layout | None:
-    """The layout, or None where there are no masks.
+    """The layout, or None if there are no masks.
 
-    ``meant`` is what masks hold whose names do not tell, CLASSES or INSTANCES; None looks at them.
+    ``meant``, CLASSES or INSTANCES, is what a mask holds if its name does not tell; None finds this
+    out from its values.
 
     Raises:
-        UserError: no image has a mask, the names leave open which is which, or a mask is unfit.
+        UserError: no image has a mask, the names do not tell what a mask holds, or a mask cannot be
+            used.
     """
     pairing = pair_up(files)
     if not pairing.masks and not pairing.masks_alone:
@@ -64,13 +66,14 @@ def find_masks(files: Files, meant: str | None = None) -> Layout | None:
 def _planes_of(
     masks: dict[Path, list[Mask]], names: ClassNames | None, meant: str | None
 ) -> tuple[Planes, dict[int, str]]:
-    """The masks of each image, and the classes that the names of files give, without a map of them.
+    """The masks of each image, and the classes by value that the names of files give.
 
-    A single mask whose name does not tell is a map of classes, until its values are known.
+    A single mask whose name does not tell what it holds counts as a map of classes until its values
+    are known.
     """
     every = [mask for of_image in masks.values() for mask in of_image]
     apart = _one_for_each_object(masks)
-    # What a folder's name leaves open is what the other folder is not.
+    # A folder whose name does not tell holds what the other folder does not hold.
     if meant is None or len({mask.role for mask in every}) > 1:
         meant = INSTANCES if apart or CLASSES in {mask.role for mask in every} else CLASSES
     roles = {meant if mask.role == MASK else mask.role for mask in every}
@@ -107,7 +110,7 @@ def _planes_of(
 def _one_for_each_object(masks: dict[Path, list[Mask]]) -> bool:
     """Whether an image has several masks of one role, or one whose name tells its class.
 
-    What is the same for all, such as the "L" of NAME_L.png, tells nothing.
+    A part of the name that is not a class, such as the "L" of NAME_L.png, does not count.
     """
     named = {i: [m for m in masks[i] if m.role != CLASSES and m.rest] for i in masks}
     if any(len({m.role for m in of_image}) < len(of_image) for of_image in named.values()):
@@ -122,7 +125,7 @@ def _one_for_each_object(masks: dict[Path, list[Mask]]) -> bool:
 def _classes_of(
     planes: Planes, of_values: dict[int, str], names: ClassNames | None, said: bool
 ) -> tuple[Planes, dict[int, str], dict[str, bool | None], list[str]]:
-    """Of what kind the masks are, the classes of their values, whether things, and sentences."""
+    """The masks by their kind, the classes by value, which of them are things, and notes."""
     survey, notes = survey_of(planes) if next(iter(planes.values())).classes else [], []
     seen = {v: planes[image].classes for image, values in zip(planes, survey) for v in values}
     if survey and not next(iter(planes.values())).has_objects:
@@ -157,7 +160,7 @@ def _classes_of(
 
 
 def _class_named(mask: Mask, names: ClassNames | None) -> str:
-    """The class in the name of the mask of an object."""
+    """The class that the name of an object's mask tells."""
     listed = names.of_values.values() if names else ()
     known = {name.lower(): name for name in listed if not is_no_object(name)}
     name = '_'.join(match[1] for match in map(NAME.fullmatch, mask.rest) if match)
@@ -170,7 +173,7 @@ def _class_named(mask: Mask, names: ClassNames | None) -> str:
 
 
 def _only_class(names: ClassNames | None) -> str:
-    """The class of all objects, where neither a map nor the names of files tell classes."""
+    """The class of all objects, if neither a map nor the names of files tell classes."""
     listed = [n for n in (names.of_values.values() if names else ()) if not is_no_object(n)]
     if len(listed) > 1:
         raise UserError(

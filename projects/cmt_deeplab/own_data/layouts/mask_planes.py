@@ -15,17 +15,17 @@ from cmt_deeplab.planes import ranked, runs
 
 from ..annotated import Region, Segment, painted
 
-FACTOR = 1 << 32  # of the class in a key
-MOST = 0.9  # the share of an object in its largest connected region
+FACTOR = 1 << 32  # by which the class is multiplied in a key
+MOST = 0.9  # an object has at least this share of its pixels in its largest connected region
 EXACT = 'PNG', 'TIFF', 'BMP', 'GIF', 'PPM'  # formats that keep every value
 
 
 def read_mask(path: Path, size: tuple[int, int], *, as_colors: bool = False) -> np.ndarray:
     """The numbers (H, W) int64 in a mask of an image of ``size``.
 
-    They are gray values of 1 to 32 bits or entries of a palette, and of a color R + 256 G + 65536
-    B, but of an image that is gray all over the gray value. ``as_colors`` takes the colors of a
-    palette in place of its entries.
+    A number is a gray value of 1 to 32 bits, an index into a palette, or R + 256 G + 65536 B of a
+    color; in an image of colors that are all gray it is the gray value. With ``as_colors`` it is
+    always that of the color, also with a palette.
 
     Raises:
         UserError: the file cannot hold exact numbers, is damaged, or has another size.
@@ -78,7 +78,7 @@ class MaskPlanes:
     objects: Path | None = None  # the numbers of objects
     apart: tuple[tuple[Path, int], ...] = ()  # or one mask for each object, with its class
     classes: Path | None = None  # the values of classes
-    colors: bool = False  # which are colors
+    colors: bool = False  # whether the values of classes are colors
     one_value: bool = False  # every value of the map of classes but 0 stands for one class, 1
 
     @property
@@ -96,10 +96,10 @@ class MaskPlanes:
         )
 
     def keys(self, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """The distinct keys of an image, ascending, and the place (H, W) among them of each pixel.
+        """The distinct keys of an image, ascending, and for each pixel (H, W) the index of its key.
 
-        A key is FACTOR times the value of the class, and the number of the object. Without a map of
-        classes the objects have the class that ``apart`` says, or 1.
+        A key is FACTOR times the value of the class, plus the number of the object. Without a map
+        of classes the objects have the class that ``apart`` tells, or 1.
         """
         numbers = np.zeros(size, np.int64)
         if self.objects:
@@ -119,7 +119,7 @@ class MaskPlanes:
         return distinct, np.repeat(places, lengths).reshape(size)
 
     def scattered(self, size: tuple[int, int]) -> list[bool]:
-        """Of each key but 0 whether its pixels lie in several places."""
+        """For each key except 0, whether its pixels lie in several places."""
         keys, places = self.keys(size)
         found = []
         for k, box in enumerate(find_objects(places + 1)):

@@ -1,4 +1,4 @@
-"""What the values in the masks of images mean: classes or objects."""
+"""Finding out whether the values in masks mean classes or objects."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -14,13 +14,13 @@ from ..class_names import VOID_NAMES, ClassNames
 from .mask_planes import FACTOR, MaskPlanes
 
 VOID_VALUE = 255  # of a map of classes, unless it has a name
-SAMPLE = 20  # images that are looked at for values in several places
-# Values that number objects are refused only if that many images have that share of the same ones,
-# or of sets with gaps.
+SAMPLE = 20  # images that are searched for values in several places
+# Values are thought to be classes only with so many images, of which such a share has all the
+# values, or has gaps between them.
 LEAST_IMAGES, SAME, GAPS = 5, 0.9, 0.2
-MOST_CLASSES = 30  # that masks without a name for them may be thought to hold
+MOST_CLASSES = 30  # more values than that are not thought to be classes
 Planes = dict[Path, MaskPlanes]  # by image
-Survey = list[dict[int, int]]  # the values of classes, and how many objects of each have numbers
+Survey = list[dict[int, int]]  # for each image, the number of numbered objects by value of class
 
 
 def survey_of(planes: Planes) -> Survey:
@@ -37,7 +37,11 @@ def survey_of(planes: Planes) -> Survey:
 
 
 def by_values(planes: Planes, survey: Survey, names: ClassNames | None, said: bool) -> Planes:
-    """What the one mask of an image holds: classes if its name has ``said`` it, or a file does."""
+    """Find out what the single masks of images hold.
+
+    They hold classes if their names have ``said`` so, or if a file names the values; otherwise a
+    mask of one value, or numbers of objects.
+    """
     seen = {value for values in survey for value in values} - {0}
     listed = {*names.shifted_to(seen)} if names and len(names.of_values) > 1 else set()
     if seen != {VOID_VALUE} - listed and (said or (listed and seen - {VOID_VALUE} <= listed)):
@@ -49,10 +53,13 @@ def by_values(planes: Planes, survey: Survey, names: ClassNames | None, said: bo
 
 
 def _refuse_classes(planes: Planes, of_images: list[set[int]], seen: set[int]) -> None:
-    """Refuse values that hardly number objects.
+    """Refuse values that are probably not numbers of objects.
 
-    They lie in several places of most images, or are few and the same in most images, or have gaps
-    (an image has 1 and 3) though most images have most of them.
+    That is, most values lie in several places of an image; or there are few values, and most images
+    have all of them, or most of them with gaps (an image has 1 and 3).
+
+    Raises:
+        UserError: the user has to choose.
     """
     scattered = [
         found
@@ -88,9 +95,12 @@ def _refuse_classes(planes: Planes, of_images: list[set[int]], seen: set[int]) -
 def named_values(
     seen: dict[int, Path], names: ClassNames | None
 ) -> tuple[dict[int, str], list[str]]:
-    """The name of each value in the maps of classes, and the sentence on names that nobody gave.
+    """The name of each value in the maps of classes, and a note if no file names them.
 
-    ``seen`` has a mask in which the value stands.
+    ``seen`` has for each value a mask that holds it.
+
+    Raises:
+        UserError: a value has no name.
     """
     values, notes = {*seen} - {0, VOID_VALUE}, []
     if names is None:

@@ -19,7 +19,7 @@ from ..shapes import Labeled, Shape
 
 
 def read_via(file: Path) -> tuple[Iterable[str], Iterable[Labeled]]:
-    """A project or exported annotations, of VIA 1 or 2."""
+    """A project, or exported annotations, of VIA 1 or 2."""
     content, images = read_json(file), []
     for entry in content.get('_via_img_metadata', content).values():
         regions = required(entry, 'regions', file)
@@ -30,7 +30,7 @@ def read_via(file: Path) -> tuple[Iterable[str], Iterable[Labeled]]:
 
 
 def _via_shape(region: dict) -> Shape:
-    """The class is the first attribute of the region with a text, or with one that is checked."""
+    """The shape of a region; its class is the first attribute with a text or a checked option."""
     given, sort, outlines = region['shape_attributes'], region['shape_attributes']['name'], []
     texts = (
         next((key for key, on in value.items() if on), '') if isinstance(value, dict) else value
@@ -68,7 +68,7 @@ def read_supervisely(file: Path) -> tuple[Iterable[str], Iterable[Labeled]]:
 
 
 def _bitmap(bitmap: dict, size: Size) -> Placed:
-    """A PNG, compressed again, whose pixel (0, 0) stands at "origin" (x, y)."""
+    """A PNG, compressed once more, whose pixel (0, 0) lies at "origin" (x, y)."""
     data = zlib.decompress(base64.b64decode(bitmap['data']))
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         shown = np.asarray(image.convert('RGBA'))[..., 3 if 'A' in image.getbands() else 0] > 0

@@ -1,8 +1,8 @@
-"""Which masks belong to which image, by the names of files and folders.
+"""Finding the masks of each image by the names of files and folders.
 
-A name has a role if its words name one: ``images``, ``train_masks``, ``a_instance.png``. The
-nearest folder decides, and the end of the file's own name refines it. An image and its masks agree
-in what is left of their names.
+The words of a name may tell the role of a file: ``images``, ``train_masks``, ``a_instance.png``.
+The nearest folder decides, and the end of the file's own name refines it. Without these words, an
+image and its masks have the same names.
 """
 
 import os
@@ -22,7 +22,7 @@ from cmt_deeplab.image_file import EXACT, FORMATS
 from ..files import SPLITS, Files, words
 
 IMAGE, MASK, CLASSES, INSTANCES, PICTURE = 'image', 'mask', 'classes', 'instances', 'picture'
-ROLES = {  # the first one that a name has a word of is its role
+ROLES = {  # the role of a name is the first one of which it has a word
     PICTURE: 'visualization visualizations viz vis overlay overlays preview previews outlines',
     CLASSES: 'class classes semantic semantics sem semseg category categories',
     INSTANCES: 'instance instances inst object objects',
@@ -34,7 +34,7 @@ ROLES = {role: frozenset(names.split()) for role, names in ROLES.items()}
 FILLERS = frozenset('jpeg jpg png tif tiff ids id cp fine maps map files'.split())
 ROLE_WORDS = frozenset.union(*ROLES.values(), FILLERS)
 SPLIT_WORDS = {name for names in SPLITS.values() for name in names}
-# Words of a role at the start or the end of a name, with what separates them.
+# A word of a role at the start or the end of a name, with its separator.
 AT_START = re.compile(rf'^(?:{"|".join(sorted(ROLE_WORDS))})[_\-. ]+', re.IGNORECASE)
 AT_END = re.compile(rf'[_\-. ]+(?:{"|".join(sorted(ROLE_WORDS))})$', re.IGNORECASE)
 
@@ -48,11 +48,11 @@ def role_of_words(name: str) -> str | None:
 
 @dataclass(frozen=True)
 class Place:
-    """A file by what its name says."""
+    """A file and what its name and folders tell."""
 
     path: Path
     split: str | None
-    parts: tuple[str, ...]  # its folders as they are called
+    parts: tuple[str, ...]  # the names of its folders
     role: str | None
 
     @cached_property
@@ -69,12 +69,12 @@ class Place:
 
     @property
     def without_channel(self) -> str:
-        """The name of an image as the masks of nnU-Net have it, without the number of a channel."""
+        """The name that the masks of nnU-Net have: that of the image without a channel number."""
         return CHANNEL.sub('', self.path.stem) if NNUNET in self.parts else self.path.stem
 
 
 def telling(parts: Sequence[str]) -> tuple[str, ...]:
-    """Folders without words of a role, and without those that are empty then or name a split."""
+    """Folders without words of roles; those that are then empty or name a split are left out."""
     left = ([word for word in words(part) if word not in ROLE_WORDS] for part in parts)
     return tuple(' '.join(part) for part in left if part and SPLIT_WORDS.isdisjoint(part))
 
@@ -93,7 +93,7 @@ def place_of(files: Files, path: Path) -> Place:
 
 @dataclass(frozen=True)
 class Mask:
-    """A mask of an image; ``rest`` is what its names say besides the image's name."""
+    """A mask of an image; ``rest`` is the part of its names that the image's name lacks."""
 
     path: Path
     role: str
@@ -138,7 +138,7 @@ def pair_up(files: Files) -> Pairing:
 
 
 def _with_roles(places: list[Place]) -> list[Place]:
-    """Roles for masks whose names do not tell: by a JPEG beside them, or by their pixels."""
+    """Find masks whose names do not tell it, by a JPEG beside them or by their pixels."""
     exact, others = {}, set()
     for place in places:
         if place.role is None:
@@ -166,7 +166,7 @@ def _with_roles(places: list[Place]) -> list[Place]:
     ]
 
 
-EVEN = 0.9  # the share of pixels that are as their left neighbor, from which on it is a mask
+EVEN = 0.9  # in a mask, a larger share of the pixels equals the left neighbor
 
 
 def _evenness(path: Path) -> float:
@@ -179,7 +179,7 @@ def _evenness(path: Path) -> float:
 
 
 class _Images:
-    """The images by their names."""
+    """An index of the images by their names."""
 
     def __init__(self, images: Sequence[Place]) -> None:
         self.by_name, self.by_folder = defaultdict(list), defaultdict(list)
@@ -191,7 +191,7 @@ class _Images:
             self.by_folder[image.folders].append(image)
 
     def image_of(self, mask: Place) -> tuple[Place | None, str]:
-        """The image of a mask, and what the mask's names say besides.
+        """The image of a mask, or None, and the rest of the mask's names.
 
         Raises:
             UserError: two images fit equally well.
@@ -215,7 +215,7 @@ class _Images:
 
 
 def _guesses(mask: Place) -> Iterator[tuple[tuple[str, ...], str, str]]:
-    """Folders and name that the image of a mask may have, and what is left of the mask's names."""
+    """Folders and name that the image of a mask may have, and the rest of the mask's names."""
     folders, stem = mask.folders, mask.path.stem
     yield folders, stem, ''
     yield folders, mask.plain, ''

@@ -1,6 +1,6 @@
 """Annotations in XML: CVAT's "CVAT for images 1.1", and those of Aperio ImageScope, as in MoNuSeg.
 
-What the fields of CVAT mean is said at docs.cvat.ai, under XML annotation format.
+docs.cvat.ai describes the fields of CVAT under XML annotation format.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,10 +25,10 @@ VIDEO = 'track'
 
 
 def find_xml(tool: str, root: str, read: Read, files: Files) -> Layout | None:
-    """The layout of the XMLs of a tool, whose outermost elements are ``root``, or None.
+    """The layout of a tool's XMLs, whose outermost element is ``root``, or None without such files.
 
     Raises:
-        UserError: an XML is damaged or is one for videos.
+        UserError: an XML is damaged or describes videos.
     """
     sources = [file for file in files.with_suffix('.xml') if _tag(file) == root]
     return shapes_layout(tool, files, sources, read=read) if sources else None
@@ -93,14 +93,14 @@ def _numbers(text: str) -> list[float]:
 
 
 def _cvat_mask(given: dict[str, str], size: Size) -> Placed:
-    """A mask row by row in a box, beginning with the pixels outside of it."""
+    """A mask in a box, from run lengths row by row; the first run is outside of the mask."""
     top, left, *shape = (int(given[key]) for key in ('top', 'left', 'height', 'width'))
     runs = np.array(_numbers(given['rle']), int)
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(shape), (top, left)
 
 
 def read_imagescope(file: Path) -> tuple[Iterable[str], Iterable[Labeled]]:
-    """Regions of one class for each "Annotation", whose attribute "Name" may tell it."""
+    """The regions; each "Annotation" has one class, which its attribute "Name" may tell."""
     with _parsing(file):
         layers = ElementTree.parse(file).iterfind('Annotation')
     shapes = [

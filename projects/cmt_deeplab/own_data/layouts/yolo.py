@@ -1,4 +1,4 @@
-"""YOLO's text files of polygons: a line for each object, of the class and x, y as shares."""
+"""YOLO's text files of polygons: one line for each object, with its class and x, y as shares."""
 
 import re
 from collections.abc import Iterable
@@ -17,12 +17,13 @@ NUMBERS_OF_BOX = 5  # the class and x, y, width, height
 
 
 def find_yolo(files: Files) -> Layout | None:
-    """The layout of text files that are named as images, or None where there is none.
+    """The layout of text files with the names of images, or None if none holds a polygon.
 
-    An image beside those that have a text file shows no object, as it does for Ultralytics.
+    As for Ultralytics, an image without a text file, in a folder of images with them, shows no
+    object.
 
     Raises:
-        UserError: a line is no polygon, or the classes have no names.
+        UserError: a line is neither polygon nor box, or the classes have no names.
     """
     names_of = {path.stem: path.name for path in files.images}
     rows = {
