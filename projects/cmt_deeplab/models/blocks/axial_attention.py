@@ -34,7 +34,7 @@ class RelativePositions(nn.Module):
         nn.init.trunc_normal_(self.weight, std=1.0, a=-2.0, b=2.0)
 
     def forward(self, length: int) -> Tensor:
-        if torch.compiler.is_exporting():  # for lengths that are not known: rows by their numbers
+        if torch.compiler.is_exporting():  # with any length, so positions are numbers in the graph
             position = torch.arange(length, device=self.weight.device)
             distance = (length - 1 - position) - position[:, None]  # m - l at [l, m']
             row = distance.clamp(1 - self.span, self.span - 1) + self.span - 1

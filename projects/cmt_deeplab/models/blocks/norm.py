@@ -90,7 +90,7 @@ class PanopticSyncBN(_BatchNorm):
         return FusedSyncBatchNorm.apply(x, *affine, *averages, self.momentum, self.eps)
 
     def _synchronized(self, x: Tensor) -> Tensor:
-        """The same in Python, for devices without these kernels."""
+        """The same as ``_fused`` in Python, for devices without its kernels."""
         axes = [axis for axis in range(x.dim()) if axis != 1]
         shape = [1, -1] + [1] * (x.dim() - 2)
         with torch.autocast(x.device.type, enabled=False):

@@ -1,4 +1,4 @@
-"""Blocks whose activations are computed again in the backward pass, which saves memory."""
+"""Blocks whose activations are recomputed in the backward pass, which saves memory."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -14,7 +14,7 @@ from .drop_path import copied_generators, draws_per_image
 
 
 class _Again(AbstractContextManager):
-    """Inside, draws come as they came when this was made, and batch statistics stay.
+    """A context that repeats the random draws since its creation, and keeps running averages.
 
     Draws from torch's global generators are repeated by torch itself.
     """

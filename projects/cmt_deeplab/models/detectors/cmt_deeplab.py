@@ -40,7 +40,7 @@ class CMTDeepLab(FrozenMixin, PredictedInWindows, ComparedWithCheckpoint, BaseDe
         neck: config of a neck of mmdet between backbone and head, or a list of such configs.
         freeze_backbone: whether the backbone neither learns nor changes in training, of which the
             pyramid of a ``TimmViT`` is no part.
-        with_cp: for backbone and head, where they are not given one of their own.
+        with_cp: whether backbone and head recompute activations, unless they say it themselves.
         align_corners: whether bilinear resizing aligns the corners of the feature maps; inputs
             have 32k+1 pixels per side if so, and 32k if not.
         seed_per_image: None draws from torch's global generator. A number ties the sampling of

@@ -40,7 +40,7 @@ class CMTPanopticHead(nn.Module):
         semantic_stage: gives the semantic head, after the backbone's features, that of this
             stage of the pixel decoder after its layers; MaX-DeepLab ends its backbone there.
         with_cp: whether the activations of the residual blocks of the pixel decoder, of each layer
-            and of the semantic head are computed again in the backward pass.
+            and of the semantic head are recomputed in the backward pass.
     """
 
     def __init__(
