@@ -1,16 +1,16 @@
-"""How much PQ depends on the images at hand: the bootstrap, for one model or the same for several.
+"""The bootstrap: how much the PQ of one model, or the difference of two, depends on the images.
 
-Images are drawn with replacement, as many as there are, and PQ is counted anew from the counts of
-the drawn ones (Efron, Bootstrap Methods, 1979). Models see the same draws, so that their difference
-has a narrower interval than each of them.
+Images are drawn with replacement, as many as there are, and PQ is computed again from the counts of
+the drawn ones (Efron, Bootstrap Methods, 1979). Both models see the same draws, so the interval of
+their difference is narrower than that of each model.
 
-A draw lacks images that alone have matches of a rare class, so that PQ of the draws lies below that
-of the images as that lies below PQ of many more. The interval of a model is therefore the basic one
-(Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 5.2), which turns the
-draws around the PQ found. It is still too narrow where many classes occur in a few images, which
-:func:`rare_classes` counts: no draw can tell how such a class varies. In the difference of two
-models this cancels out, and the quantiles of the draws are taken as they are. docs/looking.md has
-the coverages that were measured. This module imports neither torch nor mmdet.
+A draw often lacks the only images with matches of a rare class. So PQ of the draws lies below PQ of
+the images, just as that lies below PQ of many more images. The interval of a model is therefore the
+basic one (Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 5.2), which
+mirrors the draws at the PQ of the images. It is still too narrow if many classes occur in a few
+images only, because no draw can tell how such a class varies; :func:`rare_classes` counts them. In
+the difference of two models this cancels out, and the quantiles of the draws are taken as they are.
+docs/looking.md has the measured coverages. This module imports neither torch nor mmdet.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""All tables of an evaluation, from the truth and the predictions in files.
+"""All tables of an evaluation, from files with the truth and the predictions.
 
 This module imports neither torch nor mmdet.
 """
@@ -59,7 +59,7 @@ class SavedEvaluation:
         self.confused = {u: most_confused(m, self.names) for u, m in self.confusion.items()}
 
     def to_dict(self) -> dict:
-        """What a JSON holds of it. The keys of panopticapi stand at the top."""
+        """The content for a JSON; the keys of panopticapi are at the top level."""
         return dict(
             self.figures,
             intervals=self.intervals,

@@ -1,4 +1,4 @@
-"""Where the truth and the predictions lie that a command line names."""
+"""Finding the files of the truth and of the predictions that a command line names."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -9,8 +9,8 @@ from .bootstrap import FEW_IMAGES, GROUPS
 from .evaluation import SavedEvaluation
 
 RANGES = dict(coco="COCO's ranges of areas", quarters='quarters of the areas of these data')
-LARGE_SHARE = 0.25  # of the lost PQ, from which on a second cause is named
-MANY_RARE = 0.15  # of the classes, from which on too few intervals hold in simulations
+LARGE_SHARE = 0.25  # of the lost PQ; further causes with such a share are named too
+MANY_RARE = 0.15  # of the classes; with more rare ones, too few intervals hold in simulations
 
 
 def percent(share: float) -> str:
