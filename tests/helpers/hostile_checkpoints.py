@@ -350,7 +350,7 @@ RECIPES = {
     'a number without end': {f'{MODEL}.backbone.depth': 10**30},
     'a large fraction': {f'{MODEL}.data_preprocessor.size': [1e6 + 0.5, 96]},
     'an image without end': {'recipe.image_size': [10**6, 10**6]},
-    'an image of its highest size': {f'{MODEL}.data_preprocessor.size': [4096, 4096]},
+    'an image of its highest size': {f'{MODEL}.data_preprocessor.size': [8192, 8192]},
     'an image of a thousand times its size': {
         TRUTH: dict(type='Resize', scale_factor=200.0),
         'recipe.image_size': None,

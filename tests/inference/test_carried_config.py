@@ -166,3 +166,16 @@ def test_what_fails_in_the_prediction_is_one_sentence(tmp_path):
     assert str(error.value).startswith(weights) and '\n' not in str(error.value)
     with pytest.raises((KeyError, AttributeError)):
         PanopticInferencer(config, weights=weights, device='cpu')(IMAGE)
+
+
+def test_images_and_inputs_of_any_reasonable_size(tmp_path):
+    """A small input without a resizing serves small images; photographs have large ones."""
+    config, meta = certain_config(), {}
+    steps = config.test_dataloader.dataset.pipeline
+    steps[:] = [step for step in steps if step.type != 'PanopticResize']
+    weights = save_untrained(config, tmp_path / 'tiny.pth')
+    (result,) = PanopticInferencer(weights, device='cpu')(IMAGE)
+    assert result.id_map.shape == (60, 80)
+    config.model.data_preprocessor.size = config.test_dataloader.dataset.image_size = (4000, 6016)
+    add_recipe(meta, config, None)
+    assert read_recipe(meta['inference'])['image_size'] == [4000, 6016]

@@ -260,11 +260,13 @@ def test_equal_names_and_videos_are_written_apart(tiny, scenes, video, tmp_path)
     assert film.get(cv2.CAP_PROP_FPS) == 5
 
 
-def test_a_video_is_not_written_over(tiny, video, tmp_path):
+@pytest.mark.parametrize('read', ['film.mp4', 'film.avi'])
+def test_a_video_is_not_written_over(read, tiny, video, tmp_path):
     path = tmp_path / 'film.mp4'
-    path.write_bytes(Path(video).read_bytes())
-    with pytest.raises(UserError, match='is the video that is read'):
-        tiny(path, out_dir=tmp_path)
+    for copy in (path, tmp_path / read):
+        copy.write_bytes(Path(video).read_bytes())
+    with pytest.raises(UserError, match='beside the video that is read'):
+        tiny(tmp_path / read, out_dir=tmp_path)
     assert path.read_bytes() == Path(video).read_bytes()
 
 
@@ -341,7 +343,7 @@ def test_only_predictions_are_written_over(tiny, scenes, tmp_path):
         path = tmp_path / name.replace('/', '_') / name
         path.parent.mkdir(parents=True)
         path.write_text('{"images": []}')
-        with pytest.raises(UserError, match=f'{name} exists and holds no predictions'):
+        with pytest.raises(UserError, match=f'{name} was not written by this version of'):
             tiny(image, out_dir=tmp_path / name.replace('/', '_'))
         assert path.read_text() == '{"images": []}'
 

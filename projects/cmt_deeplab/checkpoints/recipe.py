@@ -41,7 +41,7 @@ OF_THE_PIPELINE = {'LoadImageFromFile', 'Resize', 'PackDetInputs'}  # beside tho
 LOOKED_UP = {'RoIAlign', 'RoIPool', 'nms', 'soft_nms'}  # in mmcv.ops, without a registry
 LONGEST, DEEPEST, LARGEST = 1 << 20, 32, 1 << 14  # characters, levels, numbers
 OF_IMAGES = re.compile(r'(pipeline|image_size|model\.data_preprocessor)\b')
-LARGEST_SIDE, LARGEST_IMAGE = 1 << 12, 1 << 23  # pixels to the side, and in all
+LARGEST_SIDE, LARGEST_IMAGE = 1 << 13, 1 << 25  # pixels to the side, and in all
 WORD = re.compile(r'\w[\w.+-]{0,63}', re.ASCII)
 
 

@@ -151,21 +151,27 @@ def _from_checkpoint(path: str, device: str) -> Network:
         rename_weights(state)
         model = build_carried(recipe['model'], state, path)
         network = as_network(model, recipe, meta.get('dataset_meta') or {}, path)
-        for side in TRIED_SIDES:  # one after the other, as some sizes are multiples of theirs
-            _try_pipeline(network, side)
+        _try_pipeline(network)
     model.to(device)
     return replace(network, carried_by=path)
 
 
-def _try_pipeline(network: Network, side: int) -> None:
-    """Run the pipeline on a small square image.
+def _try_pipeline(network: Network) -> None:
+    """Run the pipeline on small square images.
 
     Raises:
-        UserError: it makes a huge image of it. (What else fails is an error of any kind.)
+        UserError: it makes a huge image of one. (What else fails is an error of any kind.)
     """
-    gray = np.full((side, side, 3), 128, np.uint8)
-    batch = pseudo_collate([network.pack(network.load(gray))])
-    height, width = network.model.data_preprocessor(batch)['inputs'].shape[-2:]
+    for side in TRIED_SIDES:  # as some sizes are multiples of theirs
+        gray = np.full((side, side, 3), 128, np.uint8)
+        batch = pseudo_collate([network.pack(network.load(gray))])
+        _require_modest(batch, side)
+        if side == TRIED_SIDES[0]:  # larger ones may be for windows, or not fit
+            _require_modest(network.model.data_preprocessor(batch), side)
+
+
+def _require_modest(batch: Mapping, side: int) -> None:
+    height, width = batch['inputs'][0].shape[-2:]
     if height * width > LARGEST_IMAGE:
         raise UserError(
             f'the config that is carried along makes images of {width}x{height} pixels of those '

@@ -109,9 +109,10 @@ class PredictionFolder:
         if self._video is None or self._video[0] != item.path:
             self._end_video()
             make_folder_of(str(path))
-            if path.exists() and path.samefile(item.path):
+            if path.exists() and path.parent.samefile(Path(item.path).parent):
                 raise UserError(
-                    f'{path} is the video that is read: name another folder to write to.'
+                    f'{path} is there, beside the video that is read: name another folder to write '
+                    'to.'
                 )
             code, size = cv2.VideoWriter.fourcc(*CODEC), picture.shape[1::-1]
             writer = cv2.VideoWriter(str(path), code, item.frames_per_second, size)
@@ -128,4 +129,7 @@ class PredictionFolder:
 
 
 def _of_others(path: Path) -> UserError:
-    return UserError(f'{path} exists and holds no predictions: name another folder to write to.')
+    return UserError(
+        f'{path} was not written by this version of cmt-deeplab predict: name another folder to '
+        'write to.'
+    )
