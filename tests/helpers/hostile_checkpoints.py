@@ -352,7 +352,10 @@ RECIPES = {
     'an image without end': {'recipe.image_size': [10**6, 10**6]},
     'an image of its highest size': {f'{MODEL}.data_preprocessor.size': [8192, 8192]},
     'an image of a thousand times its size': {
-        TRUTH: dict(type='Resize', scale_factor=200.0),
+        'recipe.pipeline': [
+            *(dict(type='LoadImageFromFile'), dict(type='Resize', scale_factor=200.0)),
+            dict(type='PackPanopticInputs'),
+        ],
         'recipe.image_size': None,
     },
     'weights without end': {
