@@ -86,7 +86,8 @@ class PanopticUnlearnedClassHook(Hook):
         enough = seen >= self.least
         middle = float(share[enough].median()) if enough.any() else 0
         unlearned = enough & (share < by_chance + NOT_LEARNED) & (middle > LEARNED)
-        names = runner.train_dataloader.dataset.metainfo['classes']
+        metainfo = getattr(runner.train_dataloader.dataset, 'metainfo', {})
+        names = metainfo.get('classes') or [str(label) for label in range(len(seen))]
         for label in unlearned.nonzero().flatten().tolist():
             if names[label] in self.sentences:
                 continue
