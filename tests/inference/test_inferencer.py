@@ -273,7 +273,7 @@ def test_a_video_is_not_written_over(read, tiny, video, tmp_path):
 def test_a_window_needs_a_display(monkeypatch):
     for name in DISPLAYS:
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(UserError, match='no window to show pictures in'):
+    with pytest.raises(UserError, match='No window can be opened'):
         predict('model.pth', ['image.png'], show=True)
 
 
