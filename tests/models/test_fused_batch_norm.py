@@ -45,7 +45,7 @@ def gather_stats(x, means, invstds, running_mean, running_var, momentum, eps, co
     return mean, (var + eps).rsqrt()
 
 
-def elemt(x, weight, bias, mean, invstd, eps):
+def normalized(x, weight, bias, mean, invstd, eps):
     normal = (widened(x) - per_channel(mean, x)) * per_channel(invstd, x)
     return (normal * per_channel(weight, x) + per_channel(bias, x)).to(x.dtype)
 
@@ -68,7 +68,7 @@ def backward_elemt(grad, x, mean, invstd, weight, total, centered, counts):
 KERNELS = {
     'batch_norm_stats': stats,
     'batch_norm_gather_stats_with_counts': gather_stats,
-    'batch_norm_elemt': elemt,
+    'batch_norm_elemt': normalized,
     'batch_norm_backward_reduce': backward_reduce,
     'batch_norm_backward_elemt': backward_elemt,
 }
