@@ -209,7 +209,9 @@ def launch(
             footer_links=[],
             ssr_mode=False,
             mcp_server=False,
-            theme=gr.themes.Default(primary_hue='blue', font=fonts[0], font_mono=fonts[1]),
+            theme=gr.themes.Default(primary_hue='blue', font=fonts[0], font_mono=fonts[1]).set(
+                block_info_text_color='*body_text_color'  # gradio's gray is too pale to read
+            ),
             css=CSS,
             app_kwargs=dict(middleware=middleware),
             enable_monitoring=False,
