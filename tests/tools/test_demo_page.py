@@ -15,6 +15,9 @@ from PIL import Image
 from run_tool import ROOT
 from untrained import certain_config, save_untrained
 
+# In a process of its own: mmengine's lock stays with a thread in which building something failed,
+# as in other tests, and the page runs in threads (pytest -m slow tests/tools/test_demo_page.py).
+pytestmark = pytest.mark.slow
 gradio = pytest.importorskip('gradio', reason='the extra demo is not installed')
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
 PATIENCE = 300_000  # milliseconds, on a machine that is busy
