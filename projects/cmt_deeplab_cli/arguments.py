@@ -35,6 +35,7 @@ __all__ = [
     'mistakes_as_user_errors',
     'named_configs',
     'output_file',
+    'parser_of_config',
     'parser_of_saved',
     'positive',
     'project_folder',
@@ -90,6 +91,16 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     )
     # torch.distributed.launch passes it, in either spelling, beside the variable LOCAL_RANK
     parser.add_argument('--local_rank', '--local-rank', help=argparse.SUPPRESS)
+
+
+def parser_of_config(description: str) -> argparse.ArgumentParser:
+    """A parser with the arguments of scripts that look at a config alone."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config')
+    add_config_options(parser)
+    return parser
 
 
 def parser_of_saved(description: str) -> argparse.ArgumentParser:

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
 from cmt_deeplab_cli.arguments import (
-    add_config_options,
     config_file,
     output_file,
+    parser_of_config,
     positive,
     report_user_errors,
 )
@@ -36,10 +36,7 @@ ROWS = 12  # of a table
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config')
+    parser = parser_of_config(__doc__)
     parser.add_argument('--batch', type=positive, metavar='N', help='images per GPU')
     parser.add_argument('--gpus', type=positive, default=1, metavar='N')
     parser.add_argument('--amp', action='store_true', help='mixed precision, as of tools/train.py')
@@ -52,7 +49,6 @@ def parse_args() -> argparse.Namespace:
         help='memory of the GPUs whose largest batch is computed',
     )
     parser.add_argument('--json', type=output_file, metavar='OUT', help='file for the figures')
-    add_config_options(parser)
     args = parser.parse_args()
     args.config = config_file(args.config)
     return args

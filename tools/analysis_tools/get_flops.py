@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
 from cmt_deeplab_cli.arguments import (
-    add_config_options,
     config_file,
     output_file,
+    parser_of_config,
     positive,
     report_user_errors,
 )
@@ -31,10 +31,7 @@ if TYPE_CHECKING:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config')
+    parser = parser_of_config(__doc__)
     parser.add_argument(
         '--shape',
         type=positive,
@@ -44,7 +41,6 @@ def parse_args() -> argparse.Namespace:
         help='size of the network input, used as it is',
     )
     parser.add_argument('--json', type=output_file, metavar='OUT', help='file for the figures')
-    add_config_options(parser)
     args = parser.parse_args()
     args.config = config_file(args.config)
     return args

@@ -15,22 +15,18 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
 from cmt_deeplab_cli.arguments import (
-    add_config_options,
     config_file,
     output_file,
+    parser_of_config,
     positive,
     report_user_errors,
 )
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config')
+    parser = parser_of_config(__doc__)
     parser.add_argument('--stride', type=positive, default=4, help='of the plane, a power of two')
     parser.add_argument('--json', type=output_file, metavar='OUT', help='file for the figures')
-    add_config_options(parser)
     args = parser.parse_args()
     args.config = config_file(args.config)
     return args
