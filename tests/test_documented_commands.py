@@ -28,7 +28,8 @@ NOT_RUN = {  # programs, with the reason
     '.ci/run': 'it is what runs the tests',
     '.ci/audit.py': '.ci/run does; it asks pypi.org',
     '.ci/build_site.py': '.ci/run does',
-    'tests/swaps/make_table.py': 'minutes of work; tests/swaps/swapping tries the same rows',
+    'tests/swaps/try_all.py': 'minutes of work; tests/swaps/test_swaps_table.py',
+    'tests/reliability/try_all.py': 'minutes of work; tests/reliability/test_reliability.py',
 }
 CONVERTED = 'it needs weights of another code base; tests/tools/test_model_converters.py makes some'
 PUBLIC = 'it needs a public data set; tests/tools/test_dataset_converters.py makes small ones'

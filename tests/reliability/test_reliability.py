@@ -4,31 +4,35 @@ Those of the command line, which take a moment, run with every test; all of them
 ``python -m pytest -m slow tests/reliability``, in some minutes.
 """
 
-import json
-
+import faults  # noqa: F401  they register their situations
 import pytest
+import situations  # noqa: F401
 from trial.judge import GOOD
-from trial.page import key_of
-from trial.run import ROOT, STORED, run
+from trial.page import page
+from trial.run import ROOT, run
 
 
 def wrong(rows: list[dict]) -> list[str]:
     return [
-        f'{key_of(row)}: {row["outcome"]}: {row["text"]}'
+        f'{row["key"]}: {row["outcome"]}: {row["text"]}'
         for row in rows
         if row['outcome'] not in GOOD
     ]
 
 
 def test_the_command_line_is_right_or_tells(tmp_path):
-    rows = run(ROOT, tmp_path, short=True)['rows']
+    rows = run(tmp_path, short=True)
     assert len(rows) > 30
     assert not wrong(rows), '\n'.join(wrong(rows))
 
 
 @pytest.mark.slow
 def test_every_situation_is_right_or_told(tmp_path):
-    rows = run(ROOT, tmp_path)['rows']
+    rows = run(tmp_path)
     assert len(rows) > 400
     assert not wrong(rows), '\n'.join(wrong(rows))
-    assert set(json.loads(STORED.read_text())) == {key_of(row) for row in rows}
+
+
+def test_the_page_has_every_situation():
+    again = 'python tests/reliability/try_all.py --page docs/reliability.md'
+    assert (ROOT / 'docs/reliability.md').read_text(encoding='utf-8') == page(), again

@@ -49,7 +49,6 @@ class Outcome:
 
     kind: str
     text: str
-    tries: int = 1
 
 
 def judge(situation: Situation, ended: Ended) -> Outcome:
@@ -92,12 +91,12 @@ def together(outcomes: Sequence[Outcome]) -> Outcome:
         texts = {re.sub(r'\d+', '', outcome.text): outcome.text for outcome in outcomes}
         is_told = any(outcome.kind == 'told' for outcome in outcomes)
         text = ' / '.join(texts[form] for form in shown)
-        return Outcome('told' if is_told else 'right', text, len(outcomes))
+        return Outcome('told' if is_told else 'right', text)
     kinds = Counter(outcome.kind for outcome in bad).most_common()
     examples = {outcome.kind: outcome.text for outcome in reversed(bad)}
     first, *others = [f'in {number} of {len(outcomes)}: {examples[kind]}' for kind, number in kinds]
     others = [f'{WORDS[kind]} {text}' for (kind, _), text in zip(kinds[1:], others)]
-    return Outcome(kinds[0][0], '; '.join([first, *others]), len(outcomes))
+    return Outcome(kinds[0][0], '; '.join([first, *others]))
 
 
 def told(situation: Situation, ended: Ended, text: str) -> Outcome:

@@ -1,4 +1,4 @@
-"""Runs the situations against a checkout of the repository, in a process of its own."""
+"""Runs the situations in a process of its own."""
 
 import json
 import os
@@ -8,23 +8,13 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parents[1]
 ROOT = HERE.parents[1]
-STORED = HERE / 'before.json'  # what came of the situations at the commit to compare with
 SCENES = ('--train', '6', '--val', '4', '--seed', '7')
 
 
 def run(
-    checkout: Path,
-    scratch: Path,
-    *,
-    rows: str = '',
-    jobs: int = 2,
-    short: bool = False,
-    part: int | None = None,
-) -> dict:
-    """What became of the situations in a checkout of the repository.
-
-    A dict of ``rows``, the list of outcomes with their situations, and ``texts``, what is said of
-    each kind.
+    scratch: Path, *, rows: str = '', jobs: int = 2, short: bool = False, part: int | None = None
+) -> list[dict]:
+    """The ``key`` of each situation with its ``outcome`` and the ``text`` that came.
 
     Args:
         scratch: a folder to work in. What is in it from an earlier call is used again.
@@ -40,10 +30,10 @@ def run(
         subprocess.run([*shapes, *SCENES], check=True, capture_output=True)
     environment = dict(os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
     environment['PYTHONPATH'] = os.pathsep.join(
-        map(str, (checkout / 'projects', HERE, HERE.parent / 'helpers'))
+        map(str, (ROOT / 'projects', HERE, HERE.parent / 'helpers'))
     )
-    command = [sys.executable, str(HERE / 'trial/worker.py'), checkout.resolve(), scratch.resolve()]
+    command = [sys.executable, str(HERE / 'trial/worker.py'), ROOT, scratch.resolve()]
     options = ['--rows', rows, '--jobs', str(jobs), *(['--short'] if short else [])]
     options += [] if part is None else ['--part', str(part)]
     subprocess.run([*map(str, command), *options], check=True, env=environment)
-    return json.loads(output.read_text())
+    return [*json.loads(output.read_text()).values()]

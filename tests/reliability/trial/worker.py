@@ -41,7 +41,7 @@ def main() -> None:
     import faults  # noqa: F401  registers its situations
     import situations  # noqa: F401
 
-    from trial.situation import SITUATIONS, TEXTS
+    from trial.situation import SITUATIONS
 
     chosen = [
         situation
@@ -53,16 +53,10 @@ def main() -> None:
     if not args.short:
         train_once(args.checkout, args.scratch)
     file = args.scratch / 'outcomes.json'
-    found = json.loads(file.read_text())['found'] if file.is_file() else {}
+    found = json.loads(file.read_text()) if file.is_file() else {}
     for key, outcome in run(chosen, args):
-        found[key] = dict(outcome=outcome.kind, text=outcome.text, tries=outcome.tries)
-        rows = [
-            dict(kind=s.kind, name=s.name, route=s.route, report=s.report, part=s.part)
-            | found[s.key]
-            for s in SITUATIONS
-            if s.key in found
-        ]
-        file.write_text(json.dumps(dict(found=found, rows=rows, texts=TEXTS), indent=1))
+        found[key] = dict(key=key, outcome=outcome.kind, text=outcome.text)
+        file.write_text(json.dumps(found, indent=1))
 
 
 def run(chosen: Sequence, args: argparse.Namespace) -> Iterator[tuple]:

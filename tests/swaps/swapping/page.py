@@ -1,28 +1,27 @@
-"""Writes docs/swaps.md."""
+"""Writes docs/swaps.md from the rows themselves."""
 
-import html
 import textwrap
-from collections import Counter
-from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
+from . import rows as modules
 from .row import Outcome, Row
 
 WIDTH = 99
 INTRODUCTION = """# What was swapped, and what came of it
 
-Each row is a leaf config of a few lines that swaps one part, as a user of mmdet writes it. It is
+Each entry is a leaf config of a few lines that swaps one part, as a user of mmdet writes it. It is
 trained for two iterations by `tools/train.py` on generated scenes, is validated with its metric,
-and is then compared with a run of its base. This page is written by
+and is then compared with a run of its base. Of {number} swaps {works} work, and {refused} end in a
+sentence. The file at the beginning of a section has the leaves. To try those whose section and part
+match a pattern, with the outcome of each, or all as a test:
 
 ```bash
-python tests/swaps/make_table.py --markdown docs/swaps.md   # about {minutes} minutes on 2 cores
-python tests/swaps/make_table.py --rows 'FPN'               # the rows that match, without the page
-python -m pytest -m slow tests/swaps                        # all rows as a test
+python tests/swaps/try_all.py --rows 'Necks: FPN'
+python -m pytest -m slow tests/swaps   # all, about 6 minutes on 2 cores
 ```
 
-Made on {date} with {versions}: {counts}. timm is optional and was installed; mmcv had no compiled
-operators; there was no GPU.
+All were tried on 2026-11-26 with torch 2.13.0+cpu, onedl-mmdetection 3.5.1, onedl-mmengine 0.10.12,
+onedl-mmcv 2.3.6 and timm 1.0.31; mmcv had no compiled operators, and there was no GPU.
 
 **works** means all of the following:
 
@@ -31,85 +30,55 @@ operators; there was no GPU.
   model gets, every segment of the ground truth lies where the image says it does, to two pixels of
   the source. (Where colors change, the second kind of image is used alone.)
 * *Everything learns.* Every tensor of the named parts has a gradient that is finite and not zero in
-  at least one of the iterations; frozen tensors have none. Exceptions are named in the row: tensors
-  behind the last feature that is read, and those that have no influence by their nature.
+  at least one of the iterations; frozen tensors have none. Exceptions are named in the leaf's row:
+  tensors behind the last feature that is read, and those without influence by their nature.
 * *The output changed.* After the two iterations, the network gives other numbers for the same input
   than the base does, which has the same seed and data; rows of merges compare the segments that
   are made of the same smooth random masks, rows of metrics the names and values of the metrics.
   Where a swap must not change anything, such as a hook or a class in place of its name, the output
-  is equal to the last bit: these rows say *equal output*.
+  is equal to the last bit.
 * *It is really there.* The run holds a living object of every `type` that the leaf names, its
   losses are finite, and validation gave metrics.
 
-Further checks are named in the row: the ratio of learning rates, the number of optimizer steps, the
+Further checks stand with the leaf: the ratio of learning rates, the number of optimizer steps, the
 terms of a loss, files that were written.
 
-Otherwise the row has the **sentence** with which `tools/train.py` ended before the first iteration;
-rows of mmdet's own models say where it came later. No row ends in a stack trace.
-
-The bases are `tiny` (the tiny model, 3 levels, 96x96 pixels), `r50` (the R50 model, narrower, with
-4 levels and aligned corners at 97x97), `r50_96` (the same without aligned corners) and
-`mask2former` (a tiny one of mmdet): see [tests/swaps/bases](../tests/swaps/bases).
+**In a sentence** end swaps that cannot work: `tools/train.py` says why before the first iteration,
+and names what stands here in parentheses. For mmdet's own models it may come later. No swap ends in
+a stack trace.
 """
 
 
-def installed(name: str) -> str | None:
-    try:
-        return f'{name} {version(name)}'
-    except PackageNotFoundError:
-        return None
-
-
-def page(results: Sequence[tuple[Row, Outcome]], *, date: str, seconds: float) -> str:
+def page() -> str:
     """The page as Markdown, with lines of at most 100 columns."""
-    kinds = Counter(outcome.kind for _, outcome in results)
-    packages = ('torch', 'onedl-mmdetection', 'onedl-mmengine', 'onedl-mmcv', 'timm')
-    introduction = INTRODUCTION.format(
-        minutes=round(seconds / 60),
-        date=date,
-        versions=', '.join(filter(None, map(installed, packages))),
-        counts=f'{len(results)} rows, of which {kinds["works"]} work and {kinds["refused"]} end '
-        'in a sentence',
-    )
-    lines = [_filled(paragraph) for paragraph in introduction.split('\n\n')]
-    sections = dict.fromkeys(row.section for row, _ in results)
-    for section in sections:
-        lines.append(f'## {section}')
-        table = ['<table>', '<tr><th>part</th><th>base</th><th>leaf</th><th>result</th></tr>']
-        for row, outcome in results:
-            if row.section == section:
-                table += cells(row, outcome)
-        lines.append('\n'.join([*table, '</table>']))
-    return '\n\n'.join(line.strip('\n') for line in lines) + '\n'
+    refused = sum(row.refused is not None for row in modules.ROWS)
+    number = len(modules.ROWS)
+    lines = [INTRODUCTION.format(number=number, works=number - refused, refused=refused)]
+    for section in dict.fromkeys(row.section for row in modules.ROWS):
+        rows = [row for row in modules.ROWS if row.section == section]
+        works = [row.part for row in rows if row.refused is None]
+        told = [f'{row.part} (`{row.refused}`)' for row in rows if row.refused is not None]
+        file = file_of(section)
+        lines.append(f'## {section}\n\nThe leaves: [{file.name}](../{file}).\n')
+        lines += [*listed('works', works), *listed('in a sentence', told), '']
+    return '\n'.join(lines).strip() + '\n'
 
 
-def _filled(paragraph: str) -> str:
-    if paragraph.startswith('Made on'):
-        return textwrap.fill(
-            paragraph.replace('\n', ' '), WIDTH, break_on_hyphens=False, break_long_words=False
-        )
-    return paragraph
+def file_of(section: str) -> Path:
+    """The file that has the rows of a section."""
+    names = (name for name, module in vars(modules).items() if hasattr(module, 'ROWS'))
+    name = next(n for n in names if section in {r.section for r in getattr(modules, n).ROWS})
+    return Path(f'tests/swaps/swapping/rows/{name}.py')
 
 
-def cells(row: Row, outcome: Outcome | None) -> list[str]:
-    """The lines of one row of an HTML table, which may hold code of several lines."""
-    code = [html.escape(line, quote=False) for line in row.leaf.strip('\n').split('\n')]
-    if row.arguments:
-        code = [*filter(None, code), f'python tools/train.py leaf.py {" ".join(row.arguments)}']
-    text = '' if outcome is None else result(row, outcome)
-    said = [
-        html.escape(line, quote=False) for line in textwrap.wrap(text, 94, break_long_words=False)
-    ]
-    return [
-        f'<tr><td>{html.escape(row.part, quote=False)}</td><td>{row.base or ""}</td><td><pre>',
-        *code,
-        '</pre></td><td>',
-        *said,
-        '</td></tr>',
-    ]
+def listed(head: str, names: list[str]) -> list[str]:
+    text = f'* **{head}**: {" · ".join(names)}.'.replace(' _delete_', r' \_delete_')
+    options = dict(break_on_hyphens=False, break_long_words=False)
+    return textwrap.wrap(text, WIDTH, subsequent_indent='  ', **options) if names else []
 
 
 def result(row: Row, outcome: Outcome) -> str:
+    """What came of a row, in words."""
     if outcome.kind != 'works':
         return f'{outcome.text}' if outcome.kind == 'refused' else f'FAULT: {outcome.text}'
     learning = [value for key, value in outcome.evidence.items() if key.startswith('learns ')]

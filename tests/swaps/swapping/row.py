@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-WIDTH = 80  # columns of the code in the table
-
 
 @dataclass(frozen=True)
 class Row:
@@ -49,10 +47,6 @@ class Row:
     tolerance: float = 0.03
     mixed: float = 0.05
 
-    def __post_init__(self) -> None:
-        lines = [short for line in self.leaf.split('\n') for short in broken(line)]
-        object.__setattr__(self, 'leaf', '\n'.join(lines))
-
 
 def says(text: str) -> Callable[[Callable], Callable]:
     """A decorator of a further check: ``text`` is what the table says where it passes."""
@@ -62,15 +56,6 @@ def says(text: str) -> Callable[[Callable], Callable]:
         return check
 
     return decorate
-
-
-def broken(line: str) -> list[str]:
-    """A line of code, broken after commas where it is longer than ``WIDTH``."""
-    indent = ' ' * (len(line) - len(line.lstrip()) + 4)
-    comma = line.rfind(', ', len(indent) + 1, WIDTH)
-    if len(line) <= WIDTH or comma < 0:
-        return [line]
-    return [line[: comma + 1], *broken(indent + line[comma + 2 :])]
 
 
 @dataclass
