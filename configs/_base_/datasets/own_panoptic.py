@@ -2,7 +2,7 @@
 
 Classes, files and image size come from there (docs/own_data.md), and the truth of an evaluation
 from the samples. Training takes crops of images that are scaled by 0.5 to 2, changes their colors,
-and pastes segments of a second image on half of them.
+and pastes segments of a second image on half of them, as many as the fullest image has room for.
 """
 
 load = [dict(type='LoadImageFromFile'), dict(type='LoadPanopticIndexMap')]
@@ -13,7 +13,11 @@ jitter = [
     dict(type='PanopticColorJitter'),
     dict(type='PanopticRandomFlip', prob=0.5),
 ]
-train_pipeline = [*jitter, dict(type='PanopticCopyPaste', pipeline=jitter, prob=0.5), pack]
+train_pipeline = [
+    *jitter,
+    dict(type='PanopticCopyPaste', pipeline=jitter, prob=0.5, bounded=True),
+    pack,
+]
 # The truth of an evaluation stays at the original size: it is loaded after the resize.
 test_pipeline = [
     dict(type='LoadImageFromFile'),

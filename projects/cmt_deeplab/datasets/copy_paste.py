@@ -51,7 +51,9 @@ class PanopticCopyPaste(PanopticTransform):
     The other image is drawn from the data set in ``results['dataset']``, which
     ``PanopticIndexDataset`` puts there in training. It goes through ``pipeline``, which may be the
     one of the first image: the scale range of its ``PanopticLargeScaleJitter`` is multiplied by
-    ``partner_scale``. An image is pasted on with probability ``prob``.
+    ``partner_scale``. An image is pasted on with probability ``prob``. With ``bounded`` no image
+    gets more segments by it than the fullest one of the data set has, which tells how many cluster
+    centers are needed: where there is less room, a random part of the segments is pasted.
 
     Raises:
         UserError: there is no such data set, one of the images has no index plane, or their
@@ -59,10 +61,16 @@ class PanopticCopyPaste(PanopticTransform):
     """
 
     def __init__(
-        self, *, pipeline: Sequence[dict], prob: float = 1.0, partner_scale: float = 0.5
+        self,
+        *,
+        pipeline: Sequence[dict],
+        prob: float = 1.0,
+        partner_scale: float = 0.5,
+        bounded: bool = False,
     ) -> None:
         self.pipeline = Compose(pipeline)
         self.prob = prob
+        self.bounded = bounded
         self.partner_scale = partner_scale
         for transform in self.pipeline.transforms:
             if isinstance(transform, PanopticLargeScaleJitter):
@@ -83,6 +91,14 @@ class PanopticCopyPaste(PanopticTransform):
         order = np.random.permutation(np.flatnonzero(allowed))
         chosen = allowed & of_thing
         chosen[order[: np.random.randint(len(order) + 1)]] = True
+        return chosen
+
+    @cache_randomness
+    def _fitting(self, chosen: np.ndarray, room: int) -> np.ndarray:
+        """``chosen``, or ``room`` of them at random if they are more."""
+        if chosen.sum() > room:
+            kept = np.random.permutation(np.flatnonzero(chosen))[: max(room, 0)]
+            chosen = np.isin(np.arange(len(chosen)), kept)
         return chosen
 
     def transform(self, results: dict) -> dict | None:
@@ -108,6 +124,9 @@ class PanopticCopyPaste(PanopticTransform):
             )
         plane, segments = other['gt_index_map'], other['gt_segments_info']
         chosen = self._choose(plane, segments)
+        if self.bounded:
+            present = present_segments(results['gt_index_map'], len(results['gt_segments_info']))
+            chosen = self._fitting(chosen, dataset.most_segments - int(present.sum()))
         merged, numbers = merge_segments(results['gt_segments_info'], segments, chosen)
         if not chosen.any():
             return results

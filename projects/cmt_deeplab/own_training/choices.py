@@ -12,7 +12,7 @@ from cmt_deeplab.geometry import Size, fitted_size, padded_side
 from cmt_deeplab.own_data import PanopticSplit
 from cmt_deeplab.panoptic_json import read_panoptic_json
 
-MARGIN = 1.25  # of centers over the most segments of an image; copy-paste adds some
+MARGIN = 1.25  # of centers over the most segments of an image: some are to match none
 NUM_LOOKED_AT = 50  # images whose segments are measured
 SMALLEST_SCALE = 0.5  # of the jitter: what a crop of images at their own scale can show
 SEEN_PIXELS = 4  # of the final prediction that a segment needs to be learned
