@@ -1,5 +1,7 @@
 """Schedulers and hooks that would not act in the training loop are refused, or warned of."""
 
+import re
+
 import pytest
 from cmt_deeplab.errors import UserError
 from mmdet.registry import DATA_SAMPLERS, HOOKS
@@ -7,6 +9,7 @@ from mmengine.hooks import Hook
 from torch.utils.data import Sampler
 from toy_run import toy_runner
 
+EARLY = dict(type='EarlyStoppingHook', monitor='coco_panoptic/PQ')
 WITHOUT_VALIDATION = dict(val_dataloader=None, val_cfg=None, val_evaluator=None)
 BY_EPOCH = dict(
     train_cfg=dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=2),
@@ -129,6 +132,23 @@ def test_what_lies_beyond_the_end_is_told_and_runs(tmp_path):
     runner.train()
     log = next((tmp_path / 'c').glob('*/*.log')).read_text()
     assert 'no validation runs' in log and 'val_interval=10 lies beyond' in log
+
+
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        (dict(default_hooks__logger=dict(interval=9)), 'LoggerHook has interval=9, beyond the end'),
+        (dict(custom_hooks=[dict(type='CheckInvalidLossHook', interval=9)]), 'LossHook has inter'),
+        (dict(custom_hooks=[dict(EARLY, patience=3)]), 'patience=3, beyond .* .2 validations'),
+        (dict(custom_hooks=[dict(EARLY, patience=2)]), ''),
+        (dict(default_hooks__visualization=dict(type='DetVisualizationHook', interval=9)), ''),
+        (dict(default_hooks__logger=dict(interval=8)), ''),
+        (dict(default_hooks__checkpoint=dict(interval=9)), ''),
+    ],
+)
+def test_what_a_hook_would_do_after_the_end_is_told(tmp_path, options, words):
+    found = re.findall('The hook .* beyond the end of training .*', log_of(tmp_path, **options))
+    assert len(found) == bool(words) and re.search(words, ''.join(found))
 
 
 def test_a_loop_by_epoch(tmp_path):

@@ -4,6 +4,7 @@ A loop by iteration is one long epoch: what counts epochs never acts in it, or a
 refused. What lies beyond the end of the run is warned of, as a trial run may mean it.
 """
 
+import re
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from cmt_deeplab.errors import UserError
 
 from .loader_check import check_end
 
+# attributes of hooks that say when they act in training
+TIMES = re.compile('interval|begin|(begin|switch)_(iter|epoch)|patience')
 # hooks that act at the ends of epochs without an argument that says so
 AT_EPOCHS = (SetEpochInfoHook, SyncBuffersHook)
 
@@ -96,6 +99,7 @@ def _check_hook(hook: Any, loop: BaseLoop, runner: Any) -> None:
                 f'The hook {name} has interval={hook.interval}, save_begin={hook.save_begin} and '
                 f'save_last=False, so that a training of {length} saves no checkpoint by them.'
             )
+    _warn_of_late(hook, loop, runner.logger)
     if isinstance(loop, EpochBasedTrainLoop):
         return
     counts = [
@@ -124,6 +128,28 @@ def _check_hook(hook: Any, loop: BaseLoop, runner: Any) -> None:
             f'The hook {name}{shown} counts epochs, but train_cfg.type={type(loop).__name__} '
             f'counts iterations: {remedy}, or remove the hook.'
         )
+
+
+def _warn_of_late(hook: Any, loop: BaseLoop, logger: Any) -> None:
+    """Name what a hook would do after the end of training; its checkpoint is saved there anyway."""
+    if isinstance(hook, CheckpointHook):
+        return
+    in_training = any('train_' in stage for stage in hook.get_triggered_stages())
+    for key, value in vars(hook).items():
+        if not TIMES.fullmatch(key) or not isinstance(value, int | float):
+            continue
+        length, unit = loop.max_iters, 'iterations'
+        if key == 'patience':
+            length, unit = loop.max_iters // loop.val_interval, 'validations'
+        elif not in_training:  # the interval counts images of a validation
+            continue
+        elif 'epoch' in key or getattr(hook, 'by_epoch', False):
+            length, unit = loop.max_epochs, 'epochs'
+        if value > length:
+            logger.warning(
+                f'The hook {type(hook).__name__} has {key}={value}, beyond the end of training '
+                f'({length} {unit}), so that it has no effect; that is right for a trial run only.'
+            )
 
 
 def check_schedulers(schedulers: Any, runner: Any) -> None:
