@@ -9,6 +9,7 @@ import zlib
 from functools import partial
 
 import cv2
+import kornia_rs
 import mmcv
 import pytest
 from cmt_deeplab.coco_format import path_below
@@ -204,15 +205,16 @@ def one_color(kind, side=500, **options):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """The sizes in bytes of what OpenCV decodes from here on."""
-    sizes, decode = [], cv2.imdecode
+    """The sizes in bytes of what OpenCV and kornia-rs decode from here on."""
+    sizes = []
 
-    def counting(data, flag):
-        image = decode(data, flag)
+    def counting(decode, *arguments):
+        image = decode(*arguments)
         sizes.append(0 if image is None else image.nbytes)
         return image
 
-    monkeypatch.setattr(cv2, 'imdecode', counting)
+    for library, name in ((cv2, 'imdecode'), (kornia_rs.io, 'decode_image_png_u8')):
+        monkeypatch.setattr(library, name, partial(counting, getattr(library, name)))
     return sizes
 
 

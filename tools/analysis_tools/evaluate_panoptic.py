@@ -5,7 +5,8 @@
 panopticapi's own flags (--gt_json_file, --pred_json_file, --gt_folder, --pred_folder) work too; a
 folder that is not given is the path of the JSON without .json. OUT gets the figures with
 panopticapi's keys. Pixels are counted, and what a JSON may not hold is refused, unless
---as-panopticapi is given. Needs numpy, OpenCV, Pillow and rich only.
+--as-panopticapi is given. Needs numpy, OpenCV, Pillow, kornia-rs
+and rich only.
 """
 
 import argparse

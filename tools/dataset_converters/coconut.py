@@ -44,7 +44,7 @@ def converted(annotation: dict, png: Path, new_png: Path) -> dict:
     if pixels is None:
         raise UserError(f'{png} is damaged: download it again.')
     if pixels.ndim == 3:
-        ids = ids_of_colors(np.ascontiguousarray(pixels[..., :3]))
+        ids = ids_of_colors(np.ascontiguousarray(pixels[..., 2::-1]))
         new_png.symlink_to(png.resolve())
     else:
         ids = pixels.astype(np.uint32)

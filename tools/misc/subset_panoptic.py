@@ -156,8 +156,8 @@ def place_png(
         place(Path(source), target, copy=copy)
         return
     plane = read_id_plane(source)
-    listed_segments(annotation, plane, png=source, json_file=f'The annotation of {source}')
     values, rank = np.unique(plane, return_inverse=True)
+    listed_segments(annotation, values, png=source, json_file=f'The annotation of {source}')
     ids = np.array([merged[v]['id'] if v in merged else 0 for v in values.tolist()])
     colors = colors_of_ids(ids[rank.reshape(plane.shape)])
     target.parent.mkdir(parents=True, exist_ok=True)

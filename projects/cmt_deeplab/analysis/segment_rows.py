@@ -70,16 +70,20 @@ def class_pairs(matches: SegmentMatches) -> np.ndarray:
 
 
 def image_score(
-    matches: SegmentMatches, image_id: Hashable, boundary_counts: ImageCounts | None = None
+    matches: SegmentMatches,
+    image_id: Hashable,
+    boundary_counts: ImageCounts | None = None,
+    *,
+    with_rows: bool = True,
 ) -> ImageScore:
-    """All that the tables of an evaluation need of one image."""
+    """All that the tables of an evaluation need of one image; PQ does without the rows."""
     sides = (matches.gt, matches.gt_areas), (matches.pred, matches.pred_areas)
     return ImageScore(
         image_id,
         matches.counts(),
         [wrong_areas(table.ids, table.areas, counted) for table, counted in sides],
-        segment_rows(matches),
-        class_pairs(matches),
+        segment_rows(matches) if with_rows else np.zeros(0, ROW),
+        class_pairs(matches) if with_rows else np.zeros((0, 3), np.int64),
         boundary_counts,
     )
 

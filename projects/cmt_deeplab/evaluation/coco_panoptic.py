@@ -23,7 +23,6 @@ from cmt_deeplab.coco_format import (
 )
 from cmt_deeplab.errors import MissingFileError, UserError
 from cmt_deeplab.panoptic_json import read_panoptic_json
-from cmt_deeplab.planes import runs
 from cmt_deeplab.remarks import ImageScore, evaluation_remarks
 
 from .boundary import boundary_histogram
@@ -35,7 +34,7 @@ NEEDS = ('categories', 'annotations')
 
 def listed_segments(
     annotation: dict,
-    plane: np.ndarray,
+    present: np.ndarray,
     *,
     png: str,
     json_file: str,
@@ -43,11 +42,12 @@ def listed_segments(
     is_prediction: bool = False,
     as_panopticapi: bool = False,
 ) -> SegmentTable:
-    """The segments that the entry ``annotation`` of ``json_file`` lists of a plane of ids (H, W).
+    """The segments that the entry ``annotation`` of ``json_file`` lists of a plane of ids.
 
     A segment that does not say ``iscrowd`` is none. A true one with the area 0 may be absent.
 
     Args:
+        present: the distinct ids of the plane.
         png: the path of the plane.
         label_of: gives the category that is counted, of a category id.
         as_panopticapi: where ids stand twice, the last segment counts, and the ids of a ground
@@ -69,10 +69,10 @@ def listed_segments(
         scores=figures('score') if is_prediction and not as_panopticapi else np.nan,
     )
     if is_prediction or not as_panopticapi:
-        present = np.unique(runs(plane)[0])
+        needed = table.ids if is_prediction else table.ids[table.areas != 0]
         check_same_ids(
-            np.setdiff1d(present, [*table.ids, VOID_ID]),
-            np.setdiff1d(table.ids if is_prediction else table.ids[table.areas != 0], present),
+            {*present.tolist()} - {*table.ids.tolist(), VOID_ID},
+            {*needed.tolist()} - {*present.tolist()},
             png=png,
             listed_in=f'{json_file} (image {annotation["image_id"]})',
         )
@@ -88,6 +88,7 @@ def folder_scores(
     as_panopticapi: bool = False,
     by_name: bool = False,
     with_boundary: bool = False,
+    with_rows: bool = True,
     warn: Callable[[str], object] = warnings.warn,
     track: Callable[[Iterator, int], Iterable] = lambda images, total: images,
 ) -> tuple[dict[int, dict], list[ImageScore]]:
@@ -101,6 +102,7 @@ def folder_scores(
         by_name: match the categories and images that predictions list by names, see
             :func:`.predicted_json.read_predictions`.
         with_boundary: count boundary PQ, too.
+        with_rows: give the images their rows of segments and pixels, which PQ does not need.
         warn: is called with each sentence on what is right but needs a word.
         track: ``track(images, total)`` may show the progress of an iterator over the images; it
             hands them on.
@@ -138,42 +140,42 @@ def folder_scores(
                     f'{unscored[0]}).'
                 )
 
-    def read(
-        entry: dict, folder: str, json_file: str, *, is_prediction: bool, **size: Any
-    ) -> tuple[str, np.ndarray, SegmentTable]:
+    def read(entry: dict, folder: str, json_file: str, **size: Any) -> tuple[str, np.ndarray]:
         png = path_below(folder, entry['file_name'], json_file)
-        plane = read_id_plane(png, check_size=partial(check_same_size, png, **size))
-        kind = dict(is_prediction=is_prediction, as_panopticapi=as_panopticapi)
-        return png, plane, listed_segments(entry, plane, png=png, json_file=json_file, **kind)
+        return png, read_id_plane(png, check_size=partial(check_same_size, png, **size))
+
+    segments = partial(listed_segments, as_panopticapi=as_panopticapi)
 
     def score(entry: dict) -> ImageScore:
         image_id = entry['image_id']
-        gt_png, gt_plane, gt = read(
+        predicted_entry = predicted[image_id]
+        gt_png, gt_plane = read(
             *(entry, gt_folder, gt_json),
-            is_prediction=False,
             other=f'its size in {gt_json}',
             expected=sizes.get(image_id),
             remedy='take PNGs and JSON from one release',
         )
-        _, pred_plane, pred = read(
-            *(predicted[image_id], pred_folder, pred_json),
-            is_prediction=True,
+        pred_png, pred_plane = read(
+            *(predicted_entry, pred_folder, pred_json),
             other=f'its ground truth {gt_png}',
             expected=gt_plane.shape,
             remedy='write predictions at the size of the original image',
         )
+        histogram = joint_histogram(gt_plane, pred_plane)
+        gt = segments(entry, histogram[0], png=gt_png, json_file=gt_json)
+        pred = segments(
+            *(predicted_entry, histogram[1]), png=pred_png, json_file=pred_json, is_prediction=True
+        )
         match = partial(
-            match_segments,
-            gt,
-            pred,
+            *(match_segments, gt, pred),
             gt_void=VOID_ID,
-            histogram=joint_histogram(gt_plane, pred_plane),
+            histogram=histogram,
             believe_areas=as_panopticapi,
         )
         boundary = None
         if with_boundary:
             boundary = match(boundary=boundary_histogram(gt_plane, pred_plane, VOID_ID)).counts()
-        return image_score(match(), image_id, boundary)
+        return image_score(match(), image_id, boundary, with_rows=with_rows)
 
     # Threads suffice, since OpenCV and numpy release the interpreter while they decode and compare.
     # The first error cancels what has not begun.
@@ -194,7 +196,7 @@ def evaluate_folders(*files: str, **options: Any) -> dict[str, dict]:
     Raises:
         UserError: with the areas of the ground truth a figure exceeds 1.
     """
-    categories, scores = folder_scores(*files, **options)
+    categories, scores = folder_scores(*files, with_rows=False, **options)
     kinds = {category: entry['isthing'] == 1 for category, entry in categories.items()}
     figures = aggregate((score.counts for score in scores), kinds)
     if any(row['sq'] > 1 for row in figures['per_class'].values()):

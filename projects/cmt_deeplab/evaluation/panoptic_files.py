@@ -23,6 +23,7 @@ from cmt_deeplab.categories import (
 from cmt_deeplab.coco_format import colors_of_ids, path_below, read_id_plane
 from cmt_deeplab.errors import UserError, make_folder_of
 from cmt_deeplab.panoptic_json import read_panoptic_json, require_image
+from cmt_deeplab.planes import ranked, runs
 
 from .coco_panoptic import listed_segments
 from .pq import SegmentTable
@@ -70,10 +71,9 @@ class TruthFiles:
         require_image(img_id, self.annotations, owners=owners, remedy=remedy)
         annotation = self.annotations[img_id]
         png = path_below(self.folder, annotation['file_name'], self.ann_file)
-        plane, label_of = read_id_plane(png, check_size=check_size), self._labels.get
-        return plane, listed_segments(
-            annotation, plane, png=png, json_file=self.ann_file, label_of=label_of
-        )
+        plane = read_id_plane(png, check_size=check_size)
+        owner = dict(png=png, json_file=self.ann_file, label_of=self._labels.get)
+        return plane, listed_segments(annotation, ranked(runs(plane)[0])[0], **owner)
 
 
 class PredictionFiles:
