@@ -10,6 +10,7 @@ from cmt_deeplab.datasets import write_shapes
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.own_training.choices import choose
 from cmt_deeplab.own_training.data_config import own_data
+from cmt_deeplab.own_training.models import RECIPES, recipe
 from mmengine.config import Config
 
 LEAF = """_base_ = {base!r}
@@ -96,3 +97,10 @@ def test_many_small_things_get_centers_and_fine_masks(tmp_path):
     assert many.num_centers > most_segments(tmp_path / 'nuclei') > 128 and many.stride == 2
     assert 'too few' in many.sentences[0] and 'too few' not in few.sentences[0]
     assert 'too few' in chosen('shapes', needed - 1).sentences[0]
+
+
+@pytest.mark.parametrize('name', RECIPES)
+def test_the_rate_of_a_recipe_is_set_for_its_batch(name):
+    """Else a training with nothing but defaults warns of its learning rate."""
+    cfg = Config.fromfile(str(recipe(name)[1]))
+    assert cfg.auto_scale_lr.base_batch_size == cfg.train_dataloader.batch_size

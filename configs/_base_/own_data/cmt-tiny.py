@@ -10,3 +10,4 @@ _base_ = [
     './runtime.py',
 ]
 model = dict(postprocess=dict(thing_threshold=0.3, stuff_threshold=0.3))
+auto_scale_lr = dict(base_batch_size=4)  # as the data loader; the quickstart has twice as many
