@@ -35,8 +35,9 @@ def crowds_of(sample: DetDataSample) -> list[int]:
     segments = sample.get('gt_segments', {})
     if 'is_crowd' not in segments:
         return []
-    values = map_value(segments.labels, torch.arange(1, len(segments.labels) + 1))
-    return values[segments.is_crowd].tolist()
+    labels = segments.labels.cpu()  # a validation on a GPU draws while its truth lies there
+    values = map_value(labels, torch.arange(1, len(labels) + 1))
+    return values[segments.is_crowd.cpu()].tolist()
 
 
 def require_window() -> None:
