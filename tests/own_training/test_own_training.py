@@ -22,6 +22,8 @@ def test_a_few_steps_and_a_few_more(tmp_path, capfd):
     folder = train(tmp_path / 'data', iters=4, batch=2, **options)
     out = capfd.readouterr().out
     assert re.search(r'^\d+ cluster centers: ', out, re.MULTILINE)
+    log = next(folder.glob('*/*.log')).read_text()
+    assert 'Iter(train) [4/4]' in log and 'beyond the end of training' not in log
     assert out.splitlines()[-2] == str(folder / 'report.html')
     assert re.fullmatch(r'PQ [\d.]+  of things [\d.]+  of stuff [\d.]+', out.splitlines()[-1])
     assert len((folder / 'short.py').read_text().splitlines()) <= 10

@@ -75,9 +75,11 @@ def prepared(
     cfg.work_dir, cfg.randomness = str(folder), dict(seed=seed)
     scheduler = cfg.param_scheduler[0]
     scheduler.warmup = min(scheduler.warmup, cfg.train_cfg.max_iters // 10)
-    cfg.default_hooks.checkpoint.interval = cfg.train_cfg.val_interval
+    hooks = cfg.default_hooks
+    hooks.logger.interval = min(hooks.logger.interval, cfg.train_cfg.max_iters)
+    hooks.checkpoint.interval = cfg.train_cfg.val_interval
     images = read_panoptic_json(str(opened.val.ann_file), needs=('images',))['images']
-    cfg.default_hooks.visualization.interval = max(1, len(images) // NUM_PICTURES)
+    hooks.visualization.interval = max(1, len(images) // NUM_PICTURES)
     cfg.auto_scale_lr.enable = batch is not None
     if weights == 'none':
         cfg.optim_wrapper.paramwise_cfg = dict(custom_keys=dict())
