@@ -128,10 +128,12 @@ def test_what_lies_beyond_the_end_is_told_and_runs(tmp_path):
         tmp_path / 'b', param_scheduler=[dict(type='PanopticWarmupPolyLR', by_epoch=False)]
     )
     assert 'warmup=5000 lasts to the end' in log
-    runner = toy_runner(tmp_path / 'c', train_cfg__val_begin=9, train_cfg__val_interval=10)
+    late = dict(val_begin=9, val_interval=10, dynamic_intervals=[(11, 1)])
+    runner = toy_runner(tmp_path / 'c', train_cfg=late)
     runner.train()
     log = next((tmp_path / 'c').glob('*/*.log')).read_text()
     assert 'no validation runs' in log and 'val_interval=10 lies beyond' in log
+    assert 'dynamic_intervals=11 lies beyond' in log
 
 
 @pytest.mark.parametrize(

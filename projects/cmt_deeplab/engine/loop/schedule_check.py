@@ -64,14 +64,14 @@ def check_loop(loop: BaseLoop, runner: Any) -> None:
             f'log_processor.by_epoch is True, but {name} counts iterations: the log shows one '
             'long epoch; set log_processor.by_epoch=False.'
         )
-    for key, effect in (
-        ('val_begin', 'no validation runs'),
-        ('val_interval', 'one runs at the end'),
+    for key, last, effect in (
+        ('val_begin', loop.val_begin, 'no validation runs'),
+        ('val_interval', loop.val_interval, 'one runs at the end'),
+        ('dynamic_intervals', max(loop.dynamic_milestones), 'the last one never begins'),
     ):
-        if runner._val_loop is not None and getattr(loop, key) > length:
+        if runner._val_loop is not None and last > length:
             runner.logger.warning(
-                f'train_cfg.{key}={getattr(loop, key)} lies beyond the end of training, {length}: '
-                f'{effect}.'
+                f'train_cfg.{key}={last} lies beyond the end of training, {length}: {effect}.'
             )
 
 
