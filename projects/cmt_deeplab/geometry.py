@@ -159,14 +159,12 @@ def resize_image(
 
 
 def image_tensor(image: np.ndarray) -> Tensor:
-    """(H, W, C) to (C, H, W), one channel at a time, about ten times as fast as transposing."""
-    image = np.atleast_3d(image)
-    planes = np.empty((image.shape[2], *image.shape[:2]), image.dtype)
+    """(H, W, C) to (C, H, W), a view of the pixels as they lie."""
+    image = np.ascontiguousarray(np.atleast_3d(image))
     try:
-        cv2.split(image, list(planes))
-    except cv2.error as error:
+        return torch.from_numpy(image).permute(2, 0, 1)
+    except (TypeError, RuntimeError) as error:
         raise UserError(
             f'An image of the pipeline has the shape {image.shape} and the type {image.dtype}, but '
             'the model reads (height, width, 3) of uint8: convert it.'
         ) from error
-    return torch.from_numpy(planes)

@@ -190,6 +190,7 @@ class PanopticDistributedDataParallel(MMDistributedDataParallel):
     """mmengine's wrapper, also for a module on the CPU, where torch refuses ``device_ids``.
 
     Buffers are not broadcast by default: a synchronized norm keeps its statistics equal by itself.
+    Gradients lie in the memory that the processes exchange, without a copy of it.
     """
 
     def __init__(
@@ -198,6 +199,7 @@ class PanopticDistributedDataParallel(MMDistributedDataParallel):
         *,
         device_ids: Sequence[int] | None = None,
         broadcast_buffers: bool = False,
+        gradient_as_bucket_view: bool = True,
         **kwargs: Any,
     ) -> None:
         for parameter in module.parameters():
@@ -206,6 +208,7 @@ class PanopticDistributedDataParallel(MMDistributedDataParallel):
         super().__init__(
             module=module,
             device_ids=device_ids if next(module.parameters()).is_cuda else None,
+            gradient_as_bucket_view=gradient_as_bucket_view,
             **{_BUFFERS: broadcast_buffers},
             **kwargs,
         )

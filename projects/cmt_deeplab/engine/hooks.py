@@ -129,6 +129,7 @@ class PanopticBatchSizeHook(Hook):
     """
 
     per_iteration: int | None = None  # images of all processes
+    timed = False
 
     def before_train(self, runner: Any) -> None:
         per_process = images_per_batch(runner.train_dataloader)
@@ -152,7 +153,8 @@ class PanopticBatchSizeHook(Hook):
             )
 
     def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        if self.per_iteration and 'train/time' in runner.message_hub.log_scalars:
+        self.timed = self.timed or 'train/time' in runner.message_hub.log_scalars
+        if self.per_iteration and self.timed:
             seconds = runner.message_hub.get_scalar('train/time').mean(50)
             rate = self.per_iteration / seconds
             runner.message_hub.update_scalar('train/images_per_second', rate)

@@ -5,7 +5,9 @@ from typing import Any
 
 import torch.distributed
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.hooks import CheckpointHook
+from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS  # where mmdet's own tools look it up, too
 from mmengine.runner import BaseLoop, Runner
@@ -16,12 +18,15 @@ from cmt_deeplab.construction import config_entries, name_of, quote
 from cmt_deeplab.datasets.dataset_check import one_metainfo
 from cmt_deeplab.engine.loop.batch_stream import images_per_batch
 from cmt_deeplab.engine.loop.loader_check import check_loader, without_loading_processes
+from cmt_deeplab.engine.loop.message_hub import PanopticMessageHub
 from cmt_deeplab.engine.loop.schedule_check import check_loop, check_schedulers
 from cmt_deeplab.engine.optim.optimization import check_optim_wrapper
 from cmt_deeplab.engine.stopping.watched_runner import WatchedRunner
 from cmt_deeplab.errors import UserError, mistakes_as_user_errors
 from cmt_deeplab.evaluation import check_followed, check_metrics, figures_of
 from cmt_deeplab.models.blocks.recompute import recompute_always
+from cmt_deeplab.models.data_preprocessor import PanopticDataPreprocessor
+from cmt_deeplab.models.stacking import stacked_batch
 
 from .class_check import unwrapped
 from .fsdp import ShardingRunner
@@ -49,6 +54,12 @@ class PanopticRunner(WatchedRunner, ShardingRunner):
         with mistakes_as_user_errors():
             check_config(cfg)
             return super().from_cfg(cfg)
+
+    def build_message_hub(self, message_hub: dict | None = None) -> MessageHub:
+        """As in mmengine, a hub that does not wait for the GPU."""
+        name = super().build_message_hub(message_hub).instance_name
+        MessageHub._instance_dict[name] = PanopticMessageHub.get_instance(name)
+        return MessageHub._instance_dict[name]
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: torch.nn.Module) -> torch.nn.Module:
         """As in mmengine, with a wrapper that also works on the CPU.
@@ -89,11 +100,20 @@ class PanopticRunner(WatchedRunner, ShardingRunner):
     def build_dataloader(
         self, dataloader: DataLoader | dict, *args: Any, **kwargs: Any
     ) -> DataLoader:
-        """As in mmengine, then a data loader of the run is checked."""
+        """As in mmengine, then a data loader of the run is checked.
+
+        Unless the config says otherwise, its loading processes stack training batches, and a GPU
+        gets them from pinned memory.
+        """
         own = (f'{split}_dataloader' for split in ('train', 'val', 'test'))
         place = next((key for key in own if getattr(self, f'_{key}') is dataloader), None)
         if isinstance(dataloader, dict):
             dataloader = without_loading_processes(dataloader, place or 'dataloader', self.logger)
+            dataloader = {'pin_memory': get_device() == 'cuda', **dataloader}
+            preprocessor = getattr(unwrapped(self.model), 'data_preprocessor', None)
+            if place == 'train_dataloader' and isinstance(preprocessor, PanopticDataPreprocessor):
+                stacking = dict(type=stacked_batch, size=preprocessor.size)
+                dataloader.setdefault('collate_fn', stacking)
         loader = super().build_dataloader(dataloader, *args, **kwargs)
         one_metainfo(loader.dataset)
         if place:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
-from mmdet.structures import DetDataSample
 from mmengine.model import ImgDataPreprocessor
 from torch import Tensor
 
@@ -14,6 +13,8 @@ from cmt_deeplab.geometry import Size, as_size, fitted_size, image_tensor, padde
 from cmt_deeplab.image_file import range_problem
 from cmt_deeplab.models.mmdet_truth import add_index_map, pad_masks
 from cmt_deeplab.structures import PADDING_INDEX
+
+from .stacking import has_plane, largest_size, stack_images, stack_truth, with_truth
 
 OVERSHOOT = 64  # beyond 0..255, by interpolation with cubic or longer kernels
 
@@ -68,26 +69,39 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
 
     def forward(self, data: dict, training: bool = False) -> dict[str, object]:
         """``inputs`` (B, 3, H, W) and ``data_samples``, which learn the size of their image."""
-        for image in data['inputs']:
-            self.check_image(image, training)
-        data = self.fit_plain_images(data)
-        if training and None not in self.class_counts:
-            for image, sample in zip(data['inputs'], data.get('data_samples') or ()):
-                add_index_map(sample, tuple(image.shape[-2:]), *self.class_counts)
-        data = self.cast_data(data)
-        images, samples = data['inputs'], data.get('data_samples')
-        size = self.input_size(images)
-        batch = torch.stack([pad(self.normalize(image), size, 0) for image in images])
-        for image, sample in zip(images, samples or ()):
-            inside = tuple(image.shape[-2:])
+        if 'sizes' not in data:  # not stacked yet
+            data = self.stack(data, training)
+        samples = data.get('data_samples')
+        data = self.cast_data({key: x for key, x in data.items() if key != 'data_samples'})
+        size = self.input_size(data['inputs'])
+        batch = self.normalize(data['inputs'], data['sizes'], size)
+        if 'planes' in data:
+            planes = pad(data['planes'], size, PADDING_INDEX)
+            samples = with_truth(dict(data, planes=planes, data_samples=samples))
+        elif samples:
+            samples = self.cast_data(samples) if training else [each.new() for each in samples]
+        for inside, sample in zip(data['inside'], samples or ()):
             sample.set_metainfo(
                 dict(batch_input_shape=size, pad_shape=size, input_image_shape=inside)
             )
-            if training and 'gt_panoptic_seg' in sample:
-                pad_index_map(sample, size)
-            elif training:
+            if training and 'planes' not in data:
                 pad_masks(sample, size)
         return dict(inputs=batch, data_samples=samples)
+
+    def stack(self, data: dict, training: bool) -> dict:
+        """A batch of lists as one of a few tensors; at test, planes stay with their samples."""
+        for image in data['inputs']:
+            self.check_image(image, training)
+        data = self.fit_plain_images(data)
+        images, samples = data['inputs'], data.get('data_samples')
+        if training and None not in self.class_counts:
+            for image, sample in zip(images, samples or ()):
+                add_index_map(sample, tuple(image.shape[-2:]), *self.class_counts)
+        size = largest_size(images)
+        stacked = {**stack_images(images, size), 'data_samples': samples}
+        if training and samples and all(map(has_plane, samples)):
+            stacked.update(stack_truth(samples, size))
+        return stacked
 
     def check_image(self, image: Tensor, training: bool) -> None:
         """Refuse what is no image. Colors that change in training go far beyond 0..255."""
@@ -127,9 +141,9 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
         ]
         return dict(data, inputs=images)
 
-    def input_size(self, images: Sequence[Tensor]) -> Size:
-        """(H, W) of the batch."""
-        height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
+    def input_size(self, images: Tensor) -> Size:
+        """(H, W) of the input that holds images (B, C, H, W)."""
+        height, width = images.shape[-2:]
         if self.size is None:
             return self.padded((height, width))
         if height > self.size[0] or width > self.size[1]:
@@ -140,23 +154,27 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
             )
         return self.size
 
-    def normalize(self, image: Tensor) -> Tensor:
-        """An image (3, H, W) as RGB, less the mean, over the standard deviation."""
+    def normalize(self, images: Tensor, inside: Tensor, size: Size) -> Tensor:
+        """Images (B, C, h, w) as RGB, less the mean, over the deviation, padded with 0 to ``size``.
+
+        ``inside`` (B, 2) are the heights and widths of the images within their stack.
+        """
         if self._channel_conversion:
-            image = image.flip(0)
-        return (image.float() - self.mean) / self.std
+            images = images.flip(1)
+        values = images.to(torch.float32, memory_format=torch.contiguous_format)
+        values = pad((values - self.mean) / self.std, size, 0)
+        rows, columns = (
+            torch.arange(side, device=inside.device) >= each[:, None]
+            for side, each in zip(size, inside.T)
+        )
+        return values.masked_fill_(rows[:, None, :, None] | columns[:, None, None], 0)
 
 
 def pad(plane: Tensor, size: Size, value: int) -> Tensor:
-    """(C, h, w) padded to ``size`` at the right and the bottom."""
+    """(..., h, w) padded to ``size`` at the right and the bottom."""
+    if tuple(plane.shape[-2:]) == tuple(size):
+        return plane
     return F.pad(plane, (0, size[1] - plane.shape[-1], 0, size[0] - plane.shape[-2]), value=value)
-
-
-def pad_index_map(sample: DetDataSample, size: Size) -> None:
-    """Pad the sample's index plane; mmengine wants it removed before its size may change."""
-    padded = pad(sample.gt_panoptic_seg.index_map, size, PADDING_INDEX)
-    del sample.gt_panoptic_seg.index_map
-    sample.gt_panoptic_seg.index_map = padded
 
 
 def resized(image: Tensor, size: Size) -> Tensor:
