@@ -234,11 +234,13 @@ def test_weights_that_an_update_spoiled_are_named_in_place_of_images(tmp_path):
 
 
 def test_a_finite_run_is_the_same_bit_for_bit(tmp_path):
-    """mmengine's wrapper by its full name, and ours in its place."""
+    """mmengine's wrapper by its full name, and ours, which takes the fused form, in its place."""
     weights = []
     for kind in ('OptimWrapper', OptimWrapper, 'mmengine.OptimWrapper'):
-        folder = tmp_path / str(len(weights))
-        runner = toy_runner(folder, optim_wrapper__type=kind, **NO_VALIDATION)
+        options = dict(optim_wrapper__type=kind, **NO_VALIDATION)
+        if kind == 'mmengine.OptimWrapper':
+            options['optim_wrapper__optimizer__fused'] = True
+        runner = toy_runner(tmp_path / str(len(weights)), **options)
         runner.train()
         own = isinstance(runner.optim_wrapper, PanopticOptimWrapper)
         assert own == (kind != 'mmengine.OptimWrapper')

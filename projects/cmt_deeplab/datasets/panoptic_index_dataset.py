@@ -28,6 +28,7 @@ from cmt_deeplab.remarks import json_remarks
 from .dataset_check import check_pipelines
 from .file_check import check_files, without_faulty
 from .shape_forms import STUFF_CLASSES, THING_CLASSES
+from .shared_records import collector_paused, read_once, sharing
 
 LOADING = 'color_type', 'imdecode_backend'  # of LoadImageFromFile
 
@@ -83,6 +84,14 @@ class PanopticIndexDataset(CocoPanopticDataset):
             **kwargs,
         )
         check_pipelines(self)
+
+    def full_init(self) -> None:
+        """As in mmengine; in a run of several processes, one of each machine reads for all."""
+        with collector_paused():
+            if sharing() and self.serialize_data and not self.skip_faulty_images:
+                read_once(self, super().full_init)
+            else:
+                super().full_init()
 
     @property
     def metainfo(self) -> dict:

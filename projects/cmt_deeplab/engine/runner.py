@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from cmt_deeplab.config_check import check_config
 from cmt_deeplab.construction import config_entries, name_of, quote
 from cmt_deeplab.datasets.dataset_check import one_metainfo
+from cmt_deeplab.datasets.shared_records import built_together
 from cmt_deeplab.engine.loop.batch_stream import images_per_batch
 from cmt_deeplab.engine.loop.loader_check import check_loader, without_loading_processes
 from cmt_deeplab.engine.loop.message_hub import PanopticMessageHub
@@ -114,7 +115,8 @@ class PanopticRunner(WatchedRunner, ShardingRunner):
             if place == 'train_dataloader' and isinstance(preprocessor, PanopticDataPreprocessor):
                 stacking = dict(type=stacked_batch, size=preprocessor.size)
                 dataloader.setdefault('collate_fn', stacking)
-        loader = super().build_dataloader(dataloader, *args, **kwargs)
+        with built_together():
+            loader = super().build_dataloader(dataloader, *args, **kwargs)
         one_metainfo(loader.dataset)
         if place:
             check_loader(loader, place)

@@ -152,7 +152,8 @@ class PanopticIterBasedTrainLoop(IterBasedTrainLoop):
             self._decide_current_val_interval()
             self._validate_if_due()
         while self._iter < self._max_iters and not self.stop_training:
-            runner.model.train()
+            if not (runner.model.training and unwrapped(runner.model).training):
+                runner.model.train()  # which walks through all modules
             batch = next(self.dataloader_iterator)
             self.stream.take()
             seed_generators('model', runner.seed, self._iter)

@@ -42,10 +42,10 @@ class PanopticOptimWrapper(OptimWrapper):
     gradients are beyond 1e15. Weights, moments and buffers are then those before the step, and the
     learning rate goes on. All processes do it alike.
 
-    On a GPU, torch's Adam, AdamW and SGD skip by themselves in their fused form, which is taken
-    where the config gives neither ``fused`` nor ``foreach``. Other optimizers wait for the device
-    once in a step. The faults of an iteration are handed to :attr:`tell` in the next one, before
-    anything is updated; :meth:`report` does it at once.
+    torch's Adam, AdamW and SGD skip by themselves in their fused form, which is taken on a GPU and
+    a CPU where the config gives neither ``fused`` nor ``foreach``. Other optimizers wait for the
+    device once in a step. The faults of an iteration are handed to :attr:`tell` in the next one,
+    before anything is updated; :meth:`report` does it at once.
 
     Args:
         skip_not_finite: how many updates in a row may be skipped before training ends; True stands
@@ -84,8 +84,8 @@ class PanopticOptimWrapper(OptimWrapper):
         open_choice = all(
             group.get(key) is None for group in groups for key in ('fused', 'foreach')
         )
-        on_gpu = all(parameter.is_cuda for group in groups for parameter in group['params'])
-        if type(self.optimizer) in FUSED and open_choice and on_gpu:
+        devices = {parameter.device.type for group in groups for parameter in group['params']}
+        if type(self.optimizer) in FUSED and open_choice and devices <= {'cuda', 'cpu'}:
             for group in groups:
                 group['fused'] = True
             self.optimizer._step_supports_amp_scaling = True
@@ -93,7 +93,11 @@ class PanopticOptimWrapper(OptimWrapper):
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """As in mmengine; the forward pass runs inside."""
-        self.buffers = KeptBuffers(unwrapped(model))
+        model_inside = unwrapped(model)
+        if self.buffers is None or self.buffers.model is not model_inside:
+            self.buffers = KeptBuffers(model_inside)
+        else:
+            self.buffers.keep()
         try:
             with super().optim_context(model):
                 yield
