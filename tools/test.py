@@ -48,6 +48,13 @@ def parse_args() -> argparse.Namespace:
         help='test-time augmentation: evaluate as always, then by the mean over each image and its '
         'mirror image (tta_model of the config has the options), and compare the two',
     )
+    parser.add_argument(
+        '--optimize',
+        choices=('none', 'fold', 'compile'),
+        default='none',
+        help='predict faster, equal but for rounding: fold batch norms into convolutions, or also '
+        'compile the network, which takes a minute or more at the first image',
+    )
     args = parser.parse_args()
     args.config = config_file(args.config)
     require_checkpoint(args.checkpoint)
@@ -66,6 +73,10 @@ def test(args: argparse.Namespace) -> None:
     runner = runner_setup.build_runner(cfg)
     if args.out is not None:
         runner_setup.dump_predictions(runner, args.out)
+    if args.optimize != 'none':
+        from cmt_deeplab.inference.optimized import OptimizedTestHook
+
+        runner.register_hook(OptimizedTestHook(args.optimize))
     if args.tta:
         runner_setup.test_with_augmentation(runner)
     else:

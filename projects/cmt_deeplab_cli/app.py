@@ -101,6 +101,9 @@ def predict(
         tuple[int, int] | None,
         typer.Option(min=1, metavar='H W', help='Predict large images in windows of this size.'),
     ] = None,
+    optimize: Annotated[
+        str, typer.Option(help='none; fold (faster, but for rounding equal); or compile, too.')
+    ] = 'fold',
     threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help='Least class probability.')
     ] = None,
@@ -121,6 +124,7 @@ def predict(
         batch_size=batch_size,
         device=device,
         windows=windows,
+        optimize=optimize,
         threshold=threshold,
         overlay=overlay,
         show=show,

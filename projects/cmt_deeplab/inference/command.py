@@ -28,6 +28,7 @@ def predict(
     batch_size: int = 1,
     device: str | None = None,
     windows: Sequence[int] | None = None,
+    optimize: str = 'fold',
     threshold: float | None = None,
     overlay: bool = True,
     show: bool = False,
@@ -43,7 +44,9 @@ def predict(
     """
     if show and sys.platform == 'linux' and not DISPLAYS & {*os.environ}:
         raise UserError(NO_WINDOW)  # Qt would end the process
-    inferencer = PanopticInferencer(model, weights=weights, device=device, windows=windows)
+    inferencer = PanopticInferencer(
+        model, weights=weights, device=device, windows=windows, optimize=optimize
+    )
     left_out: list[UserError] = []
 
     def skip(error: UserError) -> None:

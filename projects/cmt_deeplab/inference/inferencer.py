@@ -16,6 +16,7 @@ from cmt_deeplab.config_names import EXPORTED
 from cmt_deeplab.construction import is_meant
 from cmt_deeplab.errors import UserError
 
+from . import optimized
 from .exported import load_exported
 from .inputs import Item, open_inputs
 from .network import Network, load_network
@@ -42,6 +43,9 @@ class PanopticInferencer:
         windows: (height, width) of the windows in which large images are predicted, at their own
             scale and with segments that are joined across the borders; by default as in the config
             (``model.test_windows``).
+        optimize: 'fold' for a model that is faster and gives the same but for rounding; 'compile'
+            for one that is also compiled, which takes a minute or more at the first image; see
+            :func:`cmt_deeplab.inference.optimized.optimize`. onnxruntime does this by itself.
 
     Raises:
         MissingFileError: a file does not exist.
@@ -55,11 +59,13 @@ class PanopticInferencer:
         weights: str | Path | None = None,
         device: str | None = None,
         windows: Sequence[int] | None = None,
+        optimize: str = 'none',
     ) -> None:
         if weights is None and str(model).endswith(EXPORTED):
             self.network: Network = load_exported(model, device)
         else:
             self.network = load_network(model, weights, device)
+            optimized.optimize(self.network.model, optimize)
         if windows is not None:
             self.network = self.network.in_windows(windows)
 
