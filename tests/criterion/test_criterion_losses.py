@@ -14,7 +14,8 @@ from cmt_deeplab.criterion import (
     PanopticReferencePointLoss,
     PanopticSemanticLoss,
 )
-from cmt_deeplab.criterion.targets import SegmentPlanes, sample_pixels
+from cmt_deeplab.criterion.loss_input import sample_pixels
+from cmt_deeplab.criterion.targets import SegmentPlanes
 from cmt_deeplab.structures import PanopticTarget
 
 # Segments of the two images; size of plane and prediction. Five centers: 7 and 9 segments are more.

@@ -3,9 +3,10 @@
 import criterion_slow_reference as slow
 import pytest
 import torch
-from cmt_deeplab.criterion import segment_reference_points
+from cmt_deeplab.criterion import loss_input, segment_reference_points
 from cmt_deeplab.criterion.discrimination_losses import similarity_logsumexp
-from cmt_deeplab.criterion.targets import SegmentPlanes, sample_pixels, segment_sum
+from cmt_deeplab.criterion.loss_input import sample_pixels
+from cmt_deeplab.criterion.targets import SegmentPlanes, buckets, segment_sum
 from cmt_deeplab.geometry import plane_at_stride
 from cmt_deeplab.structures import PanopticTarget
 
@@ -51,25 +52,30 @@ def test_sizes_that_do_not_fit_are_named(full, size):
 def test_segment_sum_and_its_gradient():
     segment = torch.randint(0, 7, (2, 300))
     values = torch.rand(2, 3, 300, dtype=torch.float64, requires_grad=True)
-    sums = segment_sum(values, segment, 8)
+    sums = segment_sum(values, buckets(segment), 7)
     for k in range(8):
         torch.testing.assert_close(sums[..., k], (values * (segment == k)[:, None]).sum(-1))
-    assert torch.autograd.gradcheck(lambda v: segment_sum(v, segment, 8), (values,), fast_mode=True)
+    assert torch.autograd.gradcheck(
+        lambda v: segment_sum(v, buckets(segment), 7), (values,), fast_mode=True
+    )
 
 
-def test_similarity_logsumexp_and_its_gradient():
-    feature = torch.randn(11, 4, dtype=torch.float64, requires_grad=True)
-    valid, weight = torch.arange(11) % 3 != 1, torch.rand(11, dtype=torch.float64)
+@pytest.mark.parametrize('at_once', [1, 100, 10**6])
+def test_similarity_logsumexp_and_its_gradient(at_once, monkeypatch):
+    monkeypatch.setitem(loss_input.AT_ONCE, 'cpu', at_once)  # blocks of 1, 4 and 11 rows
+    feature = torch.randn(2, 11, 4, dtype=torch.float64, requires_grad=True)
+    valid = torch.stack([torch.arange(11) % 3 != 1, torch.arange(11) < 5])
 
     def fast(f):
-        return similarity_logsumexp(f, valid, weight, 0.3, rows=4)
+        return similarity_logsumexp(f, valid.double()[..., None], 0.3)
 
-    torch.testing.assert_close(
-        fast(feature), (weight * (feature @ feature[valid].t() / 0.3).logsumexp(1)).sum()
-    )
+    for value, f, v in zip(fast(feature), feature, valid):
+        torch.testing.assert_close(value, (f[v] @ f[v].t() / 0.3).logsumexp(1).sum())
     assert torch.autograd.gradcheck(fast, (feature,))
-    nothing = similarity_logsumexp(feature, torch.zeros(11).bool(), torch.zeros(11).double(), 0.3)
-    assert nothing == 0 and (torch.autograd.grad(nothing, feature)[0] == 0).all()
+    valid = torch.zeros_like(valid)
+    nothing = fast(feature)
+    assert (nothing == 0).all()
+    assert (torch.autograd.grad(nothing.sum(), feature)[0] == 0).all()
 
 
 @pytest.mark.parametrize('size', [(17, 33), (16, 24), (40, 40)])

@@ -1,12 +1,15 @@
 """The criterion: targets, assigner and losses, on one plane of segment indices per image."""
 
+from cmt_deeplab.reference_points import segment_reference_points
+
 from .assigner import PanopticHungarianAssigner
 from .criterion import PanopticCriterion
 from .discrimination_losses import (
     PanopticInstanceDiscriminationLoss,
     PanopticMaskDiscriminationLoss,
 )
-from .loss_base import LossInput, PanopticLoss, image_mean
+from .loss_base import PanopticLoss, image_mean
+from .loss_input import LossInput
 from .losses import (
     PanopticMaskIDLoss,
     PanopticPQLoss,
@@ -15,4 +18,3 @@ from .losses import (
 )
 from .match_costs import PanopticMatchCostAssigner
 from .mmdet_losses import PanopticClassLoss, PanopticMaskLoss
-from .reference_points import segment_reference_points

@@ -1,6 +1,6 @@
 """Hungarian matching of cluster centers with segments."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ CHECKS = (
     'a segment label is no class of the prediction; make num_things_classes and num_stuff_classes '
     'agree with the data set',
 )
-# Of what the numbers are not finite where one of the further checks fails.
+# Of what the further checks are sums, to see whether all are finite.
 NOT_FINITE = 'class_logits', 'mask_logits', 'match_costs'
 
 
@@ -66,7 +66,6 @@ class PanopticHungarianAssigner:
         self.class_exponent, self.dice_exponent = class_exponent, dice_exponent
         self.stuff_centers = stuff_centers
 
-    @torch.no_grad()
     def __call__(
         self, prediction: MaskPrediction, targets: SegmentPlanes | Sequence[PanopticTarget]
     ) -> MatchResult:
@@ -75,6 +74,16 @@ class PanopticHungarianAssigner:
         Raises:
             UserError: a label is no class of the prediction, or a plane names a segment that has no
                 label.
+        """
+        return self.begin(prediction, targets)()
+
+    @torch.no_grad()
+    def begin(
+        self, prediction: MaskPrediction, targets: SegmentPlanes | Sequence[PanopticTarget]
+    ) -> Callable[[], MatchResult]:
+        """Begin to copy what is matched by to the host, and give the function that goes on.
+
+        A GPU can be given other work before that is called, since it waits for the copy alone.
         """
         planes = SegmentPlanes.of(targets)
         with torch.autocast(prediction.mask_logits.device.type, enabled=False):
@@ -86,23 +95,31 @@ class PanopticHungarianAssigner:
         checks = (
             planes.index.flatten(1).amax(1) < planes.counts,
             ((planes.labels >= 0) & (planes.labels < num_classes)).all(1),
-            torch.isfinite(probability).flatten(1).all(1),
-            torch.isfinite(dice).flatten(1).all(1),
-            torch.isfinite(score).flatten(1).all(1),
+            # Sums are finite where all numbers are.
+            *(table.sum((1, 2)) for table in (probability, dice, score)),
         )
         present = planes.at(prediction.mask_logits).present
         table = torch.cat([score, present[:, None].float()], 1)  # (B, N+1, K+1)
-        packed = torch.cat([table.flatten(1), torch.stack(checks, 1).float()], 1).cpu().numpy()
-        centers, not_finite = self._solve(packed, table.shape)
-        centers = centers.to(dice.device)
-        known = centers.clamp(min=0)[:, None]
-        return MatchResult(
-            centers=centers,
-            probability=probability.gather(1, known)[:, 0],
-            dice=dice.gather(1, known)[:, 0],
-            void_share=void_share,
-            not_finite=not_finite,
-        )
+        packed = torch.cat([table.flatten(1), torch.stack([c.to(table) for c in checks], 1)], 1)
+        on_gpu = packed.is_cuda
+        packed = packed.to('cpu', non_blocking=on_gpu)
+        copied = torch.cuda.current_stream().record_event() if on_gpu else None
+
+        def finish() -> MatchResult:
+            if copied is not None:
+                copied.synchronize()
+            centers, not_finite = self._solve(packed.numpy(), table.shape)
+            centers = centers.to(dice.device, non_blocking=True)
+            known = centers.clamp(min=0)[:, None]
+            return MatchResult(
+                centers=centers,
+                probability=probability.gather(1, known)[:, 0],
+                dice=dice.gather(1, known)[:, 0],
+                void_share=void_share,
+                not_finite=not_finite,
+            )
+
+        return finish
 
     def score(
         self, prediction: MaskPrediction, planes: SegmentPlanes, probability: Tensor, dice: Tensor
@@ -119,31 +136,27 @@ class PanopticHungarianAssigner:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Class probability and Dice of every pair, and the share of every mask on no segment.
 
-        One image's masks are made at a time, to bound the memory.
-
         Returns:
             (B, N, K+1), (B, N, K+1) and (B, N). Column K of the first two means nothing.
         """
         stage = planes.at(prediction.mask_logits)
-        dices, void_shares = [], []
-        for logits, segment, area in zip(prediction.mask_logits, stage.segment, stage.area):
-            mask = at_least_fp32(logits).flatten(1).softmax(0)  # (N, P)
-            inter = segment_sum(mask[None], segment[None], len(area))[0]  # (N, K+1)
-            labeled, void = inter[:, :-1].sum(1), inter[:, -1]  # (N,)
-            dices.append(2 * inter / (labeled[:, None] + area + EPSILON))
-            void_shares.append(void / (labeled + void + EPSILON))
+        mask = at_least_fp32(prediction.mask_logits).flatten(2).softmax(1)  # (B, N, P)
+        inter = segment_sum(mask, stage.bucket, stage.num_segments)  # (B, N, K+1)
+        labeled, void = inter[..., :-1].sum(2), inter[..., -1]  # (B, N)
+        dice = 2 * inter / (labeled[..., None] + stage.area[:, None] + EPSILON)
+        void_share = void / (labeled + void + EPSILON)
         probability = at_least_fp32(prediction.class_logits).softmax(-1)  # (B, N, C+1)
         # A label that is no class is reported with the one copy; until then any class serves.
         labels = planes.labels[:, None].clamp(0, probability.shape[-1] - 2)
         probability = probability.gather(2, labels.expand(-1, probability.shape[1], -1))
-        return probability, torch.stack(dices), torch.stack(void_shares)
+        return probability, dice, void_share
 
     def _solve(self, packed: np.ndarray, shape: Sequence[int]) -> tuple[Tensor, str | None]:
         """Center of each segment, (B, K+1) int64 with -1 for none, and what is not finite."""
         from scipy.optimize import linear_sum_assignment
 
         tables, checks = np.split(packed, [-len(CHECKS) - len(NOT_FINITE)], axis=1)
-        tables, finite = tables.reshape(shape), checks[:, len(CHECKS) :].all(0)
+        tables, finite = tables.reshape(shape), np.isfinite(checks[:, len(CHECKS) :]).all(0)
         centers = np.full((shape[0], shape[2]), -1)
         for image, (table, passed) in enumerate(zip(tables, checks)):
             for check, sentence in zip(passed, CHECKS):

@@ -1,8 +1,9 @@
 """The criterion: match centers with segments, then sum the losses of every prediction stage."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,12 +12,13 @@ from torch import Tensor, nn
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import corners_aligned, resize
-from cmt_deeplab.parts import build_part
 from cmt_deeplab.structures import NUM_REFERENCE_POINTS, MaskPrediction, MatchResult, PanopticTarget
 
-from .loss_base import check_weights, compare_with_head, named_terms, place_named, tried
+from .assigner import PanopticHungarianAssigner
+from .loss_base import check_weights, compare_with_head, named_terms, tried
+from .loss_input import LossInput, equal_stages, joined_stages
 from .match_costs import build_assigner
-from .mmdet_losses import adapted_loss
+from .mmdet_losses import build_losses
 from .targets import Generators, SegmentPlanes
 
 DEFAULT_LOSSES = dict(
@@ -26,40 +28,6 @@ DEFAULT_LOSSES = dict(
     semantic=dict(type='PanopticSemanticLoss'),
     reference_points=dict(type='PanopticReferencePointLoss'),
 )
-
-
-def build_losses(configs: Mapping[str, Mapping | None]) -> nn.ModuleDict:
-    """The losses by name, without those that are None.
-
-    Raises:
-        UserError: there is no loss, or one of them is not described as a loss.
-    """
-    if not isinstance(configs, Mapping) or 'type' in configs:
-        raise UserError(
-            "model.criterion.losses is a dict by name: losses=dict(pq=dict(type='PanopticPQLoss'), "
-            'mask_id=dict(...), ...), in which None switches a loss off; where a base config has '
-            'the losses already, losses=dict(pq=dict(loss_weight=5.0)) changes one of them.'
-        )
-    losses = nn.ModuleDict()
-    for name, config in configs.items():
-        if config is None:
-            continue
-        place = f'model.criterion.losses.{name}'
-        if not isinstance(name, str) or '.' in name or hasattr(losses, name):
-            raise UserError(f'{place}: a loss cannot have the name {name!r}, choose another one.')
-        if isinstance(config, Mapping) and 'type' not in config:
-            raise UserError(
-                f'{place} has no type, and there is no loss {name!r} in the base config that it '
-                'changes: correct the name, or add the type.'
-            )
-        with place_named(place):
-            losses[name] = build_part(place, config, adapt=adapted_loss)
-    if not losses:
-        raise UserError(
-            'model.criterion.losses has no losses: give at least one, or leave the key out for '
-            'the default ones.'
-        )
-    return losses
 
 
 @MODELS.register_module()
@@ -134,41 +102,73 @@ class PanopticCriterion(nn.Module):
         self._check(predictions, semantic_logits)
         planes = SegmentPlanes.of(targets, self.num_things_classes)
         stages = self._at_final_size(predictions, planes) if self.resize_to_final else predictions
-        final_match = self._match(stages[-1], planes)
+        finish_matching = self._begin_matching(stages[-1], planes)
+        inputs = [LossInput(stage, planes, None, generator) for stage in stages]
+        # These do not need the match, so the host does not wait for its numbers yet.
+        terms = self._terms(inputs, semantic_logits, reads_match=False)
+        final_match = finish_matching()
         if self.observe is not None:
             self.observe(stages[-1], planes, final_match)
-        result: dict[str, Tensor] = {}
-        for number, stage in enumerate(stages):
-            final = number == len(stages) - 1
-            prefix, weight = ('', 1) if final else (f's{number}.', self.deep_supervision_weight)
-            shared = final or self.share_final_match
-            match = final_match if shared else self._match(stage, planes)
-            if match.not_finite and (final or not shared):  # no update may follow
-                name = f'{prefix}loss_matching_of_{match.not_finite}'
-                result[name] = match.dice.new_tensor(torch.nan)
-            for key, loss in self.losses.items():
-                source = stage
-                if loss.reads_semantic_logits:
-                    if not final or semantic_logits is None:
-                        continue
-                    source = semantic_logits
-                for name, value in named_terms(key, loss(source, planes, match, generator)):
-                    result[prefix + name] = weight * value
-        if not result:
+        matches = [final_match] * len(stages)
+        if not self.share_final_match:
+            matches[:-1] = [self._begin_matching(one, planes)() for one in stages[:-1]]
+        for number, match in enumerate(matches):
+            if match.not_finite and (match is not final_match or number == len(stages) - 1):
+                name = f'loss_matching_of_{match.not_finite}'  # no update may follow
+                terms.append((number, -1, name, match.dice.new_tensor(torch.nan)))
+        inputs = [replace(one, match=match) for one, match in zip(inputs, matches)]
+        terms += self._terms(inputs, semantic_logits, reads_match=True)
+        if not terms:
             raise UserError(
                 'None of the losses of PanopticCriterion applies: a semantic loss needs the '
                 'semantic head, PanopticReferencePointLoss needs reference points.'
             )
+        prefixes = [*(f's{i}.' for i in range(len(stages) - 1)), '']
+        terms.sort(key=lambda term: term[:2])  # by stage and loss
+        result = {prefixes[stage] + name: value for stage, _, name, value in terms}
         # A zero-valued term, so that DDP sees a gradient for every parameter: a sum over no
         # images, which inf and NaN cannot enter.
-        tensors = [semantic_logits, *(tensor for p in predictions for tensor in vars(p).values())]
+        read = [semantic_logits, *(part for one in predictions for part in vars(one).values())]
         first = next(iter(result))
-        result[first] = result[first] + sum(t[:0].float().sum() for t in tensors if t is not None)
+        with torch.autocast(planes.index.device.type, enabled=False):
+            none = torch.cat([part[:0].flatten() for part in read if part is not None])
+        result[first] = result[first] + none.sum()
         return result
 
     def compare_with_head(self, head: nn.Module) -> None:
         """See :func:`compare_with_head`; the detector calls it when both are built."""
         compare_with_head(self.losses, head)
+
+    def _terms(
+        self, inputs: list[LossInput], semantic_logits: Tensor | None, *, reads_match: bool
+    ) -> list[tuple[int, int, str, Tensor]]:
+        """Stage, number of the loss, name and value of the terms that read the match, or of others.
+
+        Stages are computed together as :attr:`PanopticLoss.joined_by` says.
+        """
+        last, terms = len(inputs) - 1, []
+        joint = {None: [([i], one) for i, one in enumerate(inputs)], 'semantic': []}
+        if semantic_logits is not None:
+            joint['semantic'].append(([last], replace(inputs[last], prediction=semantic_logits)))
+        for order, (key, loss) in enumerate(self.losses.items()):
+            if loss.reads_match != reads_match:
+                continue
+            kind = 'semantic' if loss.reads_semantic_logits else loss.joined_by
+            if kind not in joint:
+                groups = equal_stages(inputs, kind)
+                joint[kind] = [(g, joined_stages([inputs[i] for i in g], kind)) for g in groups]
+            for stages, given in joint[kind]:
+                for name, value in named_terms(key, loss.weighted_terms(given)):
+                    for stage, mean in zip(stages, value.view(len(stages), -1).mean(1)):
+                        weight = 1 if stage == last else self.deep_supervision_weight
+                        terms.append((stage, order, name, mean if weight == 1 else weight * mean))
+        return terms
+
+    def _begin_matching(self, prediction: MaskPrediction, planes: SegmentPlanes) -> Callable:
+        """Queue what needs no wait of the host, and give the function that ends the matching."""
+        if type(self.assigner).__call__ is PanopticHungarianAssigner.__call__:
+            return self.assigner.begin(prediction, planes)
+        return partial(self._match, prediction, planes)
 
     def _match(self, prediction: MaskPrediction, planes: SegmentPlanes) -> MatchResult:
         match = self.assigner(prediction, planes)

@@ -1,5 +1,7 @@
 """Losses that pull the features of one segment together and push those of others away."""
 
+from collections.abc import Iterator
+
 import torch
 from mmdet.registry import MODELS
 from torch import Tensor
@@ -8,66 +10,78 @@ from torch.nn import functional as F
 
 from cmt_deeplab.precision import at_least_fp32
 
-from .loss_base import (
-    LossInput,
-    PanopticLoss,
-    check_number_of_samples,
-    check_temperature,
-    image_mean,
-)
-from .targets import sample_pixels, segment_sum
+from .loss_base import PanopticLoss, check_number_of_samples, check_temperature, image_mean
+from .loss_input import LossInput, numbers_at_once, sample_pixels
+from .targets import segment_sum
 
 EXCLUDED = -1e30  # finite, so that a row without any valid column stays free of NaN
 
 
-class _WeightedLogSumExp(torch.autograd.Function):
-    """See :func:`similarity_logsumexp`. The gradient is formed on the way, in blocks of rows.
+class _SimilarityLogSumExp(torch.autograd.Function):
+    """See :func:`similarity_logsumexp`. The gradient is formed on the way.
 
-    With ``P_ab = softmax_b`` the gradient is ``(w P + (w P)^T) f / t``. These are three products of
-    the size of the matrix, as in autograd. But only an (n, D) gradient is kept for the backward
-    pass, where autograd keeps the (n, n) matrix of every image and stage.
+    With ``E_ab = exp(s_ab - shift)`` and ``z_a = sum_b E_ab`` over the valid b, the gradient is
+    ``E_ab (1 / z_a + 1 / z_b) f_b / t``, summed over b. Since E is symmetric, blocks of rows of its
+    upper triangle suffice. They are computed once for z and once more for the gradient, so only an
+    (n, D) gradient is kept, where autograd keeps the (n, n) matrix of every image and stage.
     """
 
     @staticmethod
-    def forward(
-        ctx, feature: Tensor, valid: Tensor, weight: Tensor, temperature: float, rows: int
-    ) -> Tensor:
-        excluded = torch.where(valid, 0.0, EXCLUDED).to(feature)  # (n,)
-        scaled = feature / temperature
-        gradient = torch.zeros_like(feature) if ctx.needs_input_grad[0] else None
-        total = feature.new_zeros(())
-        for start in range(0, len(feature), rows):
-            block, own_weight = feature[start : start + rows], weight[start : start + rows]
-            similarity = torch.addmm(excluded, block, scaled.t())  # (r, n)
-            row = torch.logsumexp(similarity, 1)
-            total += (own_weight * row).sum()
-            if gradient is not None:
-                share = similarity.sub_(row[:, None]).exp_().mul_(own_weight[:, None])
-                gradient[start : start + rows] += share @ scaled
-                gradient.addmm_(share.t(), block, alpha=1 / temperature)
+    def forward(ctx, feature: Tensor, valid: Tensor, temperature: float) -> Tensor:
+        batch, number, _ = feature.shape
+        rows = min(number, max(1, numbers_at_once(feature.device) // (batch * number)))
+        feature = feature * valid
+        shift = feature.square().sum(2).amax(1)[:, None, None] / temperature  # (B, 1, 1)
+
+        def blocks() -> Iterator[tuple[slice, slice, slice | None, Tensor]]:
+            """Rows of each block, its columns from these on, those behind the rows, and E."""
+            for start in range(0, number, rows):
+                own, whole = slice(start, start + rows), slice(start, None)
+                rest = slice(start + rows, None) if start + rows < number else None
+                exponent = torch.baddbmm(
+                    shift, feature[:, own], feature[:, whole].mT, beta=-1, alpha=1 / temperature
+                )
+                yield own, whole, rest, exponent.exp_()
+
+        total = torch.zeros_like(valid)
+        for own, whole, rest, block in blocks():
+            total[:, own].baddbmm_(block, valid[:, whole])
+            if rest is not None:
+                total[:, rest].baddbmm_(block[..., rows:].mT, valid[:, own])
+        total.clamp_(min=torch.finfo(total.dtype).tiny)  # where nothing is valid
+        gradient = None
+        if ctx.needs_input_grad[0]:
+            gradient, share = torch.zeros_like(feature), valid / (total * temperature)
+            for own, whole, rest, block in blocks():
+                block *= share[:, own] + share[:, whole].mT
+                gradient[:, own].baddbmm_(block, feature[:, whole])
+                if rest is not None:
+                    gradient[:, rest].baddbmm_(block[..., rows:].mT, feature[:, own])
+            gradient *= valid
         ctx.save_for_backward(gradient)
-        return total
+        return torch.bmm((total.log_() + shift).mT, valid)[:, 0, 0]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_output: Tensor) -> tuple:
-        return grad_output * ctx.saved_tensors[0], None, None, None, None
+    def backward(ctx, grad_output: Tensor) -> tuple[Tensor, None, None]:
+        return grad_output[:, None, None] * ctx.saved_tensors[0], None, None
 
 
-def similarity_logsumexp(
-    feature: Tensor, valid: Tensor, weight: Tensor, temperature: float, rows: int = 1024
-) -> Tensor:
-    """``sum_a weight_a * logsumexp over the valid b of (f_a . f_b / temperature)``, a scalar.
+def similarity_logsumexp(feature: Tensor, valid: Tensor, temperature: float) -> Tensor:
+    """The sum over the valid a of ``logsumexp over the valid b of (f_a . f_b / temperature)``.
 
-    The similarity matrix is never kept: memory holds rows x n numbers of it at a time. The result
-    can be differentiated once.
+    The similarity matrix is never kept, see :data:`AT_ONCE`. The result can be differentiated once.
+    The exponentials are shifted by the largest one of an image, which is exact for features of
+    about equal length, such as those normalized.
 
     Args:
-        feature: (n, D).
-        valid: (n,) bool, without a gradient.
-        weight: (n,), without a gradient.
+        feature: (B, n, D).
+        valid: (B, n, 1), 1 or 0. An image without a valid entry has 0.
+
+    Returns:
+        (B,).
     """
-    return _WeightedLogSumExp.apply(feature, valid, weight, temperature, rows)
+    return _SimilarityLogSumExp.apply(feature, valid, temperature)
 
 
 @MODELS.register_module()
@@ -82,6 +96,9 @@ class PanopticInstanceDiscriminationLoss(PanopticLoss):
 
     Source: deeplab2 and kmax-deeplab, which cite CMT-DeepLab.
     """
+
+    reads_match = False
+    joined_by = 'pixel_features'
 
     def __init__(
         self,
@@ -106,19 +123,15 @@ class PanopticInstanceDiscriminationLoss(PanopticLoss):
         feature = given.prediction.pixel_features.flatten(2)  # (B, D, P)
         feature = feature.gather(2, position[:, None].expand(-1, feature.shape[1], -1))
         feature = at_least_fp32(feature)  # (B, D, n)
-        number = valid.sum(1, keepdim=True).clamp(min=1)  # (B, 1)
-        repel = [
-            similarity_logsumexp(f.t().contiguous(), v, v / n, self.temperature)
-            for f, v, n in zip(feature, valid, number)
-        ]
-        # The mean over a of f_a times the mean feature of its segment is the sum over segments of
-        # |sum of the segment's features|^2 / (its samples), divided by the number of samples.
-        segment = stage.segment.gather(1, position)  # (B, n), K where not valid
-        buckets = stage.num_segments + 1
-        sums = segment_sum(feature, segment, buckets)[..., :-1]  # (B, D, K)
-        count = segment_sum(valid[:, None].to(feature), segment, buckets)[..., :-1]  # (B, 1, K)
-        attract = (sums.square() / count.clamp(min=1)).sum((1, 2)) / number[:, 0]  # (B,)
-        return dict(loss_instance=(torch.stack(repel) - attract / self.temperature).mean())
+        valid = valid[:, None].to(feature)  # (B, 1, n)
+        repel = similarity_logsumexp(feature.mT.contiguous(), valid.mT, self.temperature)  # (B,)
+        # The sum over a of f_a times the mean feature of its segment is the sum over segments of
+        # |sum of the segment's features|^2 / (its samples).
+        bucket = stage.bucket.gather(1, position)  # (B, n)
+        sums = segment_sum(feature, bucket, stage.num_segments)[..., :-1]  # (B, D, K)
+        count = segment_sum(valid, bucket, stage.num_segments)[..., :-1]  # (B, 1, K)
+        attract = (sums.square() / count.clamp(min=1)).sum((1, 2)) / self.temperature  # (B,)
+        return dict(loss_instance=(repel - attract) / valid.sum((1, 2)).clamp(min=1))
 
 
 @MODELS.register_module()
@@ -132,6 +145,9 @@ class PanopticMaskDiscriminationLoss(PanopticLoss):
     things. Segments without a pixel take no part. Source: MaX-DeepLab (equations 13-14), deeplab2.
     """
 
+    reads_match = False
+    joined_by = 'pixel_features'
+
     def __init__(self, *, loss_weight: float = 1.0, temperature: float = 0.3) -> None:
         super().__init__(loss_weight=loss_weight)
         check_temperature('PanopticMaskDiscriminationLoss', temperature)
@@ -140,7 +156,7 @@ class PanopticMaskDiscriminationLoss(PanopticLoss):
     def terms(self, given: LossInput) -> dict[str, Tensor]:
         stage = given.stage
         feature = at_least_fp32(given.prediction.pixel_features).flatten(2)  # (B, D, P)
-        mean = segment_sum(feature, stage.segment, stage.num_segments + 1)  # (B, D, K+1)
+        mean = segment_sum(feature, stage.bucket, stage.num_segments)  # (B, D, K+1)
         mean = mean / stage.area.clamp(min=1)[:, None]
         mean = mean * mean.square().sum(1, keepdim=True).clamp(min=1e-12).rsqrt()
         similarity = torch.bmm(mean.transpose(1, 2), feature) / self.temperature  # (B, K+1, P)

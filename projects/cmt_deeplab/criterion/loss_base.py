@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import inf
 from numbers import Real
 from typing import Any
@@ -16,7 +15,8 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.precision import at_least_fp32, softmax_log_odds
 from cmt_deeplab.structures import MaskPrediction, MatchResult, PanopticTarget
 
-from .targets import Generators, SegmentPlanes, StagePlane
+from .loss_input import LossInput
+from .targets import Generators, SegmentPlanes
 
 
 def is_weight(value: object) -> bool:
@@ -65,30 +65,19 @@ def check_mask_probability(name: str, value: object) -> None:
 
 
 def image_mean(values: Tensor, valid: Tensor) -> Tensor:
-    """Mean of the valid entries of each image, then over the images.
+    """Mean (B,) of the valid entries of each image, where ``values`` and ``valid`` are (B, P).
 
-    ``values`` and ``valid`` are (B, P). The mean of an image without a valid entry is 0.
+    The mean of an image without a valid entry is 0.
     """
     total = torch.where(valid, values, 0).sum(1)
-    return (total / valid.sum(1).clamp(min=1)).mean()
-
-
-@dataclass(frozen=True)
-class LossInput:
-    """What a loss reads of one stage."""
-
-    prediction: MaskPrediction | Tensor  # or the semantic logits (B, C+1, h, w), if it reads them
-    planes: SegmentPlanes  # the ground truth of the batch
-    stage: StagePlane  # the ground truth at the size of the prediction
-    match: MatchResult | None
-    generator: Generators
+    return total / valid.sum(1).clamp(min=1)
 
 
 class PanopticLoss(nn.Module):
     """A weighted loss of one stage, with one or more terms.
 
-    Each term is a scalar: computed per image, then averaged over the images, in fp32 under any
-    autocast. Subclasses write :meth:`terms`.
+    Each term is computed per image, then averaged over the images, in fp32 under any autocast.
+    Subclasses write :meth:`terms`.
     """
 
     # Such a loss takes the semantic logits (B, C+1, h, w) in place of the prediction, and is
@@ -96,6 +85,19 @@ class PanopticLoss(nn.Module):
     reads_semantic_logits = False
     # Such a loss has no term where the layers predict no reference points.
     reads_reference_points = False
+    # A loss that does not is computed before the host waits for the numbers to match by.
+    reads_match = True
+    # Where this is the name of a tensor of the prediction, the stages in which it has one shape
+    # are computed together. Then the loss reads no other tensor, and its terms are (B,), one
+    # number for each image.
+    joined_by: str | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """What another class says of its terms does not hold for those of this class."""
+        super().__init_subclass__(**kwargs)
+        if 'terms' in vars(cls):
+            cls.reads_match = vars(cls).get('reads_match', True)
+            cls.joined_by = vars(cls).get('joined_by')
 
     def __init__(self, *, loss_weight: float = 1.0) -> None:
         super().__init__()
@@ -109,7 +111,7 @@ class PanopticLoss(nn.Module):
         match: MatchResult | None = None,
         generator: Generators = None,
     ) -> dict[str, Tensor]:
-        """Weighted terms by name.
+        """Weighted terms by name, one number each.
 
         Args:
             targets: One per image, or the :class:`SegmentPlanes` made of them.
@@ -118,22 +120,28 @@ class PanopticLoss(nn.Module):
             generator: Draws the pixels of losses that sample: one, or one per image.
 
         Raises:
-            UserError: the batch sizes disagree, or :meth:`terms` gives no dict.
+            UserError: the batch sizes disagree, or :meth:`terms` gives no dict of tensors.
         """
-        planes = SegmentPlanes.of(targets)
-        tensor = prediction if self.reads_semantic_logits else prediction.mask_logits
-        stage = planes.at(tensor)
-        with torch.autocast(tensor.device.type, enabled=False):
-            terms = self.terms(LossInput(prediction, planes, stage, match, generator))
+        given = LossInput(prediction, SegmentPlanes.of(targets), match, generator)
+        return {name: value.mean() for name, value in self.weighted_terms(given).items()}
+
+    def weighted_terms(self, given: LossInput) -> dict[str, Tensor]:
+        """:meth:`terms`, in fp32 and times ``loss_weight``."""
+        with torch.autocast(given.planes.index.device.type, enabled=False):
+            terms = self.terms(given)
         if not isinstance(terms, Mapping):
             raise UserError(
                 f'The terms of {type(self).__name__} are a {type(terms).__name__} in place of a '
                 'dict by name.'
             )
+        if not all(isinstance(value, Tensor) for value in terms.values()):
+            raise UserError(f'{type(self).__name__} gives {dict(terms)}: give tensors by name.')
+        if self.loss_weight == 1:
+            return dict(terms)
         return {name: self.loss_weight * value for name, value in terms.items()}
 
     def terms(self, given: LossInput) -> dict[str, Tensor]:
-        """Terms by name, without the loss weight."""
+        """Terms by name, a number or (B,) each, without the loss weight."""
         raise UserError(f'{type(self).__name__} has no method terms(given): write it.')
 
 
@@ -143,10 +151,8 @@ def named_terms(key: str, terms: Mapping[str, Tensor]) -> list[tuple[str, Tensor
     A term called 'loss' gets the name of its loss, so that one class can stand there twice.
 
     Raises:
-        UserError: one of them is no tensor, or none of their names contains 'loss'.
+        UserError: none of their names contains 'loss'.
     """
-    if not all(isinstance(value, Tensor) for value in terms.values()):
-        raise UserError(f'model.criterion.losses.{key} gives {dict(terms)}: give tensors by name.')
     own_name = key if key.startswith('loss') else f'loss_{key}'
     named = [(own_name if name == 'loss' else name, value) for name, value in terms.items()]
     if named and not any('loss' in name for name, _ in named):

@@ -9,8 +9,9 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.precision import at_least_fp32
 from cmt_deeplab.structures import NUM_REFERENCE_POINTS
 
-from .loss_base import LossInput, PanopticLoss, check_number_of_samples, check_weights, image_mean
-from .targets import sample_pixels, segment_sum, to_centers
+from .loss_base import PanopticLoss, check_number_of_samples, check_weights, image_mean
+from .loss_input import LossInput, sample_pixels
+from .targets import to_centers
 
 ALPHA = 0.75  # weight of matched centers in the class term, of unmatched ones it is 1 - ALPHA
 WEIGHT_FLOOR = 1e-5  # a weight of zero would drop its center from the mean of the class term
@@ -38,6 +39,8 @@ class PanopticPQLoss(PanopticLoss):
             mask that lies on no segment, padding included (``'void_share'``, the released code).
     """
 
+    joined_by = 'class_logits'
+
     def __init__(self, *, loss_weight: float = 3.0, unmatched_weight: str = 'one') -> None:
         super().__init__(loss_weight=loss_weight)
         if unmatched_weight not in ('one', 'void_share'):
@@ -48,22 +51,14 @@ class PanopticPQLoss(PanopticLoss):
         self.unmatched_weight = unmatched_weight
 
     def terms(self, given: LossInput) -> dict[str, Tensor]:
-        prediction, stage, match = given.prediction, given.stage, given.match
-        mask = at_least_fp32(prediction.mask_logits).flatten(2).softmax(1)  # (B, N, P)
-        log_probability = at_least_fp32(prediction.class_logits).log_softmax(-1)  # (B, N, C+1)
-        num_centers, num_classes = mask.shape[1], log_probability.shape[-1] - 1
-        centers = stage.matched_centers(match)  # (B, K+1)
-        matched, known = centers >= 0, centers.clamp(min=0)
-
-        # The intersections need one number of each pixel: the mask of its own segment's center.
-        pixel_matched = matched.gather(1, stage.segment)[:, None]  # (B, 1, P)
-        own = mask.gather(1, known.gather(1, stage.segment)[:, None])  # (B, 1, P)
-        own = torch.where(pixel_matched, own, 0)
-        inter = segment_sum(own, stage.segment, known.shape[1])[:, 0]  # (B, K+1)
-        kept = torch.bmm(mask, pixel_matched.to(mask).transpose(1, 2))[..., 0]  # (B, N)
-        dice_1 = (2 * inter + 1) / (kept.gather(1, known) + stage.area + 1)
+        match, centers = given.match, given.centers  # (B, K+1)
+        log_probability = at_least_fp32(given.prediction.class_logits).log_softmax(-1)
+        num_centers, num_classes = log_probability.shape[1], log_probability.shape[2] - 1
+        inter, kept, _ = given.mask_sums  # (B, K+1) and (B, N)
+        kept = kept.gather(1, centers.clamp(min=0))
+        dice_1 = (2 * inter + 1) / (kept + given.area + 1)
         mask_terms = match.probability.clamp(min=WEIGHT_FLOOR) * (1 - dice_1)
-        mask_term = torch.where(matched, mask_terms, 0).sum(1) * (ALPHA / num_centers)
+        mask_term = torch.where(centers >= 0, mask_terms, 0).sum(1) * (ALPHA / num_centers)
 
         share = match.void_share
         if self.unmatched_weight == 'one':
@@ -77,7 +72,7 @@ class PanopticPQLoss(PanopticLoss):
         )
         class_terms = -weight * log_probability.gather(2, label[..., None])[..., 0]  # (B, N)
         class_term = class_terms.sum(1) / (class_terms != 0).sum(1).clamp(min=1)
-        return dict(loss_pq_mask=mask_term.mean(), loss_pq_class=class_term.mean())
+        return dict(loss_pq_mask=mask_term, loss_pq_class=class_term)
 
 
 @MODELS.register_module()
@@ -89,15 +84,15 @@ class PanopticMaskIDLoss(PanopticLoss):
     deeplab2.
     """
 
+    joined_by = 'class_logits'
+
     def __init__(self, *, loss_weight: float = 0.3) -> None:
         super().__init__(loss_weight=loss_weight)
 
     def terms(self, given: LossInput) -> dict[str, Tensor]:
-        centers = given.stage.matched_centers(given.match)  # (B, K+1)
-        center = centers.gather(1, given.stage.segment)  # (B, P)
-        logits = at_least_fp32(given.prediction.mask_logits).flatten(2)  # (B, N, P)
-        entropy = F.cross_entropy(logits, center, ignore_index=-1, reduction='none')  # (B, P)
-        return dict(loss_mask_id=image_mean(entropy, center >= 0))
+        _, _, log_own = given.mask_sums
+        pixels = torch.where(given.centers >= 0, given.area, 0).sum(1)
+        return dict(loss_mask_id=-log_own / pixels.clamp(min=1))
 
 
 @MODELS.register_module()
@@ -122,6 +117,7 @@ class PanopticSemanticLoss(PanopticLoss):
     """
 
     reads_semantic_logits = True
+    reads_match = False
 
     def __init__(
         self,
@@ -183,6 +179,7 @@ class PanopticReferencePointLoss(PanopticLoss):
     """
 
     reads_reference_points = True
+    joined_by = 'reference_points'
 
     def terms(self, given: LossInput) -> dict[str, Tensor]:
         points = given.prediction.reference_points  # (B, N, R, 2)
@@ -193,7 +190,7 @@ class PanopticReferencePointLoss(PanopticLoss):
                 f'The predictions have {points.shape[2]} reference points, segments have '
                 f'{NUM_REFERENCE_POINTS}: switch the loss off by reference_points=None.'
             )
-        centers = given.stage.matched_centers(given.match)  # (B, K+1)
+        centers = given.centers  # (B, K+1)
         image = torch.arange(len(centers), device=centers.device)[:, None]
         own = at_least_fp32(points)[image, centers.clamp(min=0)]  # (B, K+1, R, 2)
         distance = (own - given.planes.reference_points).abs().mean((2, 3))  # (B, K+1)

@@ -1,4 +1,4 @@
-"""mmdet's losses on cluster centers: of masks and of classes.
+"""The losses of a config, and mmdet's losses of masks and classes on cluster centers.
 
 The mask probability of a center is the softmax of the mask logits over the centers, because this is
 what the merges read. mmdet's losses apply a sigmoid to what they get. So they get the log-odds
@@ -22,14 +22,15 @@ from cmt_deeplab.precision import at_least_fp32
 from cmt_deeplab.slots import SLOTS
 
 from .loss_base import (
-    LossInput,
     PanopticLoss,
     check_mask_probability,
     check_number_of_samples,
     check_weights,
     mask_log_odds,
+    place_named,
 )
-from .targets import sample_pixels, to_centers
+from .loss_input import LossInput, sample_pixels
+from .targets import to_centers
 
 
 def takes_probabilities(loss: nn.Module) -> bool:
@@ -210,3 +211,37 @@ def adapted_loss(loss: nn.Module) -> nn.Module:
             'CrossEntropyLoss and FocalLoss have, and every subclass of PanopticLoss fits.'
         )
     return loss
+
+
+def build_losses(configs: Mapping[str, Mapping | None]) -> nn.ModuleDict:
+    """The losses by name, without those that are None.
+
+    Raises:
+        UserError: there is no loss, or one of them is not described as a loss.
+    """
+    if not isinstance(configs, Mapping) or 'type' in configs:
+        raise UserError(
+            "model.criterion.losses is a dict by name: losses=dict(pq=dict(type='PanopticPQLoss'), "
+            'mask_id=dict(...), ...), in which None switches a loss off; where a base config has '
+            'the losses already, losses=dict(pq=dict(loss_weight=5.0)) changes one of them.'
+        )
+    losses = nn.ModuleDict()
+    for name, config in configs.items():
+        if config is None:
+            continue
+        place = f'model.criterion.losses.{name}'
+        if not isinstance(name, str) or '.' in name or hasattr(losses, name):
+            raise UserError(f'{place}: a loss cannot have the name {name!r}, choose another one.')
+        if isinstance(config, Mapping) and 'type' not in config:
+            raise UserError(
+                f'{place} has no type, and there is no loss {name!r} in the base config that it '
+                'changes: correct the name, or add the type.'
+            )
+        with place_named(place):
+            losses[name] = build_part(place, config, adapt=adapted_loss)
+    if not losses:
+        raise UserError(
+            'model.criterion.losses has no losses: give at least one, or leave the key out for '
+            'the default ones.'
+        )
+    return losses

@@ -1,18 +1,19 @@
 """The ground truth of a batch, brought to the size of each prediction and shared by all losses."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import plane_at_stride
-from cmt_deeplab.structures import NUM_REFERENCE_POINTS, MatchResult, PanopticTarget
-
-from .reference_points import segment_reference_points
+from cmt_deeplab.reference_points import segment_reference_points
+from cmt_deeplab.structures import MatchResult, PanopticTarget
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
@@ -20,26 +21,49 @@ Generators = torch.Generator | Sequence[torch.Generator] | None
 # for one address on a GPU, and no single fp32 accumulator has to take up a whole plane.
 PARTS = 32
 
+ABSENT = -(2**31)  # fills up the labels of images that have fewer segments than others
 
-def segment_sum(values: Tensor, segment: Tensor, num_buckets: int) -> Tensor:
+Record = TypeVar('Record')
+
+
+def joined(records: Sequence[Record]) -> Record:
+    """The images of several dataclasses of tensors (B, ...) in one, one after the other."""
+    first, *others = records
+    if not others:
+        return first
+    columns = (
+        (part.name, [getattr(record, part.name) for record in records]) for part in fields(first)
+    )
+    return replace(
+        first,
+        **{name: torch.cat(values) for name, values in columns if isinstance(values[0], Tensor)},
+    )
+
+
+def segment_sum(values: Tensor, bucket: Tensor, num_segments: int) -> Tensor:
     """Sum values over the pixels of each segment, without one-hot masks.
 
     The gradient is a gather of the incoming one. Beside the values, the sum needs memory for
-    B x C x num_buckets x 32 numbers.
+    B x C x (K+1) x 32 numbers.
 
     Args:
         values: (B, C, P).
-        segment: (B, P) int64, the bucket of each pixel in 0..num_buckets-1.
+        bucket: (B, P) int64, see :func:`buckets`.
+        num_segments: K.
 
     Returns:
-        (B, C, num_buckets).
+        (B, C, K+1); the last column is that of the pixels of no segment.
     """
-    batch, channels, pixels = values.shape
-    part = torch.arange(pixels, device=segment.device) % PARTS  # (P,)
     # The expanded view lets the channels share one plane of buckets.
-    bucket = (segment * PARTS + part)[:, None].expand(batch, channels, pixels)
-    sums = values.new_zeros(batch, channels, num_buckets * PARTS).scatter_add(2, bucket, values)
-    return sums.view(batch, channels, num_buckets, PARTS).sum(-1)
+    sums = values.new_zeros(*values.shape[:2], (num_segments + 1) * PARTS)
+    sums = sums.scatter_add(2, bucket[:, None].expand_as(values), values)
+    return sums.view(*values.shape[:2], -1, PARTS).sum(-1)
+
+
+def buckets(segment: Tensor) -> Tensor:
+    """(B, P) int64: which sum each pixel is a part of, from the segment 0..K of each pixel."""
+    part = torch.arange(segment.shape[1], device=segment.device) % PARTS
+    return torch.add(part, segment, alpha=PARTS)
 
 
 def to_centers(values: Tensor, centers: Tensor, fill: Tensor) -> Tensor:
@@ -67,6 +91,7 @@ class StagePlane:
     """
 
     segment: Tensor  # (B, P) int64, 0..K
+    bucket: Tensor  # (B, P) int64, see :func:`buckets`
     area: Tensor  # (B, K+1) float32, pixels of each segment at this size; 0 in column K
 
     @property
@@ -97,9 +122,12 @@ class SegmentPlanes:
 
     index: Tensor  # (B, H, W)
     labels: Tensor  # (B, K+1) int64; 0 where there is no segment
-    num_segments: list[int]  # the number of segments of each image
+    counts: Tensor  # (B,) int64, the number of segments of each image
+    num_segments: list[int]  # the same on the host
     num_things_classes: int | None = None
-    _stages: dict[tuple[int, int], StagePlane] = field(default_factory=dict, repr=False)
+    once: 'SegmentPlanes | None' = field(default=None, repr=False)  # see :meth:`repeated`
+    _stages: dict[tuple[int, int], StagePlane] = field(default_factory=dict, init=False, repr=False)
+    _repeated: dict[int, 'SegmentPlanes'] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(
@@ -120,17 +148,25 @@ class SegmentPlanes:
                 f'The index planes of the batch have the sizes {sorted(sizes)}: give one '
                 'PanopticTarget per image, and pad their planes with -2 to one size.'
             )
-        num_segments = [len(target.labels) for target in targets]
-        labels = targets[0].labels.new_zeros(len(targets), max(num_segments) + 1, dtype=torch.int64)
-        for row, target in zip(labels, targets):
-            row[: len(target.labels)] = target.labels
+        labels = [target.labels for target in targets]
         index = torch.stack([target.index for target in targets])
-        return cls(index, labels, num_segments, num_things_classes)
+        table = pad_sequence(labels, batch_first=True, padding_value=ABSENT)
+        table = F.pad(table, (0, 1), value=ABSENT).long()  # (B, K+1)
+        known = table != ABSENT  # counted on the device, as a copy from the host could make it wait
+        number = [len(own) for own in labels]
+        return cls(index, table.where(known, 0), known.sum(1), number, num_things_classes)
 
-    @cached_property
-    def counts(self) -> Tensor:
-        """(B,) int64: ``num_segments`` on the device."""
-        return torch.tensor(self.num_segments, device=self.labels.device)
+    def repeated(self, times: int) -> 'SegmentPlanes':
+        """The same for a batch in which these images stand so many times, one after the other.
+
+        The index planes themselves are not repeated.
+        """
+        if times == 1:
+            return self
+        if times not in self._repeated:
+            labels, numbers = self.labels.repeat(times, 1), self.num_segments * times
+            self._repeated[times] = replace(self, labels=labels, num_segments=numbers, once=self)
+        return self._repeated[times]
 
     @cached_property
     def of_things(self) -> Tensor:
@@ -151,12 +187,19 @@ class SegmentPlanes:
         return torch.where(labels < things, own < things, own == labels)
 
     @cached_property
+    def segment(self) -> Tensor:
+        """(B, H, W), of the type of ``index``: the segment of each pixel, K where there is none."""
+        known = (self.index >= 0) & (self.index < self.counts[:, None, None])
+        return self.index.masked_fill(~known, self.labels.shape[1] - 1)
+
+    @cached_property
     def reference_points(self) -> Tensor:
-        """(B, K+1, R, 2): reference points at full resolution, zeros where there is no segment."""
-        points = torch.zeros(*self.labels.shape, NUM_REFERENCE_POINTS, 2, device=self.index.device)
-        for row, index, number in zip(points, self.index, self.num_segments):
-            row[:number] = segment_reference_points(index, number)
-        return points
+        """(B, K+1, R, 2): reference points at full resolution, some where there is no segment."""
+        if self.once is not None:
+            return self.once.reference_points.repeat(
+                len(self.labels) // len(self.once.labels), 1, 1, 1
+            )
+        return segment_reference_points(self.segment, self.labels.shape[1])
 
     def at(self, prediction: Tensor) -> StagePlane:
         """The ground truth at the pixels of a prediction (B, ..., h, w).
@@ -166,57 +209,23 @@ class SegmentPlanes:
         Raises:
             UserError: the prediction has another number of images.
         """
-        if len(prediction) != len(self.index):
+        if len(prediction) != len(self.labels):
             raise UserError(
-                f'The criterion got {len(self.index)} targets for {len(prediction)} images: give '
+                f'The criterion got {len(self.labels)} targets for {len(prediction)} images: give '
                 'one for each image.'
             )
         size = tuple(prediction.shape[-2:])
         if size not in self._stages:
-            index = plane_at_stride(self.index, size).flatten(1).long()  # (B, P)
-            absent = max(self.num_segments)
-            known = (index >= 0) & (index < self.counts[:, None])
-            segment = torch.where(known, index, absent)
-            area = segment_sum(known[:, None].float(), segment, absent + 1)[:, 0]
-            self._stages[size] = StagePlane(segment=segment, area=area)
+            self._stages[size] = self._at(prediction)
         return self._stages[size]
 
-
-def _uniform(shape: Sequence[int], device: torch.device, generator: Generators) -> Tensor:
-    """(B, P) uniform numbers in [0, 1), drawn by one generator, or by one per image."""
-    if generator is None or isinstance(generator, torch.Generator):
-        source = device if generator is None else generator.device
-        return torch.rand(shape, generator=generator, device=source).to(device)
-    if len(generator) != shape[0]:
-        raise UserError(
-            f'{len(generator)} generators were given for a batch of {shape[0]} images: give one '
-            'for each, or a single one.'
-        )
-    return torch.cat([_uniform((1, shape[1]), device, own) for own in generator])
-
-
-@torch.no_grad()
-def sample_pixels(
-    stage: StagePlane, number: int | None, temperature: float, generator: Generators = None
-) -> tuple[Tensor, Tensor]:
-    """Draw labeled pixels of each image without replacement, favoring small segments.
-
-    This is a Gumbel top-k over the labeled pixels with the logits
-    ``temperature * log(P / area of the pixel's own segment)``, as in deeplab2. An image with fewer
-    labeled pixels than are drawn gives all of them, and the rest is marked as not valid, so shapes
-    never depend on the data. If ``number`` is None or not below P, all pixels are taken.
-
-    Returns:
-        Positions (B, k) int64 with k = min(number, P), and whether they are labeled, (B, k) bool.
-    """
-    labeled = stage.labeled
-    batch, pixels = labeled.shape
-    if number is None or pixels <= number:
-        return torch.arange(pixels, device=labeled.device).expand(batch, pixels), labeled
-    area = stage.area.gather(1, stage.segment).clamp(min=1)
-    # The logarithms need numbers inside of (0, 1). fp32 never draws 1, and 0 is moved.
-    uniform = _uniform(labeled.shape, labeled.device, generator)
-    uniform = uniform.clamp(min=torch.finfo(torch.float32).tiny)
-    score = temperature * torch.log(pixels / area) - torch.log(-torch.log(uniform))
-    position = torch.where(labeled, score, float('-inf')).topk(number, dim=1, sorted=False).indices
-    return position, labeled.gather(1, position)
+    def _at(self, prediction: Tensor) -> StagePlane:
+        if self.once is not None:
+            number = len(self.once.index)
+            return joined([self.once.at(prediction[:number])] * (len(prediction) // number))
+        segment = plane_at_stride(self.segment, prediction.shape[-2:])
+        segment = segment.to(torch.int64, memory_format=torch.contiguous_format).flatten(1)
+        number, bucket = self.labels.shape[1] - 1, buckets(segment)
+        ones = torch.ones(1, device=segment.device).expand(len(segment), 1, segment.shape[1])
+        area = F.pad(segment_sum(ones, bucket, number)[:, 0, :-1], (0, 1))
+        return StagePlane(segment=segment, bucket=bucket, area=area)
