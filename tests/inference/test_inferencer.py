@@ -232,7 +232,8 @@ def test_files_of_the_predictions(shapes_root, tmp_path):
             segment_map = np.full(plane.shape, 11)
             for number, value in zip(table.ids, values):
                 segment_map[plane == number] = value
-            infos = [dict(id=int(value)) for value in values]
+            areas = np.bincount(segment_map.ravel())
+            infos = [dict(id=value, area=int(areas[value])) for value in values.tolist()]
             read = dict(image=np.zeros((*plane.shape, 3), np.uint8), name=image.stem)
             result = as_result(segment_map, infos, inferencer.classes, 6, **read)
             out.write(Item(name=image.stem, path=str(image)), result)

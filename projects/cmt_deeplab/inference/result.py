@@ -9,11 +9,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from scipy.ndimage import find_objects
 
 from cmt_deeplab.coco_format import box_of, colors_of_ids, label_of, map_value
 from cmt_deeplab.errors import MissingPackageError, UserError
-from cmt_deeplab.planes import ranked
 from cmt_deeplab.visualization import PanopticDrawer
 from cmt_deeplab.whole_file import whole_file
 
@@ -119,14 +119,17 @@ def as_result(
     **others: Any,
 ) -> PanopticResult:
     """The result of a segment map (H, W) with mmdet's values, and of its segments where known."""
-    values, places = ranked(segment_map.ravel())
     if infos is None:  # of mmdet's merges
-        infos = [dict(id=value) for value in values.tolist() if label_of(value) < len(classes)]
-    new_id = {info['id']: number for number, info in enumerate(infos, start=1)}
-    table = np.array([new_id.get(value, 0) for value in values.tolist()], np.int32)
-    id_map = table[places].reshape(segment_map.shape)
-    areas, boxes = np.bincount(id_map.ravel()), find_objects(id_map, len(infos))
-    segments = []
+        areas = np.bincount(segment_map.ravel())
+        infos = [dict(id=value, area=int(areas[value])) for value in np.flatnonzero(areas).tolist()]
+        infos = [info for info in infos if label_of(info['id']) < len(classes)]
+    numbers = np.zeros(segment_map.max() + 1, np.int32)
+    for number, info in enumerate(infos, start=1):
+        numbers[info['id']] = number
+    # by torch, as numpy would make indices of 8 bytes for each pixel
+    places = torch.from_numpy(segment_map.astype(np.int32, copy=False)).flatten()
+    id_map = torch.from_numpy(numbers).index_select(0, places).view(segment_map.shape).numpy()
+    boxes, segments = find_objects(id_map, len(infos)), []
     for number, (info, region) in enumerate(zip(infos, boxes), start=1):
         label = label_of(info['id'])
         segments.append(
@@ -136,7 +139,7 @@ def as_result(
                 label=classes[label],
                 isthing=label < num_things_classes,
                 score=info.get('score'),
-                area=int(areas[number]),
+                area=info['area'],
                 bbox=box_of(region),
             )
         )
