@@ -89,22 +89,28 @@ def test_memory_grows_with_the_batch_and_the_largest_one_just_fits(two, four):
     assert largest_batch(two, four, two.weights) == 0
 
 
-def test_the_host_waits_for_the_matching_alone(two):
-    waits = {(row['kind'], row['place'].partition(':')[0]) for row in two.waits}
-    assert waits == {
-        ('copy to the host', 'criterion/assigner.py'),
-        ('copy of Python numbers', 'criterion/targets.py'),
-    }
+def test_one_process_needs_no_collectives_and_places_are_those_of_this_package(two):
     assert two.collectives == 0
     assert two.phases['backward'].flops > 1.5 * two.phases['forward'].flops > 0
     assert any(row['place'].startswith('models/') for row in two.largest)
 
 
-def test_several_gpus_take_two_collectives_for_a_norm_and_the_buckets_of_gradients(two):
+def test_a_model_that_recomputes_takes_less_memory_under_autocast_too():
+    estimates = []
+    for with_cp in (False, True):
+        cfg = config(with_cp=with_cp)
+        cfg.optim_wrapper.type = 'PanopticAmpOptimWrapper'
+        estimates.append(estimate_step(cfg, batch=2))
+    plain, recomputing = estimates
+    assert recomputing.peak < 0.95 * plain.peak
+    assert recomputing.phases['backward'].kernels > 1.2 * plain.phases['backward'].kernels
+
+
+def test_several_gpus_take_collectives_for_norms_and_the_buckets_of_gradients(two):
     several = estimate_step(config(), batch=2, gpus=2)
     norms = [m for m in build_small().modules() if isinstance(m, PanopticSyncBN)]
     others = 2  # the bucket of gradients, and whether all is finite
-    assert several.collectives == 2 * len(norms) + others
+    assert len(norms) < several.collectives <= 2 * len(norms) + others  # some norms share theirs
     assert several.peaks['optimizer'] >= two.peaks['optimizer'] + two.gradients
 
 
@@ -195,18 +201,20 @@ def test_free_ram_is_what_the_machine_and_the_container_leave(tmp_path, limit, e
 def test_the_command_prints_tables_and_writes_all_figures(monkeypatch, tmp_path, two, four):
     asked = []
 
-    def estimate(cfg, *, batch, gpus):
-        asked.append((cfg.optim_wrapper.type, batch, gpus))
+    def estimate(cfg, *, batch, gpus, device='cpu'):
+        asked.append((cfg.optim_wrapper.type, batch, gpus, str(device)))
         return {2: two, 4: four}[batch]
 
     monkeypatch.setattr('cmt_deeplab.estimate.estimate_step', estimate)
+    monkeypatch.setattr('cmt_deeplab.estimate.pretended_device', lambda: 'pretended')
     path, out = tmp_path / 'small.py', tmp_path / 'out.json'
     path.write_text(config().pretty_text, encoding='utf-8')
     done = run_tool(
         'analysis_tools/estimate_training.py', path, '--batch', 4, '--amp', '--json', out
     )
     assert done.returncode == 0, done.stderr
-    assert asked == [('PanopticAmpOptimWrapper', 4, 1), ('PanopticAmpOptimWrapper', 2, 1)]
+    devices = ((4, 1, 'cpu'), (2, 1, 'cpu'), (4, 1, 'pretended'))
+    assert asked == [('PanopticAmpOptimWrapper', *each) for each in devices]
     assert 'An estimate for each of 1 GPUs with 4 images of 65x65' in done.stdout
     assert 'criterion/assigner.py' in done.stdout
     figures = json.loads(out.read_text(encoding='utf-8'))

@@ -1,6 +1,7 @@
-"""What a training step of a config takes on a GPU, estimated without one.
+"""What a training step or a prediction of a config takes on a GPU, estimated without one.
 
     python tools/analysis_tools/estimate_training.py CONFIG [--batch N] [--gpus N] [--amp]
+    python tools/analysis_tools/estimate_training.py CONFIG --predict 800 1333
 
 Prints memory by phase, the largest tensors with the line that makes them, kernels, where the host
 waits for the GPU, collective operations, the time by file, and the largest batches that fit into
@@ -13,7 +14,8 @@ file, in bytes and seconds.
 
 import argparse
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +50,13 @@ def parse_args() -> argparse.Namespace:
         metavar='GB',
         help='memory of the GPUs whose largest batch is computed',
     )
+    parser.add_argument(
+        '--predict',
+        type=positive,
+        nargs=2,
+        metavar=('H', 'W'),
+        help='take a prediction of images of H x W pixels, in batches of --batch (1)',
+    )
     parser.add_argument('--json', type=output_file, metavar='OUT', help='file for the figures')
     args = parser.parse_args()
     args.config = config_file(args.config)
@@ -57,6 +66,7 @@ def parse_args() -> argparse.Namespace:
 def table(step: 'StepEstimate', fits: dict[str, int]) -> str:
     height, width = step.size
     parts = dict(weights=step.weights, gradients=step.gradients, optimizer=step.optimizer)
+    parts = {name: size for name, size in parts.items() if size}
     lines = [
         f'An estimate for each of {step.gpus} GPUs with {step.batch} images of {height}x{width}:',
         f'{step.peak / GIB:.2f} GiB at the peak; held all the time: '
@@ -75,7 +85,7 @@ def table(step: 'StepEstimate', fits: dict[str, int]) -> str:
         f'{row["bytes"] / GIB:>7.3f}{row["tensors"]:>9,}  {row["place"]}, up to {row["form"]}'
         for row in step.largest[:ROWS]
     ]
-    lines += ['', f'{"ms":>7}{"kernels":>9}  on an H200, forward and backward, by file']
+    lines += ['', f'{"ms":>7}{"kernels":>9}  on an H200, by file']
     lines += [
         f'{1e3 * work.seconds:>7.1f}{work.kernels:>9,}  {file}'
         for file, work in list(step.files.items())[:ROWS]
@@ -90,17 +100,28 @@ def table(step: 'StepEstimate', fits: dict[str, int]) -> str:
 def main() -> None:
     args = parse_args()
     from cmt_deeplab.analysis.config_model import load_config
-    from cmt_deeplab.estimate import estimate_step, largest_batch, recipe_batch
+    from cmt_deeplab.estimate import (
+        estimate_prediction,
+        estimate_step,
+        largest_batch,
+        pretended_device,
+        recipe_batch,
+    )
     from mmengine.fileio import dump
 
     config = load_config(args.config, args.cfg_options)
     if args.amp:
         config.optim_wrapper.type = 'PanopticAmpOptimWrapper'
-    batch = args.batch or config.train_dataloader.batch_size
-    if batch == 'auto':
-        batch = recipe_batch(config, args.gpus)
-    step = estimate_step(config, batch=batch, gpus=args.gpus)
-    other = estimate_step(config, batch=batch // 2 if batch > 1 else 2, gpus=args.gpus)
+    if args.predict:
+        batch, output = args.batch or 1, tuple(args.predict)
+        estimate = partial(estimate_prediction, config, output=output)
+    else:
+        batch = args.batch or config.train_dataloader.batch_size
+        batch = recipe_batch(config, args.gpus) if batch == 'auto' else batch
+        estimate = partial(estimate_step, config, gpus=args.gpus)
+    step, other = estimate(batch=batch), estimate(batch=batch // 2 if batch > 1 else 2)
+    if not args.predict:  # the CPU does not tell its copies to itself from waits
+        step = replace(step, waits=estimate(batch=batch, device=pretended_device()).waits)
     fits = {f'{size} GB': largest_batch(step, other, size * GIB) for size in args.fits}
     print(table(step, fits), flush=True)
     if args.json:

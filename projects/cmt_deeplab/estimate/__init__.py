@@ -1,4 +1,5 @@
 """What a training step takes, estimated without running it: memory, kernels, waits and time."""
 
 from .batch import free_memory, largest_batch, recipe_batch, settle_batch
-from .step import StepEstimate, estimate_step
+from .pretended import pretended_device
+from .step import StepEstimate, estimate_prediction, estimate_step

@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.autograd import Variable
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .cost import Work, tensors, work_of
 
 BLOCK = 512  # bytes, of which torch's allocator gives multiples
+RUN, SETS = 16, 1 << 12  # pixels between two that nonzero finds; different values of a tensor
 # Modules that work for others: an operation in them counts at the place that calls them.
 PASSING_ON = (
     'cmt_deeplab.estimate',
@@ -34,6 +36,9 @@ IN_FP32 = {
     *('exp', 'log', 'log_softmax', 'softmax', 'softplus', 'pow', 'prod', 'reciprocal', 'rsqrt'),
     *('sum', 'cumsum', 'norm', 'normalize', 'layer_norm', 'group_norm', 'cosine_similarity'),
 }
+NUMBERS = (torch.tensor, torch.as_tensor)  # which make tensors of Python numbers
+IS_CUDA = Tensor.is_cuda.__get__
+WAITING = {'nonzero', '_unique2', 'unique_dim', 'unique_consecutive', 'masked_select', 'equal'}
 
 
 class Ledger(TorchDispatchMode):
@@ -41,11 +46,17 @@ class Ledger(TorchDispatchMode):
 
     The caller sets :attr:`phase`. A place is FILE:LINE in this package, or in a library where no
     code of this package calls it; in the backward pass it is the place of the operation whose
-    gradient is computed.
+    gradient is computed. Where the number of results depends on values, many are assumed.
+
+    Args:
+        device: the type of the device whose tensors and operations are counted.
+        pixels: those of the picture that a prediction paints.
+        number: what the host reads where it reads an integer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = 'cpu', pixels: int = 0, number: int = 1) -> None:
         super().__init__()
+        self.device, self.pixels, self.number = device, pixels, number
         self.phase = ''
         self.live = self.peak = self.collectives = 0
         self.peaks: Counter[str] = Counter()  # bytes by phase
@@ -75,7 +86,7 @@ class Ledger(TorchDispatchMode):
         """Count the memory of a tensor until it is freed."""
         storage = tensor.untyped_storage()
         key, size = storage._cdata, -(-storage.nbytes() // BLOCK) * BLOCK
-        if key in self._known or not isinstance(tensor, FakeTensor):
+        if key in self._known or not self.has(tensor):
             return
         self._known.add(key)
         weakref.finalize(storage, self._free, key, size, place)
@@ -99,29 +110,77 @@ class Ledger(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        kwargs, name, place = kwargs or {}, func._overloadpacket.__name__, self.place()
-        if name == 'nonzero':  # their number is unknown, so one is assumed
-            self.waits[name, place] += 1
-            out = args[0].new_empty((1, args[0].dim()), dtype=torch.int64)
-        else:
-            try:
-                out = func(*args, **kwargs)
-            except DataDependentOutputException:
-                self.waits['item', place] += 1
-                return args[0].dtype.is_floating_point or args[0].dtype == torch.bool or 1
-        for tensor in tensors(args, kwargs, out):
+        kwargs, name = kwargs or {}, func._overloadpacket.__name__
+        if func.namespace == 'prim':  # such as a look at the device of a tensor
+            return func(*args, **kwargs)
+        place = self.place()
+        if kind := self.wait_of(name, args, kwargs):
+            self.waits[kind, place] += 1
+        if name == '_local_scalar_dense' and isinstance(args[0], FakeTensor):
+            dtype = args[0].dtype
+            return dtype.is_floating_point or dtype == torch.bool or self.number
+        if name == '_to_copy' and isinstance(args[0], FakeTensor):
+            args[0].constant = None  # else torch copies the values of small tensors too
+        out = self.of_unknown_size(name, args, kwargs)
+        if out is None:
+            out = func(*args, **kwargs)
+        found = tensors(args, kwargs, out)
+        for tensor in found:
             self.hold(tensor, place)
-        if func.namespace == 'c10d':
-            self.collectives += 1
-        else:
+        if func.namespace in ('c10d', '_c10d_functional'):
+            self.collectives += name != 'wait_tensor'
+        elif any(map(self.has, found)):
             self.work[self.phase, place].add(work_of(func, args, kwargs, out))
+        elif not tensors(args, kwargs) and any(tensor.numel() > 1 for tensor in found):
+            self.waits['tensor of the host', place] += 1
         return out
+
+    def wait(self, kind: str) -> None:
+        """Count a wait of the host that is none of torch's operators."""
+        self.waits[kind, place_of(sys._getframe(1)) or self.phase] += 1
+
+    def has(self, tensor: Tensor) -> bool:
+        """Whether a tensor is on the device."""
+        return isinstance(tensor, FakeTensor) and tensor.fake_device.type == self.device
+
+    def wait_of(self, name: str, args: tuple, kwargs: dict) -> str | None:
+        """Why an operator of torch makes the host wait for the device, or None."""
+        read = tensors(args)
+        if name in ('_to_copy', 'copy_'):
+            goal = kwargs.get('device') or read[0].device
+            away, here = self.has(read[-1]), goal.type == self.device
+            if away == here or kwargs.get('non_blocking') or True in args[2:3]:
+                return None
+            return 'copy to the host' if away else 'copy to the GPU'
+        if not any(map(self.has, read)):
+            return None
+        if name == '_local_scalar_dense':
+            return 'item'
+        if name == 'repeat_interleave':
+            return None if kwargs.get('output_size') else name
+        if name in ('index', 'index_put_', '_index_put_impl_'):
+            kinds = {tensor.dtype for tensor in tensors(args[1])}
+            if torch.bool in kinds or not all(map(self.has, tensors(args[1]))):
+                return 'index'
+        return name if name in WAITING else None
+
+    def of_unknown_size(self, name: str, args: tuple, kwargs: dict) -> Any:
+        """The result of an operator whose size depends on values, or None for another."""
+        if name == 'nonzero':
+            return args[0].new_empty((-(-args[0].numel() // RUN), args[0].dim()), dtype=torch.int64)
+        if name == '_unique2':
+            inverse = torch.empty_like(args[0], dtype=torch.int64)
+            return args[0].new_empty(min(SETS, args[0].numel())), inverse, inverse.new_empty(0)
+        if name == 'repeat_interleave' and not kwargs.get('output_size'):
+            return args[0].new_empty(self.pixels, dtype=torch.int64)
+        return None
 
 
 class Host(TorchFunctionMode):
     """A context in which the host reads random numbers between 0.05 and 0.95 from fake tensors.
 
-    The fake tensors are on the CPU; here autocast computes the same operations in fp32 as on a GPU.
+    Tensors of the device say that they are on a GPU, and autocast computes the same operations in
+    fp32 as there.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -133,11 +192,21 @@ class Host(TorchFunctionMode):
     ) -> Any:
         kwargs, name = kwargs or {}, getattr(func, '__name__', '')
         first = args[0] if args else None
-        if func is torch.tensor and 'device' in kwargs:
-            self.ledger.waits['copy of Python numbers', self.ledger.place()] += 1
-        elif func is Tensor.cpu:
-            self.ledger.waits['copy to the host', self.ledger.place()] += 1
-        elif func in (Tensor.numpy, Tensor.tolist) and isinstance(first, FakeTensor):
+        if func is Tensor.backward:  # the engine alone leaves this context open for recomputation
+            with self:
+                start = ((first,), (torch.ones_like(first),), False, False, ())
+                run = Variable._execution_engine.run_backward
+                return run(*start, allow_unreachable=True, accumulate_grad=True)
+        if func is Tensor.new_tensor:
+            func, args = torch.tensor, args[1:]
+            kwargs = dict(dtype=first.dtype, device=first.device) | kwargs
+        if func in NUMBERS and torch.device(kwargs.get('device') or 'cpu').type != 'cpu':
+            self.ledger.wait('copy of Python numbers')
+            device = kwargs.pop('device')
+            return func(*args, **kwargs).to(device, non_blocking=True)
+        if func == IS_CUDA and isinstance(first, FakeTensor):
+            return self.ledger.has(first)
+        if func in (Tensor.numpy, Tensor.tolist) and isinstance(first, FakeTensor):
             kind = str(first.dtype).removeprefix('torch.')
             values = self.random.uniform(0.05, 0.95, first.shape).astype(kind)
             return values if name == 'numpy' else values.tolist()

@@ -1,34 +1,30 @@
-"""One training step of a config on fake tensors: memory by phase, and work by place."""
+"""A training step or a prediction on fake tensors: memory by phase, and work by place."""
 
 import copy
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 from unittest.mock import patch
 
 import torch
-import torch.distributed as dist
-from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper, build_optim_wrapper
-from mmengine.structures import InstanceData
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from cmt_deeplab.analysis.config_model import build_without_values
 from cmt_deeplab.construction import name_of
-from cmt_deeplab.datasets.packing import PanopticIndexData
+from cmt_deeplab.criterion.loss_input import AT_ONCE
 from cmt_deeplab.errors import UserError, mistakes_as_user_errors
 from cmt_deeplab.geometry import Size, as_size
-from cmt_deeplab.models.blocks.norm import PanopticSyncBN
 from cmt_deeplab.models.detectors.cmt_deeplab import CMTDeepLab
 
 from .cost import Work, size_of
 from .ledger import Host, Ledger
+from .pretended import fake_batch, pretended_device, pretended_gpus, pretended_stream
 
-PHASES = ('forward', 'criterion', 'backward', 'optimizer')
 BUCKET = 25 * 2**20  # bytes of gradients that DDP sums at once
 
 
@@ -44,14 +40,14 @@ class StepEstimate:
     gpus: int
     size: Size
     weights: int
-    gradients: int
-    optimizer: int
     peaks: dict[str, int]
     largest: list[dict]
     waits: list[dict]
     collectives: int
     phases: dict[str, Work]
     files: dict[str, Work]
+    gradients: int = 0
+    optimizer: int = 0
 
     @property
     def peak(self) -> int:
@@ -82,16 +78,57 @@ def input_size(cfg: Config) -> Size:
     return as_size(size, 'model.data_preprocessor.size')
 
 
-def estimate_step(cfg: Config, *, batch: int, gpus: int = 1) -> StepEstimate:
+def estimate_step(
+    cfg: Config, *, batch: int, gpus: int = 1, device: str | torch.device = 'cpu'
+) -> StepEstimate:
     """What a training step of ``batch`` images takes on each of ``gpus`` GPUs.
 
     The images have the size of the input and as many segments as there are cluster centers, which
-    is the worst case.
+    is the worst case. On the CPU autocast computes as on a GPU; on the pretended device the host's
+    copies to it are found too.
 
     Raises:
         UserError: the model is not one of this package, or the config does not tell the size.
     """
-    cfg, ledger, size = copy.deepcopy(cfg), Ledger(), input_size(cfg)
+    cfg, ledger, size = copy.deepcopy(cfg), Ledger(torch.device(device).type), input_size(cfg)
+    with traced(cfg, ledger, gpus, device) as model:
+        return _estimate(cfg, model, ledger, size, batch, gpus)
+
+
+def estimate_prediction(cfg: Config, *, batch: int = 1, output: Size | None = None) -> StepEstimate:
+    """What a prediction of ``batch`` images takes, of which each fills the input of the network.
+
+    ``output`` is the size (H, W) of the pictures that are painted, which is by default that of the
+    input. All centers are candidates, the worst case. Unlike a training step this runs on
+    a pretended device, so that the host's copies to it are found too; one process can not take it
+    back, so do not train in it afterwards.
+
+    Raises:
+        UserError: as :func:`estimate_step`, or torch is too old.
+    """
+    cfg, size, device = copy.deepcopy(cfg), input_size(cfg), pretended_device()
+    output = output or size
+    number = cfg.model.panoptic_head.transformer_decoder.num_centers
+    ledger = Ledger(device.type, pixels=output[0] * output[1], number=number)
+    with traced(cfg, ledger, device=device) as model, torch.no_grad():
+        model.eval()
+        weights, ledger.phase = ledger.live, 'network'
+        model.postprocess.register_forward_pre_hook(lambda *_: setattr(ledger, 'phase', 'merge'))
+        data = fake_batch(model, size, batch, output)
+        ledger.restart()
+        model.test_step(data)
+        return _summary(ledger, batch=batch, gpus=1, size=output, weights=weights)
+
+
+@contextmanager
+def traced(
+    cfg: Config, ledger: Ledger, gpus: int = 1, device: str | torch.device = 'cpu'
+) -> Iterator[CMTDeepLab]:
+    """A context that records all operations in ``ledger``; gives the model, on fake tensors.
+
+    Raises:
+        UserError: the model is not one of this package.
+    """
     with ExitStack() as inside:
         enter = inside.enter_context
         enter(mistakes_as_user_errors())
@@ -102,19 +139,21 @@ def estimate_step(cfg: Config, *, batch: int, gpus: int = 1) -> StepEstimate:
             raise UserError(
                 f'The model {type(model).__name__} cannot be estimated: take one of this package.'
             )
-        model.train()
-        enter(pretended_processes(gpus))
+        enter(pretended_gpus(gpus))
         enter(FakeTensorMode(allow_non_fake_inputs=True))
         enter(ledger)
         enter(Host(ledger))
-        return _estimate(cfg, model, ledger, size, batch, gpus)
+        enter(patch('torch.cuda.current_stream', pretended_stream(ledger)))
+        enter(patch.dict(AT_ONCE, cpu=AT_ONCE['cuda']))
+        ledger.phase = 'weights'
+        model.to_empty(device=device)
+        model._set_device(torch.device(device))
+        yield model.train()
 
 
 def _estimate(
-    cfg: Config, model: nn.Module, ledger: Ledger, size: Size, batch: int, gpus: int
+    cfg: Config, model: CMTDeepLab, ledger: Ledger, size: Size, batch: int, gpus: int
 ) -> StepEstimate:
-    ledger.phase = 'weights'
-    model.to_empty(device='cpu')
     copies = [
         [torch.empty_like(parameter) for parameter in model.parameters()]
         for hook in cfg.get('custom_hooks') or ()
@@ -129,13 +168,13 @@ def _estimate(
         parameter.grad = torch.empty_like(parameter)
     wrapper.optimizer.step()  # makes its states
     states = ledger.live - weights - gradients
-    buckets = [torch.empty(gradients // 4)] if gpus > 1 else []
+    buckets = [trained[0].new_empty(gradients // 4)] if gpus > 1 else []
     if wrapper._accumulative_counts == 1:
         wrapper.zero_grad()
+    data = fake_batch(model, size, batch)
     ledger.restart()
     wrapper.initialize_count_status(model, 0, 1)
     ledger.phase = 'forward'
-    data = fake_batch(model, size, batch)
     model.criterion.register_forward_pre_hook(lambda *_: setattr(ledger, 'phase', 'criterion'))
     with wrapper.optim_context(model):
         losses = model(**model.data_preprocessor(data, True), mode='loss')
@@ -145,19 +184,20 @@ def _estimate(
     ledger.phase = 'optimizer'
     wrapper.step()
     del copies, buckets
-    by_phase, by_file = {phase: Work() for phase in PHASES}, {}
+    estimate = dict(batch=batch, gpus=gpus, size=size, weights=weights)
+    buckets = -(-gradients // BUCKET) if gpus > 1 else 0
+    return _summary(ledger, buckets, **estimate, gradients=gradients, optimizer=states)
+
+
+def _summary(ledger: Ledger, buckets: int = 0, **estimate: Any) -> StepEstimate:
+    by_phase, by_file = {}, {}
     for (phase, place), work in ledger.work.items():
-        by_phase[phase].add(work)
+        by_phase.setdefault(phase, Work()).add(work)
         by_file.setdefault(place.partition(':')[0], Work()).add(work)
     held = sorted(ledger.held_at_peak.items(), key=lambda item: -item[1][0])
     return StepEstimate(
-        batch=batch,
-        gpus=gpus,
-        size=size,
-        weights=weights,
-        gradients=gradients,
-        optimizer=states,
-        peaks={phase: ledger.peaks[phase] for phase in PHASES},
+        **estimate,
+        peaks={phase: ledger.peaks[phase] for phase in by_phase},
         largest=[
             dict(place=place, bytes=total, tensors=number, form=ledger.largest[place][1])
             for place, (total, number) in held
@@ -167,7 +207,7 @@ def _estimate(
             dict(kind=kind, place=place, number=number)
             for (kind, place), number in ledger.waits.most_common()
         ],
-        collectives=ledger.collectives + (-(-gradients // BUCKET) if gpus > 1 else 0),
+        collectives=ledger.collectives + buckets,
         phases=by_phase,
         files=dict(sorted(by_file.items(), key=lambda item: -item[1].seconds)),
     )
@@ -181,54 +221,3 @@ def _optim_wrapper(config: dict, model: nn.Module) -> OptimWrapper:
     if name_of(optimizer['type']) in ('Adam', 'AdamW', 'SGD') and 'foreach' not in optimizer:
         optimizer.setdefault('fused', True)
     return build_optim_wrapper(model, config)
-
-
-def fake_batch(model: CMTDeepLab, size: Size, batch: int) -> dict:
-    """A batch as the data loader gives it, of fake tensors."""
-    number = model.panoptic_head.transformer_decoder.centers.shape[-1]
-    samples = []
-    for image in range(batch):
-        sample = DetDataSample(metainfo=dict(img_id=image, img_shape=size, ori_shape=size))
-        sample.gt_panoptic_seg = PanopticIndexData(
-            metainfo=dict(labels=(0,) * number, num_classes=model.num_classes),
-            index_map=torch.empty(1, *size, dtype=torch.int16),
-        )
-        sample.gt_segments = InstanceData(
-            labels=torch.empty(number, dtype=torch.int64),
-            is_crowd=torch.empty(number, dtype=torch.bool),
-            ids=torch.empty(number, dtype=torch.int64),
-        )
-        samples.append(sample)
-    images = [torch.empty(3, *size, dtype=torch.uint8) for _ in samples]
-    return dict(inputs=images, data_samples=samples)
-
-
-@contextmanager
-def pretended_processes(number: int) -> Iterator[None]:
-    """A context in which ``number`` processes seem to train together, with the norms of a GPU."""
-    if number == 1:
-        yield
-        return
-    dist.init_process_group('fake', rank=0, world_size=number, store=FakeStore())
-    try:
-        with torch.library._scoped_library('aten', 'IMPL') as library:
-            for name, shapes in NORM_KERNELS.items():
-                library.impl(name, shapes, 'Meta')
-            with patch.object(PanopticSyncBN, '_synchronized', PanopticSyncBN._fused):
-                yield
-    finally:
-        dist.destroy_process_group()
-
-
-def _rows(x: torch.Tensor, number: int) -> tuple[torch.Tensor, ...]:
-    return tuple(x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(number))
-
-
-# The results of the kernels of synchronized norms, for which torch has no shape functions.
-NORM_KERNELS = {
-    'batch_norm_stats': lambda x, eps: _rows(x, 2),
-    'batch_norm_gather_stats_with_counts': lambda x, *others: _rows(x, 2),
-    'batch_norm_elemt': lambda x, *others: torch.empty_like(x),
-    'batch_norm_backward_reduce': lambda grad, x, *others: _rows(x, 4),
-    'batch_norm_backward_elemt': lambda grad, x, *others: torch.empty_like(x),
-}
