@@ -6,8 +6,8 @@ import pytest
 import torch
 from cmt_deeplab.models.heads.predictor import CMTPredictor
 from cmt_deeplab.models.transformer import CMTLayer
-from cmt_deeplab.models.transformer.layer_parts import nearest_center
 from cmt_deeplab.models.transformer.location import coordinate_planes
+from cmt_deeplab.models.transformer.retrieval import nearest_center
 
 B, N, H, W = 2, 5, 3, 4
 COMMON = dict(norm_cfg=dict(type='PanopticSyncBN'), act_cfg=dict(type='GELU'))
@@ -45,7 +45,8 @@ def make_inputs(scale: int = 1):
 
 def by_loops(layer: CMTLayer, pixels, centers, previous):
     """Steps 1 to 3 pixel by pixel and center by center, from the layer's own projections."""
-    _, own_pixels, own_centers = layer.locate(pixels, centers)
+    _, own_pixels, located = layer.locate(pixels, centers)
+    own_centers = layer.center_project(located)
     key, value = (part.flatten(1, 2) for part in layer.pixel_kv(own_pixels))
     query, center_value = (part.flatten(1, 2) for part in layer.center_qv(own_centers))
     heads, dk, dv = layer.heads, key.shape[1] // layer.heads, value.shape[1] // layer.heads
@@ -88,12 +89,11 @@ def by_loops(layer: CMTLayer, pixels, centers, previous):
 @pytest.mark.parametrize('assignment', ['softmax', 'kmeans'])
 def test_layer_equals_its_definition(assignment):
     layer, inputs = make_layer(assignment=assignment).eval(), make_inputs()
-    # Tensors of the fp32 softmax: 1e-5 is its precision.
     output = layer(*inputs, predict=True)
     for ours, reference in zip(output[:3], by_loops(layer, *inputs)):
-        torch.testing.assert_close(ours, reference, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(ours, reference, atol=1e-9, rtol=1e-9)
     assert output.prediction.reference_points.shape == (B, N, 5, 2)
-    assert output.prediction.mask_logits.shape == (B, N, H, W)
+    assert output.prediction().mask_logits.shape == (B, N, H, W)
 
 
 @pytest.mark.parametrize(

@@ -1,142 +1,137 @@
-"""The norm of several GPUs, its CUDA kernels replaced by their formulas on the CPU."""
+"""The norms of several processes against one norm of all their values, and on a pretended GPU.
+
+The CUDA kernels are replaced by their formulas.
+"""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 import torch
 import torch.distributed as dist
-from cmt_deeplab.models.blocks import fused_batch_norm
+from cmt_deeplab.models.blocks import batch_norm_formulas, fused_batch_norm
+from cmt_deeplab.models.blocks.conv_norm import together
 from cmt_deeplab.models.blocks.norm import PanopticSyncBN
 from processes import in_processes
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
-
-def per_channel(value: Tensor, x: Tensor) -> Tensor:
-    return value.view(1, -1, *[1] * (x.dim() - 2))
-
-
-def summed(x: Tensor) -> Tensor:
-    return x.sum([axis for axis in range(x.dim()) if axis != 1])
+KERNELS = [name for name in dir(batch_norm_formulas) if name.startswith('batch_norm_')]
+SHAPES = [((2, 6, 5, 4), (3, 6, 5, 4)), ((1, 6), (1, 6)), ((2, 6, 7), (1, 6, 9))]  # of two ranks
 
 
-def widened(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
+def made_norms(dtype: torch.dtype) -> list[PanopticSyncBN]:
+    norms = [PanopticSyncBN(6).to(dtype) for _ in SHAPES]
+    torch.manual_seed(0)
+    for norm in norms:
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+    return norms
 
 
-# The five kernels by what torch's derivatives.yaml and batch_norm.cu compute. As operators of the
-# CPU they get the tensors that the kernels would get.
+def made_maps(rank: int, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
+    """Maps of a mean that is large beside the deviation, and factors of the loss."""
+    draw = torch.Generator().manual_seed(rank)
+    maps = [3 * torch.randn(shapes[rank], generator=draw) + 50 for shapes in SHAPES]
+    factors = [torch.randn(shapes[rank], generator=draw) for shapes in SHAPES]
+    return [x.to(dtype) for x in maps], [x.to(dtype) for x in factors]
 
 
-def stats(x, eps):
-    wide, count = widened(x), x.numel() // x.shape[1]
-    mean = summed(wide) / count
-    var = summed((wide - per_channel(mean, x)) ** 2) / count
-    return mean, (var + eps).rsqrt()
+def stepped(norms: list, maps: list[Tensor], factors: list[Tensor]) -> dict[str, list]:
+    """Outputs, gradients and averages of one step with parallel norms."""
+    maps = [x.detach().requires_grad_() for x in maps]
+    outputs = together(*zip(maps, norms))
+    sum((out * factor).sum() for out, factor in zip(outputs, factors)).backward()
+    return dict(
+        outputs=[out.detach() for out in outputs],
+        of_maps=[x.grad for x in maps],
+        of_weights=[norm.weight.grad for norm in norms],
+        of_biases=[norm.bias.grad for norm in norms],
+        averages=[one for norm in norms for one in (norm.running_mean, norm.running_var)],
+    )
 
 
-def gather_stats(x, means, invstds, running_mean, running_var, momentum, eps, counts):
-    total, weights = counts.sum(), counts[:, None]
-    mean = (weights * means).sum(0) / total
-    variances = invstds**-2 - eps
-    var = (weights * (variances + (means - mean) ** 2)).sum(0) / total
-    running_mean.lerp_(mean, momentum)
-    running_var.lerp_(var * total / (total - 1), momentum)
-    return mean, (var + eps).rsqrt()
+def step_of_this_rank(dtype: torch.dtype, memory_format: torch.memory_format, parts: int) -> tuple:
+    fused_batch_norm.parts_of = lambda x: parts if x.dim() == 4 else 1
+    calls = Counter()
+    for module, name in ((fused_batch_norm, '_gather'), (dist, 'all_reduce')):
+        original = getattr(module, name)
+
+        def counted(*args, original=original, name=name):
+            calls[name] += 1
+            return original(*args)
+
+        setattr(module, name, counted)
+    maps, factors = made_maps(dist.get_rank(), dtype)
+    maps[0] = maps[0].to(memory_format=memory_format)
+    norms = made_norms(torch.promote_types(dtype, torch.float32))
+    return stepped(norms, maps, factors), dict(calls)
 
 
-def normalized(x, weight, bias, mean, invstd, eps):
-    normal = (widened(x) - per_channel(mean, x)) * per_channel(invstd, x)
-    return (normal * per_channel(weight, x) + per_channel(bias, x)).to(x.dtype)
+def by_channel(maps: list[Tensor]) -> Tensor:
+    """The values of several maps (B, C, ...) as one, (1, C, all)."""
+    return torch.cat([x.transpose(0, 1).flatten(1) for x in maps], dim=1).unsqueeze(0)
 
 
-def backward_reduce(grad, x, mean, invstd, weight, of_x, of_weight, of_bias):
-    grad = widened(grad)
-    total = summed(grad)
-    centered = summed(grad * (widened(x) - per_channel(mean, x)))
-    return total, centered, centered * invstd, total
-
-
-def backward_elemt(grad, x, mean, invstd, weight, total, centered, counts):
-    share = 1 / counts.sum().to(centered.dtype)
-    slope = per_channel(centered * share * invstd**2, x)
-    inner = widened(grad) - per_channel(total * share, x)
-    inner = inner - (widened(x) - per_channel(mean, x)) * slope
-    return (inner * per_channel(invstd * weight, x)).to(x.dtype)
-
-
-KERNELS = {
-    'batch_norm_stats': stats,
-    'batch_norm_gather_stats_with_counts': gather_stats,
-    'batch_norm_elemt': normalized,
-    'batch_norm_backward_reduce': backward_reduce,
-    'batch_norm_backward_elemt': backward_elemt,
-}
-SHAPES = [((2, 6, 5, 4), (3, 6, 5, 4)), ((1, 6), (1, 6)), ((2, 6, 7), (1, 6, 9))]
-
-
-def passed(forward, norm: nn.Module, x: Tensor, factor: Tensor) -> dict[str, Tensor]:
-    """The output, all gradients and the state after one step."""
-    x = x.detach().requires_grad_()
-    output = forward(norm, x)
-    (output * factor).sum().backward()
-    gradients = {f'grad of {name}': value.grad for name, value in norm.named_parameters()}
-    return dict(output=output.detach(), **gradients, grad=x.grad, **norm.state_dict())
-
-
-def both_paths(dtype: torch.dtype, memory_format: torch.memory_format) -> list:
-    """The operations of this rank for every shape: by the kernels, and in Python."""
-    kernels = torch.library.Library('aten', 'IMPL')  # of this forked process alone
-    for name, kernel in KERNELS.items():
-        kernels.impl(name, kernel, 'CPU')
-    found = []
-    for shapes in SHAPES:
-        generator = torch.Generator().manual_seed(dist.get_rank())
-        x, factor = (torch.randn(shapes[dist.get_rank()], generator=generator) for _ in range(2))
-        x = (3 * x + 50).to(dtype)  # a mean that is large beside the deviation
-        if x.dim() == 4:
-            x = x.to(memory_format=memory_format)
-        pair = []
-        for forward in (PanopticSyncBN._fused, PanopticSyncBN.forward):
-            norm = PanopticSyncBN(6).to(torch.float64 if dtype == torch.float64 else torch.float32)
-            torch.manual_seed(0)
-            nn.init.normal_(norm.weight)
-            nn.init.normal_(norm.bias)
-            pair.append(passed(forward, norm, x, factor))
-        found.append(pair)
-    return found
-
-
-@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    'memory_format, parts',
+    [(torch.contiguous_format, 1), (torch.contiguous_format, 5), (torch.channels_last, 1)],
+)
 @pytest.mark.parametrize('dtype, tolerance', [(torch.float64, 1e-9), (torch.bfloat16, 2e-2)])
-def test_the_kernels_give_what_the_python_form_gives(dtype, tolerance, memory_format):
-    for rank in in_processes(2, both_paths, dtype, memory_format):
-        for fused, python in rank:
-            del fused['num_batches_tracked'], python['num_batches_tracked']
-            torch.testing.assert_close(fused, python, rtol=tolerance, atol=tolerance)
-            assert fused['output'].dtype == dtype
+def test_parallel_norms_of_two_processes_are_one_norm_of_all_values(
+    dtype, tolerance, memory_format, parts
+):
+    """With one exchange forward and one backward; also if a channel is divided into parts."""
+    ranks, counts = zip(*in_processes(2, step_of_this_rank, dtype, memory_format, parts))
+    assert counts == (dict(_gather=1, all_reduce=1),) * 2
+    maps, factors = ([made_maps(rank, dtype)[i] for rank in (0, 1)] for i in (0, 1))
+    expected = stepped(
+        made_norms(torch.float64),
+        [by_channel(pair).double() for pair in zip(*maps)],
+        [by_channel(pair).double() for pair in zip(*factors)],
+    )
+    close = dict(rtol=tolerance, atol=tolerance, check_dtype=False)
+    for name, values in expected.items():
+        pairs = list(zip(ranks[0][name], ranks[1][name]))
+        if name in ('outputs', 'of_maps'):
+            assert all(one.dtype == dtype for pair in pairs for one in pair)
+            found = [by_channel(pair) for pair in pairs]
+        else:  # DDP sums gradients of parameters; averages are those of every rank
+            found = [one if name == 'averages' else one + other for one, other in pairs]
+        torch.testing.assert_close(found, values, **close)
 
 
-def on_a_pretended_gpu() -> tuple[list, dict]:
-    """The norm's output for three shapes as one of two processes, and what it called.
+def on_a_pretended_gpu(shapes: Sequence[tuple]) -> tuple[list, dict]:
+    """The outputs of a norm of 8 channels, and how often it called each kernel with which shape.
 
     Only shapes are known: a host that reads a value of the GPU would end with an error.
     """
+    calls = Counter()
     kernels = torch.library.Library('aten', 'IMPL')
-    for name, kernel in KERNELS.items():
-        kernels.impl(name, kernel, 'Meta')
-    calls, outputs = Counter(), []
-    fused_batch_norm._gather = lambda *_: calls.update(['gather'])
+
+    def counted(name):
+        def kernel(*args):
+            calls[name, tuple(args[0].shape)] += 1
+            return getattr(batch_norm_formulas, name)(*args)
+
+        return kernel
+
+    for name in KERNELS:
+        kernels.impl(name, counted(name), 'Meta')
+    outputs = []
     with FakeTensorMode(), torch.device('cuda'), torch.no_grad():
-        norm = PanopticSyncBN(6)
-        for shape in ((2, 6, 5, 4), (1, 6, 1, 1), (3, 6)):
+        norm = PanopticSyncBN(8)
+        for shape in shapes:
             output = norm(torch.empty(shape, dtype=torch.bfloat16))
             outputs.append((output.device.type, output.dtype, tuple(output.shape)))
     return outputs, dict(calls)
 
 
-def test_on_a_gpu_there_is_one_collective_operation_and_no_waiting():
-    for outputs, calls in in_processes(2, on_a_pretended_gpu):
-        shapes = (2, 6, 5, 4), (1, 6, 1, 1), (3, 6)
+@pytest.mark.parametrize(
+    'shapes', [[(2, 8, 6, 4)], [(2, 8, 6, 4), (1, 8, 1, 1), (3, 8)]], ids=['one process', 'two']
+)
+def test_on_a_gpu_few_channels_are_divided_and_the_host_does_not_wait(shapes):
+    for outputs, calls in in_processes(1 + (len(shapes) > 1), on_a_pretended_gpu, shapes):
         assert outputs == [('cuda', torch.bfloat16, shape) for shape in shapes]
-        assert calls == dict(gather=3)
+        assert calls['batch_norm_stats', (2, 8 * 6, 1, 4)] == 1
+        assert calls['batch_norm_elemt', (2, 8 * 6, 1, 4)] == 1

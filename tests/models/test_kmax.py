@@ -9,7 +9,7 @@ from cmt_deeplab.models.heads.predictor import CMTPredictor
 from cmt_deeplab.models.heads.semantic_head import PanopticSemanticHead
 from cmt_deeplab.models.pixel_decoders import AxialPixelDecoder
 from cmt_deeplab.models.transformer import KMaXLayer, kmax_layer
-from cmt_deeplab.models.transformer.layer_parts import nearest_center
+from cmt_deeplab.models.transformer.retrieval import nearest_center
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch import nn

@@ -1,11 +1,13 @@
 """Convolution, norm, activation: the block that every part is made of."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
 from .module_config import registered_class, tried_out
-from .norm import build_norm, contiguous_grad, normalize
+from .norm import PanopticSyncBN, build_norm, contiguous_grad, normalize, over_processes
 
 ACTIVATIONS = "one of mmcv's activations, such as ReLU, GELU and SiLU, or a class of torch.nn"
 
@@ -78,7 +80,53 @@ class ConvNorm(nn.Module):
         if bias:
             nn.init.zeros_(self.conv.bias)
 
+    @property
+    def steps(self) -> list[Callable]:
+        """What is called in a row; see :func:`together`."""
+        return [self._convolved, norm_step(self.norm), self._finished]
+
     def forward(self, x: Tensor) -> Tensor:
+        return together((x, self))[0]
+
+    def _convolved(self, x: Tensor) -> Tensor:
         if x.dim() == 3:
-            return self.forward(x.unsqueeze(-1)).squeeze(-1)
-        return contiguous_grad(self.act(normalize(self.norm, contiguous_grad(self.conv(x)))))
+            return self._convolved(x.unsqueeze(-1)).squeeze(-1)
+        return contiguous_grad(self.conv(x))
+
+    def _finished(self, x: Tensor) -> Tensor:
+        return contiguous_grad(self.act(x))
+
+
+def norm_step(norm: nn.Module) -> Callable:
+    """A norm as a step, also for one value per statistic."""
+    return norm if isinstance(norm, PanopticSyncBN) else partial(normalize, norm)
+
+
+def steps_of(part: Any) -> list[Callable]:
+    """The functions and modules that a module, or a function, calls in a row."""
+    if isinstance(part, nn.Sequential | list | tuple):
+        return [step for one in part for step in steps_of(one)]
+    return list(getattr(part, 'steps', (part,)))
+
+
+def together(*branches: tuple[Any, Any]) -> list:
+    """What each module makes of its input, for parallel branches ``(input, module)``.
+
+    Batch norms that the branches reach at the same time share one exchange among the processes;
+    there, an exchange costs more than the numbers in it. A branch may also have several modules or
+    functions, in a sequence.
+    """
+    values = [value for value, _ in branches]
+    left = [steps_of(part) for _, part in branches]
+    while True:
+        waiting = []
+        for i, steps in enumerate(left):
+            while steps and not (isinstance(steps[0], PanopticSyncBN) and steps[0].synchronized):
+                values[i] = steps.pop(0)(values[i])
+            if steps:
+                waiting.append(i)
+        if not waiting:
+            return values
+        norms = [left[i].pop(0) for i in waiting]
+        for i, x in zip(waiting, over_processes(norms, [values[i] for i in waiting])):
+            values[i] = x

@@ -1,70 +1,131 @@
-"""Batch norm over all processes by the CUDA kernels of ``torch.nn.SyncBatchNorm``."""
+"""Batch norms by the CUDA kernels of ``torch.nn.SyncBatchNorm``, over all processes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.distributed._functional_collectives as collectives
+from mmengine.dist import get_world_size
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from . import batch_norm_formulas as formulas
 
 # torch 2.13 has a new name for it, and warns of the old one
-_gather = getattr(dist, 'all_gather_single', None) or dist.all_gather_into_tensor
+_gather = getattr(collectives, 'all_gather_single', None) or collectives.all_gather_tensor
+FEW_CHANNELS, MOST_PARTS = 64, 1024
 
 
-def _dense(x: Tensor) -> Tensor:
-    """``x`` in a memory layout that the kernels read: channels last, or contiguous."""
-    if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
-        return x
+def parts_of(x: Tensor) -> int:
+    """Into how many parts of equal size the kernels get the values of each channel.
+
+    For contiguous maps they give each channel one of a GPU's more than hundred processors.
+    """
+    channels = x.shape[1]
+    if not x.is_cuda or x.dim() != 4 or channels >= FEW_CHANNELS or not x.is_contiguous():
+        return 1
+    most = min(MOST_PARTS // channels, x.shape[2])
+    return next(parts for parts in range(most, 0, -1) if x.shape[2] % parts == 0)
+
+
+def _dense(x: Tensor, like: Tensor) -> Tensor:
+    """``x`` in the memory layout of ``like``, contiguous or channels last, as the kernels read."""
+    if like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last):
+        return x.contiguous(memory_format=torch.channels_last)
     return x.contiguous()
 
 
-class FusedSyncBatchNorm(torch.autograd.Function):
-    """Normalizes (B, C, ...) over all axes but 1 and over all processes, and updates the averages.
+def _kernels(x: Tensor) -> Any:
+    """The module with the kernels for the device of ``x``."""
+    return torch if x.is_cuda else formulas
 
-    One collective operation is needed forward and one backward, and the host never waits for the
-    GPU. ``torch.nn.SyncBatchNorm`` waits three times, because it leaves out processes without any
-    value; a process that trains has at least one image. The formulas are those of Ioffe and
-    Szegedy, "Batch Normalization" (2015); half-precision values are summed in fp32.
+
+def _divided(x: Tensor, parts: int) -> Tensor:
+    """(B, C, H, W) as (B, C parts, H / parts, W)."""
+    return x if parts == 1 else x.unflatten(2, (parts, -1)).flatten(1, 2)
+
+
+def _repeated(parts: int, *rows: Tensor) -> Sequence[Tensor]:
+    """Each row (C,) with its values for all parts of the channels, (C parts,)."""
+    return rows if parts == 1 else torch.stack(rows).repeat_interleave(parts, dim=1)
+
+
+class FusedBatchNorm(torch.autograd.Function):
+    """Normalizes maps (B, C, ...) over all axes but 1 and over all processes, one norm for each.
+
+    It updates the running averages. One collective operation is needed forward and one backward
+    for all norms together, and the host never waits for the GPU. ``torch.nn.SyncBatchNorm`` waits
+    three times, because it leaves out processes without any value; a process that trains has at
+    least one image. Half-precision values are summed in fp32. The kernel that merges the
+    statistics of processes merges those of the parts of a channel too (:func:`parts_of`).
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        running_mean: Tensor,
-        running_var: Tensor,
-        momentum: float,
-        eps: float,
-    ) -> Tensor:
-        x, channels = _dense(x), x.shape[1]
-        mean, invstd = torch.batch_norm_stats(x, eps)
-        count = mean.new_full((1,), x.numel() // channels)
-        local = torch.cat([mean, invstd, count]).unsqueeze(0)
-        ranks = local.new_empty(dist.get_world_size(), local.shape[1])
-        _gather(ranks, local)
-        means, invstds, counts = ranks.split([channels, channels, 1], dim=1)
-        counts = counts.flatten()
-        mean, invstd = torch.batch_norm_gather_stats_with_counts(
-            x, means, invstds, running_mean, running_var, momentum, eps, counts
-        )
-        ctx.save_for_backward(x, weight, mean, invstd, counts.int())
-        return torch.batch_norm_elemt(x, weight, bias, mean, invstd, eps)
+    def forward(ctx: Any, norms: Sequence[_BatchNorm], *tensors: Tensor) -> tuple[Tensor, ...]:
+        """``tensors`` are the maps, then the weights, then the biases of ``norms``."""
+        number = len(norms)
+        maps = [_dense(x, x) for x in tensors[:number]]
+        weights, biases = tensors[number : 2 * number], tensors[2 * number :]
+        kernels, ctx.parts = _kernels(maps[0]), [parts_of(x) for x in maps]
+        local = []
+        for norm, x, parts in zip(norms, maps, ctx.parts):
+            mean, invstd = kernels.batch_norm_stats(_divided(x, parts), norm.eps)
+            count = mean.new_full((1,), x.numel() // (x.shape[1] * parts))
+            local += [mean, invstd, count]
+        rows = torch.cat(local).unsqueeze(0)
+        if get_world_size() > 1:
+            rows = _gather(rows, 0, dist.group.WORLD)
+        rows = rows.split([len(row) for row in local], dim=1)  # each (processes, ...)
+        saved, outputs = [], []
+        for i, (norm, x, parts) in enumerate(zip(norms, maps, ctx.parts)):
+            *statistics, count = rows[3 * i : 3 * i + 3]
+            means, invstds = (
+                row.unflatten(1, (-1, parts)).transpose(1, 2).flatten(0, 1) for row in statistics
+            )  # each (processes parts, C)
+            counts = count.expand(-1, parts).flatten()
+            averages = (norm.running_mean, norm.running_var, norm.momentum, norm.eps)
+            mean, invstd = kernels.batch_norm_gather_stats_with_counts(
+                x, means, invstds, *averages, counts
+            )
+            rows_of_x = _repeated(parts, weights[i], biases[i], mean, invstd)
+            output = kernels.batch_norm_elemt(_divided(x, parts), *rows_of_x, norm.eps)
+            # no view, which an activation in place would refuse
+            outputs.append(torch.ops.aten._unsafe_view(output, x.shape) if parts > 1 else output)
+            saved += [x, mean, invstd, weights[i], counts.int()]
+        ctx.save_for_backward(*saved)
+        return tuple(outputs)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mean, invstd, counts = ctx.saved_tensors
-        grad, needed = _dense(grad), ctx.needs_input_grad
-        total, total_centered, of_weight, of_bias = torch.batch_norm_backward_reduce(
-            grad, x, mean, invstd, weight, *needed[:3]
-        )
-        of_x = None
-        if needed[0]:
-            sums = torch.cat([total, total_centered])
-            dist.all_reduce(sums)
-            of_x = torch.batch_norm_backward_elemt(
-                grad, x, mean, invstd, weight, *sums.chunk(2), counts
-            )
-        return of_x, of_weight, of_bias, None, None, None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        saved, number = ctx.saved_tensors, len(grads)
+        needed = [ctx.needs_input_grad[1 + i :: number] for i in range(number)]
+        kernels, of_maps, of_weights, of_biases = _kernels(grads[0]), [], [], []
+        sums, arguments = [], []
+        for i, (grad, parts) in enumerate(zip(grads, ctx.parts)):
+            x, *rows, counts = saved[5 * i : 5 * i + 5]
+            maps = [_divided(_dense(one, x), parts) for one in (grad, x)]
+            rows = _repeated(parts, *rows)
+            reduced = [
+                None if row is None else row.unflatten(0, (-1, parts)).sum(1) if parts > 1 else row
+                for row in kernels.batch_norm_backward_reduce(*maps, *rows, *needed[i])
+            ]
+            sums.extend(reduced[:2] if needed[i][0] else ())
+            of_weights.append(reduced[2])
+            of_biases.append(reduced[3])
+            arguments.append((*maps, *rows, counts))
+        if sums and get_world_size() > 1:
+            totals = torch.cat(sums)
+            dist.all_reduce(totals)
+            sums = totals.split([len(row) for row in sums])
+        totals = iter(sums)
+        for (grad, x, *rows, counts), parts, need in zip(arguments, ctx.parts, needed):
+            of_x = None
+            if need[0]:
+                total = _repeated(parts, next(totals), next(totals))
+                of_x = kernels.batch_norm_backward_elemt(grad, x, *rows, *total, counts)
+                of_x = of_x.unflatten(1, (-1, parts)).flatten(2, 3) if parts > 1 else of_x
+            of_maps.append(of_x)
+        return None, *of_maps, *of_weights, *of_biases

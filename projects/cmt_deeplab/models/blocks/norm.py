@@ -1,11 +1,10 @@
 """The norms of the package, and the guard against a fault of torch's batch norm on the CPU."""
 
+from collections.abc import Sequence
 from functools import partial
 from math import gcd
-from typing import Any
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from mmengine.dist import get_world_size
 from mmengine.registry import MODELS as ROOT_MODELS
@@ -13,9 +12,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.precision import at_least_fp32
 
-from .fused_batch_norm import FusedSyncBatchNorm
+from .fused_batch_norm import FusedBatchNorm, parts_of
 from .module_config import registered_class, tried_out
 
 NORMS = 'PanopticSyncBN, BN, SyncBN, GN, IN, or PanopticLayerNorm for the layer norm of each pixel'
@@ -38,27 +36,13 @@ def contiguous_grad(x: Tensor) -> Tensor:
     return x
 
 
-class _AllReduce(torch.autograd.Function):
-    """The sum over all processes; its gradient is summed over all processes too."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        total = x.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return _AllReduce.apply(grad)
-
-
 # In mmengine's root registry, where mmcv keeps its norms: a backbone of any code base finds it.
 @ROOT_MODELS.register_module()
 class PanopticSyncBN(_BatchNorm):
     """Batch norm over all axes but 1 of (B, C, ...), and over all processes.
 
     Unlike ``torch.nn.SyncBatchNorm`` it runs on every device and back-end, gloo on a CPU included,
-    and on a GPU it uses the same kernels, without waiting for them.
+    and on a GPU it uses the same kernels, without waiting for them; see :func:`over_processes`.
     Unlike ``torch.nn.BatchNorm2d`` it accepts one value per channel (a globally pooled feature of
     a batch of one); the output is then the bias. Statistics are in fp32 under autocast.
     ``frozen=True`` normalizes with the running averages and trains nothing.
@@ -71,12 +55,17 @@ class PanopticSyncBN(_BatchNorm):
         self.frozen = frozen
         self.requires_grad_(not frozen)
 
+    @property
+    def synchronized(self) -> bool:
+        """Whether the statistics are those of several processes."""
+        return self.training and not self.frozen and get_world_size() > 1
+
     def forward(self, x: Tensor) -> Tensor:
         batch_stats = self.training and not self.frozen
+        if batch_stats and (self.synchronized or parts_of(x) > 1):
+            return over_processes([self], [x])[0]
         if batch_stats:
             self.num_batches_tracked.add_(1)
-            if get_world_size() > 1:
-                return self._fused(x) if x.is_cuda else self._synchronized(x)
         # The unbiased variance of one value is not a number: the running averages are kept.
         if batch_stats and x.numel() == x.shape[1]:
             return contiguous_grad(_of_one_value(self, x))
@@ -85,30 +74,13 @@ class PanopticSyncBN(_BatchNorm):
             F.batch_norm(x, *averages, *affine, batch_stats, self.momentum, self.eps)
         )
 
-    def _fused(self, x: Tensor) -> Tensor:
-        averages, affine = (self.running_mean, self.running_var), (self.weight, self.bias)
-        return FusedSyncBatchNorm.apply(x, *affine, *averages, self.momentum, self.eps)
 
-    def _synchronized(self, x: Tensor) -> Tensor:
-        """The same as ``_fused`` in Python, for devices without its kernels."""
-        axes = [axis for axis in range(x.dim()) if axis != 1]
-        shape = [1, -1] + [1] * (x.dim() - 2)
-        with torch.autocast(x.device.type, enabled=False):
-            value = at_least_fp32(x)
-            count = value.new_full((1,), value.numel() / value.shape[1])
-            totals = _AllReduce.apply(torch.cat([value.mean(axes) * count, count]))
-            total = totals[-1:].detach()
-            mean = totals[:-1] / total
-            # Squares of centered values: a variance of sums of squares loses its digits where
-            # the mean is large.
-            centered = value - mean.view(shape)
-            var = _AllReduce.apply(centered.square().sum(axes)) / total
-            with torch.no_grad():
-                unbiased = var * total / (total - 1).clamp(min=1)
-                self.running_mean.lerp_(mean, self.momentum)
-                self.running_var.lerp_(unbiased, self.momentum)
-            scale = torch.rsqrt(var + self.eps) * self.weight
-            return (centered * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
+def over_processes(norms: Sequence[PanopticSyncBN], maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Each map (B, C, ...) under its norm, with one exchange among the processes for all."""
+    for norm in norms:
+        norm.num_batches_tracked.add_(1)
+    affine = [norm.weight for norm in norms] + [norm.bias for norm in norms]
+    return FusedBatchNorm.apply(norms, *maps, *affine)
 
 
 @ROOT_MODELS.register_module()
@@ -122,8 +94,10 @@ class PanopticLayerNorm(nn.LayerNorm):
 def normalize(norm: nn.Module, x: Tensor) -> Tensor:
     """``norm(x)``, also where a norm of torch would refuse one value per statistic.
 
-    The output is then the bias, as in :class:`PanopticSyncBN`.
+    The output is then the bias, as in :class:`PanopticSyncBN`. Vectors (B, C, N) are taken too.
     """
+    if x.dim() == 3:
+        return normalize(norm, x.unsqueeze(-1)).squeeze(-1)
     if isinstance(norm, _BatchNorm) and norm.training and x.numel() == x.shape[1]:
         synchronized = isinstance(norm, nn.SyncBatchNorm) and get_world_size() > 1
         if not synchronized and not isinstance(norm, PanopticSyncBN):

@@ -20,7 +20,11 @@ class _Again(AbstractContextManager):
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self.norms = [norm for norm in module.modules() if isinstance(norm, _BatchNorm)]
+        self.norms = [
+            norm
+            for norm in module.modules()
+            if isinstance(norm, _BatchNorm) and norm.training and not getattr(norm, 'frozen', False)
+        ]
         self.generators = copied_generators()
 
     def __enter__(self) -> None:
@@ -28,8 +32,8 @@ class _Again(AbstractContextManager):
         self.open.enter_context(draws_per_image(copied_generators(self.generators)))
         for norm in self.norms:
             self.open.callback(norm._buffers.update, dict(norm._buffers))
-            norm._buffers.update(
-                {name: buffer.clone() for name, buffer in norm.named_buffers(recurse=False)}
+            norm._buffers.update(  # whose values are not read
+                {name: torch.empty_like(one) for name, one in norm.named_buffers(recurse=False)}
             )
 
     def __exit__(self, *error: Any) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cmt_deeplab.errors import UserError
 
 from .axial_attention import AxialAttention2D
-from .conv_norm import ConvNorm, build_activation
+from .conv_norm import ConvNorm, build_activation, together
 from .drop_path import DropPath
 from .norm import DEFAULT_NORM
 
@@ -61,8 +61,9 @@ class ResidualBlock(nn.Module):
         """Add the modules of the branch; ``common`` has the configs of norms and activations."""
         raise NotImplementedError
 
-    def branch(self, x: Tensor) -> Tensor:
-        """What is added to the shortcut."""
+    @property
+    def branch(self) -> list[nn.Module]:
+        """The modules in a row whose output is added to the shortcut."""
         raise NotImplementedError
 
     def last(self, channels: int, kernel_size: int, common: dict) -> ConvNorm:
@@ -72,11 +73,12 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.act(x)
+        shortcut = x[:, :, :: self.stride, :: self.stride] if self.stride > 1 else x
         if self.shortcut is not None:
-            shortcut = self.shortcut(x)
+            shortcut, x = together((x, self.shortcut), (x, self.branch))
         else:
-            shortcut = x[:, :, :: self.stride, :: self.stride] if self.stride > 1 else x
-        return shortcut + self.drop_path(self.branch(x))
+            (x,) = together((x, self.branch))
+        return shortcut + self.drop_path(x)
 
 
 class BottleneckBlock(ResidualBlock):
@@ -89,8 +91,9 @@ class BottleneckBlock(ResidualBlock):
         self.middle = ConvNorm(filters, filters, 3, stride=stride, dilation=dilation, **common)
         self.expand = self.last(filters, 1, common)
 
-    def branch(self, x: Tensor) -> Tensor:
-        return self.expand(self.middle(self.reduce(x)))
+    @property
+    def branch(self) -> list[nn.Module]:
+        return [self.reduce, self.middle, self.expand]
 
 
 class AxialBlock(ResidualBlock):
@@ -120,8 +123,9 @@ class AxialBlock(ResidualBlock):
         )
         self.expand = self.last(values, 1, common)
 
-    def branch(self, x: Tensor) -> Tensor:
-        return self.expand(self.act(self.middle(self.reduce(x))))
+    @property
+    def branch(self) -> list[nn.Module]:
+        return [self.reduce, self.middle, self.act, self.expand]
 
 
 class BasicBlock(ResidualBlock):
@@ -131,8 +135,9 @@ class BasicBlock(ResidualBlock):
         self.conv1 = ConvNorm(in_channels, self.out_channels, 3, stride=stride, **common)
         self.conv2 = self.last(self.out_channels, 3, common)
 
-    def branch(self, x: Tensor) -> Tensor:
-        return self.conv2(self.conv1(x))
+    @property
+    def branch(self) -> list[nn.Module]:
+        return [self.conv1, self.conv2]
 
 
 KINDS = dict(axial=AxialBlock, bottleneck=BottleneckBlock, basic=BasicBlock)

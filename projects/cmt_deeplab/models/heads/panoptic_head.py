@@ -11,7 +11,7 @@ from cmt_deeplab.models.blocks.norm import DEFAULT_NORM
 from cmt_deeplab.models.blocks.recompute import recompute_always
 from cmt_deeplab.models.blocks.residual_blocks import ResidualBlock
 from cmt_deeplab.models.pixel_decoders import AllStridesPixelDecoder, build_pixel_decoder
-from cmt_deeplab.models.transformer.transformer_decoder import DecoderOutput
+from cmt_deeplab.models.transformer.transformer_decoder import CMTTransformerDecoder, DecoderOutput
 from cmt_deeplab.parts import build_part
 from cmt_deeplab.slots import DECODER, HEAD
 
@@ -39,8 +39,8 @@ class CMTPanopticHead(nn.Module):
         norm_cfg, act_cfg: of every part.
         semantic_stage: gives the semantic head, after the backbone's features, that of this
             stage of the pixel decoder after its layers; MaX-DeepLab ends its backbone there.
-        with_cp: whether the activations of the residual blocks of the pixel decoder, of each layer
-            and of the semantic head are recomputed in the backward pass.
+        with_cp: whether the activations of the residual blocks of the pixel decoder, of each layer,
+            of the predictors and of the semantic head are recomputed in the backward pass.
     """
 
     def __init__(
@@ -97,8 +97,8 @@ class CMTPanopticHead(nn.Module):
     def _recompute_blocks(self) -> None:
         decoder = self.pixel_decoder
         blocks = [part for part in decoder.modules() if isinstance(part, ResidualBlock)]
-        for layers in getattr(self.transformer_decoder, 'stages', ()):
-            blocks.extend(layers)
+        if isinstance(self.transformer_decoder, CMTTransformerDecoder):
+            self.transformer_decoder.recompute()
         for block in blocks if self.semantic_head is None else [*blocks, self.semantic_head]:
             recompute_always(block)
 

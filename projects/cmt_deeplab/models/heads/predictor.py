@@ -1,16 +1,16 @@
 """From pixel features and cluster centers to masks and classes, in one form for all stages."""
 
+from collections.abc import Sequence
 from math import log
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from cmt_deeplab.models.blocks.conv_norm import ConvNorm
+from cmt_deeplab.models.blocks.conv_norm import ConvNorm, norm_step, together
 from cmt_deeplab.models.blocks.module_config import require_sizes
-from cmt_deeplab.models.blocks.norm import build_norm, normalize
-from cmt_deeplab.precision import at_least_fp32
+from cmt_deeplab.models.blocks.norm import build_norm
 from cmt_deeplab.structures import MaskPrediction
 
 VOID_PRIOR = 0.9  # the probability of void at the start, by a constant bias of its logit
@@ -81,14 +81,65 @@ class CMTPredictor(nn.Module):
         self, pixels: Tensor, centers: Tensor, reference_points: Tensor | None = None
     ) -> MaskPrediction:
         """``pixels`` (B, Dp, H, W) and ``centers`` (B, D, N); the points are handed on."""
-        features = F.normalize(at_least_fp32(self.pixel_head(pixels)), dim=1)  # (B, 128, H, W)
-        kernels = self.mask_head(self.mask_projection(centers))  # (B, 128, N)
-        class_logits = self.class_head(self.class_projection(centers))  # (B, C+1, N)
-        products = kernels.transpose(1, 2) @ features.flatten(2)  # (B, N, HW)
-        mask_logits = normalize(self.mask_norm, products.unsqueeze(1)).squeeze(1)
-        return MaskPrediction(
-            mask_logits=mask_logits.unflatten(-1, features.shape[-2:]),
-            class_logits=class_logits.transpose(1, 2) + self.void_bias,
-            pixel_features=features,
-            reference_points=reference_points,
+        return predict_together([PredictorCall(self, pixels, centers, reference_points)])[0]
+
+
+class PredictorCall(NamedTuple):
+    """A predictor and what it reads."""
+
+    predictor: nn.Module
+    pixels: Tensor
+    centers: Tensor
+    reference_points: Tensor | None = None
+
+    def __call__(self) -> MaskPrediction:
+        return self.predictor(*self[1:])
+
+
+def predict_together(calls: Sequence[PredictorCall]) -> list[MaskPrediction]:
+    """What several :class:`CMTPredictor` predict; their norms share exchanges among processes."""
+    branches = []
+    for one, pixels, centers, _ in calls:
+        branches += [
+            (pixels, (one.pixel_head, unit_length)),  # (B, 128, H, W)
+            (centers, (one.mask_projection, one.mask_head)),  # (B, 128, N)
+            (centers, (one.class_projection, one.class_head)),  # (B, C+1, N)
+        ]
+    found = together(*branches)
+    features, kernels, class_logits = found[::3], found[1::3], found[2::3]
+    products = (
+        (kernel.transpose(1, 2) @ feature.flatten(2)).unsqueeze(1)  # (B, 1, N, HW)
+        for kernel, feature in zip(kernels, features)
+    )
+    norms = (norm_step(call.predictor.mask_norm) for call in calls)
+    mask_logits = together(*zip(products, norms))
+    return [
+        MaskPrediction(
+            mask_logits=masks.squeeze(1).unflatten(-1, feature.shape[-2:]),
+            class_logits=classes.transpose(1, 2) + call.predictor.void_bias,
+            pixel_features=feature,
+            reference_points=call.reference_points,
         )
+        for call, masks, classes, feature in zip(calls, mask_logits, class_logits, features)
+    ]
+
+
+def predict_all(predictions: Sequence[MaskPrediction | PredictorCall]) -> list[MaskPrediction]:
+    """The predictions, for which calls are made here; those of :class:`CMTPredictor` together."""
+    own = [
+        isinstance(one, PredictorCall) and type(one.predictor).forward is CMTPredictor.forward
+        for one in predictions
+    ]
+    found = iter(predict_together([one for one, joint in zip(predictions, own) if joint]))
+    return [
+        next(found) if joint else one() if isinstance(one, PredictorCall) else one
+        for one, joint in zip(predictions, own)
+    ]
+
+
+def unit_length(x: Tensor) -> Tensor:
+    """Maps (B, C, H, W) as vectors of the length 1, which is computed in fp32 at least."""
+    length = torch.linalg.vector_norm(
+        x, dim=1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32)
+    )
+    return x / length.clamp(min=1e-12).to(x.dtype)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import resize
-from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
+from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation, together
 from cmt_deeplab.models.blocks.drop_path import Dropout
 from cmt_deeplab.models.blocks.module_config import require_sequences, require_sizes
 
@@ -33,9 +33,9 @@ class ASPP(nn.Module):
         self.dropout = Dropout(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        features = [branch(x) for branch in self.branches]
+        *features, pooled = together(*((x, branch) for branch in (*self.branches, self.pool)))
         # A resize of one pixel repeats it.
-        features.append(self.pool(x).expand(-1, -1, *x.shape[-2:]))
+        features.append(pooled.expand(-1, -1, *x.shape[-2:]))
         return self.dropout(self.project(torch.cat(features, dim=1)))
 
 
@@ -122,8 +122,9 @@ class PanopticSemanticHead(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """``features`` (B, C_i, H_i, W_i), fine to coarse; logits at the finest fused size."""
         x = self.aspp(self.coarsest_act(features[-1]))
-        for back, project, fusion in zip(self.fuse, self.projections, self.fusions):
-            skip = project(self.skip_act(features[-1 - back]))
+        skips = [self.skip_act(features[-1 - back]) for back in self.fuse]
+        skips = together(*zip(skips, self.projections))
+        for skip, fusion in zip(skips, self.fusions):
             x = resize(x, skip.shape[-2:], align_corners=self.align_corners)
             x = fusion(torch.cat([x, skip], dim=1))
         return self.classify(self.head(x))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import doubled, resize
-from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
+from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation, together
 from cmt_deeplab.models.blocks.module_config import require_sequences
 from cmt_deeplab.models.blocks.norm import PanopticLayerNorm
 from cmt_deeplab.models.blocks.residual_blocks import build_block_group
@@ -43,12 +43,14 @@ class SkipFuse(nn.Module):
             self.skip = ConvNorm(skip_channels, out_channels, norm_cfg=norm_cfg)
 
     def forward(self, low: Tensor, skip: Tensor | None) -> Tensor:
-        low = self.low(self.act(low))
+        low = self.act(low)
+        if skip is not None and self.skip is not None:
+            low, skip = together((low, self.low), (self.act(skip), self.skip))
+        else:
+            low = self.low(low)
         if skip is None:
             size = doubled(low.shape[-2:], align_corners=self.align_corners)
             return resize(low, size, align_corners=self.align_corners)
-        if self.skip is not None:
-            skip = self.skip(self.act(skip))
         return resize(low, skip.shape[-2:], align_corners=self.align_corners) + skip
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import resize
-from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
+from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation, together
 from cmt_deeplab.models.blocks.module_config import require_sequences
 from cmt_deeplab.models.blocks.residual_blocks import build_block_group
 
@@ -52,8 +52,7 @@ class ResizedSum(nn.Module):
             self.kept.append(project)
 
     def forward(self, previous: Tensor, kept: Sequence[Tensor]) -> Tensor:
-        planes = [project(feature) for project, feature in zip(self.kept, kept)]
-        previous = self.previous(self.act(previous))
+        previous, *planes = together((self.act(previous), self.previous), *zip(kept, self.kept))
         size = planes[0].shape[-2:]
         return resize(previous, size, align_corners=self.align_corners) + sum(planes)
 

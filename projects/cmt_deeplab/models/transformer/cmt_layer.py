@@ -1,6 +1,5 @@
 """The clustering mask transformer layer (CMT-DeepLab, section 3)."""
 
-from functools import partial
 from typing import Any
 
 import torch
@@ -9,13 +8,14 @@ from torch import Tensor
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import resize
-from cmt_deeplab.precision import fp32_softmax
+from cmt_deeplab.models.blocks.conv_norm import together
 from cmt_deeplab.structures import NUM_REFERENCE_POINTS
 
-from .layer_parts import LayerOutput, TransformerLayer, affinity, nearest_center, pool, retrieve
+from .layer_parts import LayerOutput, TransformerLayer, affinities
 from .location import ReferenceMask, coordinate_planes
+from .retrieval import nearest_center, retrieve, soft
 
-ASSIGNMENTS = dict(softmax=partial(fp32_softmax, dim=2), kmeans=nearest_center)
+ASSIGNMENTS = dict(softmax=soft, kmeans=nearest_center)
 
 
 @MODELS.register_module()
@@ -98,44 +98,58 @@ class CMTLayer(TransformerLayer):
             logits: assignment logits (B, h, N, H', W') of the layer before, or None.
             predict: whether to give the layer's own prediction too.
         """
-        size = pixels.shape[2:]
-        points, own_pixels, own_centers = self.locate(pixels, centers)
-        prediction = self.predictor(own_pixels, own_centers, points) if predict else None
-
-        key, pixel_value = self.pixel_kv(own_pixels)
-        query, center_value = self.center_qv(own_centers)
-        similarity = affinity(self.similarity_norm, query, key)  # (B, h, N, HW)
+        size, among_centers = pixels.shape[2:], self.self_attention
+        points, own_pixels, located = self.locate(pixels, centers)
+        own_centers, (key, pixel_value) = together(
+            (located, self.center_project), (own_pixels, self.pixel_kv)
+        )
+        prediction = self.predicted(own_pixels, own_centers, points) if predict else None
+        (query, center_value), (*own, own_value) = together(
+            (own_centers, self.center_qv), (own_centers, among_centers.qkv)
+        )
+        similarity, own_similarity = affinities(
+            (self.similarity_norm, query, key), (among_centers.similarity_norm, *own)
+        )  # (B, h, N, HW) and (B, h, N, N)
         if logits is not None and self.residual_logits:
             similarity = similarity + self.resized(logits, size).flatten(3)
-        # The share of each center in each pixel, (B, h, N, HW), which sums to 1 over N.
-        assignment = self.assign(similarity)
+        attended, pooled, heard = retrieve(
+            similarity,
+            pixel_value,
+            center_value if self.pixel_update is not None else None,
+            attend=self.cross_update is not None,
+            pooled=self.cluster_update is not None,
+            assign=self.assign,
+        )
+        values = {
+            self.cross_update: attended,
+            self.cluster_update: pooled,
+            among_centers.update: retrieve(own_similarity, own_value)[0],
+            self.pixel_update: None if heard is None else heard.unflatten(2, size),
+        }
+        values.pop(None, None)  # ingredients that are switched off
+        terms = dict(zip(values, together(*((value, part) for part, value in values.items()))))
 
         updated = centers
-        if self.cross_update is not None:
-            attention = fp32_softmax(similarity, dim=3)
-            updated = updated + self.cross_update(retrieve(pixel_value, attention))
-        if self.cluster_update is not None:
-            updated = updated + self.cluster_update(pool(pixel_value, assignment))
-        updated = self.act(updated + self.self_attention(own_centers))
+        for part in (self.cross_update, self.cluster_update, among_centers.update):
+            if part is not None:
+                updated = updated + part.drop_path(terms[part])
+        updated = self.act(updated)
         updated = self.act(updated + self.ffn(updated))
-
         if self.pixel_update is not None:
-            heard = retrieve(center_value, assignment.transpose(2, 3))  # (B, Dv, HW)
-            pixels = pixels + self.pixel_update(heard.unflatten(2, size))
+            pixels = pixels + self.pixel_update.drop_path(terms[self.pixel_update])
         return LayerOutput(pixels, updated, similarity.unflatten(3, size), prediction)
 
     def locate(self, pixels: Tensor, centers: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
-        """Reference points (B, N, R, 2) or None, and the projected pixels and centers."""
-        points = None
-        if self.reference_mask is not None:
-            points = self.reference_mask(centers)
-            offsets = (2 * points - 1).flatten(2).transpose(1, 2)  # (B, 2R, N), in [-1, 1]
-            centers = torch.cat([centers, offsets.to(centers.dtype)], dim=1)
+        """Reference points (B, N, R, 2) or None, projected pixels, and centers with points."""
         pixels = self.act(pixels)
         if self.coordinate_conv:
             planes = coordinate_planes(pixels, align_corners=self.align_corners)
             pixels = torch.cat([pixels, planes], dim=1)
-        return points, self.pixel_project(pixels), self.center_project(centers)
+        if self.reference_mask is None:
+            return None, self.pixel_project(pixels), centers
+        points, own_pixels = together((centers, self.reference_mask), (pixels, self.pixel_project))
+        offsets = (2 * points - 1).flatten(2).transpose(1, 2)  # (B, 2R, N), in [-1, 1]
+        return points, own_pixels, torch.cat([centers, offsets.to(centers.dtype)], dim=1)
 
     def resized(self, logits: Tensor, size: torch.Size) -> Tensor:
         """Assignment logits (B, h, N, H', W') at another size (H, W)."""

@@ -6,8 +6,10 @@ from mmdet.registry import MODELS
 from torch import Tensor
 
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.models.blocks.conv_norm import together
 
-from .layer_parts import LayerOutput, TransformerLayer, nearest_center, pool
+from .layer_parts import LayerOutput, TransformerLayer
+from .retrieval import nearest_center, pool
 
 
 @MODELS.register_module()
@@ -47,13 +49,15 @@ class KMaXLayer(TransformerLayer):
 
         The logits that are returned are the mask logits, with one head.
         """
-        own_pixels = self.pixel_project(self.act(pixels))
-        own_centers = self.center_project(centers)
+        own_pixels, own_centers = together(
+            (self.act(pixels), self.pixel_project), (centers, self.center_project)
+        )
         prediction = self.predictor(own_pixels, own_centers)
         mask_logits = prediction.mask_logits  # (B, N, H, W)
 
         (value,) = self.pixel_value(own_pixels)  # (B, 1, Dv, HW)
-        pooled = pool(value, nearest_center(mask_logits.flatten(2).unsqueeze(1)))  # (B, Dv, N)
+        assignment = nearest_center(mask_logits.flatten(2).unsqueeze(1))
+        pooled = pool(value, assignment.to(value.dtype)).flatten(1, 2)  # (B, Dv, N)
         updated = self.act(centers + self.pooled_update(pooled) + self.self_attention(own_centers))
         updated = self.act(updated + self.ffn(updated))
         return LayerOutput(

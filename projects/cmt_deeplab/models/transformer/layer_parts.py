@@ -4,16 +4,18 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation
+from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation, norm_step, together
 from cmt_deeplab.models.blocks.drop_path import DropPath
 from cmt_deeplab.models.blocks.module_config import require_sizes
-from cmt_deeplab.models.blocks.norm import build_norm, normalize
-from cmt_deeplab.precision import at_least_fp32, fp32_softmax
+from cmt_deeplab.models.blocks.norm import build_norm
+from cmt_deeplab.models.heads.predictor import PredictorCall
 from cmt_deeplab.structures import MaskPrediction
+
+from .retrieval import retrieve
 
 
 class LayerOutput(NamedTuple):
@@ -26,7 +28,8 @@ class LayerOutput(NamedTuple):
     pixels: Tensor  # (B, Dp, H, W)
     centers: Tensor  # (B, D, N)
     logits: Tensor  # (B, h, N, H, W)
-    prediction: MaskPrediction | None  # None unless the layer was asked to predict
+    # None unless the layer was asked to predict; what is called is called after all layers.
+    prediction: MaskPrediction | PredictorCall | None
 
 
 class HeadProjection(ConvNorm):
@@ -41,38 +44,19 @@ class HeadProjection(ConvNorm):
         super().__init__(in_channels, sum(depths), norm_cfg=norm_cfg, weight_std=in_channels**-0.5)
         self.depths, self.heads = depths, heads
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        plane = x if x.dim() == 4 else x.unsqueeze(-1)
-        parts = super().forward(plane).flatten(2).split(self.depths, dim=1)
+    def _finished(self, x: Tensor) -> list[Tensor]:
+        parts = super()._finished(x).flatten(2).split(self.depths, dim=1)
         return [part.unflatten(1, (self.heads, part.shape[1] // self.heads)) for part in parts]
 
 
-def affinity(norm: nn.Module, query: Tensor, key: Tensor) -> Tensor:
-    """Normalized products of (B, h, d, N) with (B, h, d, M), (B, h, N, M).
+def affinities(*triples: tuple[nn.Module, Tensor, Tensor]) -> list[Tensor]:
+    """Normalized products (B, h, N, M) of queries (B, h, d, N) with keys (B, h, d, M).
 
-    The norm has one channel per head and takes the place of the factor 1 / sqrt(d).
+    Each triple has a norm with one channel per head, which takes the place of 1 / sqrt(d).
     """
-    return normalize(norm, query.transpose(2, 3) @ key)
-
-
-def retrieve(value: Tensor, weights: Tensor) -> Tensor:
-    """The sums (B, h d, N) of the values (B, h, d, M) with the weights (B, h, N, M)."""
-    return (value @ weights.transpose(2, 3)).flatten(1, 2)
-
-
-def pool(value: Tensor, assignment: Tensor) -> Tensor:
-    """What :func:`retrieve` gives, in fp32 as thousands of pixels add up; (B, h d, N)."""
-    with torch.autocast(value.device.type, enabled=False):
-        return retrieve(at_least_fp32(value), at_least_fp32(assignment))
-
-
-def nearest_center(logits: Tensor) -> Tensor:
-    """1 for the center with the largest logit of each pixel, otherwise 0; without gradient.
-
-    Both are (B, h, N, HW).
-    """
-    nearest = logits.detach().argmax(dim=2, keepdim=True)
-    return torch.zeros_like(logits).scatter_(2, nearest, 1.0)
+    return together(
+        *((query.transpose(2, 3) @ key, norm_step(norm)) for norm, query, key in triples)
+    )
 
 
 class RetrievedUpdate(nn.Module):
@@ -97,10 +81,13 @@ class RetrievedUpdate(nn.Module):
         self.project = ConvNorm(value_channels, out_channels, norm_cfg=norm_cfg, gamma=0.0)
         self.drop_path = DropPath(drop_path)
 
+    @property
+    def steps(self) -> list[Callable]:
+        """All but the drop path."""
+        return [norm_step(self.norm), self.act, *self.project.steps]
+
     def forward(self, value: Tensor) -> Tensor:
-        if value.dim() == 3:
-            return self.forward(value.unsqueeze(-1)).squeeze(-1)
-        return self.drop_path(self.project(self.act(normalize(self.norm, value))))
+        return self.drop_path(together((value, self))[0])
 
 
 class CenterSelfAttention(nn.Module):
@@ -115,8 +102,8 @@ class CenterSelfAttention(nn.Module):
     def forward(self, projected: Tensor) -> Tensor:
         """Projected centers (B, D', N) to the update (B, D, N)."""
         query, key, value = self.qkv(projected)
-        weights = fp32_softmax(affinity(self.similarity_norm, query, key), dim=3)  # (B, h, N, N)
-        return self.update(retrieve(value, weights))
+        (similarity,) = affinities((self.similarity_norm, query, key))  # (B, h, N, N)
+        return self.update(retrieve(similarity, value)[0])
 
 
 class TransformerLayer(nn.Module):
@@ -218,3 +205,11 @@ class TransformerLayer(nn.Module):
         return self.predictor_type(
             pixel_channels=width, center_channels=width, project_centers=False
         )
+
+    def predicted(self, *inputs: Tensor | None) -> MaskPrediction | PredictorCall:
+        """What the layer predicts, as a call: those of all layers are made together.
+
+        A sharded layer has its parameters only while it runs, so it makes the call itself.
+        """
+        call = PredictorCall(self.predictor, *inputs)
+        return call() if isinstance(self, FSDPModule) else call

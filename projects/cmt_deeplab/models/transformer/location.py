@@ -1,10 +1,12 @@
 """Where things are: coordinates for the pixels, a few reference points for the centers."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from cmt_deeplab.geometry import pixel_positions
-from cmt_deeplab.models.blocks.conv_norm import ConvNorm
+from cmt_deeplab.models.blocks.conv_norm import ConvNorm, steps_of, together
 from cmt_deeplab.precision import at_least_fp32
 from cmt_deeplab.structures import NUM_REFERENCE_POINTS
 
@@ -36,7 +38,14 @@ class ReferenceMask(nn.Module):
             ),
         )
 
+    @property
+    def steps(self) -> list[Callable]:
+        return [*steps_of(self.mlp), self._points]
+
     def forward(self, centers: Tensor) -> Tensor:
         """Centers (B, D, N) to points (B, N, R, 2), (x, y) in [0, 1] of the padded input."""
-        points = at_least_fp32(self.mlp(centers)).sigmoid()  # (B, 2R, N)
+        return together((centers, self))[0]
+
+    def _points(self, logits: Tensor) -> Tensor:
+        points = at_least_fp32(logits).sigmoid()  # (B, 2R, N)
         return points.transpose(1, 2).unflatten(-1, (NUM_REFERENCE_POINTS, 2))

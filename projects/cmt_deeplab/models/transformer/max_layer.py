@@ -6,9 +6,10 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from cmt_deeplab.precision import fp32_softmax
+from cmt_deeplab.models.blocks.conv_norm import together
 
-from .layer_parts import LayerOutput, TransformerLayer, affinity, retrieve
+from .layer_parts import LayerOutput, TransformerLayer, affinities
+from .retrieval import retrieve
 
 
 @MODELS.register_module()
@@ -52,24 +53,28 @@ class MaXLayer(TransformerLayer):
         ``pixel_update`` those of the centers' attention to the pixels.
         """
         size = pixels.shape[2:]
-        own_pixels = self.pixel_project(self.act(pixels))
-        own_centers = self.center_project(centers)
-        prediction = self.predictor(own_pixels, own_centers) if predict else None
+        own_pixels, own_centers = together(
+            (self.act(pixels), self.pixel_project), (centers, self.center_project)
+        )
+        prediction = self.predicted(own_pixels, own_centers) if predict else None
 
-        pixel_query, pixel_key, pixel_value = self.pixel_qkv(own_pixels)
-        query, key, value = self.center_qkv(own_centers)
-
+        (pixel_query, pixel_key, pixel_value), (query, key, value) = together(
+            (own_pixels, self.pixel_qkv), (own_centers, self.center_qkv)
+        )
         keys = torch.cat([pixel_key, key], dim=3)  # (B, h, d, HW + N)
         values = torch.cat([pixel_value, value], dim=3)
-        similarity = affinity(self.center_similarity_norm, query, keys)  # (B, h, N, HW + N)
-        retrieved = retrieve(values, fp32_softmax(similarity, dim=3))
-        updated = self.act(centers + self.center_update(retrieved))
-        updated = self.act(updated + self.ffn(updated))
-
-        similarity = similarity[..., : size.numel()]
+        similarities = affinities(
+            (self.center_similarity_norm, query, keys),  # (B, h, N, HW + N)
+            *([(self.pixel_similarity_norm, key, pixel_query)] if self.pixel_update else []),
+        )
+        updates = [(retrieve(similarities[0], values)[0], self.center_update)]
         if self.pixel_update is not None:
-            similarity = affinity(self.pixel_similarity_norm, key, pixel_query)  # (B, h, N, HW)
-            assignment = fp32_softmax(similarity, dim=2)
-            retrieved = retrieve(value, assignment.transpose(2, 3))
-            pixels = pixels + self.pixel_update(retrieved.unflatten(2, size))
+            _, _, heard = retrieve(similarities[1], pixel_value, value, attend=False)
+            updates.append((heard.unflatten(2, size), self.pixel_update))
+        terms = together(*updates)
+        updated = self.act(centers + self.center_update.drop_path(terms[0]))
+        updated = self.act(updated + self.ffn(updated))
+        similarity = similarities[-1][..., : size.numel()]
+        if self.pixel_update is not None:
+            pixels = pixels + self.pixel_update.drop_path(terms[1])
         return LayerOutput(pixels, updated, similarity.unflatten(3, size), prediction)

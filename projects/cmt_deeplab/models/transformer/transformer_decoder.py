@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.models.blocks.module_config import require_sizes
+from cmt_deeplab.models.blocks.recompute import recompute_always, recomputed
+from cmt_deeplab.models.heads.predictor import PredictorCall, predict_all
 from cmt_deeplab.parts import build_part, part_class
 from cmt_deeplab.slots import DECODER as SLOT
 from cmt_deeplab.slots import HEAD
@@ -68,7 +71,7 @@ class CMTTransformerDecoder(nn.Module):
         super().__init__()
         layers = self._layer_configs(layer, layers_per_stage, pixel_channels)
         require_sizes(SLOT, num_centers=num_centers, center_channels=center_channels)
-        self.deep_supervision = deep_supervision
+        self.deep_supervision, self.with_cp = deep_supervision, False
         self.centers = nn.Parameter(torch.empty(1, center_channels, num_centers))
         nn.init.trunc_normal_(self.centers, std=1.0)
         common = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
@@ -125,6 +128,12 @@ class CMTTransformerDecoder(nn.Module):
             )
         return [(f'{SLOT}.layer.{i}', one) for i, one in enumerate(layer)]
 
+    def recompute(self) -> None:
+        """From now on, recompute the activations of layers and predictors in the backward pass."""
+        self.with_cp = True
+        for layer in chain(*self.stages):
+            recompute_always(layer)
+
     def forward(
         self, features: Sequence[Tensor], pixel_decoder: nn.Module, *, features_only: bool = False
     ) -> DecoderOutput:
@@ -153,5 +162,11 @@ class CMTTransformerDecoder(nn.Module):
             if self.training or features_only:
                 stage_features.append(pixels)
         if self.training or not features_only:
-            predictions.append(self.predictor(pixels, centers))
+            predictions.append(PredictorCall(self.predictor, pixels, centers))
+        if self.with_cp:
+            modules = [one.predictor for one in predictions if isinstance(one, PredictorCall)]
+            forward = lambda _, calls: predict_all(calls)
+            predictions = recomputed(nn.ModuleList(modules), predictions, forward=forward)
+        else:
+            predictions = predict_all(predictions)
         return DecoderOutput(predictions, assignments, stage_features)
