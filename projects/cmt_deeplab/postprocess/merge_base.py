@@ -119,8 +119,8 @@ class PanopticMerge(nn.Module):
         )
         with torch.autocast(mask_logits.device.type, enabled=False):
             # As in deeplab2 and kmax-deeplab: a softmax over all classes, then the best of those
-            # that are not void.
-            confidence, label = class_logits.float().softmax(-1)[:, :-1].max(-1)
+            # that are not void. On the host, as that takes one copy and many steps.
+            confidence, label = class_logits.float().cpu().softmax(-1)[:, :-1].max(-1)
             chosen = self.is_candidate(confidence, label)
             if self.class_thresholds is not None:
                 least = torch.as_tensor(self.class_thresholds).to(confidence)[label]
@@ -129,10 +129,11 @@ class PanopticMerge(nn.Module):
             order = torch.argsort((~chosen).to(torch.uint8), stable=True)
             candidates = order[: int(chosen.sum())]
             if not len(candidates):
-                void = label.new_full(geometry.output, self.num_classes, dtype=torch.int32)
-                return PanopticResult(void, [])
+                shape, kind = geometry.output, torch.int32
+                return PanopticResult(mask_logits.new_full(shape, self.num_classes, dtype=kind), [])
+            order = order.to(mask_logits.device, non_blocking=True)
             table = mask_logits.float().flatten(1).t().index_select(1, order)  # (h*w, N)
-            confidence, label = (x[candidates].cpu().numpy() for x in (confidence, label))
+            confidence, label = (x[candidates].numpy() for x in (confidence, label))
             return self.merge(table, confidence, label, geometry)
 
     def traced_owner(

@@ -46,7 +46,8 @@ class Occupancy:
         """The picture (H_o, W_o) int32 with each set's value at its pixels."""
         set_of_run, length = self.runs
         values = torch.as_tensor(value_of_set, dtype=torch.int32).to(set_of_run.device)
-        return torch.repeat_interleave(values[set_of_run], length).view(size)
+        pixels = size[0] * size[1]  # which the device need not be asked for
+        return torch.repeat_interleave(values[set_of_run], length, output_size=pixels).view(size)
 
 
 def measure_occupancy(
@@ -97,7 +98,8 @@ def _summarize(codes: Tensor, length: Tensor, total: np.ndarray) -> Occupancy:
         sets = torch.cat([sets[pairs >> BITS], (pairs & ((1 << BITS) - 1))[:, None]], 1)
     set_pixels = length.new_zeros(len(sets)).index_add_(0, set_of_run, length)
     # From here on there are small tables, on the host.
-    sets, set_pixels, center = sets.cpu().numpy(), set_pixels.cpu().numpy(), np.arange(len(total))
+    counted = torch.cat([sets, set_pixels[:, None]], 1).cpu().numpy()
+    sets, set_pixels, center = counted[:, :-1], counted[:, -1], np.arange(len(total))
     members = (sets[:, center // BITS] >> (center % BITS) & 1).astype(bool)
     mean = mean_probability(total, set_pixels @ members)
     return Occupancy(members, set_pixels, mean, (set_of_run, length.int()))
