@@ -13,6 +13,7 @@ from .packing import PackPanopticInputs, PanopticIndexData
 from .panoptic_index_dataset import PanopticIndexDataset, ShapesPanopticDataset
 from .shapes_files import write_shapes
 from .spatial import (
+    PanopticDrawScale,
     PanopticLargeScaleJitter,
     PanopticRandomCrop,
     PanopticRandomFlip,

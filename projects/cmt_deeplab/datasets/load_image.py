@@ -37,6 +37,12 @@ from cmt_deeplab.image_file import (
 )
 
 CHANNELS = dict(color=(3,), grayscale=(1,), unchanged=range(1, 5))  # by color_type of a loader
+# OpenCV's flags by how often a JPEG is halved or more while it is decoded
+REDUCED = {
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
 FEWEST_BITS = 14  # an image that uses no more of 16 bits is nearly black
 
 
@@ -72,7 +78,9 @@ def load_image(self: LoadImageFromFile, results: dict) -> dict | None:
             return None
         raise
     results['img'] = image.astype(np.float32) if self.to_float32 else image
-    results['img_shape'] = results['ori_shape'] = image.shape[:2]
+    reduced = results.get('reduced_by')
+    size = (results['height'], results['width']) if reduced else image.shape[:2]
+    results['img_shape'] = results['ori_shape'] = size
     return results
 
 
@@ -85,7 +93,10 @@ def _read(loader: LoadImageFromFile, results: dict) -> np.ndarray:
     if backend == 'cv2' and kind != 'unchanged':
         flag = imread_flags[kind] | cv2.IMREAD_ANYDEPTH
     try:
-        check_header(read_header(data), results, loader)
+        header, reduced = read_header(data), results.pop('reducible_by', 1)
+        check_header(header, results, loader)
+        if reduced > 1 and header.format == 'JPEG' and flag != kind:
+            flag, results['reduced_by'] = imread_flags[kind] | REDUCED[reduced], reduced
         require_whole(data)
         problem = None
         image = mmcv.imfrombytes(data, flag=flag, backend=backend)

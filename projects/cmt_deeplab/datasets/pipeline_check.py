@@ -21,6 +21,7 @@ from .geometric import PanopticGeometricTransforms, with_inner
 from .index_map_to_masks import IndexMapToMasks
 from .load_panoptic_index_map import LoadPanopticIndexMap
 from .packing import PackPanopticInputs
+from .spatial import PanopticDrawScale
 from .transform_trial import (
     CHANGED_PLANE,
     MASKS,
@@ -41,6 +42,7 @@ LOADERS = {
     IndexMapToMasks: MASKS,
     LoadPanopticAnnotations: MASKS,
 }
+UNTRIED = SegRescale, PanopticDrawScale  # the one makes truth smaller, the other moves nothing
 COMPOSITIONS = (Compose, EngineCompose)
 
 
@@ -67,7 +69,7 @@ class PipelineCheck:
                 results = {**results, **dict.fromkeys(loaded)}
             elif isinstance(transform, PackPanopticInputs | PackDetInputs):
                 self._check_packed(transform, results)
-            elif not (trusted or isinstance(transform, SegRescale)):  # SegRescale makes it smaller
+            elif not (trusted or isinstance(transform, UNTRIED)):
                 results = self._try(transform, results)
 
     def _suits_ours(self, results: dict) -> bool:
