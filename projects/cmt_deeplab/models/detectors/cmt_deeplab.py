@@ -24,13 +24,15 @@ from cmt_deeplab.renamed import rename_weights
 from cmt_deeplab.structures import MaskPrediction, PanopticTarget
 
 from .checkpoint_check import ComparedWithCheckpoint
-from .outputs import add_prediction
+from .outputs import SummedLosses, add_prediction
 from .probe import Features, blamed, probe_backbone
 from .windows import PredictedInWindows
 
 
 @MODELS.register_module()
-class CMTDeepLab(FrozenMixin, PredictedInWindows, ComparedWithCheckpoint, BaseDetector):
+class CMTDeepLab(
+    FrozenMixin, PredictedInWindows, ComparedWithCheckpoint, SummedLosses, BaseDetector
+):
     """CMT-DeepLab and, with other layers in its decoder, MaX-DeepLab and kMaX-DeepLab.
 
     The numbers of classes and ``align_corners`` are given here alone and passed to the parts;
@@ -47,10 +49,8 @@ class CMTDeepLab(FrozenMixin, PredictedInWindows, ComparedWithCheckpoint, BaseDe
             the losses and drop path to the images: those of an image depend on this number, its
             id and the iteration alone. A batch then trains the same in one process or in
             several, and so does a run that was interrupted and resumed.
-        semantic_on: a prediction also has ``pred_sem_seg``, the class of each pixel, for mmdet's
-            ``SemSegMetric``.
-        instance_on: a prediction also has ``pred_instances``, the things with their masks, boxes
-            and scores, for mmdet's ``CocoMetric``.
+        semantic_on: predicts also ``pred_sem_seg``, the class of each pixel, for ``SemSegMetric``.
+        instance_on: predicts also ``pred_instances``, the masks and scores of things, with boxes.
     """
 
     def __init__(

@@ -13,6 +13,17 @@ from cmt_deeplab.postprocess import PanopticResult
 from cmt_deeplab.structures import MMDET_VOID, VOID_INDEX
 
 
+class SummedLosses:
+    """Sums the losses of a model in one operation, and its gradient likewise."""
+
+    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """As in mmengine: the sum of the terms with 'loss' in their name, and all of them."""
+        if not all(isinstance(value, Tensor) and value.dim() == 0 for value in losses.values()):
+            return super().parse_losses(losses)  # of a criterion of the user
+        loss = torch.stack([value for name, value in losses.items() if 'loss' in name]).sum()
+        return loss, {'loss': loss, **losses}
+
+
 def add_prediction(
     model: nn.Module,
     sample: DetDataSample,
