@@ -8,6 +8,7 @@ Expected PQ on COCO val: no figure at hand; for Axial-R104 with RFN 55.3 is publ
 by us.
 Axial-R50 with 24 blocks in stage 4 in place of 6, inferred from the published sizes (135 M
 parameters, 553 GMACs, both recalled; docs/design.md).
+Activations are recomputed in the backward pass (with_cp), so that 8 images fit into 80 GB.
 """
 
 _base_ = [
@@ -16,4 +17,4 @@ _base_ = [
     '../_base_/schedules/adamw_200k_axial.py',
     '../_base_/default_runtime.py',
 ]
-model = _base_.for_model
+model = dict(_base_.for_model, with_cp=True)

@@ -7,6 +7,7 @@ Hardware: 8 GPUs of 80 GB, 8 images each. Cost: 12.8 million images at 685.4 GMA
 Expected PQ on COCO val: no figure at hand; for Axial-R104 with RFN 55.3 is published. Not trained
 by us.
 Weights: converted ones of deeplab2, as model.backbone.init_cfg.
+Activations are recomputed in the backward pass (with_cp), so that 8 images fit into 80 GB.
 """
 
 _base_ = [
@@ -15,4 +16,4 @@ _base_ = [
     '../_base_/schedules/adamw_200k_axial.py',
     '../_base_/default_runtime.py',
 ]
-model = _base_.for_model
+model = dict(_base_.for_model, with_cp=True)

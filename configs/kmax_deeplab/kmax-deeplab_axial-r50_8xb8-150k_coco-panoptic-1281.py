@@ -7,6 +7,7 @@ Hardware: 8 GPUs of 80 GB, 8 images each. Cost: 9.6 million images at 419.8 GMAC
 Expected PQ on COCO val: 56.2 (deeplab2, pretrained on ImageNet-22K). Not trained by us.
 Weights: deeplab2 publishes ImageNet weights for TensorFlow only; give converted ones as
 model.backbone.init_cfg.
+Activations are recomputed in the backward pass (with_cp), so that 8 images fit into 80 GB.
 """
 
 _base_ = [
@@ -15,4 +16,4 @@ _base_ = [
     '../_base_/schedules/adamw_150k.py',
     '../_base_/default_runtime.py',
 ]
-model = _base_.for_model
+model = dict(_base_.for_model, with_cp=True)
