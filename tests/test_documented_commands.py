@@ -1,20 +1,22 @@
 """The commands of README and docs run as they stand, in a small folder with what they name.
 
-A command that no table below mentions is run, with what ``SHORTER`` adds to its end. Of ``PARSED``
-commands only the arguments are read, and ``NOT_RUN`` programs are left alone.
+Those of ``SLOW`` run with ``pytest -m slow``. Where a command cannot run as it stands, the tables
+say what stands for a word of it or is added to its end, and why; ``NOT_RUN`` programs are left
+alone.
 """
 
 import contextlib
 import io
-import re
 import shutil
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from forks import in_forks
 from run_tool import ROOT
-from shown_commands import READ, commands_of, make_folder, program_of, run, words_of
+from shown_commands import commands_of, environment_of, make_folder, program_of, run, words_of
+from shown_inputs import KMAX, KMAX_TF, make_inputs
 
 INSTALLS = 'it needs a package index; tools/setup_env.sh takes the same steps in .ci/run'
 NOT_RUN = {  # programs, with the reason
@@ -28,81 +30,100 @@ NOT_RUN = {  # programs, with the reason
     '.ci/run': 'it is what runs the tests',
     '.ci/audit.py': '.ci/run does; it asks pypi.org',
     '.ci/build_site.py': '.ci/run does',
-    'tests/swaps/try_all.py': 'minutes of work; tests/swaps/test_swaps_table.py',
-    'tests/reliability/try_all.py': 'minutes of work; tests/reliability/test_reliability.py',
 }
-CONVERTED = 'it needs weights of another code base; tests/tools/test_model_converters.py makes some'
-PUBLIC = 'it needs a public data set; tests/tools/test_dataset_converters.py makes small ones'
-EXPORTS = 'it needs an extra and a minute; tests/inference/test_exported.py'
-MINUTES = 'it takes too long at its size; the program runs in '
-SEVERAL = 'it starts several processes; tests/engine/test_distributed.py'
-PARSED = {  # programs or parts of commands, with the reason and the test that runs them
-    'cmt-deeplab demo': 'it serves until it is ended; tests/tools/test_demo_page.py opens it',
-    'cmt-deeplab export': EXPORTS,
-    'OUT.onnx': EXPORTS,
-    'overfit8': 'it needs images of COCO; tests/test_configs.py',
-    '--stuff': 'it needs data of a layout that asks for it; tests/own_data/test_opening.py',
-    '--classes cat,dog': 'it needs the classes of COCO; tests/tools/test_subset_panoptic.py',
-    'replay_step.py': 'it needs a step that failed; tests/reliability/faults/hostile.py makes one',
-    'ade20k_panoptic.py': PUBLIC,
-    'cityscapes_panoptic.py': PUBLIC,
-    'coconut.py': PUBLIC,
-    'deeplab2_to_mmdet.py': CONVERTED,
-    'kmax_pytorch_to_mmdet.py': CONVERTED,
-    'benchmarks/run.py': MINUTES + 'tests/tools/test_benchmarks.py',
-    'cmt-deeplab train DATA': MINUTES + 'tests/own_training/test_own_training.py',
-    'compare_models.py': MINUTES + 'tests/tools/test_compare_models.py',
-    'estimate_training.py': MINUTES + 'tests/tools/test_estimate_training.py',
-    'tools/quickstart.py': MINUTES + 'tests/quickstart/test_quickstart.py',
-    'dist_test.sh': SEVERAL,
-    'dist_train.sh': SEVERAL,
-    'slurm_train.sh': SEVERAL,
+GPUS = 'two processes on the CPU stand for 8 GPUs, and one for each of two machines'
+SHORT = 'a training, but shorter'
+CLASSES = 'classes of the generated data'
+WEIGHTS = 'tf_efficientnet_lite0.pth'
+OWN = 'data in the layout that the options name'
+SOURCE = 'weights of random numbers, made by a slow transcription of the other code base'
+# what stands for words of a command, by a part of the command, with the reason
+INSTEAD = {
+    'NNODES=2': ({'8': '1', '/shared/run1': 'run1'}, GPUS),
+    'dist_train.sh': ({'8': '2'}, GPUS),
+    'dist_test.sh': ({'8': '2'}, GPUS),
+    'slurm_train.sh': ({'/shared/run1': 'run1'}, GPUS + '; srun is a stand-in that starts two'),
+    '--iters 2500': ({'2500': '1'}, SHORT),
+    '--minutes 60': ({'60': '0.1'}, SHORT),
+    '--minutes 90': ({'90': '0.1'}, SHORT),
+    '--train 500': ({'500': '1'}, SHORT),
+    'benchmarks/run.py': (
+        dict.fromkeys(
+            ('criterion', 'layer', 'predict', 'train-step', 'optimizer', 'scaling'), 'metric'
+        ),
+        'tests/tools/test_benchmarks.py runs the tasks of many minutes at small sizes',
+    ),
+    '--classes cat,dog': ({'cat,dog': 'disk,square'}, CLASSES),
+    'class-masks': ({'DATA': 'MASKS'}, OWN),
+    'DATA OUT --stuff': ({'DATA': 'MASKS'}, OWN),
+    'coconut.py': ({'data/coco/train2017': 'source/train2017'}, 'images of the small data set'),
+    'ckpt-': (
+        {f'FOLDER/ckpt-{n}': f'ckpt-{n}.npz' for n in ('100000', '150000')},
+        SOURCE + ', without TensorFlow as .npz',
+    ),
+    'deeplab2_to_mmdet.py SRC': ({'SRC': 'ckpt-150000.npz', 'CONFIG.py': KMAX_TF}, SOURCE),
+    'kmax_pytorch_to_mmdet.py SRC': ({'CONFIG.py': KMAX}, SOURCE),
 }
-# the script to which a launcher passes its arguments, but for its own at these places
-LAUNCHERS = {
-    'tools/dist_train.sh': ('tools/train.py', {1}),
-    'tools/dist_test.sh': ('tools/test.py', {2}),
-    'tools/slurm_train.sh': ('tools/train.py', {0, 1, 3}),
+MORE = {  # what is added to the end of a command, by a part of it, with the reason
+    'draw_examples.py': (['--images', '1'], 'pictures, but fewer'),
+    'make_shapes.py': (['--train', '2', '--val', '1'], 'images, but fewer'),
+    'cmt-deeplab train DATA': (
+        ['--iters', '1', '--weights', WEIGHTS, '--work-dir', 'new'],
+        SHORT + ', beside the models of other commands',
+    ),
+    'benchmarks/run.py': (['--runs', '1'], 'fewer timed runs'),
+    'compare_models.py': (['--runs', '2', '--images', '2'], 'fewer timed runs and images'),
+    'tools/quickstart.py': (
+        ['--train-images', '8', '--val-images', '2', '--work-dir', 'new'],
+        SHORT + ', beside the models of other commands',
+    ),
+    'overfit8': (
+        ['--cfg-options', 'train_cfg.max_iters=2', 'train_cfg.val_interval=2']
+        + ['model.num_things_classes=6', 'model.num_stuff_classes=5'],
+        SHORT + ', on generated images in place of COCO',
+    ),
 }
-SHORTER = {'draw_examples.py': ['--images', '1'], 'make_shapes.py': ['--train', '2', '--val', '1']}
-LONGEST = 600  # seconds, which end a command that hangs
-PAGES = [
-    *ROOT.glob('*.md'),
-    *(path for path in (ROOT / 'docs').glob('*.md') if path.name != 'reliability.md'),  # messages
-    *(ROOT / 'configs').glob('*/README.md'),
-]
+SLOW = (  # parts of commands that run with pytest -m slow
+    *(
+        'cmt-deeplab demo',
+        'cmt-deeplab export',
+        'OUT.onnx',
+        'cmt-deeplab train DATA',
+        'class-masks',
+    ),
+    *('DATA OUT --stuff', 'cat,dog', '_panoptic.py data/', 'coconut.py', '_to_mmdet.py', 'dist_'),
+    *('slurm_', 'benchmarks/run.py', 'compare_models.py', 'estimate_training.py', 'quickstart.py'),
+    *('overfit8', 'replay_step.py', 'try_all.py'),
+)
+LONGEST = 900  # seconds, which end a command that hangs
+PAGES = [path for part in ('*.md', 'docs/*.md', 'configs/*/README.md') for path in ROOT.glob(part)]
 SHOWN = sorted(
     {command for page in PAGES for command in commands_of(page.read_text(encoding='utf-8'))}
 )
-
-
 TAKEN = [command for command in SHOWN if program_of(command) not in NOT_RUN]
-
-
-def only_parsed(command: str) -> bool:
-    return any(part in command for part in PARSED)
+LONG = [command for command in TAKEN if any(part in command for part in SLOW)]
 
 
 def arguments_of(command: str, folder: Path) -> list[str]:
-    program, *words = words_of(command, folder)
-    if program in LAUNCHERS:
-        program, own = LAUNCHERS[program]
-        words = [word for place, word in enumerate(words) if place not in own]
-    more = [word for part, added in SHORTER.items() if part in command for word in added]
-    return [program, *words, *more]
+    words = words_of(command, folder)
+    for part, (instead, _) in INSTEAD.items():
+        if part in command:
+            words = [instead.get(word, word) for word in words]
+    more = [word for part, (added, _) in MORE.items() if part in command for word in added]
+    return [*words, *more]
 
 
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory) -> Path:
-    """With all that the commands name; made in a fork, as programs leave traces in a process."""
-    place = tmp_path_factory.mktemp('shown')
+def made(folder: Path, *makers: Callable[[Path], None]) -> Path:
+    """The folder, filled in a fork, as programs leave traces in a process."""
 
-    def make(sender, here: Path) -> None:
-        make_folder(here)
+    def make(sender, make_part: Callable) -> None:
+        make_part(folder)
         sender.send('made')
 
-    assert [sent for _, sent, *_ in in_forks(make, [place], jobs=1, longest=LONGEST)] == ['made']
-    return place
+    folder.mkdir()
+    for _, sent, *_ in in_forks(make, makers, jobs=1, longest=LONGEST):
+        assert sent == 'made'
+    return folder
 
 
 def failures(commands: list[str], folder: Path, copies: Path) -> dict[str, str | None]:
@@ -113,28 +134,34 @@ def failures(commands: list[str], folder: Path, copies: Path) -> dict[str, str |
         shutil.copytree(folder, here, symlinks=True)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             try:
-                run(arguments_of(command, here), here, only_read=only_parsed(command))
+                run(arguments_of(command, here), here, environment_of(command))
             except SystemExit as ended:
                 status = ended.code or 0
             except BaseException:
                 traceback.print_exc()
                 status = 1
         shutil.rmtree(here)
-        well = status == (READ if only_parsed(command) else 0)
-        sender.send('' if well else f'{out.getvalue()[-1500:]} ended with {status}')
+        sender.send(status and f'{out.getvalue()[-1500:]} ended with {status}')
 
     done = in_forks(attempt, commands, jobs=2, longest=LONGEST)
-    return {command: said for command, said, *_ in done if said != ''}
+    return {command: said for command, said, *_ in done if said != 0}
 
 
-def test_the_commands_run(folder, tmp_path):
-    assert len([command for command in TAKEN if not only_parsed(command)]) > 25
-    assert failures(TAKEN, folder, tmp_path) == {}
+def test_the_short_commands_run(tmp_path):
+    short = [command for command in TAKEN if command not in LONG]
+    assert len(short) > 25
+    assert failures(short, made(tmp_path / 'made', make_folder), tmp_path) == {}
+
+
+@pytest.mark.slow
+def test_the_long_commands_run(tmp_path):
+    pytest.importorskip('gradio', reason='requirements/demo_tests.txt is not installed')
+    assert len(LONG) > 35
+    folder = made(tmp_path / 'made', make_folder, make_inputs)
+    assert failures(LONG, folder, tmp_path) == {}
 
 
 def test_the_tables_hold():
     assert NOT_RUN.keys() <= {*map(program_of, SHOWN)}, 'no page shows them any more'
-    parts = [*PARSED, *SHORTER]
+    parts = [*INSTEAD, *MORE, *SLOW]
     assert not [part for part in parts if not any(part in command for command in TAKEN)]
-    named = re.findall(r'tests/[\w/]+(?:\.py)?', ' '.join([*PARSED.values(), *NOT_RUN.values()]))
-    assert named and not [path for path in named if not (ROOT / path).exists()]

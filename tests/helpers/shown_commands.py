@@ -4,22 +4,23 @@ A command is a line of a block of bash or of an indented block, or what stands b
 with arguments, and begins with a program. CONFIG, DATA and the like are files and folders there.
 """
 
-import argparse
-import functools
 import os
 import re
 import runpy
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import cv2
 import numpy as np
 import torch
 from cmt_deeplab.datasets import write_shapes
-from cmt_deeplab_cli.app import SCRIPT, app
+from cmt_deeplab_cli.app import app
+from processes import free_port
 from run_tool import ROOT
 from untrained import certain_config, save_untrained
 
@@ -36,9 +37,9 @@ WORDS = {
 CHECKPOINTS = (
     *('work_dirs/NAME/iter_150000.pth', 'work_dirs/quickstart/iter_2500.pth'),
     *('trained/iter_1.pth', 'work_dirs/DATA_cmt-lite0/iter_1.pth'),
+    'work_dirs/CONFIG.py/iter_150000.pth',
 )
 FEW = dict(batch_size=2, num_workers=0, persistent_workers=False)
-READ = 'the arguments were read'
 
 
 def commands_of(text: str) -> list[str]:
@@ -77,19 +78,25 @@ def words_of(command: str, folder: Path) -> list[str]:
     return [WORDS.get(word, word) for word in finished.stdout.split('\0')[:-1]]
 
 
-def run(words: list[str], folder: Path, *, only_read: bool = False) -> None:
+def environment_of(command: str) -> dict[str, str]:
+    """The variables that stand before a command."""
+    return dict(re.findall(r'\b([A-Z_]+)=(\S+) (?=.*(?:bash|python) )', command))
+
+
+def run(words: list[str], folder: Path, environment: dict[str, str] | None = None) -> None:
     """Run a program in ``folder``; for a fork, which has what it imports and is left changed.
 
     Raises:
-        SystemExit: it ends with a status, with ``READ`` once it has read its arguments
-            if ``only_read``.
+        SystemExit: it ends with a status.
     """
     torch.set_num_threads(1)
     os.chdir(folder)
     sys.argv = words
-    if only_read:
-        _stop_after_arguments()
-    if words[0] == 'cmt-deeplab':
+    if words[0].endswith('.sh'):
+        launch(words, environment)
+    elif words[:2] == ['cmt-deeplab', 'demo']:
+        serve(words)
+    elif words[0] == 'cmt-deeplab':
         app(prog_name=words[0])
     else:
         script = ROOT / words[0]
@@ -97,17 +104,39 @@ def run(words: list[str], folder: Path, *, only_read: bool = False) -> None:
         runpy.run_path(str(script), run_name='__main__')
 
 
-def _stop_after_arguments() -> None:
-    read = argparse.ArgumentParser.parse_args
+def launch(words: list[str], variables: dict[str, str]) -> None:
+    """Run a launcher on this machine, as often as there are machines in its ``variables``."""
+    here = dict(PYTHON=sys.executable, PORT=str(free_port()), MASTER_ADDR='127.0.0.1')
+    environment = os.environ | variables | here | dict(PATH=f'bin:{os.environ["PATH"]}')
+    machines = [
+        subprocess.Popen(
+            ['bash', *words],
+            env=environment | dict(NODE_RANK=str(rank)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(int(variables.get('NNODES', 1)))
+    ]
+    for machine in machines:
+        print(machine.communicate()[0])
+    sys.exit(max(abs(machine.returncode) for machine in machines))
 
-    def parse_args(*arguments, **named):
-        read(*arguments, **named)
-        sys.exit(READ)
 
-    argparse.ArgumentParser.parse_args = parse_args
-    for command in app.registered_commands:
-        if command.context_settings != SCRIPT:
-            command.callback = functools.wraps(command.callback)(lambda **values: sys.exit(READ))
+def serve(words: list[str]) -> None:
+    """Start a server, ask for its page, and stop it as a user does."""
+    command = [sys.executable, '-m', 'cmt_deeplab_cli', *words[1:]]
+    environment = os.environ | dict(BROWSER='true')  # a program that does nothing
+    piped = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    with subprocess.Popen(command, **piped) as server:
+        for line in server.stdout:
+            print(line)
+            if address := re.search(r'http://127\S+', line):
+                assert b'<html' in urlopen(address[0]).read()
+                break
+        server.send_signal(signal.SIGINT)
+        print(server.stdout.read())
+    sys.exit(server.returncode)
 
 
 def make_folder(folder: Path) -> None:
@@ -118,6 +147,8 @@ def make_folder(folder: Path) -> None:
     for place in ('data/coco', 'DATA'):
         write_shapes(folder / place, preset='quick', num_train=3, num_val=2, size=64)
     config = certain_config()
+    # no segment that the last bit of another runtime takes away
+    config.model.postprocess.update(thing_area=16, stuff_area=16)
     save_untrained(config, folder / 'CHECKPOINT.pth')
     for place in CHECKPOINTS:
         (folder / place).parent.mkdir(parents=True)
@@ -130,7 +161,8 @@ def make_folder(folder: Path) -> None:
     config.default_hooks.checkpoint.interval = 2
     for place in ('CONFIG.py', 'work_dirs/quickstart/cmt-deeplab_tiny_shapes.py'):
         (folder / place).write_text(config.pretty_text.replace('data/shapes', 'data/coco'))
-    images = np.random.default_rng(0).integers(0, 256, (2, 40, 60, 3), dtype=np.uint8)
+    coarse = np.random.default_rng(0).integers(0, 256, (2, 5, 8, 3), dtype=np.uint8)
+    images = [cv2.resize(image, (60, 40), interpolation=cv2.INTER_CUBIC) for image in coarse]
     film = cv2.VideoWriter(str(folder / 'film.mp4'), cv2.VideoWriter.fourcc(*'mp4v'), 5, (60, 40))
     for place in ('photos', 'slides'):
         (folder / place).mkdir()

@@ -3,28 +3,15 @@
 import json
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 from cmt_deeplab.doctor import examine
 from cmt_deeplab.own_data import PanopticFolder, PanopticSplit
 from mmdet.registry import DATASETS
 from mmengine.config import Config
+from public_layouts import write_ade20k, write_cityscapes, write_coconut
 from run_tool import run_tool
-from small_panoptic import plane_of_ids, write_panoptic
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/_base_/datasets'
-SIZE = 48, 64
-
-
-def write(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), pixels)
-
-
-def write_image(path):
-    generator = np.random.default_rng(list(str(path).encode()))
-    write(path, generator.integers(0, 256, (*SIZE, 3), np.uint8))
 
 
 def truth_of(config, root, split='train'):
@@ -50,22 +37,17 @@ def fine(root, train, val, images):
 
 @pytest.fixture
 def ade20k(tmp_path):
-    """A wall (1) with a sky (3), on them two beds (thing 1) and a person (4); a bed uncounted."""
-    for folder in ('training', 'validation'):
-        name = f'ADE_{folder}_00000001'
-        write_image(tmp_path / 'images' / folder / f'{name}.jpg')
-        semantic = np.full(SIZE, 1, np.uint8)
-        semantic[:20] = 3
-        semantic[30:, :40] = 8  # beds
-        semantic[22:28, 50:60] = 13  # a person
-        semantic[0, 0] = 0
-        instances = np.zeros((*SIZE, 3), np.uint8)  # B, G, R: nothing, number, class
-        instances[30:, :10] = 0, 1, 1
-        instances[30:, 10:20] = 0, 2, 1
-        instances[22:28, 50:60] = 0, 3, 4
-        write(tmp_path / 'annotations' / folder / f'{name}.png', semantic)
-        write(tmp_path / 'annotations_instance' / folder / f'{name}.png', instances)
-    return tmp_path
+    return write_ade20k(tmp_path)
+
+
+@pytest.fixture
+def cityscapes(tmp_path):
+    return write_cityscapes(tmp_path)
+
+
+@pytest.fixture
+def coconut(tmp_path):
+    return write_coconut(tmp_path)
 
 
 def test_ade20k(ade20k):
@@ -90,19 +72,6 @@ def test_ade20k_without_its_instances(ade20k):
     assert not list(ade20k.glob('ade20k*'))
 
 
-@pytest.fixture
-def cityscapes(tmp_path):
-    """Road (7), two cars (26), cars without numbers, and the own car (1), which does not count."""
-    for split, cities in dict(train=('aachen', 'bochum'), val=('lindau',)).items():
-        for city in cities:
-            name = f'{city}_000000_000019'
-            write_image(tmp_path / 'leftImg8bit' / split / city / f'{name}_leftImg8bit.png')
-            ids = np.full(SIZE, 7, np.uint16)
-            ids[:8, :8], ids[:8, 20:30], ids[20:30, 20:40], ids[40:] = 26000, 26001, 26, 1
-            write(tmp_path / 'gtFine' / split / city / f'{name}_gtFine_instanceIds.png', ids)
-    return tmp_path
-
-
 def test_cityscapes(cityscapes):
     done = run_tool('dataset_converters/cityscapes_panoptic.py', cityscapes)
     assert done.returncode == 0 and '2 images, 8 segments, 19 classes' in done.stdout
@@ -115,40 +84,6 @@ def test_cityscapes(cityscapes):
     images = '../leftImg8bit/train', '../leftImg8bit/val'
     splits = 'cityscapes_panoptic_train', 'cityscapes_panoptic_val'
     assert fine(cityscapes / 'gtFine', *splits, images) is True
-
-
-@pytest.fixture
-def coconut(tmp_path):
-    """As download_coconut.py writes it: small ids, the name of the .jpg, no boxes, areas as float.
-
-    The PNG of the second image is gray.
-    """
-    source = tmp_path / 'source'
-    write_panoptic(source, train=2, val=1)
-    for split, name in (('train2017', 'coconut_s'), ('val2017', 'relabeled_coco_val')):
-        content = json.loads((source / f'annotations/panoptic_{split}.json').read_text())
-        coco = dict(zip((1, 2, 3, 4), (1, 2, 187, 193)))
-        kinds = [(1, 'person', 1), (2, 'bicycle', 1)]
-        kinds += [(187, 'sky-other-merged', 0), (193, 'grass-merged', 0)]
-        content['categories'] = [dict(id=i, name=n, isthing=k) for i, n, k in kinds]
-        (tmp_path / name).mkdir()
-        for k, annotation in enumerate(content['annotations']):
-            small = {i: j for j, i in enumerate(np.unique(plane_of_ids()).tolist(), start=1)}
-            plane = np.vectorize(small.get)(plane_of_ids()).astype(np.uint8)
-            black = np.zeros_like(plane)
-            pixels = plane if k == 1 else np.dstack([black, black, plane])
-            write(tmp_path / name / annotation['file_name'], pixels)
-            annotation['file_name'] = Path(annotation['file_name']).with_suffix('.jpg').name
-            for segment in annotation['segments_info']:
-                del segment['bbox']
-                segment.update(
-                    id=small[segment['id']],
-                    area=float(segment['area']),
-                    category_id=coco[segment['category_id']],
-                    isthing=int(segment['category_id'] < 3),
-                )
-        (tmp_path / f'{name}.json').write_text(json.dumps(content))
-    return tmp_path
 
 
 def test_coconut(coconut):

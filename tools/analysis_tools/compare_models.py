@@ -133,28 +133,19 @@ def name_apart(models: list['ComparedModel']) -> list['ComparedModel']:
     return models
 
 
-def write_json(args: argparse.Namespace, models: list['ComparedModel']) -> None:
-    if args.json:
-        from cmt_deeplab.analysis.comparison_table import machine
-        from mmengine.fileio import dump
+def write(what: str, args: argparse.Namespace, models: list['ComparedModel']) -> None:
+    """Write the figures, the table or the picture of the curves, if it is asked for."""
+    from cmt_deeplab.analysis.comparison_table import as_markdown, machine
+    from cmt_deeplab.analysis.learning_curve import draw_curves
+    from mmengine.fileio import dump, put_text
 
+    if what == 'json' and args.json:
         rows = [vars(model) | dict(config=None, network=None) for model in models]
         result = dict(setting=vars(args), machine=machine(args.device), models=rows)
         dump(result, args.json, 'json', indent=1)
-
-
-def write_markdown(args: argparse.Namespace, models: list['ComparedModel']) -> None:
-    if args.markdown:
-        from cmt_deeplab.analysis.comparison_table import as_markdown, machine
-        from mmengine.fileio import put_text
-
-        put_text(f'{as_markdown(models)}\n{machine(args.device)}\n', args.markdown)
-
-
-def write_plot(args: argparse.Namespace, models: list['ComparedModel']) -> None:
-    if any(model.curve for model in models):
-        from cmt_deeplab.analysis.learning_curve import draw_curves
-
+    elif what == 'markdown' and args.markdown:
+        put_text(as_markdown(models, args.device) + '\n', args.markdown)
+    elif what == 'plot' and any(model.curve for model in models):
         path = args.plot or str(Path(args.work_dir) / 'pq.png')
         draw_curves(models, path)
         print(path)
@@ -163,18 +154,18 @@ def write_plot(args: argparse.Namespace, models: list['ComparedModel']) -> None:
 def main() -> int:
     with report_user_errors():
         args = parse_args()
-        from cmt_deeplab.analysis.comparison_table import as_text, machine
+        from cmt_deeplab.analysis.comparison_table import as_markdown
         from mmengine.logging import MMLogger
 
         warnings.filterwarnings('ignore')  # notes of other packages to their developers
         MMLogger.get_instance('compare_models', log_level='ERROR')
         models = compare(args)
-    print(as_text(models), machine(args.device), sep='\n', flush=True)
+    print(as_markdown(models, args.device), flush=True)
     missing = 0
-    for write in (write_json, write_markdown, write_plot):  # each, though another fails
+    for what in ('json', 'markdown', 'plot'):  # each, though another fails
         try:
             with mistakes_as_user_errors():
-                write(args, models)
+                write(what, args, models)
         except UserError as error:
             print(f'Error: {error}', file=sys.stderr)
             missing += 1

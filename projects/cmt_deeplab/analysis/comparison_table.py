@@ -53,25 +53,18 @@ def cells(models: Sequence[ComparedModel]) -> list[list[str]]:
     return table
 
 
-def notes(models: Sequence[ComparedModel]) -> list[str]:
-    return [*dict.fromkeys(f'{model.name}: {note}' for model in models for note in model.notes)]
-
-
-def as_text(models: Sequence[ComparedModel]) -> str:
-    table = cells(models)
-    widths = [2 + max(map(len, column)) for column in zip(*table)]
+def as_markdown(models: Sequence[ComparedModel], device: str) -> str:
+    """The table in columns, the notes on the models, and what was measured on which machine."""
+    head, *rows = cells(models)
+    widths = [max(3, *map(len, column)) for column in zip(head, *rows)]
+    rule = [':' + '-' * (widths[0] - 1), *('-' * (width - 1) + ':' for width in widths[1:])]
     lines = [
-        row[0].ljust(widths[0]) + ''.join(map(str.rjust, row[1:], widths[1:])) for row in table
+        ' | '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
+        for row in (head, rule, *rows)
     ]
-    return '\n'.join([*lines, '', *notes(models), MEANING])
-
-
-def as_markdown(models: Sequence[ComparedModel]) -> str:
-    header, *rows = cells(models)
-    lines = [header, ['---', *['---:'] * len(models)], *rows]
-    table = [f'| {" | ".join(cell.strip() for cell in line)} |' for line in lines]
-    listed = [f'* {line}' for line in notes(models)]
-    return '\n'.join([*table, '', *listed, *[''] * bool(listed), MEANING]) + '\n'
+    notes = dict.fromkeys(f'* {model.name}: {note}' for model in models for note in model.notes)
+    listed = [*notes, ''] if notes else []
+    return '\n'.join([*(f'| {line} |' for line in lines), '', *listed, MEANING, machine(device)])
 
 
 def machine(device: str) -> str:
