@@ -120,23 +120,24 @@ class CMTLayer(TransformerLayer):
             pooled=self.cluster_update is not None,
             assign=self.assign,
         )
-        values = {
-            self.cross_update: attended,
-            self.cluster_update: pooled,
-            among_centers.update: retrieve(own_similarity, own_value)[0],
-            self.pixel_update: None if heard is None else heard.unflatten(2, size),
-        }
-        values.pop(None, None)  # ingredients that are switched off
-        terms = dict(zip(values, together(*((value, part) for part, value in values.items()))))
+        values = (
+            attended,
+            pooled,
+            retrieve(own_similarity, own_value)[0],
+            None if heard is None else heard.unflatten(2, size),
+        )
+        parts = (self.cross_update, self.cluster_update, among_centers.update, self.pixel_update)
+        used = [(value, part) for value, part in zip(values, parts) if part is not None]
+        terms = iter(together(*used))
 
         updated = centers
-        for part in (self.cross_update, self.cluster_update, among_centers.update):
+        for part in parts[:3]:
             if part is not None:
-                updated = updated + part.drop_path(terms[part])
+                updated = updated + part.drop_path(next(terms))
         updated = self.act(updated)
         updated = self.act(updated + self.ffn(updated))
         if self.pixel_update is not None:
-            pixels = pixels + self.pixel_update.drop_path(terms[self.pixel_update])
+            pixels = pixels + self.pixel_update.drop_path(next(terms))
         return LayerOutput(pixels, updated, similarity.unflatten(3, size), prediction)
 
     def locate(self, pixels: Tensor, centers: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
