@@ -38,7 +38,9 @@ def ranked(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Few values of any size fit into a hash table, which is several times as fast as sorting.
     """
     values = values.astype(np.int64)
-    slots = (values.view(np.uint64) * HASH_FACTOR) >> np.uint64(64 - HASH_BITS)
+    slots = values - values.min(initial=0)
+    if slots.max(initial=0) >> HASH_BITS:
+        slots = (values.view(np.uint64) * HASH_FACTOR) >> np.uint64(64 - HASH_BITS)
     table = np.zeros((2, 1 << HASH_BITS), np.int64)  # the value in each slot, and its place
     table[0, slots], table[1, slots] = values, 1
     if not np.array_equal(table[0, slots], values):  # two values share a slot

@@ -16,40 +16,56 @@ import torch
 from torch import Tensor
 
 Form = Callable[[int], Callable[[], Any]]
+# The half width of the interval that holds the true median in 95 of 100 cases, in interquartile
+# ranges times the root of the number of runs: McGill, Tukey and Larsen, Variations of Box Plots,
+# The American Statistician 32 (1978).
+NOTCH = 1.57
+LARGEST_ERROR = 0.15  # a ratio is meaningless if this interval is wider than this share of it
 
 
 @dataclass
 class Subject:
-    """What a file of this folder gives to :func:`measure`.
+    """What a benchmark gives to :func:`measure`.
 
-    ``forms`` by name, the last one being what the others are compared with. ``values`` gives the
-    results of each form after the runs, in equal order: they are compared. ``with_memory`` measures
-    the peak memory of one more run of each. ``figures`` are more columns for the row of a form.
+    ``forms`` are by name; ``peers`` names those that the others are compared with, by default the
+    last one. ``beyond`` names for a form another one whose time is taken off, run by run.
+    ``values`` gives the results of each form after the runs, in equal order: they are compared.
+    ``with_memory`` measures the peak memory of one more run of each. ``figures`` are more columns
+    for the row of a form.
     """
 
     forms: dict[str, Form]
+    title: str = ''
+    peers: Sequence[str] = ()
+    beyond: dict[str, str] = field(default_factory=dict)
+    runs: int = 11
     warm_up: int = 1
     values: Callable[[], dict[str, Sequence[Tensor | float]]] | None = None
     with_memory: bool = False
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @classmethod
-    def of_steps(cls, steps: dict[str, Callable[[], Sequence[Tensor]]]) -> 'Subject':
+    def of_steps(cls, steps: dict[str, Callable[[], Sequence[Tensor]]], **rest: Any) -> 'Subject':
         """Functions that need no preparation and return the values to compare."""
         forms = {name: lambda run, step=step: step for name, step in steps.items()}
         return cls(
-            forms, values=lambda: {name: step() for name, step in steps.items()}, with_memory=True
+            forms,
+            values=lambda: {name: step() for name, step in steps.items()},
+            with_memory=True,
+            **rest,
         )
 
 
-def measure(subject: Subject, *, runs: int, device: str = 'cpu') -> dict:
-    """Rows of milliseconds, ratio to the last form and peak MiB; the difference of values.
+def measure(
+    subject: Subject, *, runs: int | None = None, device: str = 'cpu', clock: str = 'wall'
+) -> dict:
+    """Rows of milliseconds and peak MiB of each form, and their ratios to those of each peer.
 
-    The milliseconds are the median and the 95th percentile over the runs.
-
-    On a CPU a row also has the processor's time, which other work disturbs less.
+    The milliseconds are the median and the 95th percentile over the runs, and on a CPU the median
+    of the processor's time, which other work disturbs less; ``clock`` ('wall' or 'processor') says
+    of which the ratios are. A ratio is that of the peer to the form, and its error a share of it.
     """
-    on_gpu = device.startswith('cuda')
+    runs, on_gpu = runs or subject.runs, device.startswith('cuda')
     taken = np.empty((len(subject.forms), subject.warm_up + runs, 2))  # wall and processor, ms
     for run in range(-subject.warm_up, runs):
         for form, own in zip(subject.forms.values(), taken):
@@ -59,20 +75,26 @@ def measure(subject: Subject, *, runs: int, device: str = 'cpu') -> dict:
             if on_gpu:
                 torch.cuda.synchronize()
             own[subject.warm_up + run] = _clocks() - start
-    taken = taken[:, subject.warm_up :]
-    ratios = np.median(taken[-1, :, 0] / taken[..., 0], axis=1).tolist()
+    times = dict(zip(subject.forms, taken[:, subject.warm_up :]))
+    times |= {name: times[name] - times[base] for name, base in subject.beyond.items()}
+    peers = subject.peers or [*subject.forms][-1:]
     rows = []
-    slow = np.percentile(taken[..., 0], 95, axis=1).tolist()
-    for (name, form), medians, p95, ratio in zip(
-        subject.forms.items(), np.median(taken, axis=1).tolist(), slow, ratios
-    ):
-        row = dict(form=name, median_ms=medians[0], p95_ms=p95, ratio=ratio)
+    for name in subject.forms:
+        if name in subject.beyond.values():
+            continue
+        wall, processor = np.median(times[name], axis=0).tolist()
+        row = dict(form=name, median_ms=wall, p95_ms=float(np.percentile(times[name][:, 0], 95)))
         if not on_gpu:
-            row['processor_ms'] = medians[1]
+            row['processor_ms'] = processor
         if subject.with_memory:
-            row['peak_mib'] = peak_bytes(form(0), on_gpu) / 2**20
+            row['peak_mib'] = peak_bytes(subject.forms[name](0), on_gpu) / 2**20
+        chosen = int(clock == 'processor')
+        row['ratios'] = {
+            peer: _ratio(times[peer][:, chosen], times[name][:, chosen]) for peer in peers
+        }
         rows.append({**row, **subject.figures.get(name, {})})
-    result = dict(torch=torch.__version__, threads=torch.get_num_threads(), rows=rows)
+    result = dict(title=subject.title, runs=runs, peers=[*peers], rows=rows)
+    result['figures'] = subject.figures
     if subject.values is not None:
         *others, reference = subject.values().values()
         result['largest_difference'] = max(largest_difference(o, reference) for o in others)
@@ -82,6 +104,12 @@ def measure(subject: Subject, *, runs: int, device: str = 'cpu') -> dict:
 def _clocks() -> np.ndarray:
     """The milliseconds of the wall clock and of the processor."""
     return 1e3 * np.array([time.perf_counter(), time.process_time()])
+
+
+def _ratio(peer: np.ndarray, own: np.ndarray) -> dict[str, float]:
+    low, median, high = np.percentile(peer / own, (25, 50, 75)).tolist()
+    error = NOTCH * (high - low) / len(own) ** 0.5
+    return dict(median=median, error=error / abs(median))
 
 
 def peak_bytes(work: Callable[[], Any], on_gpu: bool) -> int:
@@ -111,13 +139,51 @@ def largest_difference(ours: Sequence[Tensor | float], theirs: Sequence[Tensor |
     return max(float((a - b).norm()) / max(float(b.norm()), floor) for a, b in pairs)
 
 
-def table(result: dict) -> str:
-    """The rows as text, one column for each figure."""
-    columns = [key for key in result['rows'][-1] if key != 'form']
-    lines = [f'{"":36}' + ''.join(f'{column:>14}' for column in columns)]
-    for row in result['rows']:
-        figures = (row.get(column, float('nan')) for column in columns)
-        lines.append(f'{row["form"]:36}' + ''.join(f'{figure:14.2f}' for figure in figures))
-    if 'largest_difference' in result:
-        lines.append(f'largest relative difference of a value: {result["largest_difference"]:.1e}')
+HEADER = (
+    *('task', 'ours', 'against', 'ours, ms', 'the other, ms', 'times as fast', 'error'),
+    *('ours, MiB', 'the other, MiB', 'memory'),
+)
+
+
+def markdown(results: Sequence[dict]) -> str:
+    """The rows of several results of :func:`measure`, each beside its peers, as Markdown.
+
+    ``error`` is that of the ratio of the times, which is left out where it says nothing.
+    """
+    lines = [HEADER, ['---'] * 3 + ['---:'] * (len(HEADER) - 3)]
+    for result in results:
+        by_name = {row['form']: row for row in result['rows']}
+        for row in result['rows']:
+            for peer in result['peers'] if row['form'] not in result['peers'] else ():
+                lines.append(_cells(result['title'], row, by_name[peer]))
+    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+
+
+def remarks(results: Sequence[dict]) -> str:
+    """The other figures of the rows, and how far values that have to be equal differ, as a list."""
+    lines = []
+    for result in results:
+        for key in dict.fromkeys(key for figures in result['figures'].values() for key in figures):
+            values = (f'{form} {figures[key]:.4g}' for form, figures in result['figures'].items())
+            lines.append(f'* {result["title"]}: {key}: {", ".join(values)}')
+        if 'largest_difference' in result:
+            difference = f'{result["largest_difference"]:.1e}'
+            lines.append(
+                f'* {result["title"]}: largest relative difference of a value {difference}'
+            )
     return '\n'.join(lines)
+
+
+def _cells(title: str, row: dict, peer: dict) -> list[str]:
+    ratio, memory = row['ratios'][peer['form']], ['', '', '']
+    if 'peak_mib' in row:
+        peaks = row['peak_mib'], peer['peak_mib']
+        memory = [*(f'{peak:.1f}' for peak in peaks), f'{peaks[0] / max(peaks[1], 1e-9):.2f}']
+    says = ratio['error'] <= LARGEST_ERROR
+    return [
+        *(title, row['form'], peer['form']),
+        *(f'{side["median_ms"]:.2f}' for side in (row, peer)),
+        f'{ratio["median"]:.2f}' if says else 'meaningless',
+        f'{100 * ratio["error"]:.0f} %',
+        *memory,
+    ]

@@ -1,11 +1,11 @@
-"""The merges beside mmdet's MaskFormerFusionHead on equal predictions.
+"""The mask-wise merge beside mmdet's MaskFormerFusionHead on equal predictions.
 
 The scene: discs of confident classes over smooth noise, the other centers void. mmdet's head is
-timed alone, given masks that are already at the padded input size, and with the resize to that
-size, which its models do just before; the ratios are to the latter.
+timed with the resize of the masks to the padded input, which its models do just before.
 """
 
 import argparse
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -18,45 +18,55 @@ from torch.nn import functional as F
 NUM_CLASSES = dict(num_things_classes=80, num_stuff_classes=53)  # COCO's
 
 
-def make_scene(args: argparse.Namespace, grid: int) -> tuple[Tensor, Tensor]:
-    """Mask logits (N, grid, grid) and class logits (N, C+1)."""
+def make_scene(grid: tuple[int, int], centers: int, segments: int) -> tuple[Tensor, Tensor]:
+    """Mask logits (N, h, w) and class logits (N, C+1)."""
     generator = torch.Generator().manual_seed(0)
-    number, num_classes = args.segments, sum(NUM_CLASSES.values())
-    coarse = torch.randn(1, args.centers, *[grid // 8 + 2] * 2, generator=generator)
-    masks = F.interpolate(coarse, size=(grid, grid), mode='bicubic')[0]
-    y, x, radius = grid * torch.rand(3, number - 1, 1, 1, generator=generator)
-    axis = torch.arange(grid)
-    distance = ((axis[:, None] - y) ** 2 + (axis - x) ** 2).sqrt()
-    masks[: number - 1] += 12 * torch.sigmoid((0.05 * grid + 0.2 * radius - distance) / 2)
-    masks[number - 1] += 6  # the ground
-    classes = torch.randn(args.centers, num_classes + 1, generator=generator)
+    coarse = torch.randn(1, centers, *(side // 8 + 2 for side in grid), generator=generator)
+    masks = F.interpolate(coarse, size=grid, mode='bicubic')[0]
+    y, x, radius = torch.rand(3, segments - 1, 1, 1, generator=generator)
+    rows, columns = map(torch.arange, grid)
+    distance = ((rows[:, None] - grid[0] * y) ** 2 + (columns - grid[1] * x) ** 2).sqrt()
+    size = grid[0] * (0.05 + 0.2 * radius)
+    masks[: segments - 1] += 12 * torch.sigmoid((size - distance) / 2)
+    masks[segments - 1] += 6  # the ground
+    return masks, confident_classes(centers, segments, sum(NUM_CLASSES.values()))
+
+
+def confident_classes(centers: int, segments: int, num_classes: int) -> Tensor:
+    """Class logits (N, C+1) of which the first ``segments`` are certain and the others void."""
+    generator = torch.Generator().manual_seed(0)
+    classes = torch.randn(centers, num_classes + 1, generator=generator)
     classes[:, -1] += 8
-    labels = torch.randint(num_classes, (number,), generator=generator)
-    classes[torch.arange(number), labels] += 16
-    return masks, classes
+    labels = torch.randint(num_classes, (segments,), generator=generator)
+    classes[torch.arange(segments), labels] += 16
+    return classes
 
 
-def subject(args: argparse.Namespace) -> Subject:
-    aligned = args.size % 2 == 1
-    grid = (args.size - aligned) // 4 + aligned
-    masks, classes = make_scene(args, grid)
-    side, output = (args.size, args.size), (args.output, args.output)
-    sizes = dict(input_size=side, image_size=side, output_size=output, align_corners=aligned)
+def subjects(
+    args: argparse.Namespace,
+    *,
+    size: tuple[int, int] = (800, 1333),
+    centers: int = 128,
+    segments: int = 20,
+) -> Iterator[Subject]:
+    padded = tuple(-(-side // 32) * 32 for side in size)
+    masks, classes = make_scene(tuple(side // 4 for side in padded), centers, segments)
+    sizes = dict(input_size=padded, image_size=size, output_size=size, align_corners=False)
+    merge = MODELS.build(dict(type='PanopticMaskWiseMerge', **NUM_CLASSES))
     test_cfg = dict(panoptic_on=True, instance_on=False, object_mask_thr=0.8)
     head = MODELS.build(dict(type='MaskFormerFusionHead', **NUM_CLASSES, test_cfg=test_cfg))
-    sample = DetDataSample(metainfo=dict(img_shape=side, ori_shape=output))
+    sample = DetDataSample(metainfo=dict(img_shape=size, ori_shape=size))
 
-    def upsample() -> Tensor:
-        return F.interpolate(masks[None], size=side, mode='bilinear', align_corners=False)
+    def fuse() -> None:
+        planes = F.interpolate(masks[None], size=padded, mode='bilinear', align_corners=False)
+        head.predict(classes[None], planes, [sample], rescale=False)
 
-    def fuse(planes: Tensor) -> None:
-        head.predict(classes[None], planes, [sample], rescale=output != side)
-
-    upsampled = upsample()
     forms = {
-        name: partial(MODELS.build(dict(type=name, **NUM_CLASSES)), masks, classes, **sizes)
-        for name in ('PanopticMaskWiseMerge', 'PanopticPixelWiseMerge')
+        'PanopticMaskWiseMerge': partial(merge, masks, classes, **sizes),
+        "mmdet's MaskFormerFusionHead": fuse,
     }
-    forms['MaskFormerFusionHead'] = lambda: fuse(upsampled)
-    forms['resize + MaskFormerFusionHead'] = lambda: fuse(upsample())
-    return Subject({name: lambda run, form=form: form for name, form in forms.items()})
+    yield Subject(
+        {name: lambda run, form=form: form for name, form in forms.items()},
+        title=f'merge, {centers} centers, {size[0]}x{size[1]}',
+        with_memory=True,
+    )

@@ -1,12 +1,15 @@
-"""Times a part of this project beside another form of the same work.
+"""Times parts of this project beside other programs for the same work, on the CPU.
 
-    python tools/benchmarks/run.py {axial,criterion,data,merge,metric} [options] [--json OUT]
+    python tools/benchmarks/run.py TASK... [--json OUT]
 
-`python tools/benchmarks/run.py SUBJECT --help` shows what is compared and its options.
+Ours and the peers run in turn in one process. The table, in Markdown, has the medians over the
+runs and of their ratios; a ratio that other work on the machine spoiled is marked as meaningless.
+Memory is the peak of torch's allocator over its level before. The images are those of --data-root,
+with COCO's names of files. TASK is one or more of:
 """
 
 import argparse
-import ast
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -15,45 +18,62 @@ from pathlib import Path
 # A clone that is not installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'projects'))
 
-import options
 from cmt_deeplab_cli.arguments import output_file, positive, report_user_errors
 
-SUBJECTS = ('axial', 'criterion', 'data', 'merge', 'metric')
+TASKS = {
+    'loader': "load and augment one image, beside mmdet's pipeline",
+    'metric': "PQ of one image in memory, beside mmdet's CocoPanopticMetric",
+    'evaluate': 'PQ of JSON and PNG files, beside hotcoco, vernier and panopticapi',
+    'merge': "masks to a panoptic map, beside mmdet's MaskFormerFusionHead",
+    'criterion': 'the losses of a step, beside the same formulas on one-hot masks',
+    'layer': 'one CMT layer, beside a plain transcription of its equations',
+    'predict': 'one image, merge included, beside Mask2Former and MaskFormer of mmdet',
+    'train-step': 'one training step, beside Mask2Former and MaskFormer of mmdet',
+    'optimizer': "the optimizer's step, beside mmengine's one group for each parameter",
+    'scaling': 'targets and losses of an image with 50 and 150 segments, beside 10',
+}
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
-    form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
-    subparsers = parser.add_subparsers(dest='subject', required=True)
-    for name in SUBJECTS:
-        source = Path(__file__).with_name(f'{name}.py').read_text(encoding='utf-8')
-        description = ast.get_docstring(ast.parse(source))
-        subparser = subparsers.add_parser(name, description=description, formatter_class=form)
-        getattr(options, name)(subparser)
-        subparser.add_argument(
-            '--device', default='cpu', help='cpu or cuda, of axial and criterion'
-        )
-        subparser.add_argument('--runs', type=positive, default=11, help='timed runs of each form')
-        subparser.add_argument('--threads', type=positive, default=1, help="torch's threads")
-        subparser.add_argument(
-            '--json', type=output_file, metavar='OUT', help='file for the figures'
-        )
+    parser = argparse.ArgumentParser(
+        description='\n'.join([__doc__, *(f'  {name:11} {what}' for name, what in TASKS.items())]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('tasks', nargs='+', choices=TASKS, metavar='TASK')
+    parser.add_argument('--data-root', default='data/coco')
+    parser.add_argument('--split', default='val2017', help='of the images and annotations')
+    parser.add_argument('--images', type=positive, default=100, help='of the split, at most (100)')
+    parser.add_argument('--runs', type=positive, help='of each form, in place of the usual number')
+    parser.add_argument(
+        '--threads', type=positive, default=os.cpu_count(), help="torch's threads (all cores)"
+    )
+    parser.add_argument(
+        '--clock', choices=('wall', 'processor'), default='wall', help='of the ratios (wall)'
+    )
+    parser.add_argument('--json', type=output_file, metavar='OUT', help='file for the figures')
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> dict:
     args = parse_args(arguments)
     with report_user_errors():
+        import stock_mmdet  # noqa: F401, I001  before cmt_deeplab
         import cmt_deeplab  # noqa: F401  registers the parts
         import torch
-        from harness import measure, table
+        from cmt_deeplab.analysis.comparison_table import machine
+        from harness import markdown, measure, remarks
         from mmengine.fileio import dump
+        from mmengine.logging import MMLogger
 
+        MMLogger.get_instance('benchmarks', log_level='ERROR')
         torch.set_num_threads(args.threads)
-        subject = import_module(args.subject).subject(args)
-        figures = measure(subject, runs=args.runs, device=args.device)
-        result = dict(setting=vars(args), **figures)
-        print(table(result), flush=True)
+        results = []
+        for task in args.tasks:
+            for subject in import_module(task.replace('-', '_')).subjects(args):
+                results.append(measure(subject, runs=args.runs, clock=args.clock))
+                print(results[-1]['title'], file=sys.stderr, flush=True)
+        print(markdown(results), remarks(results), machine('cpu'), sep='\n\n', flush=True)
+        result = dict(setting=vars(args), machine=machine('cpu'), results=results)
         if args.json:
             dump(result, args.json, 'json', indent=1)
     return result

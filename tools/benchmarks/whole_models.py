@@ -1,6 +1,7 @@
 """Whole models beside each other: the network, the network with its merge, and a training step.
 
-Used by tools/analysis_tools/compare_models.py, which says what the figures are.
+Used by tools/analysis_tools/compare_models.py, which says what the figures are, and by the
+benchmark train-step.
 """
 
 from collections.abc import Callable, Sequence
@@ -90,7 +91,8 @@ def measure_in_turn(
     by_name = {model.name: model for model in models}
     for row in measure(Subject(forms, with_memory=with_memory), runs=runs, device=device)['rows']:
         figures = by_name[row.pop('form')].figures
-        row.update(ratio=1 / row['ratio'], per_second=1e3 / row['median_ms'])
+        (ratio,) = row.pop('ratios').values()
+        row.update(ratio=1 / ratio['median'], per_second=1e3 / row['median_ms'])
         figures.update({f'{name}.{key}': value for key, value in row.items()})
 
 
