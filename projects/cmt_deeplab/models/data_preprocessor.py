@@ -82,7 +82,7 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
             samples = self.cast_data(samples) if training else [each.new() for each in samples]
         for inside, sample in zip(data['inside'], samples or ()):
             sample.set_metainfo(
-                dict(batch_input_shape=size, pad_shape=size, input_image_shape=inside)
+                dict(batch_input_shape=size, pad_shape=size, input_image_shape=tuple(inside))
             )
             if training and 'planes' not in data:
                 pad_masks(sample, size)
