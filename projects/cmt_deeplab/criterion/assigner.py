@@ -108,7 +108,7 @@ class PanopticHungarianAssigner:
         def finish() -> MatchResult:
             if copied is not None:
                 copied.synchronize()
-            centers, not_finite = self._solve(packed.numpy(), table.shape)
+            centers, not_finite = self._solve(packed, table.shape)
             centers = centers.to(dice.device, non_blocking=True)
             known = centers.clamp(min=0)[:, None]
             return MatchResult(
@@ -151,11 +151,12 @@ class PanopticHungarianAssigner:
         probability = probability.gather(2, labels.expand(-1, probability.shape[1], -1))
         return probability, dice, void_share
 
-    def _solve(self, packed: np.ndarray, shape: Sequence[int]) -> tuple[Tensor, str | None]:
+    @torch.compiler.disable  # the rest of a step compiles
+    def _solve(self, packed: Tensor, shape: Sequence[int]) -> tuple[Tensor, str | None]:
         """Center of each segment, (B, K+1) int64 with -1 for none, and what is not finite."""
         from scipy.optimize import linear_sum_assignment
 
-        tables, checks = np.split(packed, [-len(CHECKS) - len(NOT_FINITE)], axis=1)
+        tables, checks = np.split(packed.numpy(), [-len(CHECKS) - len(NOT_FINITE)], axis=1)
         tables, finite = tables.reshape(shape), np.isfinite(checks[:, len(CHECKS) :]).all(0)
         centers = np.full((shape[0], shape[2]), -1)
         for image, (table, passed) in enumerate(zip(tables, checks)):

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.precision import at_least_fp32
 from cmt_deeplab.structures import MaskPrediction, MatchResult
 
-from .targets import Generators, SegmentPlanes, StagePlane, joined, segment_sum
+from .targets import Generators, SegmentPlanes, StagePlane, computed_once, joined, segment_sum
 
 # How many numbers the largest temporary tensor may have, where work can be done in parts. Few large
 # parts suit a GPU, and parts that its cache holds suit a CPU.
@@ -72,7 +71,7 @@ class LossInput:
     generator: Generators
     parts: tuple['LossInput', ...] = ()  # the stages, if there are several
 
-    @cached_property
+    @computed_once
     def stage(self) -> StagePlane:
         """The ground truth at the size of the prediction."""
         pixels = self.prediction
@@ -80,18 +79,18 @@ class LossInput:
             pixels = pixels.pixel_features if self.parts else pixels.mask_logits
         return self.planes.at(pixels)
 
-    @cached_property
+    @computed_once
     def area(self) -> Tensor:
         """(B, K+1) float32: the pixels of each segment at the size of the prediction."""
         areas = [one.stage.area for one in self.parts or (self,)]
         return torch.cat(areas) if self.parts else areas[0]
 
-    @cached_property
+    @computed_once
     def centers(self) -> Tensor:
         """(B, K+1) int64: the center of each segment that has a pixel, and -1 for all others."""
         return torch.where(self.area > 0, self.match.centers, -1)
 
-    @cached_property
+    @computed_once
     def mask_sums(self) -> tuple[Tensor, Tensor, Tensor]:
         """Sums over the masks (B, N, P), a softmax of the mask logits over the centers.
 

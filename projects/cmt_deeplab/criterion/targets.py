@@ -1,9 +1,8 @@
 """The ground truth of a batch, brought to the size of each prediction and shared by all losses."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +21,23 @@ Generators = torch.Generator | Sequence[torch.Generator] | None
 PARTS = 32
 
 ABSENT = -(2**31)  # fills up the labels of images that have fewer segments than others
+
+
+class computed_once:  # noqa: N801  a decorator
+    """An attribute that is computed when it is first read.
+
+    ``functools.cached_property`` takes a lock before Python 3.12, which torch.compile cannot.
+    """
+
+    def __init__(self, compute: Callable) -> None:
+        self.compute, self.__doc__ = compute, compute.__doc__
+
+    def __get__(self, one: Any, owner: type | None = None) -> Any:
+        values, name = vars(one), self.compute.__name__
+        if name not in values:
+            values[name] = self.compute(one)
+        return values[name]
+
 
 Record = TypeVar('Record')
 
@@ -168,7 +184,7 @@ class SegmentPlanes:
             self._repeated[times] = replace(self, labels=labels, num_segments=numbers, once=self)
         return self._repeated[times]
 
-    @cached_property
+    @computed_once
     def of_things(self) -> Tensor:
         """(B, K+1) bool: the label is a thing class; always true if their number is not known."""
         if self.num_things_classes is None:
@@ -186,13 +202,13 @@ class SegmentPlanes:
         labels = self.labels[:, None]
         return torch.where(labels < things, own < things, own == labels)
 
-    @cached_property
+    @computed_once
     def segment(self) -> Tensor:
         """(B, H, W), of the type of ``index``: the segment of each pixel, K where there is none."""
         known = (self.index >= 0) & (self.index < self.counts[:, None, None])
         return self.index.masked_fill(~known, self.labels.shape[1] - 1)
 
-    @cached_property
+    @computed_once
     def reference_points(self) -> Tensor:
         """(B, K+1, R, 2): reference points at full resolution, some where there is no segment."""
         if self.once is not None:
