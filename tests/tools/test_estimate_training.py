@@ -110,8 +110,8 @@ def test_several_gpus_take_collectives_for_norms_and_the_buckets_of_gradients(tw
     several = estimate_step(config(), batch=2, gpus=2)
     norms = [m for m in build_small().modules() if isinstance(m, PanopticSyncBN)]
     others = 2  # the bucket of gradients, and whether all is finite
-    assert len(norms) < several.collectives <= 2 * len(norms) + others  # some norms share theirs
-    assert several.peaks['optimizer'] >= two.peaks['optimizer'] + two.gradients
+    assert others < several.collectives <= 2 * len(norms) + others  # some norms share theirs
+    assert several.peaks['optimizer'] == two.peaks['optimizer']  # gradients lie in the buckets
 
 
 @pytest.fixture

@@ -168,7 +168,6 @@ def _estimate(
         parameter.grad = torch.empty_like(parameter)
     wrapper.optimizer.step()  # makes its states
     states = ledger.live - weights - gradients
-    buckets = [trained[0].new_empty(gradients // 4)] if gpus > 1 else []
     if wrapper._accumulative_counts == 1:
         wrapper.zero_grad()
     data = fake_batch(model, size, batch)
@@ -183,7 +182,7 @@ def _estimate(
     wrapper.backward(wrapper.scale_loss(loss))
     ledger.phase = 'optimizer'
     wrapper.step()
-    del copies, buckets
+    del copies
     estimate = dict(batch=batch, gpus=gpus, size=size, weights=weights)
     buckets = -(-gradients // BUCKET) if gpus > 1 else 0
     return _summary(ledger, buckets, **estimate, gradients=gradients, optimizer=states)
