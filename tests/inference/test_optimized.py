@@ -59,6 +59,9 @@ def test_the_logits_are_as_near_to_the_exact_ones(name, pictures, tmp_path):
     with torch.no_grad():
         usual, fast = (model(images, mode='tensor') for model in models)
         exact = models[0].double()(images.double(), mode='tensor')
+        optimize(models[0])
+        folded = models[0](images.double(), mode='tensor')
+    torch.testing.assert_close(folded, exact, rtol=1e-8, atol=1e-8)
     for one, other, number in zip(usual, fast, exact, strict=True):
         distance, rounding = ((each - number).abs().max() for each in (other, one))
         assert 0 < distance < 10 * rounding < 1e-2 * number.abs().max()
