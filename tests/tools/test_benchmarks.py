@@ -148,8 +148,12 @@ def test_cost_against_the_number_of_segments(measured, task, monkeypatch):
     assert losses['peers'] == truth['peers'] == ['10 segments'] and len(truth['rows']) == 3
 
 
+@pytest.mark.slow
 def test_whole_models(measured, task, shapes_root, monkeypatch):
-    """With tiny networks in place of the ResNet-50s: prediction, training step and optimizer."""
+    """With tiny networks in place of the ResNet-50s: prediction, training step and optimizer.
+
+    ``python -m pytest -m slow tests/tools/test_benchmarks.py`` runs it.
+    """
     models, config_of = task('models'), 'cmt_deeplab/cmt-deeplab_tiny_shapes.py'
     monkeypatch.setattr(models, 'OURS', {'CMT-DeepLab R50': config_of})
     monkeypatch.setattr(models, 'PEERS', dict(peer='peers/maskformer_tiny_shapes.py'))
