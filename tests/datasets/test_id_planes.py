@@ -32,8 +32,8 @@ def filtered(kind):
     for row in COLORS.reshape(HEIGHT, -1).astype(int):
         left, corner = (np.concatenate([[0] * 3, line[:-3]]) for line in (row, above))
         a, b, c = (abs(left + above - corner - each) for each in (left, above, corner))
-        paeth = np.where((a <= b) & (a <= c), left, np.where(b <= c, above, corner))
-        guess = (0, left, above, (left + above) // 2, paeth)[kind]
+        nearest = np.where((a <= b) & (a <= c), left, np.where(b <= c, above, corner))
+        guess = (0, left, above, (left + above) // 2, nearest)[kind]
         rows += bytes([kind]) + ((row - guess) % 256).astype(np.uint8).tobytes()
         above = row
     return rows

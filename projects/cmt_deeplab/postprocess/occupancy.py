@@ -82,7 +82,7 @@ def measure_occupancy(
         changes = (found[1:] != found[:-1]).any(1).nonzero()[:, 0] + 1
         begins = torch.cat([changes.new_zeros(1), changes])
         codes.append(found[begins])
-        lengths.append(torch.diff(begins, append=begins.new_tensor([stop])))
+        lengths.append(torch.diff(begins, append=begins.new_full((1,), stop)))
     # In float64 on the host, since not every device has it.
     total = sum(totals.cpu().numpy().astype(np.float64))
     return _summarize(torch.cat(codes), torch.cat(lengths), total)
