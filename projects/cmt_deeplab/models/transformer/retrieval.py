@@ -25,11 +25,13 @@ def pool(value: Tensor, assignment: Tensor) -> Tensor:
     """The sums (..., d, N) of the values (..., d, M) of the pixels assigned to each center.
 
     Sums over thousands of pixels exceed the range of fp16, so they leave it here; bf16 has that
-    of fp32, and torch's matrix products add up in fp32.
+    of fp32, and torch's matrix products add up in fp32. Autocast may not bring values in fp32,
+    which some norms give, to fp16.
     """
-    if value.dtype != torch.float16:
-        return value @ assignment.mT
-    return ((value / FP16_SCALE) @ assignment.mT).float() * FP16_SCALE
+    with torch.autocast(value.device.type, enabled=False):
+        if value.dtype != torch.float16:
+            return value @ assignment.mT
+        return ((value / FP16_SCALE) @ assignment.mT).float() * FP16_SCALE
 
 
 def retrieve(
