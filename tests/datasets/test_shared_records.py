@@ -1,5 +1,6 @@
 """Several processes read an annotation file once, and map its records into memory."""
 
+import errno
 import gc
 import os
 
@@ -12,11 +13,24 @@ from processes import in_processes
 from small_panoptic import write_panoptic
 
 
-def build(root, ann_file='annotations/panoptic_train2017.json', **options):
+def build(root, ann_file='annotations/panoptic_train2017.json', kind=None, **options):
     prefix = dict(img='train2017', seg='annotations/panoptic_train2017')
-    return PanopticIndexDataset(
+    return (kind or PanopticIndexDataset)(
         data_root=str(root), ann_file=ann_file, data_prefix=prefix, pipeline=[], **options
     )
+
+
+class CountingDataset(PanopticIndexDataset):
+    """A user's data set, which fills a list of its own in place."""
+
+    def __init__(self, **options):
+        self.sizes = []
+        super().__init__(**options)
+
+    def load_data_list(self):
+        records = super().load_data_list()
+        self.sizes += [record['height'] for record in records]
+        return records
 
 
 def record_of(dataset) -> tuple:
@@ -41,6 +55,38 @@ def test_one_process_reads_for_all(tmp_path, monkeypatch):
     assert (reads, others, kind) == (1, 0, np.memmap)
     assert first == second == record_of(build(root, indices=2))
     assert type(build(root).data_bytes) is np.ndarray
+
+
+def test_what_a_data_set_fills_in_place_is_taken_over(tmp_path):
+    root = write_panoptic(tmp_path)
+
+    def work() -> list:
+        with built_together():
+            return build(root, kind=CountingDataset).sizes
+
+    first, second = in_processes(2, work)
+    assert first == second and len(first) == len(build(root))
+
+
+def test_on_a_full_disk_each_process_reads(tmp_path, monkeypatch):
+    root, calls = write_panoptic(tmp_path), []
+    expected, read = record_of(build(root)), PanopticIndexDataset.load_data_list
+
+    def full(path, values):
+        path = type(tmp_path)(path)
+        path.write_bytes(b'begun')
+        raise OSError(errno.ENOSPC, 'No space left on device', str(path))
+
+    monkeypatch.setattr(np, 'save', full)
+    monkeypatch.setattr(
+        PanopticIndexDataset, 'load_data_list', lambda self: calls.append(1) or read(self)
+    )
+
+    def work() -> tuple:
+        with built_together():
+            return record_of(build(root)), len(calls)
+
+    assert in_processes(2, work) == [(expected, 1)] * 2
 
 
 def test_a_machine_that_cannot_see_the_file_reads_itself(tmp_path, monkeypatch):

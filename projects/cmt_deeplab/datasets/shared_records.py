@@ -5,7 +5,7 @@ Loading processes, which are forks, share these with the process that started th
 """
 
 import gc
-import os
+import os.path as osp
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
@@ -60,29 +60,33 @@ def read_once(dataset: Any, read: Callable[[], None]) -> None:
         UserError: that of the process that reads, in all processes.
     """
     hosts, rank = all_gather_object(socket.gethostname()), get_rank()
-    reader, path, error, state = hosts.index(hosts[rank]), '', None, {}
-    if rank == reader:
-        before = dict(vars(dataset), _metainfo=None)  # which is changed in place
-        try:
+    reader, error, state = hosts.index(hosts[rank]), None, {}
+    # Windows does not remove a file that is mapped
+    with tempfile.TemporaryDirectory(prefix='records_', ignore_cleanup_errors=True) as folder:
+        path = osp.join(folder, 'records.npy')
+        if rank == reader:
+            before = dict(vars(dataset))
+            try:
+                read()
+            except UserError as problem:
+                error = problem
+            else:
+                try:
+                    np.save(path, dataset.data_bytes)
+                except OSError:  # the disk is full: the others read by themselves
+                    path = ''
+                state = {
+                    key: value
+                    for key, value in vars(dataset).items()
+                    if key != 'data_bytes'
+                    # a container may have been filled in place
+                    and (isinstance(value, dict | list | set) or before.get(key, ()) is not value)
+                }
+        path, error, state = all_gather_object((path, error, state))[reader]
+        if error is not None:
+            raise error
+        if osp.isfile(path):
+            vars(dataset).update(state, data_bytes=np.load(path, mmap_mode='r'))
+        elif rank != reader:  # or it is another machine of the same name
             read()
-        except UserError as problem:
-            error = problem
-        else:
-            handle, path = tempfile.mkstemp(suffix='.npy', prefix='records_')
-            os.close(handle)
-            np.save(path, dataset.data_bytes)
-            state = {
-                key: value
-                for key, value in vars(dataset).items()
-                if key != 'data_bytes' and (key not in before or before[key] is not value)
-            }
-    path, error, state = all_gather_object((path, error, state))[reader]
-    if error is not None:
-        raise error
-    if os.path.isfile(path):
-        vars(dataset).update(state, data_bytes=np.load(path, mmap_mode='r'))
-    else:  # another machine of the same name
-        read()
-    barrier()  # from here on the file needs no name
-    if rank == reader:
-        os.remove(path)
+        barrier()  # from here on the file needs no name
