@@ -106,6 +106,32 @@ def test_what_is_no_level_is_one_sentence(level, said):
         optimize(torch.nn.Conv2d(1, 1, 1), level)
 
 
+class NormFirst(torch.nn.Sequential):
+    def forward(self, x):
+        return self[0](self[1](x))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('shared', [False, True])
+def test_a_norm_that_follows_no_convolution_stays(shared):
+    """Neither behind an activation that comes a second time, nor in a forward of its own order."""
+    norms = [torch.nn.BatchNorm2d(4) for _ in range(2)]
+    for norm in norms:
+        norm.running_mean.uniform_(-1, 1)
+        norm.running_var.uniform_(0.5, 2)
+    first, second = (torch.nn.Conv2d(4, 4, 1) for _ in range(2))
+    act = torch.nn.ReLU()
+    model = (
+        torch.nn.Sequential(first, act, norms[0], second, act, norms[1])
+        if shared
+        else NormFirst(first, norms[0])
+    ).eval()
+    x = torch.randn(2, 4, 3, 3)
+    expected = model(x)
+    optimize(model)
+    torch.testing.assert_close(model(x), expected)
+
+
 @pytest.mark.slow  # python -m pytest -m slow tests/inference/test_optimized.py
 @pytest.mark.parametrize('level', ['fold', 'compile'])
 def test_the_segments_of_real_images(level, real_data, tmp_path):

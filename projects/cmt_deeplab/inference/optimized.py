@@ -16,7 +16,7 @@ from cmt_deeplab.models.blocks.conv_norm import ConvNorm
 from cmt_deeplab.models.blocks.norm import PanopticSyncBN
 
 LEVELS = ('none', 'fold', 'compile')
-# These apply a convolution and the norm behind it in the order in which they were added.
+# Their forward applies a convolution and the norm behind it in the order of the attributes.
 IN_ORDER = (nn.Sequential, ConvNorm, BasicBlock, Bottleneck, ResNet)
 BATCH_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, PanopticSyncBN)  # timm's activate, too
 
@@ -51,7 +51,7 @@ def optimize(model: nn.Module, level: str = 'fold') -> None:
         return
     model.eval().requires_grad_(False)
     for parent in [*model.modules()]:
-        if isinstance(parent, IN_ORDER):
+        if any(type(parent).forward is kind.forward for kind in IN_ORDER):
             _fold(parent)
     for module in model.modules():
         plain = type(module) is nn.Conv2d and module.padding_mode == 'zeros'
@@ -76,7 +76,8 @@ def optimize(model: nn.Module, level: str = 'fold') -> None:
 
 def _fold(parent: nn.Module) -> None:
     """Fold batch norms into convolutions among the children of a module of ``IN_ORDER``."""
-    for (name, conv), (norm_name, norm) in pairwise([*parent.named_children()]):
+    # not named_children, which leaves out a module that comes again, such as a shared activation
+    for (name, conv), (norm_name, norm) in pairwise([*parent._modules.items()]):
         found = type(conv) is nn.Conv2d and type(norm) in BATCH_NORMS
         if found and norm.running_mean is not None:
             setattr(parent, name, fuse_conv_bn_eval(conv, norm))
