@@ -56,6 +56,22 @@ def test_a_stacked_batch_becomes_the_input_of_the_lists(size):
     assert 'index_map' in samples[0]['data_samples'].gt_panoptic_seg  # what was given stays
 
 
+def test_fields_of_the_user_go_to_the_device_too():
+    samples = [sample(20, 31, 3), sample(40, 20, 2)]
+    for each in samples:
+        data = each['data_samples']
+        data.gt_sem_seg = PixelData(sem_seg=torch.zeros(1, *each['inputs'].shape[1:]))
+        data.gt_segments.masks = torch.ones(len(data.gt_segments), *each['inputs'].shape[1:])
+    preprocess = PanopticDataPreprocessor(align_corners=True, size=(65, 65)).to('meta')
+    for batch in (stacked_batch(samples, size=(65, 65)), pseudo_collate(samples)):
+        for found, own in zip(preprocess(batch, training=True)['data_samples'], samples):
+            expected = own['data_samples']
+            assert found.gt_segments.masks.shape == expected.gt_segments.masks.shape
+            assert found.gt_segments.labels.shape == expected.gt_segments.labels.shape
+            for each in (*found.gt_segments.values(), found.gt_sem_seg.sem_seg):
+                assert each.device.type == 'meta'
+
+
 def test_what_the_preprocessor_has_to_judge_stays_in_lists():
     floating, gray = sample(9, 9, 1), sample(9, 9, 1)
     floating['inputs'], gray['inputs'] = floating['inputs'].float(), gray['inputs'][:1]

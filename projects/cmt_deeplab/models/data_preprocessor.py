@@ -75,11 +75,11 @@ class PanopticDataPreprocessor(ImgDataPreprocessor):
         data = self.cast_data({key: x for key, x in data.items() if key != 'data_samples'})
         size = self.input_size(data['inputs'])
         batch = self.normalize(data['inputs'], data['sizes'], size)
+        if samples:
+            samples = self.cast_data(samples) if training else [each.new() for each in samples]
         if 'planes' in data:
             planes = pad(data['planes'], size, PADDING_INDEX)
             samples = with_truth(dict(data, planes=planes, data_samples=samples))
-        elif samples:
-            samples = self.cast_data(samples) if training else [each.new() for each in samples]
         for inside, sample in zip(data['inside'], samples or ()):
             sample.set_metainfo(
                 dict(batch_input_shape=size, pad_shape=size, input_image_shape=tuple(inside))

@@ -63,7 +63,8 @@ def stack_images(images: Sequence[Tensor], size: Size) -> dict:
 def stack_truth(samples: Sequence[DetDataSample], size: Size) -> dict:
     """``planes`` (B, H, W), ``segments`` of all images one after the other, and bare samples.
 
-    ``segments`` has a tensor for each field, and ``counts`` the number of segments of each image.
+    ``segments`` has a tensor for each field that allows it, ``counts`` the number of segments of
+    each image.
     """
     shape, device = (len(samples), *size), samples[0].gt_panoptic_seg.index_map.device
     planes = torch.full(shape, PADDING_INDEX, dtype=torch.int16, device=device)
@@ -71,7 +72,7 @@ def stack_truth(samples: Sequence[DetDataSample], size: Size) -> dict:
         index = sample.gt_panoptic_seg.index_map[0]
         place[: index.shape[0], : index.shape[1]] = index
     rows = [dict(sample.gt_segments.items()) for sample in samples]
-    fields = [key for key in rows[0] if all(isinstance(row.get(key), Tensor) for row in rows)]
+    fields = [key for key in rows[0] if all(_alike(row.get(key), rows[0][key]) for row in rows)]
     return dict(
         planes=planes,
         segments={key: torch.cat([row[key] for row in rows]) for key in fields},
@@ -87,16 +88,23 @@ def stack_truth(samples: Sequence[DetDataSample], size: Size) -> dict:
     )
 
 
+def _alike(*values: object) -> bool:
+    """Whether these are tensors that differ in their values and their length alone."""
+    if not all(isinstance(x, Tensor) for x in values):
+        return False
+    return len({(x.dtype, x.shape[1:]) for x in values}) == 1
+
+
 def with_truth(data: dict) -> list[DetDataSample]:
     """The samples of a stacked batch, with views of its planes and segments."""
-    segments = zip(*(values.split(data['counts']) for values in data['segments'].values()))
+    parts = {key: values.split(data['counts']) for key, values in data['segments'].items()}
     return [
         changed(
             sample,
             gt_panoptic_seg=changed(sample.gt_panoptic_seg, index_map=plane[None]),
-            gt_segments=changed(sample.gt_segments, **dict(zip(data['segments'], row))),
+            gt_segments=changed(sample.gt_segments, **{key: parts[key][i] for key in parts}),
         )
-        for sample, plane, row in zip(data['data_samples'], data['planes'], segments)
+        for i, (sample, plane) in enumerate(zip(data['data_samples'], data['planes']))
     ]
 
 
