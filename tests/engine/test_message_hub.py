@@ -39,6 +39,14 @@ def test_a_reader_finds_what_mmengine_would_have():
         ours.get_scalar('val/PQ')
 
 
+def test_a_number_that_changes_in_place_is_logged_as_it_was():
+    ours, buffer = hubs('in_place')[1], torch.zeros(2)
+    for _ in range(3):
+        ours.update_scalar('train/buffer', buffer[0])
+        buffer += 1
+    assert ours.get_scalar('train/buffer').data[0].tolist() == [0, 1, 2]
+
+
 def test_a_checkpoint_holds_plain_histories():
     theirs, ours = hubs('saved')
     for hub in (theirs, ours):

@@ -27,7 +27,8 @@ class PanopticMessageHub(MessageHub):
         """As in mmengine."""
         self._set_resumed_keys(key, resumed)
         waits = isinstance(value, Tensor) and value.numel() == 1
-        value = value.detach().view(()) if waits else self._get_valid_value(value)
+        # a copy, as a buffer may change in place and a view may hold a large tensor
+        value = value.detach().view(()).clone() if waits else self._get_valid_value(value)
         self._waiting[key].append((value, count))
         if len(self._waiting[key]) >= MOST_WAITING:
             self._settle([key])
