@@ -178,7 +178,7 @@ def test_warm_up_is_not_multiplied_with_the_decay():
         if (total, str(schedulers)) in done:
             continue
         done.add((total, str(schedulers)))
-        warm_up = 10_000 if total == 300_000 else 5000
+        warm_up = {300_000: 10_000, 600_000: 20_000}.get(total, 5000)
         *_, last_of_warm_up, next_one = learning_rates(config, warm_up + 1)
         first = schedulers[0].get('start_factor', 0)
         assert last_of_warm_up == pytest.approx(first + (1 - first) * (1 - 1 / warm_up))

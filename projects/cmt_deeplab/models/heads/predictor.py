@@ -125,11 +125,13 @@ def predict_together(calls: Sequence[PredictorCall]) -> list[MaskPrediction]:
 
 
 def predict_all(predictions: Sequence[MaskPrediction | PredictorCall]) -> list[MaskPrediction]:
-    """The predictions, for which calls are made here; those of :class:`CMTPredictor` together."""
+    """The predictions, for which calls are made here; several of :class:`CMTPredictor` together."""
     own = [
         isinstance(one, PredictorCall) and type(one.predictor).forward is CMTPredictor.forward
         for one in predictions
     ]
+    if sum(own) == 1:  # as a call of the module, which its hooks and the count of operations see
+        own = [False] * len(own)
     found = iter(predict_together([one for one, joint in zip(predictions, own) if joint]))
     return [
         next(found) if joint else one() if isinstance(one, PredictorCall) else one

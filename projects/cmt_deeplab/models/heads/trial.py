@@ -11,6 +11,8 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.slots import DECODER, HEAD
 from cmt_deeplab.structures import MaskPrediction
 
+from .predictor import PredictorCall
+
 SIDE, BATCH = 4, 2  # pixels per side of the coarsest feature, and images
 
 
@@ -99,7 +101,7 @@ def _problem(slot: str, inputs: tuple, named: dict, output: object, classes: int
         if logits.dim() != 5 or logits.shape[2:] != (number, *pixels.shape[2:]):
             return 'logits of the shape (B, heads, N, H, W)'
         asked, prediction = named.get('predict', False), output[3]
-        if asked and not isinstance(prediction, MaskPrediction):
+        if asked and not isinstance(prediction, MaskPrediction | PredictorCall):
             return 'a MaskPrediction as its prediction where predict=True (deep_supervision)'
         return None
     if not isinstance(output, MaskPrediction):
