@@ -222,3 +222,14 @@ def test_gradient_through_a_transposition_equals_the_formula(batch, channels_las
         assert found.is_contiguous(
             memory_format=torch.channels_last if channels_last else torch.contiguous_format
         )
+
+
+def test_a_norm_with_its_own_forward_is_called_also_by_several_processes(monkeypatch):
+    class Twice(PanopticSyncBN):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    block, x = ConvNorm(3, 4, norm_cfg=dict(type=Twice)), torch.randn(2, 3, 5, 5)
+    expected = block(x)
+    monkeypatch.setattr('cmt_deeplab.models.blocks.norm.get_world_size', lambda: 2)
+    torch.testing.assert_close(block(x), expected)
