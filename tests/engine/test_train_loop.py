@@ -119,3 +119,13 @@ def test_the_images_of_a_resumed_run_are_those_of_the_whole_run(tmp_path, monkey
         tmp_path, resume=True, load_from=str(tmp_path / 'iter_6.pth'), **without_validation
     ).train()
     assert len(whole) == 16 and read == whole[12:]
+
+
+def test_a_backbone_freezes_its_parts_from_the_first_iteration_on(tmp_path, monkeypatch):
+    """As mmdet's ResNet does in ``train`` alone, by ``norm_eval`` and ``frozen_stages``."""
+    runner, modes = toy_runner(tmp_path, train_cfg__max_iters=1), []
+    kind, train = type(runner.model.backbone), type(runner.model.backbone).train
+    monkeypatch.setattr(kind, 'train', lambda self, mode=True: train(self, False))
+    runner.model.backbone.register_forward_pre_hook(lambda part, _: modes.append(part.training))
+    runner.train()
+    assert modes and not any(modes)

@@ -151,6 +151,7 @@ class PanopticIterBasedTrainLoop(IterBasedTrainLoop):
         if 0 < self._iter <= self._max_iters:
             self._decide_current_val_interval()
             self._validate_if_due()
+        runner.model.train()  # so that backbones freeze what they have to
         while self._iter < self._max_iters and not self.stop_training:
             if not (runner.model.training and unwrapped(runner.model).training):
                 runner.model.train()  # which walks through all modules
