@@ -87,6 +87,8 @@ class PanopticIndexDataset(CocoPanopticDataset):
 
     def full_init(self) -> None:
         """As in mmengine; in a run of several processes, one of each machine reads for all."""
+        if self._fully_initialized:  # ConcatDataset and RepeatDataset call it once more
+            return
         with collector_paused():
             if sharing() and self.serialize_data and not self.skip_faulty_images:
                 read_once(self, super().full_init)
