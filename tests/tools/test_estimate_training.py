@@ -111,7 +111,8 @@ def test_several_gpus_take_collectives_for_norms_and_the_buckets_of_gradients(tw
     norms = [m for m in build_small().modules() if isinstance(m, PanopticSyncBN)]
     others = 2  # the bucket of gradients, and whether all is finite
     assert others < several.collectives <= 2 * len(norms) + others  # some norms share theirs
-    assert several.peaks['optimizer'] == two.peaks['optimizer']  # gradients lie in the buckets
+    # Gradients lie in the buckets, which would take a quarter more otherwise.
+    assert several.peaks['optimizer'] == pytest.approx(two.peaks['optimizer'], rel=0.05)
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def table(step: 'StepEstimate', fits: dict[str, int]) -> str:
         f'{row["bytes"] / GIB:>7.3f}{row["tensors"]:>9,}  {row["place"]}, up to {row["form"]}'
         for row in step.largest[:ROWS]
     ]
-    lines += ['', f'{"ms":>7}{"kernels":>9}  on an H200, by file']
+    lines += ['', f'{"ms":>7}{"kernels":>9}  on an H100, by file']
     lines += [
         f'{1e3 * work.seconds:>7.1f}{work.kernels:>9,}  {file}'
         for file, work in list(step.files.items())[:ROWS]

@@ -1,9 +1,9 @@
 """What one operation costs on a GPU: kernels, floating-point operations, bytes and seconds.
 
-The seconds are those of an H200. A kernel takes a constant time to start, plus the longer of two
-times: that of its operations and that of its bytes, each at a share of the rate in the data sheet.
-For batch norms the second part is a time for each number. The shares are fitted to five measured
-steps (docs/measurements.md).
+The seconds are those of an H100 or H200. A kernel takes a constant time to start, plus the longer
+of two times: that of its operations and that of its bytes, each at a share of the rate in the data
+sheet. For batch norms the second part is a time for each number. The shares are fitted to steps
+measured on an H200, and the time of the norms to six on an H100 (docs/measurements.md).
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ PEAK = {torch.bfloat16: 989e12, torch.float16: 989e12, torch.float32: 67e12}  # 
 PEAK_TF32 = 494e12  # of convolutions in fp32
 BANDWIDTH = 4.8e12  # bytes per second
 PEAK_SHARE, BANDWIDTH_SHARE = 0.25, 0.35
-KERNEL, NORM = 4e-6, 1.05e-11  # seconds to start, and for each number of a batch norm
+KERNEL, NORM = 4e-6, 5.3e-12  # seconds to start, and for each number of a batch norm
 # Operators that launch no kernel, that do not read their argument, and that read a part of it.
 FREE = {'empty', 'empty_like', 'new_empty', 'empty_strided', 'detach', '_unsafe_view', 'lift_fresh'}
 FILLS = {'zero_', 'fill_', 'zeros', 'ones', 'full', 'zeros_like', 'ones_like', 'full_like'}
