@@ -3,7 +3,7 @@
 import criterion_slow_reference as slow
 import pytest
 import torch
-from cmt_deeplab.criterion import PanopticCriterion, PanopticLoss, image_mean
+from cmt_deeplab.criterion import PanopticCriterion, PanopticLoss, PanopticMaskIDLoss, image_mean
 from cmt_deeplab.errors import UserError
 from mask2former_criterion import MASK2FORMER
 from mmdet.models import FocalLoss, ResNet
@@ -145,6 +145,27 @@ def test_a_loss_of_the_user_needs_one_method():
     found = PanopticCriterion(num_classes=6, losses=losses)([prediction], targets)
     assert list(found) == ['loss_one', 'loss_two']
     assert found['loss_two'] == 2 * found['loss_one'] > 0
+
+
+def test_a_loss_with_its_own_forward_is_called_as_it_is():
+    class Own(nn.Module):
+        reads_semantic_logits = False
+
+        def forward(self, prediction, targets, match, generator):
+            return dict(loss=prediction.class_logits.mean() + 0 * match.dice.sum())
+
+    class Twice(PanopticMaskIDLoss):
+        def forward(self, *given):
+            return dict(loss=2 * super().forward(*given)['loss_mask_id'])
+
+    losses = dict(own=dict(type=Own), twice=dict(type=Twice))
+    losses['one'] = dict(type='PanopticMaskIDLoss')
+    stages = [slow.make_prediction(seed=seed) for seed in (0, 1)]
+    found = PanopticCriterion(num_classes=6, losses=losses)(stages, [slow.make_target(2)] * 2)
+    for prefix, stage in zip(('s0.', ''), stages):
+        torch.testing.assert_close(found[f'{prefix}loss_own'], stage.class_logits.mean())
+        once = found[f'{prefix}loss_mask_id']
+        torch.testing.assert_close(found[f'{prefix}loss_twice'], 2 * once)
 
 
 def loss_class(result, fail=False):

@@ -15,7 +15,7 @@ from cmt_deeplab.geometry import corners_aligned, resize
 from cmt_deeplab.structures import NUM_REFERENCE_POINTS, MaskPrediction, MatchResult, PanopticTarget
 
 from .assigner import PanopticHungarianAssigner
-from .loss_base import check_weights, compare_with_head, named_terms, tried
+from .loss_base import PanopticLoss, check_weights, compare_with_head, named_terms, tried
 from .loss_input import LossInput, equal_stages, joined_stages
 from .match_costs import build_assigner
 from .mmdet_losses import build_losses
@@ -151,14 +151,18 @@ class PanopticCriterion(nn.Module):
         if semantic_logits is not None:
             joint['semantic'].append(([last], replace(inputs[last], prediction=semantic_logits)))
         for order, (key, loss) in enumerate(self.losses.items()):
-            if loss.reads_match != reads_match:
+            # A loss with its own forward, which may be no PanopticLoss, is called as it is.
+            own = type(loss).forward is not PanopticLoss.forward
+            if (own or loss.reads_match) != reads_match:
                 continue
-            kind = 'semantic' if loss.reads_semantic_logits else loss.joined_by
+            kind = 'semantic' if loss.reads_semantic_logits else None if own else loss.joined_by
             if kind not in joint:
                 groups = equal_stages(inputs, kind)
                 joint[kind] = [(g, joined_stages([inputs[i] for i in g], kind)) for g in groups]
             for stages, given in joint[kind]:
-                for name, value in named_terms(key, loss.weighted_terms(given)):
+                read = given.prediction, given.planes, given.match, given.generator
+                found = loss(*read) if own else loss.weighted_terms(given)
+                for name, value in named_terms(key, found):
                     for stage, mean in zip(stages, value.view(len(stages), -1).mean(1)):
                         weight = 1 if stage == last else self.deep_supervision_weight
                         terms.append((stage, order, name, mean if weight == 1 else weight * mean))
@@ -219,13 +223,9 @@ class PanopticCriterion(nn.Module):
     ) -> list[MaskPrediction]:
         """The predictions with masks and features resized to the size of the last one."""
         size = predictions[-1].mask_logits.shape[-2:]
-        align_corners = corners_aligned(planes.index.shape[-1])
+        fit = partial(resize, size=size, align_corners=corners_aligned(planes.index.shape[-1]))
         return [
-            replace(
-                p,
-                mask_logits=resize(p.mask_logits, size, align_corners=align_corners),
-                pixel_features=resize(p.pixel_features, size, align_corners=align_corners),
-            )
+            replace(p, mask_logits=fit(p.mask_logits), pixel_features=fit(p.pixel_features))
             for p in predictions
         ]
 
