@@ -348,6 +348,13 @@ def test_buffers_of_any_kind_are_kept():
     assert model.flag and torch.equal(model.table, torch.arange(6).view(2, 3).t())
     model.grows = torch.full((3,), math.nan)
     kept.take_back(torch.tensor(True))
+    kept.keep()
+    model.register_buffer('late', torch.ones(2))
+    kept.keep()
+    model.late.fill_(math.nan)
+    assert [bool(fine) for fine in kept.finite()] == [False]
+    kept.take_back(torch.tensor(True))
+    assert torch.equal(model.late, torch.ones(2))
 
 
 def test_the_names_of_mmengine_mean_these_wrappers_in_the_scope_of_mmdet():

@@ -16,13 +16,17 @@ class KeptBuffers:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self._groups: list[Group] = []
+        self._owners = [module._buffers for module in model.modules()]
+        self._count = -1
         self.keep()
 
     @torch.no_grad()
     def keep(self) -> None:
         """Copy the buffers as they are now."""
-        if not self._groups or None in (group.present() for group in self._groups):
-            places = defaultdict(list)
+        count = sum(buffer is not None for owner in self._owners for buffer in owner.values())
+        # also after a module made a buffer in its forward pass
+        if count != self._count or None in (group.present() for group in self._groups):
+            self._count, places = count, defaultdict(list)
             for prefix, module in self.model.named_modules():
                 for name, buffer in module._buffers.items():
                     if buffer is not None and 0 not in buffer.stride():  # of an expanded one
