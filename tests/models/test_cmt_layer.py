@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from cmt_deeplab.models.heads.predictor import CMTPredictor
+from cmt_deeplab.models.heads.predictor import CMTPredictor, unit_length
 from cmt_deeplab.models.transformer import CMTLayer
 from cmt_deeplab.models.transformer.location import coordinate_planes
 from cmt_deeplab.models.transformer.retrieval import nearest_center
@@ -169,3 +169,11 @@ def test_bad_arguments_are_named():
         make_layer(assignment='hard')
     with pytest.raises(ValueError, match='nothing trains its logits'):
         make_layer(assignment='kmeans', spatial_attention=False)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
+def test_pixel_features_that_are_zero_stay_finite(dtype):
+    x = torch.zeros(1, 4, 2, 2, dtype=dtype, requires_grad=True)
+    features = unit_length(x)
+    features.sum().backward()
+    assert not features.any() and x.grad.isfinite().all()

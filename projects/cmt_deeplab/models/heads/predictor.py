@@ -144,4 +144,5 @@ def unit_length(x: Tensor) -> Tensor:
     length = torch.linalg.vector_norm(
         x, dim=1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32)
     )
-    return x / length.clamp(min=1e-12).to(x.dtype)
+    # A length of 1e-12 would be 0 in fp16.
+    return x / length.clamp(min=max(1e-12, torch.finfo(x.dtype).tiny)).to(x.dtype)
