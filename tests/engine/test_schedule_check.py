@@ -143,6 +143,8 @@ def test_what_lies_beyond_the_end_is_told_and_runs(tmp_path):
         (dict(custom_hooks=[dict(type='CheckInvalidLossHook', interval=9)]), 'LossHook has inter'),
         (dict(custom_hooks=[dict(EARLY, patience=3)]), 'patience=3, beyond .* .2 validations'),
         (dict(custom_hooks=[dict(EARLY, patience=2)]), ''),
+        (dict(BY_EPOCH, custom_hooks=[dict(EARLY, patience=3)]), 'patience=3.* .2 validations'),
+        (dict(custom_hooks=[dict(EARLY, patience=3)], train_cfg__dynamic_intervals=[(4, 1)]), ''),
         (dict(default_hooks__visualization=dict(type='DetVisualizationHook', interval=9)), ''),
         (dict(default_hooks__logger=dict(interval=8)), ''),
         (dict(default_hooks__checkpoint=dict(interval=9)), ''),

@@ -140,7 +140,8 @@ def _warn_of_late(hook: Any, loop: BaseLoop, logger: Any) -> None:
             continue
         length, unit = loop.max_iters, 'iterations'
         if key == 'patience':
-            length, unit = loop.max_iters // loop.val_interval, 'validations'
+            whole = loop.max_epochs if isinstance(loop, EpochBasedTrainLoop) else loop.max_iters
+            length, unit = whole // min(loop.dynamic_intervals), 'validations'  # at most
         elif not in_training:  # the interval counts images of a validation
             continue
         elif 'epoch' in key or getattr(hook, 'by_epoch', False):
