@@ -4,10 +4,10 @@
         configs/cmt_deeplab/cmt-deeplab_axial-r50_8xb8-200k_coco-panoptic-1281.py 8 --amp
 Hardware: 8 GPUs of 80 GB, 8 images each. Cost: 12.8 million images at 685.4 GMACs forward
 (tools/analysis_tools/get_flops.py).
+Activations are recomputed in the backward pass (with_cp), so that 8 images fit into 80 GB.
 Expected PQ on COCO val: no figure at hand; for Axial-R104 with RFN 55.3 is published. Not trained
 by us.
 Weights: converted ones of deeplab2, as model.backbone.init_cfg.
-Activations are recomputed in the backward pass (with_cp), so that 8 images fit into 80 GB.
 """
 
 _base_ = [

@@ -4,8 +4,8 @@
         configs/kmax_deeplab/kmax-deeplab_convnext-b_8xb8-150k_coco-panoptic-1281.py 8 --amp
 Hardware: 8 GPUs of 80 GB, 8 images each. Cost: 9.6 million images at 668.5 GMACs forward
 (tools/analysis_tools/get_flops.py).
-Expected PQ on COCO val: 57.2 (deeplab2 and bytedance/kmax-deeplab). Not trained by us.
 Activations are recomputed in the backward pass (with_cp), so that 8 images fit into 80 GB.
+Expected PQ on COCO val: 57.2 (deeplab2 and bytedance/kmax-deeplab). Not trained by us.
 """
 
 _base_ = './kmax-deeplab_r50_8xb8-150k_coco-panoptic-1281.py'
