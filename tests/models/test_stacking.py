@@ -8,6 +8,7 @@ from cmt_deeplab.structures import PADDING_INDEX
 from mmdet.structures import DetDataSample
 from mmengine.dataset import pseudo_collate
 from mmengine.structures import InstanceData, PixelData
+from toy_run import toy_runner
 
 
 def sample(height: int, width: int, segments: int, **fields: object) -> dict:
@@ -91,3 +92,19 @@ def test_the_planes_of_an_evaluation_keep_their_size():
     found = preprocess(batch, training=False)['data_samples'][0]
     assert found.gt_panoptic_seg.index_map.shape == (1, 20, 97)
     assert found is not batch['data_samples'][0]
+
+
+class DarkeningPreprocessor(PanopticDataPreprocessor):
+    """A user's own, which reads the list of images."""
+
+    def fit_plain_images(self, data: dict) -> dict:
+        return dict(data, inputs=[image // 2 for image in data['inputs']])
+
+
+@pytest.mark.parametrize('kind', [PanopticDataPreprocessor, DarkeningPreprocessor])
+def test_a_preprocessor_of_the_user_gets_lists(tmp_path, kind):
+    runner = toy_runner(tmp_path)
+    runner.model.data_preprocessor = kind(align_corners=True)
+    del runner._train_dataloader['collate_fn']
+    collate = runner.build_dataloader(runner._train_dataloader).collate_fn.func
+    assert collate is (stacked_batch if kind is PanopticDataPreprocessor else pseudo_collate)

@@ -112,7 +112,8 @@ class PanopticRunner(WatchedRunner, ShardingRunner):
             dataloader = without_loading_processes(dataloader, place or 'dataloader', self.logger)
             dataloader = {'pin_memory': get_device() == 'cuda', **dataloader}
             preprocessor = getattr(unwrapped(self.model), 'data_preprocessor', None)
-            if place == 'train_dataloader' and isinstance(preprocessor, PanopticDataPreprocessor):
+            # a class derived from it may have methods that read lists
+            if place == 'train_dataloader' and type(preprocessor) is PanopticDataPreprocessor:
                 stacking = dict(type=stacked_batch, size=preprocessor.size)
                 dataloader.setdefault('collate_fn', stacking)
         with built_together():
