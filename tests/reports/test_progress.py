@@ -72,3 +72,18 @@ def test_the_terminal_has_the_warnings_of_the_log_and_nothing_else(tmp_path, cap
     runner.logger.error('an error')
     shown = capsys.readouterr().out.splitlines()
     assert shown == ['  warning: [1/2] images are "faulty"', '  error: an error']
+
+
+def test_losses_are_not_read_in_each_iteration(monkeypatch):
+    """As the host waits for a GPU whenever they are."""
+    hub, read = MessageHub('progress-reads'), []
+    get = hub.get_scalar
+    monkeypatch.setattr(hub, 'get_scalar', lambda key: read.append(key) or get(key))
+    runner = SimpleNamespace(max_iters=300, iter=0, message_hub=hub)
+    with progress_bar() as bar:
+        hook = ProgressHook(bar)
+        hook.before_train(runner)
+        for runner.iter in range(300):
+            hub.update_scalar('train/loss', 4.0)
+            hook.after_train_iter(runner, runner.iter)
+    assert read == ['train/loss'] * 30

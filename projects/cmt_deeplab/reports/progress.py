@@ -15,6 +15,8 @@ from cmt_deeplab.engine.runner import PanopticRunner
 
 from .early_figures import in_words
 
+INTERVAL = 10  # iterations after which the bar shows the loss anew
+
 
 def progress_bar() -> Progress:
     """A bar for each task with its note and the time left or, at its end, the time it took."""
@@ -61,7 +63,7 @@ class ProgressHook(Hook):
 
     def __init__(self, bar: Progress) -> None:
         self.bar = bar
-        self.quality = ''  # of the latest validation, as text
+        self.loss = self.quality = ''  # the latest ones, as text
 
     def before_train(self, runner: Runner) -> None:
         self.training = self.bar.add_task('training', total=runner.max_iters, note='')
@@ -72,7 +74,10 @@ class ProgressHook(Hook):
     ) -> None:
         done = runner.iter + 1
         tenth = 10 * done // runner.max_iters
-        note = f'loss {runner.message_hub.get_scalar("train/loss").mean(50):.3f}{self.quality}'
+        if done % INTERVAL == 0 or tenth > self.tenth:
+            loss = runner.message_hub.get_scalar('train/loss').mean(50)  # which waits for a GPU
+            self.loss = f'loss {loss:.3f}'
+        note = self.loss + self.quality
         self.bar.update(self.training, completed=done, note=note)
         if not self.bar.console.is_terminal and tenth > self.tenth:
             self._say(f'training {done}/{runner.max_iters}: {note}')
