@@ -4,6 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from cmt_deeplab.models.blocks.recompute import recompute_always
 from small_model import build_small
 from test_detector import losses_of, make_batch, open_gammas
 from test_stages import kept_bytes
@@ -51,6 +52,21 @@ def test_a_model_that_recomputes_its_blocks_trains_the_same(layer):
     assert plain.keys() == recomputing.keys()
     for name, value in plain.items():
         assert torch.equal(value, recomputing[name]), name
+
+
+def test_any_part_is_recomputed_on_demand():
+    model, parts = built(), []
+    for name in ('predictor', 'stages.0.0.predictor', 'stages.0.0.pixel_project'):
+        part = model.panoptic_head.transformer_decoder.get_submodule(name)
+        part.register_forward_pre_hook(lambda part, inputs: parts.append(part))
+        recompute_always(part)
+        parts.append(part)
+    expected = set(parts)
+    parts.clear()
+    changed = state_after_a_step(model)
+    assert set(parts) == expected
+    for name, value in state_after_a_step(built()).items():
+        assert torch.equal(value, changed[name]), name
 
 
 def kept(**changes) -> int:

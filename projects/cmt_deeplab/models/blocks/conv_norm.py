@@ -32,7 +32,14 @@ def build_activation(act_cfg: dict | None) -> nn.Module:
     return activation
 
 
-class ConvNorm(nn.Module):
+class InSteps(nn.Module):
+    """A module that calls its ``steps`` in a row, functions and modules; see :func:`together`."""
+
+    def forward(self, x: Tensor) -> Any:
+        return together((x, self.steps))[0]
+
+
+class ConvNorm(InSteps):
     """``act(norm(conv(x)))`` of a map (B, C, H, W), or of vectors (B, C, N) as (B, C, N, 1).
 
     Padding keeps the size at stride 1.
@@ -82,11 +89,7 @@ class ConvNorm(nn.Module):
 
     @property
     def steps(self) -> list[Callable]:
-        """What is called in a row; see :func:`together`."""
         return [self._convolved, norm_step(self.norm), self._finished]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return together((x, self))[0]
 
     def _convolved(self, x: Tensor) -> Tensor:
         if x.dim() == 3:
@@ -102,17 +105,18 @@ def norm_step(norm: nn.Module) -> Callable:
     return norm if isinstance(norm, PanopticSyncBN) else partial(normalize, norm)
 
 
+def has_forward_of(kind: type, module: Any) -> bool:
+    """Whether neither a subclass nor a recomputation has changed the ``forward`` of a module."""
+    return isinstance(module, kind) and getattr(module.forward, '__func__', None) is kind.forward
+
+
 def steps_of(part: Any) -> list[Callable]:
     """The functions and modules that a module, or a function, calls in a row."""
-    if isinstance(part, nn.Sequential | list | tuple):
+    if has_forward_of(InSteps, part):
+        part = part.steps
+    if isinstance(part, list | tuple) or has_forward_of(nn.Sequential, part):
         return [step for one in part for step in steps_of(one)]
-    return list(getattr(part, 'steps', (part,)))
-
-
-def _shares_exchange(step: Callable) -> bool:
-    """Whether a step is a synchronized norm; a subclass with its own forward is called itself."""
-    own = isinstance(step, PanopticSyncBN) and type(step).forward is PanopticSyncBN.forward
-    return own and step.synchronized
+    return [part]
 
 
 def together(*branches: tuple[Any, Any]) -> list:
@@ -127,7 +131,9 @@ def together(*branches: tuple[Any, Any]) -> list:
     while True:
         waiting = []
         for i, steps in enumerate(left):
-            while steps and not _shares_exchange(steps[0]):
+            while steps and not (
+                has_forward_of(PanopticSyncBN, steps[0]) and steps[0].synchronized
+            ):
                 values[i] = steps.pop(0)(values[i])
             if steps:
                 waiting.append(i)

@@ -8,7 +8,7 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from cmt_deeplab.models.blocks.conv_norm import ConvNorm, norm_step, together
+from cmt_deeplab.models.blocks.conv_norm import ConvNorm, has_forward_of, norm_step, together
 from cmt_deeplab.models.blocks.module_config import require_sizes
 from cmt_deeplab.models.blocks.norm import build_norm
 from cmt_deeplab.structures import MaskPrediction
@@ -127,7 +127,7 @@ def predict_together(calls: Sequence[PredictorCall]) -> list[MaskPrediction]:
 def predict_all(predictions: Sequence[MaskPrediction | PredictorCall]) -> list[MaskPrediction]:
     """The predictions, for which calls are made here; several of :class:`CMTPredictor` together."""
     own = [
-        isinstance(one, PredictorCall) and type(one.predictor).forward is CMTPredictor.forward
+        isinstance(one, PredictorCall) and has_forward_of(CMTPredictor, one.predictor)
         for one in predictions
     ]
     if sum(own) == 1:  # as a call of the module, which its hooks and the count of operations see

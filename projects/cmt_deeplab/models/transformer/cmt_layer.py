@@ -127,7 +127,7 @@ class CMTLayer(TransformerLayer):
             None if heard is None else heard.unflatten(2, size),
         )
         parts = (self.cross_update, self.cluster_update, among_centers.update, self.pixel_update)
-        used = [(value, part) for value, part in zip(values, parts) if part is not None]
+        used = [(value, part.steps) for value, part in zip(values, parts) if part is not None]
         terms = iter(together(*used))
 
         updated = centers

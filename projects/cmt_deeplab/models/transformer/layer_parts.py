@@ -84,10 +84,10 @@ class RetrievedUpdate(nn.Module):
     @property
     def steps(self) -> list[Callable]:
         """All but the drop path."""
-        return [norm_step(self.norm), self.act, *self.project.steps]
+        return [norm_step(self.norm), self.act, self.project]
 
     def forward(self, value: Tensor) -> Tensor:
-        return self.drop_path(together((value, self))[0])
+        return self.drop_path(together((value, self.steps))[0])
 
 
 class CenterSelfAttention(nn.Module):

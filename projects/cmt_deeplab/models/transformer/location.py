@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cmt_deeplab.geometry import pixel_positions
-from cmt_deeplab.models.blocks.conv_norm import ConvNorm, steps_of, together
+from cmt_deeplab.models.blocks.conv_norm import ConvNorm, InSteps
 from cmt_deeplab.precision import at_least_fp32
 from cmt_deeplab.structures import NUM_REFERENCE_POINTS
 
@@ -22,8 +22,10 @@ def coordinate_planes(like: Tensor, *, align_corners: bool) -> Tensor:
     return planes.expand(len(like), -1, -1, -1)
 
 
-class ReferenceMask(nn.Module):
+class ReferenceMask(InSteps):
     """Predicts, from each center, the mass center and four extreme points of its segment.
+
+    Centers (B, D, N) become points (B, N, R, 2), (x, y) in [0, 1] of the padded input.
 
     CMT-DeepLab predicts a reference mask of a few points per center; which points these are is a
     choice of this project.
@@ -40,11 +42,7 @@ class ReferenceMask(nn.Module):
 
     @property
     def steps(self) -> list[Callable]:
-        return [*steps_of(self.mlp), self._points]
-
-    def forward(self, centers: Tensor) -> Tensor:
-        """Centers (B, D, N) to points (B, N, R, 2), (x, y) in [0, 1] of the padded input."""
-        return together((centers, self))[0]
+        return [self.mlp, self._points]
 
     def _points(self, logits: Tensor) -> Tensor:
         points = at_least_fp32(logits).sigmoid()  # (B, 2R, N)
