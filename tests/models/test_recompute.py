@@ -79,3 +79,18 @@ def test_backbone_and_head_keep_less():
     plain, head, both = kept(), kept(with_cp=True, backbone__with_cp=False), kept(with_cp=True)
     assert both < head < plain and both < 0.5 * plain
     assert build_small(with_cp=True, backbone=dict(type=Pyramid)).panoptic_head is not None
+
+
+def test_a_norm_that_reads_its_averages_while_it_trains_is_repeated():
+    class Scaled(torch.nn.BatchNorm2d):
+        def forward(self, x):
+            scale = self.running_var.mean()
+            return super().forward(x) * scale
+
+    norm, x = Scaled(3), torch.randn(2, 3, 4, 4)
+    expected = deepcopy(norm)
+    (expected(x) ** 2).sum().backward()
+    recompute_always(norm)
+    (norm(x) ** 2).sum().backward()
+    torch.testing.assert_close(norm.weight.grad, expected.weight.grad)
+    torch.testing.assert_close(norm.running_var, expected.running_var)

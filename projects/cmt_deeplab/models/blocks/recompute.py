@@ -20,21 +20,24 @@ class _Again(AbstractContextManager):
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self.norms = [
-            norm
-            for norm in module.modules()
-            if isinstance(norm, _BatchNorm) and norm.training and not getattr(norm, 'frozen', False)
-        ]
+        self.buffers = {}  # which stand for those of norms that update their averages
+        for norm in module.modules():
+            updates = isinstance(norm, _BatchNorm) and norm.training
+            if updates and not getattr(norm, 'frozen', False):
+                # While they train, the norms of torch and of this package do not read them.
+                unread = type(norm).__module__.startswith(('torch.', 'cmt_deeplab.'))
+                copy = torch.empty_like if unread else torch.clone
+                self.buffers[norm] = {
+                    name: copy(one) for name, one in norm.named_buffers(recurse=False)
+                }
         self.generators = copied_generators()
 
     def __enter__(self) -> None:
         self.open = ExitStack()
         self.open.enter_context(draws_per_image(copied_generators(self.generators)))
-        for norm in self.norms:
+        for norm, buffers in self.buffers.items():
             self.open.callback(norm._buffers.update, dict(norm._buffers))
-            norm._buffers.update(  # whose values are not read
-                {name: torch.empty_like(one) for name, one in norm.named_buffers(recurse=False)}
-            )
+            norm._buffers.update(buffers)
 
     def __exit__(self, *error: Any) -> None:
         self.open.close()
