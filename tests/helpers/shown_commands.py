@@ -128,6 +128,7 @@ def serve(words: list[str]) -> None:
     command = [sys.executable, '-m', 'cmt_deeplab_cli', *words[1:]]
     environment = os.environ | dict(BROWSER='true')  # a program that does nothing
     piped = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # what runs in the background may ignore it
     with subprocess.Popen(command, **piped) as server:
         for line in server.stdout:
             print(line)
