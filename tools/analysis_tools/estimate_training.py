@@ -109,6 +109,7 @@ def main() -> None:
     )
     from mmengine.fileio import dump
 
+    device = pretended_device()  # before autograd counts its devices, in the first backward pass
     config = load_config(args.config, args.cfg_options)
     if args.amp:
         config.optim_wrapper.type = 'PanopticAmpOptimWrapper'
@@ -121,7 +122,7 @@ def main() -> None:
         estimate = partial(estimate_step, config, gpus=args.gpus)
     step, other = estimate(batch=batch), estimate(batch=batch // 2 if batch > 1 else 2)
     if not args.predict:  # the CPU does not tell its copies to itself from waits
-        step = replace(step, waits=estimate(batch=batch, device=pretended_device()).waits)
+        step = replace(step, waits=estimate(batch=batch, device=device).waits)
     fits = {f'{size} GB': largest_batch(step, other, size * GIB) for size in args.fits}
     print(table(step, fits), flush=True)
     if args.json:
