@@ -12,10 +12,8 @@ from torch import nn
 from weights_by_rule import build_for_weights, by_rule
 
 TINY = 'cmt_deeplab/cmt-deeplab_tiny_shapes.py'
-CERTAIN = dict(
-    **dict.fromkeys(('thing_threshold', 'stuff_threshold', 'overlap_threshold'), 0.0),
-    **dict(pixel_threshold=1e-3, thing_area=0, stuff_area=0),
-)
+CERTAIN = dict(pixel_threshold=1e-3, thing_area=0, stuff_area=0)
+CERTAIN_MASKS = dict.fromkeys(('thing_threshold', 'stuff_threshold', 'overlap_threshold'), 0.0)
 
 
 def certain_config(name: str = TINY, **options) -> Config:
@@ -23,7 +21,9 @@ def certain_config(name: str = TINY, **options) -> Config:
     config = Config.fromfile(str(ROOT / 'configs' / name))
     config.merge_from_dict({key.replace('__', '.'): value for key, value in options.items()})
     if 'postprocess' in config.model:
-        config.model.postprocess.update(CERTAIN)
+        pixel_wise = config.model.postprocess.type == 'PanopticPixelWiseMerge'
+        thresholds = dict(class_threshold=0.0) if pixel_wise else CERTAIN_MASKS
+        config.model.postprocess.update(CERTAIN, **thresholds)
     config.model.backbone.init_cfg = None
     return config
 
