@@ -7,6 +7,7 @@ import select
 import signal
 import socket
 import threading
+import time
 
 import pytest
 import torch
@@ -37,6 +38,19 @@ class Act(Hook):
 
 def hang() -> None:
     threading.Event().wait()
+
+
+def hang_and_judge_late() -> None:
+    """The watch of this process finds the reason twenty ticks after the other one has ended."""
+    judge = rank_watch.RankWatch._judge
+
+    def late(watch, found) -> None:
+        if watch._former:
+            time.sleep(1)
+        judge(watch, found)
+
+    rank_watch.RankWatch._judge = late
+    hang()
 
 
 def fail() -> None:
@@ -70,8 +84,7 @@ def one_rank(sender, rank: int, port: int, folder, work, nth: int, options: dict
             folder,
             launcher='pytorch',
             model__norm='LayerNorm',
-            env_cfg__dist_cfg__timeout=10,  # ticks
-            **options,
+            **{'env_cfg__dist_cfg__timeout': 10, **options},  # ticks
         )
         if rank == 1:
             runner.register_hook(Act(nth, work))
@@ -124,12 +137,13 @@ def test_a_signal_to_one_process_before_the_first_iteration(tmp_path, capfd):
     'work, nth, sentence',
     [
         (hang, 4, r'Rank 1 \(.*\) of 2 has stood still for \d+ s, reading .* iteration 4 \(test_'),
+        (hang_and_judge_late, 4, r'Rank 1 \(.*\) of 2 has (stood still|not answered) for '),
         (stop, 4, r'Rank 1 \(.*\) of 2 has not answered for \d+ s, last'),
         (fail, 4, 'This process has a mistake: mend it.'),
         (fail, 0, 'This process has a mistake: mend it.'),
         (signals('SIGKILL'), 4, 'Another process of this run has ended without a word'),
     ],
-    ids=['hangs', 'stopped', 'fails', 'fails at the end', 'killed'],
+    ids=['hangs', 'hangs, and judges late', 'stopped', 'fails', 'fails at the end', 'killed'],
 )
 def test_the_process_that_keeps_the_others_from_training_is_named(
     tmp_path, capfd, work, nth, sentence
@@ -142,7 +156,7 @@ def test_the_process_that_keeps_the_others_from_training_is_named(
 
 
 def test_a_fault_of_the_code_is_shown_once(tmp_path, capfd):
-    assert statuses(tmp_path, fault) == [1, 1]
+    assert statuses(tmp_path, fault, env_cfg__dist_cfg__timeout=200) == [1, 1]
     written = capfd.readouterr().err
     assert written.count('SlowFault: the code has a fault') == 1
     assert written.count('Traceback (most recent call last)') == 1
@@ -181,7 +195,7 @@ def test_a_slow_process_is_given_its_usual_time():
     watch = object.__new__(rank_watch.RankWatch)
     vars(watch).update(_ranks=range(2), timeout=10, _longest={'running': 30}, _rank=0)
     ended = []
-    watch.may_speak = lambda status: ended.append(status)
+    watch._ends_first = lambda status: ended.append(status)
     report = dict(doing='running', of='', line='', host='here', slow=False, beats=1)
 
     def judged(*idle: int, places=((5, 1), (5, 1)), **changes) -> bool:

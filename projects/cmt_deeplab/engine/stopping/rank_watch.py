@@ -142,11 +142,15 @@ class RankWatch(threading.Thread):
         From here on the watch does not end this process, which has something to say.
         """
         self._closed.set()
-        mine = json.dumps([self._rank, status])
         try:
-            return self._store.compare_set('end', '', mine).decode() == mine
-        except DistError:  # the process that keeps the store is gone
+            return self._ends_first(status)
+        except DistError:  # the store's process is gone
             return True
+
+    def _ends_first(self, status: int) -> bool:
+        """Whether this thread of this process is the first of all that ends the run."""
+        mine = json.dumps([self._rank, status, threading.get_ident()])
+        return self._store.compare_set('end', '', mine).decode() == mine
 
     def has_ended(self) -> bool:
         """Whether one process has told the others that it ends, or all contact is lost."""
@@ -185,14 +189,9 @@ class RankWatch(threading.Thread):
 
     def _tell(self) -> None:
         """Tell the others where this process is."""
-        told = dict(
-            self._work,
-            beats=self._beats,
-            idle=self._idle,
-            line=_own_line() if self._idle > 2 else '',
-            host=self._host,
-        )
-        self._store.set(f'rank/{self._rank}', json.dumps(told))
+        line = _own_line() if self._idle > 2 else ''
+        told = dict(beats=self._beats, idle=self._idle, line=line, host=self._host)
+        self._store.set(f'rank/{self._rank}', json.dumps(self._work | told))
 
     def _look(self) -> None:
         """Tell the others where this process is, and see what they tell."""
@@ -224,12 +223,15 @@ class RankWatch(threading.Thread):
             return
         names = ', '.join(f'{r} ({found[r]["host"]})' for r in behind)
         told = 'has not answered for {} s, last' if silent else 'has stood still for {} s,'
-        sentence = (
-            f'Error: Rank {names} of {len(self._ranks)} {told.format(idle)} {work["doing"]}'
-            f'{work["of"]}{work["line"]}: find out why, or give it more time with '
-            f'env_cfg.dist_cfg.timeout (now {self.timeout:g} s).'
-        )
-        end_process(1, sentence if self.may_speak(1) else None)
+        if self._ends_first(1):
+            sentence = (
+                f'Error: Rank {names} of {len(self._ranks)} {told.format(idle)} {work["doing"]}'
+                f'{work["of"]}{work["line"]}: find out why, or give it more time with '
+                f'env_cfg.dist_cfg.timeout (now {self.timeout:g} s).'
+            )
+            print(sentence, file=sys.stderr, flush=True)
+            time.sleep(2 * TICK)  # the others read the end in the store, which may be here
+        end_process(1)
 
 
 _present: RankWatch | None = None
