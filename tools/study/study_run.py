@@ -1,0 +1,89 @@
+"""One run of a study, in a process of its own; ``run.py`` starts it."""
+
+import argparse
+import fcntl
+import subprocess
+import sys
+from pathlib import Path
+
+TOOLS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TOOLS), str(TOOLS.parent / 'projects')]
+
+from cmt_deeplab.analysis.learning_curve import CurveHook  # noqa: E402
+from cmt_deeplab.engine import runner_setup  # noqa: E402
+from cmt_deeplab.errors import UserError, report_user_errors  # noqa: E402
+from cmt_deeplab.whole_file import write_json  # noqa: E402
+from study_plan import Plan, Row, read_plan  # noqa: E402
+
+FINISHED = 'run.json'
+
+
+class StudyHook(CurveHook):
+    """Its curve and clocks go into the checkpoints, and at the end into ``run.json``.
+
+    ``commits`` are those of the code that trained, several where the run was cut and went on.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name, self.curve = name, []  # which CurveHook fills
+        self.commits = [commit()]
+        super().__init__(self)
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        kept = checkpoint['study']
+        self.curve, self.wall, self.processor = kept['curve'], kept['wall'], kept['processor']
+        self.commits = list(dict.fromkeys([*kept['commits'], *self.commits]))
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        checkpoint['study'] = dict(
+            curve=self.curve, wall=self.wall, processor=self.processor, commits=self.commits
+        )
+
+    def after_train(self, runner) -> None:
+        if runner.iter == runner.max_iters:
+            result = dict(commits=self.commits, curve=self.curve)
+            write_json(Path(runner.work_dir, FINISHED), result)
+
+
+def commit() -> str:
+    """The commit of the code, with ``-dirty`` where files differ from it, or 'unknown'."""
+    command = ['git', 'describe', '--always', '--dirty', '--abbrev=10', '--exclude=*']
+    done = subprocess.run(command, cwd=TOOLS, capture_output=True, text=True)
+    return done.stdout.strip() or 'unknown'
+
+
+def train(plan: Plan, row: Row, seed: int, *, data: Path, folder: Path) -> None:
+    """Train one run, or go on with it where it was cut.
+
+    Raises:
+        UserError: another process trains in this folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / 'lock', 'w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f'{folder} is being trained by another process.') from error
+        config = plan.training_config(row, seed, data=data, folder=folder)
+        runner_setup.resume_from(config, 'auto')
+        runner = runner_setup.build_runner(config)
+        runner.register_hook(StudyHook(f'{row.name}, seed {seed}'))
+        runner.train()
+
+
+@report_user_errors()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('plan')
+    parser.add_argument('--row', required=True, help='name of the row')
+    parser.add_argument('--seed', type=int, required=True)
+    parser.add_argument('--data', type=Path, required=True, help='folder of the images')
+    parser.add_argument('--folder', type=Path, required=True, help='of the run')
+    args = parser.parse_args()
+    plan = read_plan(args.plan)
+    row = next(row for row in plan.rows if row.name == args.row)
+    train(plan, row, args.seed, data=args.data, folder=args.folder)
+
+
+if __name__ == '__main__':
+    main()
