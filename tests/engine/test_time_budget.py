@@ -3,18 +3,28 @@
 from types import SimpleNamespace
 
 import pytest
-from cmt_deeplab.engine import PanopticTimeBudgetHook
+import torch
+from cmt_deeplab.engine import PanopticTimeBudgetHook, PanopticWarmupPolyLR
 from mmengine.logging import MessageHub
 
 
 class Run:
     """The train loop's part of a runner, where iterations and validations take time."""
 
-    def __init__(self, *, seconds, validation=0, max_iters=400, val_interval=100):
+    def __init__(
+        self, *, seconds, validation=0, max_iters=400, val_interval=100, share=1.0, stretch=1.0
+    ):
         self.now, self.executed, self.validated = 0.0, [], []
-        self.hook = PanopticTimeBudgetHook(minutes=1, clock=lambda: self.now)
-        self.steps, self.warnings = 0, []
-        scheduler = SimpleNamespace(step=self.step)
+        self.hook = PanopticTimeBudgetHook(
+            minutes=1,
+            stretch=stretch,
+            clock=lambda: self.now,
+            own_clock=lambda: share * self.now,  # of the processor, which others use too
+        )
+        self.rates, self.warnings = [], []
+        optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        scheduler = PanopticWarmupPolyLR(optimizer, warmup=10, end=max_iters, by_epoch=False)
+        optimizer.step()  # mmengine asks for one before the schedule's first
         loop = SimpleNamespace(_iter=0, val_interval=val_interval)
         runner = SimpleNamespace(
             max_iters=max_iters,
@@ -30,7 +40,8 @@ class Run:
             self.hook.before_train_iter(runner, loop._iter)
             self.now += seconds
             self.executed.append(loop._iter)
-            self.step()
+            self.rates.append(optimizer.param_groups[0]['lr'])
+            scheduler.step()
             loop._iter += 1
             if loop._iter % val_interval == 0:
                 self.validated.append(loop._iter)
@@ -38,8 +49,11 @@ class Run:
         self.hook.after_train(runner)
         self.skipped = runner.message_hub.get_info('skipped_iterations', 0)
 
-    def step(self):
-        self.steps += 1
+
+@pytest.fixture(scope='module')
+def whole_schedule():
+    """The learning rate at each iteration of a run that skips none."""
+    return Run(seconds=0.01).rates
 
 
 def test_a_fast_machine_runs_every_iteration():
@@ -48,11 +62,15 @@ def test_a_fast_machine_runs_every_iteration():
 
 
 @pytest.mark.parametrize('seconds, validation', [(0.3, 0), (1.0, 0), (5.0, 0), (0.3, 50)])
-def test_a_slow_machine_ends_in_time_with_the_schedule_at_its_end(seconds, validation):
+def test_a_slow_machine_ends_in_time_with_the_schedule_at_its_end(
+    seconds, validation, whole_schedule
+):
     run = Run(seconds=seconds, validation=validation)
     # the stride and the validation that the time ends in, and the last ones
     assert run.now <= 60 + 2 * (10 * seconds + validation)
-    assert run.steps == 400 and len(run.executed) + run.skipped == 400
+    # each iteration has the learning rate of its place in the schedule, the last one nearly none
+    assert run.rates == pytest.approx([whole_schedule[i] for i in run.executed])
+    assert run.rates[-1] < 0.01 and len(run.executed) + run.skipped == 400
     assert run.skipped > 0 and run.validated[-1] == 400
     assert seconds == 5 or validation or run.validated == [100, 200, 300, 400]
     # the last iteration before each validation is one that the logger writes
@@ -60,3 +78,18 @@ def test_a_slow_machine_ends_in_time_with_the_schedule_at_its_end(seconds, valid
     first, last = run.warnings
     assert 'longer than 1 minutes: it skips iterations from now on' in first
     assert last.startswith(f'{run.skipped} of the 400 iterations were skipped to end in 1 minutes')
+
+
+@pytest.mark.parametrize(
+    'share, least, minutes', [(0.97, 400, 1), (0.6, 400, 1.6), (0.2, 170, 2.2)]
+)
+def test_beside_other_programs_it_takes_longer_before_it_skips(share, least, minutes):
+    """An iteration costs 0.14 s of the processor, of which the training gets a share."""
+    alone = Run(seconds=0.14 / share, share=share)
+    run = Run(seconds=0.14 / share, share=share, stretch=2.0)
+    assert len(run.executed) >= max(least, len(alone.executed)) and run.now <= 60 * minutes
+    assert run.rates[-1] < 0.01 and not any('leave' in warning for warning in alone.warnings)
+    told = f'leave the training {share:.0%} of a processor: it takes up to 2 minutes in place of 1.'
+    assert [told in warning for warning in run.warnings[:1]] == [True] * (share < 0.97)
+    if run.skipped:
+        assert f'{run.skipped} of the 400 iterations were skipped to end in 2' in run.warnings[-1]

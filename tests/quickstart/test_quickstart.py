@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from json import loads
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,21 @@ def test_it_trains_evaluates_and_writes_the_page(quickstart, tmp_path, capsys):
     logged = list(folder.glob('*/vis_data/scalars.json'))
     # during the run and at its end
     assert len(logged) == 1 and logged[0].read_text().count('coco_panoptic/PQ"') >= 2
+
+
+def test_a_run_cut_by_its_time_says_so_and_ends_at_the_end_of_its_schedule(
+    quickstart, tmp_path, capsys
+):
+    """The time is over before the first of four iterations; the last one is run all the same."""
+    images = ('--train-images', 8, '--val-images', 3)
+    quickstart('--work-dir', tmp_path, '--iters', 4, '--minutes', 1e-5, *images)
+    said = capsys.readouterr().out
+    assert 'warning: At the present speed the training takes longer than' in said
+    assert 'warning: 3 of the 4 iterations were skipped to end in' in said
+    (logged,) = tmp_path.glob('*/vis_data/scalars.json')
+    (row,) = [row for row in map(loads, logged.read_text().splitlines()) if 'lr' in row]
+    assert row['lr'] == pytest.approx(3e-3 * (1 - 3 / 4) ** 0.9)
+    assert '1 iterations (3 more were skipped' in (tmp_path / 'report.html').read_text()
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ def parse_args() -> argparse.Namespace:
         '--minutes',
         type=float,
         default=10.0,
-        help='training ends after this time at the latest; a slow machine skips iterations',
+        help='time of training; a slow machine skips iterations, and one that is busy with other '
+        'programs takes up to twice as long',
     )
     parser.add_argument('--iters', type=int, help='iterations, in place of those of the config')
     parser.add_argument('--train-images', type=int, default=2000, help='generated training images')
@@ -50,10 +51,12 @@ def parse_args() -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> tuple[Path, float]:
     """Make the data, train and write the report; its path and the PQ in percent."""
+    import torch
     from cmt_deeplab.datasets import write_shapes
     from cmt_deeplab.engine import PanopticTimeBudgetHook
     from cmt_deeplab.reports import PanopticEarlyFiguresHook, PanopticReportHook
     from cmt_deeplab.reports.progress import ProgressHook, QuietRunner, progress_bar
+    from mmengine.device import get_device
 
     from .config import load_config
     from .next_steps import next_steps
@@ -72,11 +75,13 @@ def run(args: argparse.Namespace) -> tuple[Path, float]:
         )
         bar.update(generating, completed=images)  # data that lie there already are not made again
         runner = QuietRunner.from_cfg(cfg)
+        if get_device() == 'cpu':  # same results, a tenth faster
+            runner.model.to(memory_format=torch.channels_last)
         stride = max(1, runner.max_iters // 250)
         for hook in (
             ProgressHook(bar),
             PanopticEarlyFiguresHook(images=20),
-            PanopticTimeBudgetHook(minutes=args.minutes, stride=stride),
+            PanopticTimeBudgetHook(minutes=args.minutes, stride=stride, stretch=2.0),
             PanopticReportHook(title='CMT-DeepLab quickstart', next_steps=next_steps(args, runner)),
         ):
             runner.register_hook(hook)

@@ -19,26 +19,53 @@ class PanopticTimeBudgetHook(Hook):
     every validation (every ``val_interval`` iterations) and the ``stride`` iterations before it are
     run. After that only the last of them are, so a slow machine ends a little later. The message
     hub counts the skipped iterations as ``skipped_iterations``, and there are two warnings: when
-    the first are skipped, and at the end. ``clock`` returns seconds.
+    the first are skipped, and at the end.
+
+    Args:
+        minutes: the budget.
+        stride: iterations after which the time is looked at.
+        stretch: 2 lets the run take up to twice the minutes where it waits for the processor: the
+            budget counts the processor time of the thread that trains, and at least half of the
+            time that passes. A warning tells the user.
+        clock, own_clock: the time that passes and that of the processor, in seconds.
     """
 
     priority = 'HIGHEST'  # so that the other hooks see the iteration that is run
 
     def __init__(
-        self, *, minutes: float, stride: int = 10, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        minutes: float,
+        stride: int = 10,
+        stretch: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+        own_clock: Callable[[], float] = time.thread_time,
     ) -> None:
-        self.minutes, self.stride, self.clock = minutes, stride, clock
+        self.minutes, self.stride, self.stretch = minutes, stride, stretch
+        self.clock, self.own_clock = clock, own_clock
 
     def before_train(self, runner: Runner) -> None:
-        self.started = self.clock()
+        self.started, self.own_started = self.clock(), self.own_clock()
+        self.allowed = self.minutes
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         done = runner.iter
         if done % self.stride:
             return
-        used = (self.clock() - self.started) / (60 * self.minutes)
-        # A slow start is forgiven at first, and must be made good by the end.
-        due = int(runner.max_iters * (1.1 * used - 0.1))
+        passed, own = self.clock() - self.started, self.own_clock() - self.own_started
+        used = max(passed / self.stretch, own) / (60 * self.minutes)
+
+        def pace(share: float) -> int:
+            """The iterations due; a slow start is forgiven, and must be made good by the end."""
+            return int(runner.max_iters * (1.1 * share - 0.1))
+
+        due, due_by_clock = pace(used), pace(passed / (60 * self.minutes))
+        if self.allowed == self.minutes and max(due, done) < due_by_clock:
+            self.allowed = self.stretch * self.minutes
+            runner.logger.warning(
+                f'Other programs, or slow data, leave the training {own / passed:.0%} of a '
+                f'processor: it takes up to {self.allowed:g} minutes in place of {self.minutes:g}.'
+            )
         interval = runner.train_loop.val_interval
         next_stop = (done // interval + 1) * interval if used < 1 else runner.max_iters
         next_stop = min(runner.max_iters, next_stop)
@@ -52,7 +79,7 @@ class PanopticTimeBudgetHook(Hook):
         skipped = runner.message_hub.get_info('skipped_iterations', 0)
         if not skipped:
             runner.logger.warning(
-                f'At the present speed the training takes longer than {self.minutes:g} minutes: it '
+                f'At the present speed the training takes longer than {self.allowed:g} minutes: it '
                 'skips iterations from now on.'
             )
         runner.message_hub.update_info('skipped_iterations', skipped + ahead)
@@ -61,6 +88,6 @@ class PanopticTimeBudgetHook(Hook):
         if skipped := runner.message_hub.get_info('skipped_iterations', 0):
             runner.logger.warning(
                 f'{skipped:,} of the {runner.max_iters:,} iterations were skipped to end in '
-                f'{self.minutes:g} minutes: a longer time, or a machine that does nothing else, '
+                f'{self.allowed:g} minutes: a longer time, or a machine that does nothing else, '
                 'gives a better model.'
             )
