@@ -69,15 +69,15 @@ class PanopticMaskWiseMerge(PanopticMerge):
     ) -> PanopticResult:
         num_candidates = len(label)
 
-        def occupy(logits: Tensor) -> Tensor:
+        def occupy(exponentials: Tensor) -> Tensor:
             # Every center stays in the denominator; only the candidates are looked at.
-            probability = logits.softmax(-1)[:, :num_candidates]
+            probability = exponentials[:, :num_candidates] / exponentials.sum(-1, keepdim=True)
             return F.threshold_(probability, self.pixel_threshold, 0.0)
 
         occupancy = measure_occupancy(table, num_candidates, geometry, occupy)
         mean = occupancy.mean_probability
         if self.score_at_stride:
-            kept = occupy(self._inside_image(table, geometry)).cpu().numpy()
+            kept = occupy(self._inside_image(table, geometry).softmax(-1)).cpu().numpy()
             mean = mean_probability(kept.sum(0, dtype=np.float64), np.count_nonzero(kept, axis=0))
         score = (confidence * mean**self.mask_weight).astype(np.float32)
         owner = paste_in_order(occupancy, np.argsort(-score, kind='stable'), self.overlap_threshold)

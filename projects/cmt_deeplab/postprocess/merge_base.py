@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cmt_deeplab.coco_format import check_num_classes, map_value
 from cmt_deeplab.errors import UserError
 
-from .occupancy import Occupancy
+from .occupancy import Occupancy, point_table
 from .resize import Geometry
 from .traced import TracedGeometry
 
@@ -132,7 +132,7 @@ class PanopticMerge(nn.Module):
                 shape, kind = geometry.output, torch.int32
                 return PanopticResult(mask_logits.new_full(shape, self.num_classes, dtype=kind), [])
             order = order.to(mask_logits.device, non_blocking=True)
-            table = mask_logits.float().flatten(1).t().index_select(1, order)  # (h*w, N)
+            table = point_table(mask_logits, order)
             confidence, label = (x[candidates].numpy() for x in (confidence, label))
             return self.merge(table, confidence, label, geometry)
 

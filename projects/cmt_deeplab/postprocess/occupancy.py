@@ -5,6 +5,7 @@ that hold a pixel is one number, its code, and an image has only a few hundred d
 They and their pixel counts carry all that pasting needs.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -14,13 +15,15 @@ from torch import Tensor
 
 from .resize import Geometry, RowResizer
 
+LOG2_E = math.log2(math.e)
+LARGEST_EXPONENT = 100  # of two, up to which the sum of all centers neither over- nor underflows
 BITS = 24  # centers per code plane: sums of powers of two up to 2^23 are exact in float32
 # Pixels x centers in flight: what stays in a CPU's cache, and 128 MB on a GPU.
 CHUNK_ELEMENTS = dict(cpu=1 << 19, cuda=1 << 25)
 BLOCK_ELEMENTS = 1 << 23  # pixels x code planes of which the runs are searched at a time
 
-# From resized rows of the table (pixels, N) to the probability (pixels, M) of each candidate where
-# it holds the pixel, and 0 elsewhere.
+# From the exponentials of resized logits (pixels, N), times some number for each pixel, to the
+# probability (pixels, M) of each candidate where it holds the pixel, and 0 elsewhere.
 Occupy = Callable[[Tensor], Tensor]
 
 
@@ -50,6 +53,23 @@ class Occupancy:
         return torch.repeat_interleave(values[set_of_run], length, output_size=pixels).view(size)
 
 
+def point_table(mask_logits: Tensor, order: Tensor) -> Tensor:
+    """Logits (N, h, w) as a table (h*w, N) in float32, with the centers in this order (N,).
+
+    Some rows of the grid are turned at a time, which a cache holds.
+    """
+    number, height, width = mask_logits.shape
+    table = mask_logits.new_empty(height, width, number, dtype=torch.float32)
+    rows = max(1, _chunk_elements(table.device) // (width * number))
+    for part, place in zip(mask_logits.split(rows, 1), table.split(rows)):
+        place.copy_(part.index_select(0, order).permute(1, 2, 0))
+    return table.view(height * width, number)
+
+
+def _chunk_elements(device: torch.device) -> int:
+    return CHUNK_ELEMENTS.get(device.type, CHUNK_ELEMENTS['cuda'])
+
+
 def measure_occupancy(
     table: Tensor, num_candidates: int, geometry: Geometry, occupy: Occupy
 ) -> Occupancy:
@@ -63,9 +83,12 @@ def measure_occupancy(
     center = torch.arange(num_candidates, device=device)
     bit = torch.zeros(num_candidates, groups, device=device)
     bit[center, center // BITS] = (1 << center % BITS).float()
-    elements = CHUNK_ELEMENTS.get(device.type, CHUNK_ELEMENTS['cuda'])
-    rows = min(max(1, elements // (width * table.shape[1])), height)
-    resize = RowResizer(geometry, rows=rows, device=device)
+    rows = min(max(1, _chunk_elements(device) // (width * table.shape[1])), height)
+    # Logits of base two, as exp2 takes a third of the time of exp. Small ones need no maximum taken
+    # off before; to know them would make a GPU wait.
+    resize = RowResizer(geometry, rows=rows, device=device, factor=LOG2_E)
+    limit = LARGEST_EXPONENT / LOG2_E
+    small = device.type == 'cpu' and all(abs(extreme) <= limit for extreme in table.aminmax())
     starts = range(0, height, rows)
     totals = torch.empty(len(starts), num_candidates, device=device)
     step = max(1, BLOCK_ELEMENTS // (rows * width * groups))  # chunks per block
@@ -74,7 +97,11 @@ def measure_occupancy(
     for first in range(0, len(starts), step):
         stop = 0
         for i, start in enumerate(starts[first : first + step], start=first):
-            kept = occupy(resize(table, start, min(start + rows, height)))
+            logits = resize(table, start, min(start + rows, height))
+            if not small:
+                logits -= logits.amax(-1, keepdim=True)
+            kept = occupy(logits.exp2_())
+            del logits  # so that the next ones take its place in the cache
             torch.sum(kept, 0, out=totals[i])
             begin, stop = stop, stop + len(kept)
             torch.mm(kept.gt_(0), bit, out=block[begin:stop])

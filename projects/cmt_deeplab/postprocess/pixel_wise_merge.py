@@ -40,10 +40,11 @@ class PanopticPixelWiseMerge(PanopticMerge):
     ) -> PanopticResult:
         num_candidates = len(label)
 
-        def occupy(logits: Tensor) -> Tensor:
-            candidates = logits[:, :num_candidates]
-            kept = F.threshold_(candidates.softmax(-1), self.pixel_threshold, 0.0)
-            return kept.masked_fill_(candidates < logits.amax(-1, keepdim=True), 0.0)
+        def occupy(exponentials: Tensor) -> Tensor:
+            candidates = exponentials[:, :num_candidates]
+            probability = candidates / candidates.sum(-1, keepdim=True)
+            kept = F.threshold_(probability, self.pixel_threshold, 0.0)
+            return kept.masked_fill_(candidates < exponentials.amax(-1, keepdim=True), 0.0)
 
         occupancy = measure_occupancy(table, num_candidates, geometry, occupy)
         score = (confidence * occupancy.mean_probability).astype(np.float32)

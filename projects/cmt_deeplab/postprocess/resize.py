@@ -69,14 +69,18 @@ class RowResizer:
     """Resizes a table of grid points (h*w, channels) to the output, up to ``rows`` rows at a time.
 
     Each pass, vertical then horizontal, is an embedding bag: a fused gather-multiply-add with
-    contiguous channels. The indices of the horizontal pass are the same for every chunk.
+    contiguous channels. The indices of the horizontal pass are the same for every chunk. All values
+    are multiplied by ``factor``.
     """
 
-    def __init__(self, geometry: Geometry, *, rows: int, device: torch.device) -> None:
+    def __init__(
+        self, geometry: Geometry, *, rows: int, device: torch.device, factor: float = 1.0
+    ) -> None:
         (self._rows, self._row_weights), (columns, column_weights) = (
             tuple(torch.from_numpy(x).to(device) for x in (index, weight.astype(np.float32)))
             for index, weight in (axis_taps(geometry, axis) for axis in (0, 1))
         )
+        self._row_weights *= factor
         self._grid, self._width = geometry.grid, geometry.output[1]
         self._taps = columns.shape[1]
         first = torch.arange(rows, dtype=torch.int32, device=device) * geometry.grid[1]
