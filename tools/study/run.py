@@ -1,12 +1,16 @@
-"""Train the models of a plan with several seeds, and keep what came out.
+"""Train the models of a plan with several seeds, and write what came out into a page.
 
     python tools/study/run.py tools/study/plans/layers.py [--jobs N] [--work-dir DIR]
+    python tools/study/run.py --report
 
 Each run is a process of one thread, or on GPUs one run a GPU, with a folder of its own below
 WORK_DIR: config, log, scalars, checkpoint. The images are generated once. A finished run is
 appended at once to the results beside the plan (PLAN.jsonl), with its commit and date. The same
 command goes on where a study was ended: finished runs are left out, and one that was cut goes on
 from its newest checkpoint.
+
+--report trains nothing. It writes table and picture of PLAN, or of all plans in tools/study/plans,
+into docs/study.md or another page.
 """
 
 import argparse
@@ -29,25 +33,38 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('plan', help='a file such as tools/study/plans/layers.py')
+    parser.add_argument('plan', nargs='?', help='a file such as tools/study/plans/layers.py')
     parser.add_argument(
         '--jobs', type=positive, metavar='N', help='runs at a time (one a GPU, or one a core)'
     )
-    parser.add_argument('--work-dir', type=Path, default='work_dirs/study', metavar='DIR')
+    parser.add_argument('--work-dir', default='work_dirs/study', metavar='DIR')
     parser.add_argument('--data-root', metavar='DIR', help='images of a plan that generates none')
+    parser.add_argument(
+        '--report',
+        nargs='?',
+        metavar='PAGE',
+        const=str(TOOLS.parent / 'docs' / 'study.md'),
+        help='write what came out into PAGE (docs/study.md)',
+    )
     args = parser.parse_args()
+    if not args.plan and not args.report:
+        parser.error('name a plan, or give --report')
     return args
 
 
-def study(args: argparse.Namespace) -> list[str]:
-    """Train all runs of the plan that have no result; the names of those that failed."""
+def study(args: argparse.Namespace) -> None:
+    """Train all runs of the plan that have no result.
+
+    Raises:
+        UserError: some failed; the others have their results.
+    """
     import torch
-    from study_plan import Plan, Row, read_plan
+    from study_plan import Row, read_plan
     from study_run import FINISHED
 
-    plan: Plan = read_plan(args.plan, **(dict(data_root=args.data_root) if args.data_root else {}))
-    work_dir = args.work_dir.resolve()
-    data = plan.make_data(work_dir)
+    plan = read_plan(args.plan, **({'data_root': args.data_root} if args.data_root else {}))
+    work_dir = Path(args.work_dir).resolve()
+    data = plan.make_data(work_dir).resolve()
     gpus = torch.cuda.device_count()
     jobs = args.jobs or gpus or len(os.sched_getaffinity(0))
     devices = SimpleQueue()
@@ -55,20 +72,25 @@ def study(args: argparse.Namespace) -> list[str]:
         devices.put(str(job % gpus) if gpus else '')
 
     def train(run: tuple[Row, int]) -> str | None:
+        """Train one run in a process of its own and keep its result; its name if it failed."""
         row, seed = run
         folder, name = plan.folder(work_dir, row, seed), f'{row.name}, seed {seed}'
-        folder.mkdir(parents=True, exist_ok=True)
         goes_on = (folder / 'last_checkpoint').exists()
+        folder.mkdir(parents=True, exist_ok=True)
         print(f'{name}: {"goes on" if goes_on else "starts"} in {folder}', flush=True)
-        command = [sys.executable, str(Path(__file__).with_name('study_run.py')), str(plan.path)]
-        command += ['--row', row.name, '--seed', str(seed), '--data', str(data.resolve())]
+        command = [sys.executable, str(TOOLS / 'study' / 'study_run.py'), str(plan.path)]
+        command += ['--row', row.name, '--seed', str(seed), '--data', str(data)]
         device = devices.get()
-        variables = dict(os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES=device)
-        with open(folder / 'output.txt', 'a', encoding='utf-8') as output:
-            done = subprocess.run(
-                [*command, '--folder', str(folder)], stdout=output, stderr=output, env=variables
-            )
-        devices.put(device)
+        try:
+            with open(folder / 'output.txt', 'a', encoding='utf-8') as output:
+                done = subprocess.run(
+                    [*command, '--folder', str(folder)],
+                    stdout=output,
+                    stderr=output,
+                    env=dict(os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES=device),
+                )
+        finally:
+            devices.put(device)
         if done.returncode:
             print(f'{name}: failed, see {folder}/output.txt', file=sys.stderr, flush=True)
             return name
@@ -76,21 +98,30 @@ def study(args: argparse.Namespace) -> list[str]:
         result.update(json.loads((folder / FINISHED).read_text(encoding='utf-8')))
         line = json.dumps(result)
         with open(plan.results_file, 'a', encoding='utf-8') as file:
-            file.write(line + '\n')
-        last = result['curve'][-1]
-        print(f'{name}: PQ {last["PQ"]:.2f} in {last["processor_s"]:.0f} CPU seconds', flush=True)
+            file.write(f'{line}\n')
+        end = result['curve'][-1]
+        print(f'{name}: PQ {end["PQ"]:.2f} in {end["processor_s"]:.0f} CPU seconds', flush=True)
         return None
 
     with ThreadPoolExecutor(jobs) as pool:
-        return [name for name in pool.map(train, plan.open_runs()) if name]
+        failed = [name for name in pool.map(train, plan.open_runs()) if name]
+    if failed:
+        raise UserError(f'{len(failed)} runs failed: {"; ".join(failed)}.')
+
+
+def report(args: argparse.Namespace) -> None:
+    from study_plan import PLANS, read_plan
+    from study_report import write_report
+
+    paths = [args.plan] if args.plan else sorted(PLANS.glob('*.py'))
+    write_report([read_plan(path) for path in paths], Path(args.report))
+    print(args.report)
 
 
 @report_user_errors()
 def main() -> None:
     args = parse_args()
-    failed = study(args)
-    if failed:
-        raise UserError(f'{len(failed)} runs failed: {"; ".join(failed)}.')
+    report(args) if args.report else study(args)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
 """A plan: the models of a study, the images and the length of their trainings, and the seeds.
 
-A plan is a config file of mmengine with the keys of :class:`Plan`. The results lie beside it, one JSON a line.
+A plan is a config file of mmengine with the keys of :class:`Plan`; docs/study.md shows one. The
+results lie beside it, in a file with one JSON a line.
 """
 
 import json
@@ -32,7 +33,7 @@ class Row:
     name: str
     config: str
     iterations: int
-    options: Mapping = field(default_factory=dict)
+    options: Mapping = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +43,10 @@ class Plan:
     ``config`` is the model of a row that names none, and its images, metric and batch are those of
     all rows. ``options`` change the config of every row, before its own do. ``scenes`` are
     arguments of ``write_shapes``, which makes the images; without it ``data_root`` has them.
-    Differences are those to the row ``baseline``. ``question`` and ``found`` are paragraphs of the
-    report.
+    Differences are those to the row ``baseline``.
     """
 
     path: Path
-    title: str
-    question: str
     config: str
     iterations: int
     rows: tuple[Row, ...]
@@ -58,7 +56,6 @@ class Plan:
     options: Mapping = field(default_factory=dict)
     scenes: Mapping | None = None
     data_root: str = 'data'
-    found: str = ''
 
     @property
     def results_file(self) -> Path:
@@ -130,12 +127,13 @@ def read_plan(path: str | Path, **changes: Any) -> Plan:
     require_file(path, f'The plan {path} does not exist: name a file such as those of {PLANS}.')
     path = Path(path).resolve()
     content = Config.fromfile(str(path))._cfg_dict.to_dict()
-    known = {each.name for each in fields(Plan)}
-    required = {'title', 'question', 'config', 'iterations', 'rows', 'baseline'}
+    known = {each.name for each in fields(Plan)} - {'path'}
+    required = {'config', 'iterations', 'rows', 'baseline'}
     for word, wrong in (('lacks', required - set(content)), ('has', set(content) - known)):
         if wrong:
             raise UserError(
-                f'The plan {path} {word} the key {min(wrong)}; a plan has {", ".join(sorted(known))}.'
+                f'The plan {path} {word} the key {min(wrong)}; the keys of a plan are '
+                f'{", ".join(sorted(known))}.'
             )
     inherited = {key: content[key] for key in ('config', 'iterations')}
     rows = tuple(Row(**{**inherited, **row}) for row in content.pop('rows'))

@@ -1,15 +1,11 @@
-"""(a) The layer alone, 2,500 iterations: MaX, CMT and kMaX layers in the quickstart's network.
+"""The layer alone: MaX, CMT and kMaX layers in the network of the quickstart.
 
+Losses, prediction after each layer, merge, schedule and data are those of the quickstart, without
+its clock. Without location means without reference mask, its loss, and coordinate convolution.
     python tools/study/run.py tools/study/plans/layers.py
 Cost: 20 runs of about 12 minutes of one core.
 """
 
-title = 'The layer'
-question = """\
-Does the clustering layer pay? The network, the losses, the prediction after each layer, the merge,
-the schedule and the data are those of the quickstart, without its clock; only the layer is
-exchanged. Without location means without the reference mask, its loss, and the coordinate
-convolution."""
 config = 'configs/cmt_deeplab/cmt-deeplab_tiny_shapes.py'
 scenes = dict(preset='quick', num_train=2000, num_val=100)
 iterations = 2500

@@ -1,0 +1,139 @@
+"""The tables and pictures of the finished runs, put into a page of text.
+
+A page keeps its own words: only what stands between the comments ``<!-- study NAME -->`` and
+``<!-- end of NAME -->`` is written anew, for each plan NAME. A plan that the page lacks comes at
+its end.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from cmt_deeplab.analysis.learning_curve import COLORS
+from matplotlib.figure import Figure
+from study_plan import Plan, Row
+
+NUM_DRAWS = 10_000
+Runs = dict[int, dict]  # the results of a row by their seed
+
+
+def write_report(plans: Sequence[Plan], page: Path) -> None:
+    """Write the parts of the plans, and their pictures into ``pictures/`` beside the page."""
+    text = page.read_text(encoding='utf-8') if page.is_file() else ''
+    for plan in plans:
+        name = plan.path.stem
+        picture = page.parent / 'pictures' / f'study_{name}.png'
+        part = f'<!-- study {name} -->\n\n{section(plan, picture)}\n\n<!-- end of {name} -->'
+        old = re.compile(f'<!-- study {name} -->.*<!-- end of {name} -->', re.DOTALL)
+        text, found = old.subn(lambda match, part=part: part, text)
+        text += '' if found else f'\n## {name}\n\n{part}\n'
+    page.write_text(text, encoding='utf-8')
+
+
+def section(plan: Plan, picture: Path) -> str:
+    """Table, picture and what is missing of a plan, as Markdown."""
+    results = plan.results()
+    rows = {row: runs_of(results, row) for row in plan.rows}
+    missing = [f'{row.name} ({len(runs)} of {plan.seeds})' for row, runs in rows.items()]
+    missing = [text for text, runs in zip(missing, rows.values()) if len(runs) < plan.seeds]
+    reached = {row: runs for row, runs in rows.items() if runs}
+    parts = []
+    if reached:
+        parts += [table(reached, plan), origin(reached)]
+        draw(reached, picture)
+        parts.append(f'![PQ over iterations and over CPU seconds](pictures/{picture.name})')
+    if missing:
+        parts.append(f'Not reached, finished seeds in parentheses: {", ".join(missing)}.')
+    return '\n\n'.join(parts)
+
+
+def runs_of(results: Sequence[dict], row: Row) -> Runs:
+    """The results of a row at its present length, the last one of each seed."""
+    return {
+        one['seed']: one
+        for one in results
+        if one['row'] == row.name and one['iterations'] == row.iterations
+    }
+
+
+def table(rows: dict[Row, Runs], plan: Plan) -> str:
+    """PQ of the rows at the end, and after as many CPU seconds as the fastest run took."""
+    base = next((runs for row, runs in rows.items() if row.name == plan.baseline), {})
+    seconds = min(last(run, 'processor_s') for runs in rows.values() for run in runs.values())
+    at_end = lambda run: last(run, 'PQ')
+    in_time = lambda run: np.interp(seconds, points(run, 'processor_s'), points(run, 'PQ'))
+    head = ['', 'seeds', 'PQ', 'things', 'stuff', f'PQ to {plan.baseline}', 'ahead in']
+    head += ['CPU s per 1000 iterations', f'PQ after {seconds:.0f} CPU s', f'to {plan.baseline}']
+    lines = [head, [':--', *['--:'] * (len(head) - 1)]]
+    for row, runs in rows.items():
+        cost = lambda run, row=row: 1000 * last(run, 'processor_s') / row.iterations
+        lines.append(
+            [row.name, str(len(runs)), mean(runs, at_end)]
+            + [mean(runs, lambda run, key=key: last(run, key)) for key in ('PQ_th', 'PQ_st')]
+            + [*difference(runs, base, at_end), mean(runs, cost, decimals=0)]
+            + [mean(runs, in_time), difference(runs, base, in_time)[0]]
+        )
+    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+
+
+def mean(runs: Runs, value: Callable[[dict], float], decimals: int = 2) -> str:
+    """Mean and standard deviation over the seeds."""
+    values = [value(run) for run in runs.values()]
+    spread = f' ± {np.std(values, ddof=1):.{decimals}f}' if len(values) > 1 else ''
+    return f'{np.mean(values):.{decimals}f}{spread}'
+
+
+def difference(runs: Runs, base: Runs, value: Callable[[dict], float]) -> tuple[str, str]:
+    """The mean difference of equal seeds with its 95 % interval, and in how many it is positive.
+
+    The interval is that of the percentile bootstrap over the seeds.
+    """
+    gains = [value(run) - value(base[seed]) for seed, run in runs.items() if seed in base]
+    if runs is base or not gains:
+        return '', ''
+    text = f'{np.mean(gains):+.2f}'
+    if len(gains) > 1:
+        draws = np.random.default_rng(0).choice(gains, (NUM_DRAWS, len(gains)))
+        low, high = np.quantile(draws.mean(axis=1), (0.025, 0.975))
+        text += f' [{low:+.2f}, {high:+.2f}]'
+    return text, f'{sum(gain > 0 for gain in gains)} of {len(gains)}'
+
+
+def points(run: dict, key: str) -> list[float]:
+    """The values of a curve, from 0 at its beginning."""
+    return [0.0, *(point[key] for point in run['curve'])]
+
+
+def last(run: dict, key: str) -> float:
+    return run['curve'][-1][key]
+
+
+def origin(rows: dict[Row, Runs]) -> str:
+    runs = [run for runs in rows.values() for run in runs.values()]
+    commits = sorted({commit for run in runs for commit in run['commits']})
+    dates = sorted({run['date'] for run in runs})
+    between = dates[0] if len(dates) == 1 else f'{dates[0]} to {dates[-1]}'
+    return f'{len(runs)} runs, {between}, at commit {", ".join(commits)}.'
+
+
+def draw(rows: dict[Row, Runs], path: Path) -> None:
+    """PQ over iterations and over CPU seconds: the mean of the seeds and their range."""
+    figure = Figure((9.6, 4.2), layout='constrained', dpi=110)
+    axes = figure.subplots(1, 2, sharey=True)
+    for (row, runs), color in zip(rows.items(), COLORS * len(rows)):
+        quality = np.array([points(run, 'PQ') for run in runs.values()])
+        low, high = quality.min(axis=0), quality.max(axis=0)
+        for panel, key in zip(axes, ('iteration', 'processor_s')):
+            place = np.mean([points(run, key) for run in runs.values()], axis=0)
+            panel.plot(place, quality.mean(axis=0), 'o-', color=color, markersize=3, label=row.name)
+            panel.fill_between(place, low, high, color=color, alpha=0.13)
+    axes[0].set(xlabel='iterations', ylabel='PQ: mean and range of the seeds')
+    axes[1].set(xlabel='CPU seconds in training steps')
+    for panel in axes:
+        panel.set(xlim=(0, None), ylim=(0, None))
+        panel.spines[['right', 'top']].set_visible(False)
+        panel.grid(alpha=0.3)
+    axes[0].legend(frameon=False, loc='lower right')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
