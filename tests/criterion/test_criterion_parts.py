@@ -37,7 +37,7 @@ ASSIGNERS = [
     ),
     (dict(type='PanopticHungarianAssigner', class_exponent=-1), 'class_exponent=-1'),
     (dict(type='PanopticHungarianAssigner', dice_exponent='1'), "dice_exponent.*'1'"),
-    (dict(type='PanopticHungarianAssigner', class_exponent=0, dice_exponent=0), 'not both 0'),
+    (dict(type='PanopticHungarianAssigner', class_exponent=0, dice_exponent=0), 'nothing to match'),
     (dict(type='PanopticHungarianAssigner', cls_exponent=1), "the key 'cls_exponent'"),
 ]
 COSTS = [
@@ -293,7 +293,7 @@ def test_losses_that_the_head_gives_nothing_for():
 def test_what_is_idle_is_logged(given, losses, sentence, monkeypatch):
     said = []
     monkeypatch.setattr(
-        'cmt_deeplab.criterion.loss_base.print_log', lambda text, *rest: said.append(text)
+        'cmt_deeplab.criterion.config.print_log', lambda text, *rest: said.append(text)
     )
     losses = {key: dict(type=name) for key, name in losses.items()}
     PanopticCriterion(num_classes=6, losses=losses).compare_with_head(given)

@@ -16,5 +16,4 @@ from .losses import (
     PanopticReferencePointLoss,
     PanopticSemanticLoss,
 )
-from .match_costs import PanopticMatchCostAssigner
-from .mmdet_losses import PanopticClassLoss, PanopticMaskLoss
+from .mmdet_parts import PanopticClassLoss, PanopticMaskLoss, PanopticMatchCostAssigner

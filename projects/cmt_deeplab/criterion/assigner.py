@@ -11,7 +11,7 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.precision import at_least_fp32
 from cmt_deeplab.structures import MaskPrediction, MatchResult, PanopticTarget
 
-from .loss_base import is_weight
+from .loss_base import WEIGHT, check
 from .targets import SegmentPlanes, segment_sum
 
 EPSILON = 1e-5
@@ -56,12 +56,12 @@ class PanopticHungarianAssigner:
         dice_exponent: float = 1.0,
         stuff_centers: bool = False,
     ) -> None:
-        exponents = (class_exponent, dice_exponent)
-        if not (all(is_weight(value) for value in exponents) and any(exponents)):
+        exponents = dict(class_exponent=class_exponent, dice_exponent=dice_exponent)
+        check('PanopticHungarianAssigner', WEIGHT, **exponents)
+        if not any(exponents.values()):
             raise UserError(
-                f'PanopticHungarianAssigner: class_exponent={class_exponent!r} and '
-                f'dice_exponent={dice_exponent!r} must be finite numbers of at least 0, and not '
-                'both 0.'
+                'PanopticHungarianAssigner: class_exponent=0 and dice_exponent=0 leave nothing to '
+                'match by: give one of them a number above 0.'
             )
         self.class_exponent, self.dice_exponent = class_exponent, dice_exponent
         self.stuff_centers = stuff_centers
@@ -98,8 +98,8 @@ class PanopticHungarianAssigner:
             # Sums are finite where all numbers are.
             *(table.sum((1, 2)) for table in (probability, dice, score)),
         )
-        present = planes.at(prediction.mask_logits).present
-        table = torch.cat([score, present[:, None].float()], 1)  # (B, N+1, K+1)
+        area = planes.at(prediction.mask_logits).area
+        table = torch.cat([score, area[:, None]], 1)  # (B, N+1, K+1)
         packed = torch.cat([table.flatten(1), torch.stack([c.to(table) for c in checks], 1)], 1)
         on_gpu = packed.is_cuda
         packed = packed.to('cpu', non_blocking=on_gpu)
@@ -160,8 +160,8 @@ class PanopticHungarianAssigner:
         tables, finite = tables.reshape(shape), np.isfinite(checks[:, len(CHECKS) :]).all(0)
         centers = np.full((shape[0], shape[2]), -1)
         for image, (table, passed) in enumerate(zip(tables, checks)):
-            for check, sentence in zip(passed, CHECKS):
-                if not check:
+            for fine, sentence in zip(passed, CHECKS):
+                if not fine:
                     raise UserError(f'Image {image} of the batch: {sentence}.')
             if finite.all():
                 present = np.flatnonzero(table[-1])

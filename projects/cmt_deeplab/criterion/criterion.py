@@ -1,7 +1,6 @@
 """The criterion: match centers with segments, then sum the losses of every prediction stage."""
 
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,13 +11,12 @@ from torch import Tensor, nn
 
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import corners_aligned, resize
-from cmt_deeplab.structures import NUM_REFERENCE_POINTS, MaskPrediction, MatchResult, PanopticTarget
+from cmt_deeplab.structures import MaskPrediction, MatchResult, PanopticTarget
 
 from .assigner import PanopticHungarianAssigner
-from .loss_base import PanopticLoss, check_weights, compare_with_head, named_terms, tried
-from .loss_input import LossInput, equal_stages, joined_stages
-from .match_costs import build_assigner
-from .mmdet_losses import build_losses
+from .config import build_assigner, build_losses, compare_with_head, try_out
+from .loss_base import WEIGHT, PanopticLoss, check, named_terms
+from .loss_input import LossInput, equal_stages
 from .targets import Generators, SegmentPlanes
 
 DEFAULT_LOSSES = dict(
@@ -67,7 +65,7 @@ class PanopticCriterion(nn.Module):
         deep_supervision_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        check_weights('model.criterion', deep_supervision_weight=deep_supervision_weight)
+        check('model.criterion', WEIGHT, deep_supervision_weight=deep_supervision_weight)
         self.losses = build_losses(losses)
         self.num_classes = num_classes
         self.num_things_classes = num_things_classes
@@ -76,7 +74,7 @@ class PanopticCriterion(nn.Module):
         self.resize_to_final = resize_to_final
         self.deep_supervision_weight = deep_supervision_weight
         with torch.device('cpu'):  # also where the model is built on the meta device
-            self._try_out()
+            try_out(self)
 
     def forward(
         self,
@@ -103,21 +101,20 @@ class PanopticCriterion(nn.Module):
         planes = SegmentPlanes.of(targets, self.num_things_classes)
         stages = self._at_final_size(predictions, planes) if self.resize_to_final else predictions
         finish_matching = self._begin_matching(stages[-1], planes)
-        inputs = [LossInput(stage, planes, None, generator) for stage in stages]
+        read = stages, semantic_logits, planes, generator
         # These do not need the match, so the host does not wait for its numbers yet.
-        terms = self._terms(inputs, semantic_logits, reads_match=False)
+        terms = self._terms(*read, None)
         final_match = finish_matching()
         if self.observe is not None:
             self.observe(stages[-1], planes, final_match)
         matches = [final_match] * len(stages)
         if not self.share_final_match:
             matches[:-1] = [self._begin_matching(one, planes)() for one in stages[:-1]]
-        for number, match in enumerate(matches):
-            if match.not_finite and (match is not final_match or number == len(stages) - 1):
+        for stage, match in enumerate(matches):
+            if match.not_finite:
                 name = f'loss_matching_of_{match.not_finite}'  # no update may follow
-                terms.append((number, -1, name, match.dice.new_tensor(torch.nan)))
-        inputs = [replace(one, match=match) for one, match in zip(inputs, matches)]
-        terms += self._terms(inputs, semantic_logits, reads_match=True)
+                terms.append((stage, -1, name, match.dice.new_tensor(torch.nan)))
+        terms += self._terms(*read, matches)
         if not terms:
             raise UserError(
                 'None of the losses of PanopticCriterion applies: a semantic loss needs the '
@@ -128,10 +125,10 @@ class PanopticCriterion(nn.Module):
         result = {prefixes[stage] + name: value for stage, _, name, value in terms}
         # A zero-valued term, so that DDP sees a gradient for every parameter: a sum over no
         # images, which inf and NaN cannot enter.
-        read = [semantic_logits, *(part for one in predictions for part in vars(one).values())]
+        tensors = [semantic_logits, *(part for one in predictions for part in vars(one).values())]
         first = next(iter(result))
         with torch.autocast(planes.index.device.type, enabled=False):
-            none = torch.cat([part[:0].flatten() for part in read if part is not None])
+            none = torch.cat([part[:0].flatten() for part in tensors if part is not None])
         result[first] = result[first] + none.sum()
         return result
 
@@ -140,30 +137,40 @@ class PanopticCriterion(nn.Module):
         compare_with_head(self.losses, head)
 
     def _terms(
-        self, inputs: list[LossInput], semantic_logits: Tensor | None, *, reads_match: bool
+        self,
+        stages: list[MaskPrediction],
+        semantic_logits: Tensor | None,
+        planes: SegmentPlanes,
+        generator: Generators,
+        matches: list[MatchResult] | None,
     ) -> list[tuple[int, int, str, Tensor]]:
         """Stage, number of the loss, name and value of the terms that read the match, or of others.
 
-        Stages are computed together as :attr:`PanopticLoss.joined_by` says.
+        The others are computed where ``matches`` is None. Stages are computed together as
+        :attr:`PanopticLoss.joined_by` says.
         """
-        last, terms = len(inputs) - 1, []
-        joint = {None: [([i], one) for i, one in enumerate(inputs)], 'semantic': []}
-        if semantic_logits is not None:
-            joint['semantic'].append(([last], replace(inputs[last], prediction=semantic_logits)))
+        last, terms = len(stages) - 1, []
+        inputs: dict[tuple[int, ...], LossInput] = {}  # shared, as losses derive much from them
         for order, (key, loss) in enumerate(self.losses.items()):
             # A loss with its own forward, which may be no PanopticLoss, is called as it is.
             own = type(loss).forward is not PanopticLoss.forward
-            if (own or loss.reads_match) != reads_match:
+            if (own or loss.reads_match) != (matches is not None):
                 continue
-            kind = 'semantic' if loss.reads_semantic_logits else None if own else loss.joined_by
-            if kind not in joint:
-                groups = equal_stages(inputs, kind)
-                joint[kind] = [(g, joined_stages([inputs[i] for i in g], kind)) for g in groups]
-            for stages, given in joint[kind]:
-                read = given.prediction, given.planes, given.match, given.generator
-                found = loss(*read) if own else loss.weighted_terms(given)
+            groups = [[i] for i in range(len(stages))]
+            if loss.reads_semantic_logits:
+                groups = [[last]] if semantic_logits is not None else []
+            elif not own and loss.joined_by and (matches is None or self.share_final_match):
+                groups = equal_stages(stages, loss.joined_by)
+            for numbers in groups:
+                match = matches and matches[numbers[0]]
+                given = LossInput([stages[i] for i in numbers], planes, match, generator)
+                given = inputs.setdefault(tuple(numbers), given)
+                if loss.reads_semantic_logits:
+                    given = replace(given, predictions=[semantic_logits])
+                four = given.prediction, planes, given.match, generator
+                found = loss(*four) if own else loss.weighted_terms(given)
                 for name, value in named_terms(key, found):
-                    for stage, mean in zip(stages, value.view(len(stages), -1).mean(1)):
+                    for stage, mean in zip(numbers, value.view(len(numbers), -1).mean(1)):
                         weight = 1 if stage == last else self.deep_supervision_weight
                         terms.append((stage, order, name, mean if weight == 1 else weight * mean))
         return terms
@@ -182,41 +189,6 @@ class PanopticCriterion(nn.Module):
                 f'{type(match).__name__} in place of a MatchResult of cmt_deeplab.structures.'
             )
         return match
-
-    def _try_out(self) -> None:
-        """Match and compute each loss for a made-up batch, so that a misfit is told at once.
-
-        Parts of the user that fail here are left alone: they may need the sizes of the network.
-        """
-        draw = torch.Generator().manual_seed(0)
-        prediction = MaskPrediction(
-            mask_logits=torch.rand(2, 4, 8, 8, generator=draw),
-            class_logits=torch.rand(2, 4, self.num_classes + 1, generator=draw),
-            pixel_features=torch.rand(2, 128, 8, 8, generator=draw),
-            reference_points=torch.rand(2, 4, NUM_REFERENCE_POINTS, 2, generator=draw),
-        )
-        semantic_logits = torch.rand(2, self.num_classes + 1, 8, 8, generator=draw)
-        index = torch.randint(-1, 2, (8, 8), generator=draw, dtype=torch.int16)
-        target = PanopticTarget(index, torch.tensor([0, self.num_classes - 1]))
-        planes = SegmentPlanes.of([target] * 2, self.num_things_classes)
-        try:
-            own = deepcopy(self)
-        except Exception:  # weights that a user's part computes of others, for example
-            return
-        place = 'model.criterion.assigner'
-        match = tried(place, own.assigner, own._match, prediction, planes)
-        found = {}
-        for key, loss in own.losses.items() if match else ():
-            source = semantic_logits if loss.reads_semantic_logits else prediction
-            place = f'model.criterion.losses.{key}'
-            terms = tried(place, loss, loss, source, planes, match, draw)
-            for name, _ in named_terms(key, terms or {}):
-                if name in found:
-                    raise UserError(
-                        f'{place} has the term {name}, and so has {found[name]}: remove one of '
-                        'the two.'
-                    )
-                found[name] = place
 
     def _at_final_size(
         self, predictions: list[MaskPrediction], planes: SegmentPlanes

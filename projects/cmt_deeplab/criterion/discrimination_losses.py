@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from cmt_deeplab.precision import at_least_fp32
 
-from .loss_base import PanopticLoss, check_number_of_samples, check_temperature, image_mean
+from .loss_base import SAMPLES, TEMPERATURE, PanopticLoss, check, image_mean
 from .loss_input import LossInput, numbers_at_once, sample_pixels
 from .targets import segment_sum
 
@@ -33,11 +33,11 @@ class _SimilarityLogSumExp(torch.autograd.Function):
         feature = feature * valid
         shift = feature.square().sum(2).amax(1)[:, None, None] / temperature  # (B, 1, 1)
 
-        def blocks() -> Iterator[tuple[slice, slice, slice | None, Tensor]]:
+        def blocks() -> Iterator[tuple[slice, slice, slice, Tensor]]:
             """Rows of each block, its columns from these on, those behind the rows, and E."""
             for start in range(0, number, rows):
-                own, whole = slice(start, start + rows), slice(start, None)
-                rest = slice(start + rows, None) if start + rows < number else None
+                end = start + rows
+                own, whole, rest = slice(start, end), slice(start, None), slice(end, None)
                 exponent = torch.baddbmm(
                     shift, feature[:, own], feature[:, whole].mT, beta=-1, alpha=1 / temperature
                 )
@@ -46,8 +46,7 @@ class _SimilarityLogSumExp(torch.autograd.Function):
         total = torch.zeros_like(valid)
         for own, whole, rest, block in blocks():
             total[:, own].baddbmm_(block, valid[:, whole])
-            if rest is not None:
-                total[:, rest].baddbmm_(block[..., rows:].mT, valid[:, own])
+            total[:, rest].baddbmm_(block[..., rows:].mT, valid[:, own])
         total.clamp_(min=torch.finfo(total.dtype).tiny)  # where nothing is valid
         gradient = None
         if ctx.needs_input_grad[0]:
@@ -55,8 +54,7 @@ class _SimilarityLogSumExp(torch.autograd.Function):
             for own, whole, rest, block in blocks():
                 block *= share[:, own] + share[:, whole].mT
                 gradient[:, own].baddbmm_(block, feature[:, whole])
-                if rest is not None:
-                    gradient[:, rest].baddbmm_(block[..., rows:].mT, feature[:, own])
+                gradient[:, rest].baddbmm_(block[..., rows:].mT, feature[:, own])
             gradient *= valid
         ctx.save_for_backward(gradient)
         return torch.bmm((total.log_() + shift).mT, valid)[:, 0, 0]
@@ -109,29 +107,30 @@ class PanopticInstanceDiscriminationLoss(PanopticLoss):
         temperature: float = 0.3,
     ) -> None:
         super().__init__(loss_weight=loss_weight)
-        check_number_of_samples('PanopticInstanceDiscriminationLoss', 'num_samples', num_samples)
-        check_temperature('PanopticInstanceDiscriminationLoss', temperature)
+        check('PanopticInstanceDiscriminationLoss', SAMPLES, num_samples=num_samples)
+        check('PanopticInstanceDiscriminationLoss', TEMPERATURE, temperature=temperature)
         self.num_samples = num_samples
         self.sample_temperature = sample_temperature
         self.temperature = temperature
 
     def terms(self, given: LossInput) -> dict[str, Tensor]:
-        stage = given.stage
+        stage, feature = given.stage, given.stacked('pixel_features').flatten(-2)  # (S, B, D, P)
+        number, _, depth, _ = feature.shape
         position, valid = sample_pixels(
-            stage, self.num_samples, self.sample_temperature, given.generator
-        )  # (B, n) each
-        feature = given.prediction.pixel_features.flatten(2)  # (B, D, P)
-        feature = feature.gather(2, position[:, None].expand(-1, feature.shape[1], -1))
-        feature = at_least_fp32(feature)  # (B, D, n)
-        valid = valid[:, None].to(feature)  # (B, 1, n)
-        repel = similarity_logsumexp(feature.mT.contiguous(), valid.mT, self.temperature)  # (B,)
+            stage, self.num_samples, self.sample_temperature, given.generator, stages=(number,)
+        )  # (S, B, n) each
+        feature = feature.gather(-1, position[:, :, None].expand(-1, -1, depth, -1))
+        feature = at_least_fp32(feature)  # (S, B, D, n)
+        valid = valid[:, :, None].to(feature)  # (S, B, 1, n)
+        rows, valid_rows = (each.flatten(0, 1).mT.contiguous() for each in (feature, valid))
+        repel = similarity_logsumexp(rows, valid_rows, self.temperature).view(number, -1)
         # The sum over a of f_a times the mean feature of its segment is the sum over segments of
         # |sum of the segment's features|^2 / (its samples).
-        bucket = stage.bucket.gather(1, position)  # (B, n)
-        sums = segment_sum(feature, bucket, stage.num_segments)[..., :-1]  # (B, D, K)
-        count = segment_sum(valid, bucket, stage.num_segments)[..., :-1]  # (B, 1, K)
-        attract = (sums.square() / count.clamp(min=1)).sum((1, 2)) / self.temperature  # (B,)
-        return dict(loss_instance=(repel - attract) / valid.sum((1, 2)).clamp(min=1))
+        bucket = stage.bucket.expand(number, -1, -1).gather(-1, position)
+        sums = segment_sum(feature, bucket, stage.num_segments)[..., :-1]  # (S, B, D, K)
+        count = segment_sum(valid, bucket, stage.num_segments)[..., :-1]  # (S, B, 1, K)
+        attract = (sums.square() / count.clamp(min=1)).sum((-2, -1)) / self.temperature  # (S, B)
+        return dict(loss_instance=(repel - attract) / valid.sum((-2, -1)).clamp(min=1))
 
 
 @MODELS.register_module()
@@ -150,17 +149,17 @@ class PanopticMaskDiscriminationLoss(PanopticLoss):
 
     def __init__(self, *, loss_weight: float = 1.0, temperature: float = 0.3) -> None:
         super().__init__(loss_weight=loss_weight)
-        check_temperature('PanopticMaskDiscriminationLoss', temperature)
+        check('PanopticMaskDiscriminationLoss', TEMPERATURE, temperature=temperature)
         self.temperature = temperature
 
     def terms(self, given: LossInput) -> dict[str, Tensor]:
         stage = given.stage
-        feature = at_least_fp32(given.prediction.pixel_features).flatten(2)  # (B, D, P)
-        mean = segment_sum(feature, stage.bucket, stage.num_segments)  # (B, D, K+1)
-        mean = mean / stage.area.clamp(min=1)[:, None]
-        mean = mean * mean.square().sum(1, keepdim=True).clamp(min=1e-12).rsqrt()
-        similarity = torch.bmm(mean.transpose(1, 2), feature) / self.temperature  # (B, K+1, P)
-        similarity = torch.where(stage.present[..., None], similarity, EXCLUDED)
-        entropy = F.cross_entropy(similarity, stage.segment, reduction='none')
+        feature = at_least_fp32(given.stacked('pixel_features')).flatten(-2)  # (S, B, D, P)
+        mean = segment_sum(feature, stage.bucket, stage.num_segments)  # (S, B, D, K+1)
+        mean = F.normalize(mean / stage.area.clamp(min=1)[:, None], dim=-2)
+        similarity = mean.mT @ feature / self.temperature  # (S, B, K+1, P)
+        similarity = torch.where(stage.present[..., None], similarity, EXCLUDED).flatten(0, 1)
+        segment = stage.segment.expand(len(feature), -1, -1)
+        entropy = F.cross_entropy(similarity, segment.flatten(0, 1), reduction='none')
         counted = (stage.present & given.planes.of_things).gather(1, stage.segment)
-        return dict(loss_mask_discrimination=image_mean(entropy, counted))
+        return dict(loss_mask_discrimination=image_mean(entropy.view(segment.shape), counted))

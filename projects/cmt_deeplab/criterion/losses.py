@@ -9,7 +9,7 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.precision import at_least_fp32
 from cmt_deeplab.structures import NUM_REFERENCE_POINTS
 
-from .loss_base import PanopticLoss, check_number_of_samples, check_weights, image_mean
+from .loss_base import SAMPLES, SHARE, WEIGHT, PanopticLoss, check, image_mean, one_of
 from .loss_input import LossInput, sample_pixels
 from .targets import to_centers
 
@@ -43,35 +43,32 @@ class PanopticPQLoss(PanopticLoss):
 
     def __init__(self, *, loss_weight: float = 3.0, unmatched_weight: str = 'one') -> None:
         super().__init__(loss_weight=loss_weight)
-        if unmatched_weight not in ('one', 'void_share'):
-            raise UserError(
-                f'PanopticPQLoss: unmatched_weight={unmatched_weight!r} is unknown; choose '
-                "'one' or 'void_share'."
-            )
+        rule = one_of('one', 'void_share')
+        check('PanopticPQLoss', rule, unmatched_weight=unmatched_weight)
         self.unmatched_weight = unmatched_weight
 
     def terms(self, given: LossInput) -> dict[str, Tensor]:
-        match, centers = given.match, given.centers  # (B, K+1)
-        log_probability = at_least_fp32(given.prediction.class_logits).log_softmax(-1)
-        num_centers, num_classes = log_probability.shape[1], log_probability.shape[2] - 1
-        inter, kept, _ = given.mask_sums  # (B, K+1) and (B, N)
-        kept = kept.gather(1, centers.clamp(min=0))
+        match, centers = given.match, given.centers  # (S, B, K+1)
+        log_probability = at_least_fp32(given.stacked('class_logits')).log_softmax(-1)
+        num_centers, num_classes = log_probability.shape[-2], log_probability.shape[-1] - 1
+        inter, kept, _ = given.mask_sums  # (S, B, K+1) and (S, B, N)
+        kept = kept.gather(-1, centers.clamp(min=0))
         dice_1 = (2 * inter + 1) / (kept + given.area + 1)
         mask_terms = match.probability.clamp(min=WEIGHT_FLOOR) * (1 - dice_1)
-        mask_term = torch.where(centers >= 0, mask_terms, 0).sum(1) * (ALPHA / num_centers)
+        mask_term = torch.where(centers >= 0, mask_terms, 0).sum(-1) * (ALPHA / num_centers)
 
-        share = match.void_share
+        share = match.void_share  # (B, N)
         if self.unmatched_weight == 'one':
             share = torch.ones_like(share)
         void = torch.full_like(share, num_classes, dtype=torch.int64)
-        label = to_centers(given.planes.labels, centers, void)  # (B, N)
+        label = to_centers(given.planes.labels, centers, void)  # (S, B, N)
         weight = to_centers(
             ALPHA * match.dice.clamp(min=WEIGHT_FLOOR),
             centers,
             (1 - ALPHA) * share.clamp(min=WEIGHT_FLOOR),
         )
-        class_terms = -weight * log_probability.gather(2, label[..., None])[..., 0]  # (B, N)
-        class_term = class_terms.sum(1) / (class_terms != 0).sum(1).clamp(min=1)
+        class_terms = -weight * log_probability.gather(-1, label[..., None])[..., 0]  # (S, B, N)
+        class_term = class_terms.sum(-1) / (class_terms != 0).sum(-1).clamp(min=1)
         return dict(loss_pq_mask=mask_term, loss_pq_class=class_term)
 
 
@@ -91,7 +88,7 @@ class PanopticMaskIDLoss(PanopticLoss):
 
     def terms(self, given: LossInput) -> dict[str, Tensor]:
         _, _, log_own = given.mask_sums
-        pixels = torch.where(given.centers >= 0, given.area, 0).sum(1)
+        pixels = torch.where(given.centers >= 0, given.area, 0).sum(-1)  # (S, B)
         return dict(loss_mask_id=-log_own / pixels.clamp(min=1))
 
 
@@ -131,13 +128,9 @@ class PanopticSemanticLoss(PanopticLoss):
         void_first: bool = False,
     ) -> None:
         super().__init__(loss_weight=loss_weight)
-        if not 0 < hardest_share <= 1:
-            raise UserError(
-                f'PanopticSemanticLoss: hardest_share={hardest_share} must lie in (0, 1]; 1 takes '
-                'every pixel.'
-            )
-        check_number_of_samples('PanopticSemanticLoss', 'num_samples', num_samples)
-        check_weights('PanopticSemanticLoss', small_instance_weight=small_instance_weight)
+        check('PanopticSemanticLoss', SHARE, hardest_share=hardest_share)
+        check('PanopticSemanticLoss', SAMPLES, num_samples=num_samples)
+        check('PanopticSemanticLoss', WEIGHT, small_instance_weight=small_instance_weight)
         self.num_samples = num_samples
         self.sample_temperature = sample_temperature
         self.hardest_share = hardest_share
@@ -182,16 +175,16 @@ class PanopticReferencePointLoss(PanopticLoss):
     joined_by = 'reference_points'
 
     def terms(self, given: LossInput) -> dict[str, Tensor]:
-        points = given.prediction.reference_points  # (B, N, R, 2)
-        if points is None:
+        if given.prediction.reference_points is None:
             return {}
-        if points.shape[2] != NUM_REFERENCE_POINTS:
+        points = given.stacked('reference_points')  # (S, B, N, R, 2)
+        if points.shape[-2] != NUM_REFERENCE_POINTS:
             raise UserError(
-                f'The predictions have {points.shape[2]} reference points, segments have '
+                f'The predictions have {points.shape[-2]} reference points, segments have '
                 f'{NUM_REFERENCE_POINTS}: switch the loss off by reference_points=None.'
             )
-        centers = given.centers  # (B, K+1)
-        image = torch.arange(len(centers), device=centers.device)[:, None]
-        own = at_least_fp32(points)[image, centers.clamp(min=0)]  # (B, K+1, R, 2)
-        distance = (own - given.planes.reference_points).abs().mean((2, 3))  # (B, K+1)
-        return dict(loss_reference=image_mean(distance, centers >= 0))
+        centers = given.centers  # (S, B, K+1)
+        points = at_least_fp32(points).flatten(-2)
+        number = centers.clamp(min=0)[..., None].expand(-1, -1, -1, points.shape[-1])
+        distance = points.gather(-2, number) - given.planes.reference_points.flatten(-2)
+        return dict(loss_reference=image_mean(distance.abs().mean(-1), centers >= 0))

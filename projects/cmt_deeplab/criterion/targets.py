@@ -1,8 +1,8 @@
 """The ground truth of a batch, brought to the size of each prediction and shared by all losses."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,23 +39,6 @@ class computed_once:  # noqa: N801  a decorator
         return values[name]
 
 
-Record = TypeVar('Record')
-
-
-def joined(records: Sequence[Record]) -> Record:
-    """The images of several dataclasses of tensors (B, ...) in one, one after the other."""
-    first, *others = records
-    if not others:
-        return first
-    columns = (
-        (part.name, [getattr(record, part.name) for record in records]) for part in fields(first)
-    )
-    return replace(
-        first,
-        **{name: torch.cat(values) for name, values in columns if isinstance(values[0], Tensor)},
-    )
-
-
 def segment_sum(values: Tensor, bucket: Tensor, num_segments: int) -> Tensor:
     """Sum values over the pixels of each segment, without one-hot masks.
 
@@ -63,17 +46,17 @@ def segment_sum(values: Tensor, bucket: Tensor, num_segments: int) -> Tensor:
     B x C x (K+1) x 32 numbers.
 
     Args:
-        values: (B, C, P).
-        bucket: (B, P) int64, see :func:`buckets`.
+        values: (..., B, C, P).
+        bucket: (..., B, P) int64, see :func:`buckets`.
         num_segments: K.
 
     Returns:
-        (B, C, K+1); the last column is that of the pixels of no segment.
+        (..., B, C, K+1); the last column is that of the pixels of no segment.
     """
     # The expanded view lets the channels share one plane of buckets.
-    sums = values.new_zeros(*values.shape[:2], (num_segments + 1) * PARTS)
-    sums = sums.scatter_add(2, bucket[:, None].expand_as(values), values)
-    return sums.view(*values.shape[:2], -1, PARTS).sum(-1)
+    sums = values.new_zeros(*values.shape[:-1], (num_segments + 1) * PARTS)
+    sums = sums.scatter_add(-1, bucket[..., None, :].expand_as(values), values)
+    return sums.unflatten(-1, (-1, PARTS)).sum(-1)
 
 
 def buckets(segment: Tensor) -> Tensor:
@@ -87,15 +70,16 @@ def to_centers(values: Tensor, centers: Tensor, fill: Tensor) -> Tensor:
 
     Args:
         values: (B, K+1), one for each segment.
-        centers: (B, K+1) int64, the center of each segment, or -1.
+        centers: (..., B, K+1) int64, the center of each segment, or -1.
         fill: (B, N), the values of the centers that are matched with nothing.
 
     Returns:
-        (B, N).
+        (..., B, N).
     """
-    number = fill.shape[1]
+    number = fill.shape[-1]
     goal = torch.where(centers >= 0, centers, number)  # column N takes what nobody wants
-    return F.pad(fill, (0, 1)).scatter(1, goal, values)[:, :number]
+    found = F.pad(fill, (0, 1)).expand(*goal.shape[:-1], -1)
+    return found.scatter(-1, goal, values.expand_as(goal))[..., :number]
 
 
 @dataclass(frozen=True)
@@ -141,9 +125,7 @@ class SegmentPlanes:
     counts: Tensor  # (B,) int64, the number of segments of each image
     num_segments: list[int]  # the same on the host
     num_things_classes: int | None = None
-    once: 'SegmentPlanes | None' = field(default=None, repr=False)  # see :meth:`repeated`
     _stages: dict[tuple[int, int], StagePlane] = field(default_factory=dict, init=False, repr=False)
-    _repeated: dict[int, 'SegmentPlanes'] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(
@@ -172,18 +154,6 @@ class SegmentPlanes:
         number = [len(own) for own in labels]
         return cls(index, table.where(known, 0), known.sum(1), number, num_things_classes)
 
-    def repeated(self, times: int) -> 'SegmentPlanes':
-        """The same for a batch in which these images stand so many times, one after the other.
-
-        The index planes themselves are not repeated.
-        """
-        if times == 1:
-            return self
-        if times not in self._repeated:
-            labels, numbers = self.labels.repeat(times, 1), self.num_segments * times
-            self._repeated[times] = replace(self, labels=labels, num_segments=numbers, once=self)
-        return self._repeated[times]
-
     @computed_once
     def of_things(self) -> Tensor:
         """(B, K+1) bool: the label is a thing class; always true if their number is not known."""
@@ -211,10 +181,6 @@ class SegmentPlanes:
     @computed_once
     def reference_points(self) -> Tensor:
         """(B, K+1, R, 2): reference points at full resolution, some where there is no segment."""
-        if self.once is not None:
-            return self.once.reference_points.repeat(
-                len(self.labels) // len(self.once.labels), 1, 1, 1
-            )
         return segment_reference_points(self.segment, self.labels.shape[1])
 
     def at(self, prediction: Tensor) -> StagePlane:
@@ -232,16 +198,10 @@ class SegmentPlanes:
             )
         size = tuple(prediction.shape[-2:])
         if size not in self._stages:
-            self._stages[size] = self._at(prediction)
+            segment = plane_at_stride(self.segment, size)
+            segment = segment.to(torch.int64, memory_format=torch.contiguous_format).flatten(1)
+            number, bucket = self.labels.shape[1] - 1, buckets(segment)
+            ones = torch.ones(1, device=segment.device).expand(len(segment), 1, segment.shape[1])
+            area = F.pad(segment_sum(ones, bucket, number)[:, 0, :-1], (0, 1))
+            self._stages[size] = StagePlane(segment, bucket, area)
         return self._stages[size]
-
-    def _at(self, prediction: Tensor) -> StagePlane:
-        if self.once is not None:
-            number = len(self.once.index)
-            return joined([self.once.at(prediction[:number])] * (len(prediction) // number))
-        segment = plane_at_stride(self.segment, prediction.shape[-2:])
-        segment = segment.to(torch.int64, memory_format=torch.contiguous_format).flatten(1)
-        number, bucket = self.labels.shape[1] - 1, buckets(segment)
-        ones = torch.ones(1, device=segment.device).expand(len(segment), 1, segment.shape[1])
-        area = F.pad(segment_sum(ones, bucket, number)[:, 0, :-1], (0, 1))
-        return StagePlane(segment=segment, bucket=bucket, area=area)

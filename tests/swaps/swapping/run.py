@@ -16,7 +16,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from cmt_deeplab.criterion.match_costs import PanopticMatchCostAssigner
+from cmt_deeplab.criterion import PanopticMatchCostAssigner
 from forks import in_forks
 from mmengine.model.utils import _BatchNormXd
 from yapf.yapflib import yapf_api
