@@ -9,9 +9,10 @@ from cmt_deeplab.engine.optim.kept_buffers import KeptBuffers
 from cmt_deeplab.engine.optim.replay import replay
 from cmt_deeplab.errors import UserError
 from mmdet.registry import HOOKS, MODELS, OPTIM_WRAPPERS
+from mmengine.config import ConfigDict
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import DefaultScope
 from processes import in_processes
 from torch import nn
@@ -330,6 +331,21 @@ def test_a_fused_optimizer_decides_without_the_host(kind, options, bad):
             wrapper.report()
     wrapper.update_params(loss(1.0))
     assert not same(before, state())
+
+
+def test_sgd_with_a_sparse_table_and_plain_groups():
+    table = nn.Embedding(5, 2, sparse=True)
+    config = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.5, momentum=0.9))
+    wrapper = build_optim_wrapper(table, ConfigDict(config))
+    assert all(type(group) is dict and group['fused'] for group in wrapper.optimizer.param_groups)
+    before = table.weight.detach().clone()
+    for factor in (1, torch.nan):  # the second update is skipped
+        with wrapper.optim_context(table):
+            loss = factor * table(torch.tensor([1])).sum()
+        wrapper.update_params(loss)
+    wrapper.tell = lambda faults, stops: None
+    wrapper.report()
+    assert torch.equal(before - table.weight, torch.tensor([0, 0.5, 0, 0, 0])[:, None].expand(5, 2))
 
 
 def test_buffers_of_any_kind_are_kept():

@@ -181,6 +181,8 @@ def test_what_is_no_onnx_file_is_one_sentence(tmp_path):
     path.write_bytes(b'PK')
     with pytest.raises(UserError, match=r'model\.onnx cannot be used'):
         PanopticInferencer(path)
+    with pytest.raises(UserError, match="optimize is 'folded': give one of none, fold, compile"):
+        PanopticInferencer(path, optimize='folded')
 
 
 def test_rows_of_relative_positions_are_the_same_in_an_export():

@@ -61,6 +61,7 @@ class PanopticInferencer:
         windows: Sequence[int] | None = None,
         optimize: str = 'none',
     ) -> None:
+        optimized.check_level(optimize)
         if weights is None and str(model).endswith(EXPORTED):
             self.network: Network = load_exported(model, device)
         else:

@@ -35,6 +35,12 @@ class OneDNNConv2d(nn.Conv2d):
         )
 
 
+def check_level(level: str) -> None:
+    """Raise a :class:`UserError` unless :func:`optimize` has such a level."""
+    if level not in LEVELS:
+        raise UserError(f'optimize is {level!r}: give one of {", ".join(LEVELS)}.')
+
+
 def optimize(model: nn.Module, level: str = 'fold') -> None:
     """Make the predictions of a model faster; it can then be neither trained nor saved.
 
@@ -45,8 +51,7 @@ def optimize(model: nn.Module, level: str = 'fold') -> None:
     Raises:
         UserError: there is no such level, or the model cannot be compiled.
     """
-    if level not in LEVELS:
-        raise UserError(f'optimize is {level!r}: give one of {", ".join(LEVELS)}.')
+    check_level(level)
     if level == 'none':
         return
     model.eval().requires_grad_(False)

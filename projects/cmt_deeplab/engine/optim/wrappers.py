@@ -81,14 +81,20 @@ class PanopticOptimWrapper(OptimWrapper):
         if self.clip_grad_kwargs:  # told by this wrapper
             self.clip_grad_kwargs.pop('error_if_nonfinite', None)
         groups = self.optimizer.param_groups
+        # of mmengine's dicts, whose slow look-ups torch repeats for each parameter in each step
+        groups[:] = map(dict, groups)
         open_choice = all(
             group.get(key) is None for group in groups for key in ('fused', 'foreach')
         )
         devices = {parameter.device.type for group in groups for parameter in group['params']}
-        if type(self.optimizer) in FUSED and open_choice and devices <= {'cuda', 'cpu'}:
-            for group in groups:
-                group['fused'] = True
-            self.optimizer._step_supports_amp_scaling = True
+        self._fuses = type(self.optimizer) in FUSED and open_choice and devices <= {'cuda', 'cpu'}
+        if self._fuses:
+            self._fuse(True)
+
+    def _fuse(self, fused: bool) -> None:
+        self._fuses = self.optimizer._step_supports_amp_scaling = fused
+        for group in self.optimizer.param_groups:
+            group['fused'] = fused
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
@@ -166,6 +172,10 @@ class PanopticOptimWrapper(OptimWrapper):
         """As in mmengine, unless an iteration of this update is at fault."""
         skip, self._skip, self._updated = self._skip, None, True
         optimizer, scaler = self.optimizer, getattr(self, 'loss_scaler', None)
+        if self._fuses and type(optimizer) is torch.optim.SGD:
+            parameters = (each for group in optimizer.param_groups for each in group['params'])
+            if any(each.grad is not None and each.grad.is_sparse for each in parameters):
+                self._fuse(False)  # as its fused form takes no such gradients
         # torch's SGD that skips the first of all steps leaves its momentum without a value
         momentum = any(group.get('momentum') for group in optimizer.param_groups)
         if skip is None:
