@@ -65,11 +65,13 @@ def unmatched_causes(matches: SegmentMatches) -> tuple[np.ndarray, np.ndarray]:
     parts = lies_in & ((lies_in.sum(axis=1) > 1) & (2 * joined > union))[:, None]
     loose = (iou >= LOOSE_IOU) & same_class & matches.is_false_negative[:, None] & ~is_found
     relations = {'wrong class': other_class, 'merged': merges, 'split': parts, 'loose': loose}
-    numbers = [CAUSES.index(cause) for cause in relations]
-    return tuple(
-        np.select([r.any(axis=axis) for r in relations.values()], numbers, CAUSES.index(rest))
-        for axis, rest in ((1, 'missed'), (0, 'spurious'))
-    )
+    causes = []
+    for axis, rest in ((1, 'missed'), (0, 'spurious')):
+        chosen = np.full(shared.shape[1 - axis], CAUSES.index(rest))
+        for cause, relation in reversed(relations.items()):  # the first one that fits is the last
+            chosen[relation.any(axis=axis)] = CAUSES.index(cause)
+        causes.append(chosen)
+    return tuple(causes)
 
 
 def lost_pq(segments: np.ndarray, categories: Mapping[int, bool]) -> dict[str, dict]:

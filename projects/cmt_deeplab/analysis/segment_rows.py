@@ -7,8 +7,7 @@ from collections.abc import Hashable, Iterable
 
 import numpy as np
 
-from cmt_deeplab.evaluation.pq import ImageCounts, SegmentMatches
-from cmt_deeplab.planes import ranked
+from cmt_deeplab.evaluation.pq import ImageCounts, SegmentMatches, framed
 from cmt_deeplab.remarks import ImageScore, wrong_areas
 
 from .lost_pq import CAUSES, KINDS, unmatched_causes
@@ -54,19 +53,17 @@ def segment_rows(matches: SegmentMatches) -> np.ndarray:
 
 
 def class_pairs(matches: SegmentMatches) -> np.ndarray:
-    """Pixels by true and predicted category, (N, 3) int64, where there are any.
+    """Categories of a true and a predicted segment and the pixels they share, (N, 3) int64.
 
+    There is a row for each pair that shares any, so that a pair of categories may have several.
     Crowds have their category here. Void is ``NO_CLASS`` and is not counted where both are void.
     """
-    missed = matches.gt_areas - matches.shared.sum(axis=1)
-    table = np.pad(matches.shared, ((0, 1), (0, 1)))
-    table[:-1, -1], table[-1, :-1] = missed, matches.on_void
-    sides = [np.append(side.categories, NO_CLASS) for side in (matches.gt, matches.pred)]
-    (true, rows), (guessed, columns) = map(ranked, sides)
-    pixels = np.zeros((len(true), len(guessed)), np.int64)
-    np.add.at(pixels, (rows[:, None], columns), table)
-    row, column = np.nonzero(pixels)
-    return np.stack([true[row], guessed[column], pixels[row, column]], axis=1)
+    table = framed(matches.shared)
+    table[:-1, -1] = matches.gt_areas - matches.shared.sum(axis=1)  # what no prediction has
+    table[-1, :-1] = matches.on_void
+    true, guessed = (np.append(side.categories, NO_CLASS) for side in (matches.gt, matches.pred))
+    row, column = np.nonzero(table)
+    return np.stack([true[row], guessed[column], table[row, column]], axis=1)
 
 
 def image_score(

@@ -160,12 +160,18 @@ def _overlaps(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Shared pixels (S, T), areas (S,) and (T,), and pixels (T,) of predictions on true void."""
     gt_ids, pred_ids, counts = histogram
-    # The last row and column that are added stand for ids that have no pixel.
-    counts = np.pad(counts, ((0, 1), (0, 1)))
+    counts = framed(counts)  # for ids that have no pixel
     rows, columns = positions(gt.ids, gt_ids), positions(pred.ids, pred_ids)
     gt_areas, pred_areas = counts.sum(axis=1)[rows], counts.sum(axis=0)[columns]
     counts = counts[:, columns]
     return counts[rows], gt_areas, pred_areas, counts[positions(gt_void, gt_ids)]
+
+
+def framed(table: np.ndarray) -> np.ndarray:
+    """The table (G, P) with a row and a column of zeros at its end."""
+    result = np.zeros((table.shape[0] + 1, table.shape[1] + 1), table.dtype)
+    result[:-1, :-1] = table
+    return result
 
 
 def _iou(
