@@ -55,7 +55,8 @@ class AxialAttention(nn.Module):
     ``out_l = BN(sum_m weights v_m) + BN(sum_m weights e^v_{m-l})``.
     The norms of the three similarities, of ``num_heads`` channels each, are one norm of three
     times as many and take the place of the factor 1 / sqrt(d); those of the two retrieved terms
-    are one norm of 2 value_depth channels. q, k and v are normalized too. The softmax is in fp32.
+    are one norm of 2 value_depth channels. q, k and v are normalized too. The sum of the
+    similarities is in fp32, and so is what torch's kernel of the softmax computes.
 
     Source: Axial-DeepLab (ECCV 2020), deeplab2 (``layers/axial_layers.py``). The number of
     multiply-accumulates is the source's: each positional term is one batched product over
@@ -95,8 +96,8 @@ class AxialAttention(nn.Module):
         queries, keys, values = self._project(x)
         weights = self._weights(self._normalize(self._similarities(queries, keys)), values.dtype)
         retrieved = normalize(self.retrieved_norm, self._retrieve(weights, values))
-        retrieved = retrieved.squeeze(2).transpose(1, 2)  # (B, L, 2 value_depth)
-        return retrieved.unflatten(2, (2, self.value_depth)).sum(2).transpose(1, 2)
+        content, positions = retrieved.squeeze(2).split(self.value_depth, dim=1)
+        return content + positions
 
     # These are separate functions so that what they leave behind is freed before the next norm
     # runs. Inside, memory is channels-last, (B, L, C): every copy, forward and backward, moves
@@ -142,7 +143,7 @@ class AxialAttention(nn.Module):
         """(hB, L, L) = [., l, m'], summing to 1 over m'."""
         content, from_query, from_key = similarities.unbind()
         total = (at_least_fp32(content) + from_query).add_(from_key.transpose(1, 2))
-        return total.softmax(-1).to(dtype)
+        return total.softmax(-1, dtype=dtype)  # of which the gradient keeps the result
 
     def _retrieve(self, weights: Tensor, values: Tensor) -> Tensor:
         """(B, 2 value_depth, 1, L), channels-last: the retrieved values, then the positions."""

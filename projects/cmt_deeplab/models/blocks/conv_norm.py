@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from .module_config import registered_class, tried_out
 from .norm import PanopticSyncBN, build_norm, contiguous_grad, normalize, over_processes
+from .recompute import keeping_recipe, remember
 
+OF_INPUT = (nn.GELU, nn.SiLU)  # activations whose gradient reads their input, not their output
 ACTIVATIONS = "one of mmcv's activations, such as ReLU, GELU and SiLU, or a class of torch.nn"
 
 
@@ -29,7 +31,14 @@ def build_activation(act_cfg: dict | None) -> nn.Module:
     activation = tried_out('act_cfg', act_cfg, build, 2, ACTIVATIONS)
     if hasattr(activation, 'inplace'):
         activation.inplace = False
+    if isinstance(activation, OF_INPUT):
+        activation.register_forward_hook(_remember_input)
     return activation
+
+
+def _remember_input(activation: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+    """Forward hook: let readers of the output keep the input, which the activation keeps."""
+    return remember(partial(type(activation).forward, activation), inputs, output)
 
 
 class InSteps(nn.Module):
@@ -94,7 +103,7 @@ class ConvNorm(InSteps):
     def _convolved(self, x: Tensor) -> Tensor:
         if x.dim() == 3:
             return self._convolved(x.unsqueeze(-1)).squeeze(-1)
-        return contiguous_grad(self.conv(x))
+        return contiguous_grad(keeping_recipe(self.conv, x))
 
     def _finished(self, x: Tensor) -> Tensor:
         return contiguous_grad(self.act(x))

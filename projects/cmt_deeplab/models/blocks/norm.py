@@ -1,6 +1,7 @@
 """The norms of the package, and the guard against a fault of torch's batch norm on the CPU."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from math import gcd
 
@@ -28,7 +29,8 @@ def contiguous_grad(x: Tensor) -> Tensor:
     2.13 and 2.15; ``tests/models/test_norm.py`` compares them with the formula). Compiled code
     lays its tensors out itself.
     """
-    if x.requires_grad and x.device.type == 'cpu' and not torch.compiler.is_compiling():
+    alone = x.shape[0] == 1 and x.device.type == 'cpu'
+    if alone and x.requires_grad and not torch.compiler.is_compiling():
         layout = torch.contiguous_format
         if not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
             layout = torch.channels_last
@@ -85,10 +87,19 @@ def over_processes(norms: Sequence[PanopticSyncBN], maps: Sequence[Tensor]) -> t
 
 @ROOT_MODELS.register_module()
 class PanopticLayerNorm(nn.LayerNorm):
-    """Layer norm over the channels of (B, C, H, W), each pixel by itself."""
+    """Layer norm over the channels of (B, C, H, W), each pixel by itself.
+
+    torch's kernel computes in fp32 at least and gives the precision of ``x``, under autocast too,
+    which would choose fp32.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        affine = [one if one is None else one.to(x.dtype) for one in (self.weight, self.bias)]
+        pixels = x.permute(0, 2, 3, 1)
+        with nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
+            return F.layer_norm(pixels, self.normalized_shape, *affine, self.eps).permute(
+                0, 3, 1, 2
+            )
 
 
 def normalize(norm: nn.Module, x: Tensor) -> Tensor:

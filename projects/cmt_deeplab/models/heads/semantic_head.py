@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from functools import partial
 
-import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
@@ -12,6 +11,7 @@ from cmt_deeplab.geometry import resize
 from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation, together
 from cmt_deeplab.models.blocks.drop_path import Dropout
 from cmt_deeplab.models.blocks.module_config import require_sequences, require_sizes
+from cmt_deeplab.models.blocks.recompute import concatenated, remade
 
 
 class ASPP(nn.Module):
@@ -36,7 +36,7 @@ class ASPP(nn.Module):
         *features, pooled = together(*((x, branch) for branch in (*self.branches, self.pool)))
         # A resize of one pixel repeats it.
         features.append(pooled.expand(-1, -1, *x.shape[-2:]))
-        return self.dropout(self.project(torch.cat(features, dim=1)))
+        return self.dropout(self.project(remade(concatenated, *features)))
 
 
 def separable(in_channels: int, out_channels: int, **common: dict | None) -> nn.Sequential:
@@ -125,6 +125,7 @@ class PanopticSemanticHead(nn.Module):
         skips = [self.skip_act(features[-1 - back]) for back in self.fuse]
         skips = together(*zip(skips, self.projections))
         for skip, fusion in zip(skips, self.fusions):
-            x = resize(x, skip.shape[-2:], align_corners=self.align_corners)
-            x = fusion(torch.cat([x, skip], dim=1))
+            size = skip.shape[-2:]
+            x = remade(partial(resize, size=size, align_corners=self.align_corners), x)
+            x = fusion(remade(concatenated, x, skip))
         return self.classify(self.head(x))

@@ -9,6 +9,7 @@ from torch import Tensor
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import resize
 from cmt_deeplab.models.blocks.conv_norm import together
+from cmt_deeplab.models.blocks.recompute import concatenated, remade
 from cmt_deeplab.structures import NUM_REFERENCE_POINTS
 
 from .layer_parts import LayerOutput, TransformerLayer, affinities
@@ -145,7 +146,7 @@ class CMTLayer(TransformerLayer):
         pixels = self.act(pixels)
         if self.coordinate_conv:
             planes = coordinate_planes(pixels, align_corners=self.align_corners)
-            pixels = torch.cat([pixels, planes], dim=1)
+            pixels = remade(concatenated, pixels, planes)
         if self.reference_mask is None:
             return None, self.pixel_project(pixels), centers
         points, own_pixels = together((centers, self.reference_mask), (pixels, self.pixel_project))
