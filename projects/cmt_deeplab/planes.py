@@ -4,11 +4,13 @@ Such planes are piecewise constant. What depends on their values only is worked 
 some thousands, rather than on hundreds of thousands of pixels. This module imports no torch.
 """
 
+from collections.abc import Sequence
 from functools import reduce
+from typing import NamedTuple
 
 import numpy as np
 
-HASH_BITS = 13
+HASH_BITS = 16, 20  # of the table, and of that for values of which two share a slot of the first
 HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio (Fibonacci hashing)
 
 
@@ -38,14 +40,36 @@ def ranked(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Few values of any size fit into a hash table, which is several times as fast as sorting.
     """
     values = values.astype(np.int64)
-    slots = values - values.min(initial=0)
-    if slots.max(initial=0) >> HASH_BITS:
-        slots = (values.view(np.uint64) * HASH_FACTOR) >> np.uint64(64 - HASH_BITS)
-    table = np.zeros((2, 1 << HASH_BITS), np.int64)  # the value in each slot, and its place
-    table[0, slots], table[1, slots] = values, 1
-    if not np.array_equal(table[0, slots], values):  # two values share a slot
-        return np.unique(values, return_inverse=True)
-    used = np.flatnonzero(table[1])
-    used = used[np.argsort(table[0, used])]
-    table[1, used] = np.arange(len(used))
-    return table[0, used], table[1, slots]
+    offsets = values - values.min(initial=0)
+    largest = offsets.max(initial=0)
+    for bits in HASH_BITS:
+        slots = offsets
+        if largest >> bits:
+            slots = (values.view(np.uint64) * HASH_FACTOR) >> np.uint64(64 - bits)
+        table, used = np.empty(1 << bits, np.int64), np.zeros(1 << bits, bool)
+        table[slots], used[slots] = values, True
+        if np.array_equal(table[slots], values):  # no two values share a slot
+            used = np.flatnonzero(used)
+            used = used[np.argsort(table[used])]
+            distinct = table[used]
+            table[used] = np.arange(len(used))
+            return distinct, table[slots]
+    return np.unique(values, return_inverse=True)
+
+
+class PlaneRuns(NamedTuple):
+    """A plane (H, W) as its distinct values and its runs: what is looked up, and kept in files."""
+
+    values: np.ndarray  # (G,) the distinct ones, ascending
+    places: np.ndarray  # (M,) that of each run's value among them
+    lengths: np.ndarray  # (M,) of the runs
+    shape: Sequence[int]
+
+    @classmethod
+    def of(cls, plane: np.ndarray) -> 'PlaneRuns':
+        values, lengths = runs(plane)
+        return cls(*ranked(values), lengths, plane.shape)
+
+    def plane(self, values: np.ndarray) -> np.ndarray:
+        """The plane (H, W) with these values (G,) in place of the distinct ones."""
+        return np.repeat(values[self.places], self.lengths).reshape(self.shape)

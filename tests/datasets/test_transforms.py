@@ -17,7 +17,7 @@ from cmt_deeplab.datasets import (
 )
 from cmt_deeplab.datasets.index_plane import index_plane, present_segments, renumber, resize_plane
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.planes import runs
+from cmt_deeplab.planes import PlaneRuns, runs
 from mmdet.registry import TRANSFORMS
 
 
@@ -59,7 +59,7 @@ def test_plane_against_pixelwise_reference():
     png = np.stack([pixels & 255, pixels >> 8 & 255, pixels >> 16], axis=-1).astype(np.uint8)
     assert (ids_of_colors(png) == pixels).all()
     assert (colors_of_ids(pixels) == png).all()
-    plane, unknown, unseen = index_plane(ids_of_colors(png), ids)
+    plane, unknown, unseen = index_plane(PlaneRuns.of(ids_of_colors(png)), ids)
     assert plane.dtype == np.int16 and list(unknown) == [9] and list(unseen) == [2]
     for k, id_ in enumerate(ids):
         assert ((plane == k) == (pixels == id_)).all()
@@ -67,7 +67,7 @@ def test_plane_against_pixelwise_reference():
 
 
 def test_no_segments_and_runs():
-    plane, unknown, unseen = index_plane(np.zeros((4, 5), np.uint32), [])
+    plane, unknown, unseen = index_plane(PlaneRuns.of(np.zeros((4, 5), np.uint32)), [])
     assert (plane == -1).all() and len(unknown) == len(unseen) == 0
     assert (
         present_segments(plane, 0).shape == (0,)

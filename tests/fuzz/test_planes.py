@@ -4,7 +4,7 @@ import numpy as np
 from cmt_deeplab.coco_format import colors_of_ids, ids_of_colors
 from cmt_deeplab.datasets.index_plane import index_plane, present_segments, renumber
 from cmt_deeplab.evaluation.pq import joint_histogram
-from cmt_deeplab.planes import positions, ranked, runs
+from cmt_deeplab.planes import PlaneRuns, positions, ranked, runs
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -28,12 +28,12 @@ def test_ids_survive_as_colors(ids):
 
 @given(ids=planes(FEW_IDS), listed=st.lists(FEW_IDS.filter(bool), unique=True))
 def test_index_plane(ids, listed):
-    plane, unlisted, absent = index_plane(ids, listed)
+    plane, unlisted, absent = index_plane(PlaneRuns.of(ids), listed)
     expected = np.full(ids.shape, -1)
     for index, number in enumerate(listed):
         expected[ids == number] = index
     assert plane.dtype == np.int16 and (plane == expected).all()
-    assert unlisted.tolist() == sorted(set(ids.flat) - {0, *listed})
+    assert unlisted == sorted(set(ids.flat) - {0, *listed})
     assert sorted(absent) == sorted(set(listed) - set(ids.flat))
 
 

@@ -10,8 +10,8 @@ from .index_map_to_masks import IndexMapToMasks
 from .load_image import load_image
 from .load_panoptic_index_map import LoadPanopticIndexMap
 from .packing import PackPanopticInputs, PanopticIndexData
-from .panoptic_index_dataset import PanopticIndexDataset, ShapesPanopticDataset
-from .shapes_files import write_shapes
+from .panoptic_index_dataset import PanopticIndexDataset
+from .shapes_files import ShapesPanopticDataset, write_shapes
 from .spatial import (
     PanopticDrawScale,
     PanopticLargeScaleJitter,

@@ -11,10 +11,12 @@ from mmengine.fileio import get
 
 from cmt_deeplab.coco_format import check_same_ids, check_same_size, read_id_plane
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.planes import PlaneRuns
 from cmt_deeplab.structures import MMDET_VOID
 
 from .base_transform import PanopticTransform
 from .index_plane import MAX_SEGMENTS, index_plane
+from .plane_cache import read_plane
 
 
 @TRANSFORMS.register_module()
@@ -24,8 +26,9 @@ class LoadPanopticIndexMap(PanopticTransform):
     The plane holds k where a pixel belongs to segment k of ``gt_segments_info``, and -1 on void.
     That list is the ``segments_info`` that ``PanopticIndexDataset`` provides: ``label``,
     ``is_crowd``, ``of_thing_class`` and ``id`` of each segment, crowds included. A segment with
-    the ``area`` 0 may be absent from the PNG. Without a ``seg_map_path`` (inference on plain
-    images) nothing is loaded.
+    the ``area`` 0 may be absent from the PNG. Where the data set has a ``plane_cache``, that is
+    read in place of the PNG. Without a ``seg_map_path`` (inference on plain images) nothing is
+    loaded.
 
     In a test pipeline this transform comes after the resize, because the ground truth of an
     evaluation stays at the original size.
@@ -54,9 +57,8 @@ class LoadPanopticIndexMap(PanopticTransform):
                 f'{path} has {len(segments)} segments, but an index plane holds at most '
                 f'{MAX_SEGMENTS}: split the image.'
             )
-        ids = _ids(self, results)
-        plane, unlisted, absent = index_plane(ids, [s['id'] for s in segments])
-        absent = np.setdiff1d(absent, [s['id'] for s in segments if s.get('area') == 0])
+        plane, unlisted, absent = index_plane(_ids(self, results), [s['id'] for s in segments])
+        absent -= {s['id'] for s in segments if s.get('area') == 0}
         listed_in = f'segments_info of image {results.get("img_id")}'
         check_same_ids(unlisted, absent, png=path, listed_in=listed_in)
         results['gt_index_map'] = plane
@@ -64,19 +66,22 @@ class LoadPanopticIndexMap(PanopticTransform):
         return results
 
 
-def _ids(loader: LoadPanopticIndexMap | LoadPanopticAnnotations, info: dict) -> np.ndarray:
-    return read_id_plane(
-        info['seg_map_path'],
-        read=partial(get, backend_args=loader.backend_args),
-        check_size=partial(check_png_size, info=info),
-    )
+def _ids(loader: LoadPanopticIndexMap | LoadPanopticAnnotations, info: dict) -> PlaneRuns:
+    path, check_size = info['seg_map_path'], partial(check_png_size, info=info)
+    if 'plane_entry' in info:
+        ids = read_plane(info['plane_entry'], path)
+        check_size(ids.shape)
+        return ids
+    read = partial(get, backend_args=loader.backend_args)
+    return PlaneRuns.of(read_id_plane(path, read=read, check_size=check_size))
 
 
 def load_masks_and_class_map(self: LoadPanopticAnnotations, results: dict) -> None:
     """As in mmdet, but the PNG is read and checked as by :class:`LoadPanopticIndexMap`."""
     if results.get('seg_map_path') is None:
         return
-    ids, segments = _ids(self, results).astype(np.int32), results['segments_info']
+    runs, segments = _ids(self, results), results['segments_info']
+    ids = runs.plane(runs.values.astype(np.int32))
     if self.with_mask:
         masks = [(ids == s['id']).astype(np.uint8) for s in segments if s.get('is_thing')]
         results['gt_masks'] = BitmapMasks(masks, *ids.shape)

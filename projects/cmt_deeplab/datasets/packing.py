@@ -16,7 +16,7 @@ from cmt_deeplab.geometry import image_tensor
 from cmt_deeplab.structures import VOID_INDEX
 
 from .base_transform import PanopticTransform
-from .index_plane import present_segments, renumber
+from .index_plane import without_segments
 
 META_KEYS = (
     'img_id',
@@ -93,12 +93,13 @@ class PackPanopticInputs(PanopticTransform):
             other, size = 'the original image', results['ori_shape'][:2]
             remedy = 'for evaluation put LoadPanopticIndexMap after the resize'
         check_same_size('The index plane', plane.shape, other, size, remedy)
+        plane = np.ascontiguousarray(plane, dtype=np.int16)
         if self.crowd_as_void:
             plane, segments = drop_crowds_and_absent(plane, segments)
         labels = [s['label'] for s in segments]
         sample.gt_panoptic_seg = PanopticIndexData(
             metainfo=dict(labels=tuple(labels), num_classes=results['num_classes']),
-            index_map=torch.from_numpy(np.ascontiguousarray(plane, dtype=np.int16))[None],
+            index_map=torch.from_numpy(plane)[None],
         )
         sample.gt_segments = InstanceData(
             labels=torch.tensor(labels, dtype=torch.int64),
@@ -112,7 +113,5 @@ def drop_crowds_and_absent(
 ) -> tuple[np.ndarray, list[dict]]:
     """Make crowds void and drop segments without a pixel; the rest is renumbered in order."""
     is_crowd = np.array([s['is_crowd'] for s in segments], bool)
-    keep = present_segments(plane, len(segments)) & ~is_crowd
-    if not keep.all():
-        plane = renumber(plane, np.where(keep, np.cumsum(keep) - 1, VOID_INDEX))
-    return plane, [s for s, kept in zip(segments, keep) if kept]
+    plane, kept = without_segments(plane, is_crowd)
+    return plane, [s for s, keep in zip(segments, kept) if keep]

@@ -27,7 +27,7 @@ from cmt_deeplab.remarks import json_remarks
 
 from .dataset_check import check_pipelines
 from .file_check import check_files, without_faulty
-from .shape_forms import STUFF_CLASSES, THING_CLASSES
+from .plane_cache import find_planes, plane_file
 from .shared_records import collector_paused, read_once, sharing
 
 LOADING = 'color_type', 'imdecode_backend'  # of LoadImageFromFile
@@ -55,6 +55,9 @@ class PanopticIndexDataset(CocoPanopticDataset):
     10 ms of one processor for an image, and images that are faulty, or whose truth is, are left
     out. ``skipped_images`` has a sentence for each of them.
 
+    With ``plane_cache`` the planes come from the file that ``tools/misc/cache_planes.py`` wrote:
+    NAME.planes beside the annotation file NAME.json, or the one of this path below ``data_root``.
+
     Raises:
         MissingFileError: the annotation file, or a folder or a file in it, does not exist.
         UserError: the annotation file is not panoptic or has categories that the data set does not
@@ -70,10 +73,11 @@ class PanopticIndexDataset(CocoPanopticDataset):
         image_size: tuple[int, int] | None = None,
         own_scale: bool = False,
         skip_faulty_images: bool = False,
+        plane_cache: bool | str = False,
         **kwargs,
     ) -> None:
         self.skip_faulty_images, self.skipped_images = skip_faulty_images, []
-        self.own_scale = own_scale
+        self.own_scale, self.plane_cache = own_scale, plane_cache
         self.image_size = image_size and as_size(image_size, 'image_size of the data set')
         coco, given = self.METAINFO is CocoPanopticDataset.METAINFO, metainfo or {}
         stated = {**({} if coco or 'thing_classes' in given else self.METAINFO), **given}
@@ -142,6 +146,8 @@ class PanopticIndexDataset(CocoPanopticDataset):
             )
         elif self.backend_args is None and '://' not in ''.join(self.data_prefix.values()):
             check_files(data_list, self.ann_file, self._load_image())
+        if self.plane_cache:
+            find_planes(plane_file(self), data_list, annotations)
         return data_list
 
     def _load_image(self) -> LoadImageFromFile:
@@ -241,10 +247,3 @@ class PanopticIndexDataset(CocoPanopticDataset):
         """Labels of all segments but crowds, for ``ClassBalancedDataset``; stuff is among them."""
         segments = self.get_data_info(idx)['segments_info']
         return [s['label'] for s in segments if not s['is_crowd']]
-
-
-@DATASETS.register_module()
-class ShapesPanopticDataset(PanopticIndexDataset):
-    """The generated scenes that ``tools/misc/make_shapes.py`` writes."""
-
-    METAINFO = complete_metainfo(dict(thing_classes=THING_CLASSES, stuff_classes=STUFF_CLASSES))

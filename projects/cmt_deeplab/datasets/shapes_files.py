@@ -1,4 +1,4 @@
-"""Writing generated scenes in the folder layout of COCO panoptic."""
+"""Generated scenes in the folder layout of COCO panoptic: their data set, and writing them."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -7,12 +7,23 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from mmdet.registry import DATASETS
 from mmengine.fileio import dump
 
+from cmt_deeplab.categories import complete_metainfo
 from cmt_deeplab.coco_format import colors_of_ids
 from cmt_deeplab.errors import UserError
 
+from .panoptic_index_dataset import PanopticIndexDataset
+from .shape_forms import STUFF_CLASSES, THING_CLASSES
 from .shapes import PRESETS, ShapesPreset, scenes
+
+
+@DATASETS.register_module()
+class ShapesPanopticDataset(PanopticIndexDataset):
+    """The generated scenes that ``tools/misc/make_shapes.py`` writes."""
+
+    METAINFO = complete_metainfo(dict(thing_classes=THING_CLASSES, stuff_classes=STUFF_CLASSES))
 
 
 def shapes_preset(name: str, *, size: int | None = None) -> ShapesPreset:

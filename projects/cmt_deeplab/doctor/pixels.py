@@ -15,6 +15,7 @@ from cmt_deeplab.datasets.index_plane import index_plane, present_segments, resi
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.geometry import corners_aligned, fitted_size
 from cmt_deeplab.panoptic_fields import short
+from cmt_deeplab.planes import PlaneRuns
 
 from .files import image_findings, png_findings
 from .rules import Finding, found, of_error
@@ -97,12 +98,12 @@ def _measure_plane(
         add(of_error('PD204', path, error))
         return
     listed = np.array([s['id'] for s in segments], np.int64)
-    plane, unlisted, absent = index_plane(ids, listed)
-    absent = np.setdiff1d(absent, [s['id'] for s in segments if s.get('area') == 0])
-    if len(unlisted) and len(absent) and set(_swapped(unlisted)) >= set(absent.tolist()):
+    plane, unlisted, absent = index_plane(PlaneRuns.of(ids), listed)
+    absent = sorted(absent - {s['id'] for s in segments if s.get('area') == 0})
+    if unlisted and absent and set(_swapped(unlisted)) >= {*absent}:
         add(found('PD304', path, f'Id {unlisted[0]} stands for {_swapped(unlisted)[0]}.'))
         return
-    unlisted = np.setdiff1d(unlisted, np.array(record['known_ids'], np.int64))
+    unlisted = sorted({*unlisted} - {*record['known_ids']})
     speckled = len(unlisted) > SPECKLES and _median_area(ids, unlisted) <= SPECKLE_AREA
     for rule, wrong, what in (
         ('PD303' if speckled else 'PD301', unlisted, 'ids are not in the JSON'),
@@ -134,9 +135,9 @@ def _median_area(ids: np.ndarray, some: np.ndarray) -> float:
     return float(np.median(areas[np.isin(values, some)]))
 
 
-def _swapped(ids: np.ndarray) -> list[int]:
+def _swapped(ids: Sequence[int]) -> list[int]:
     """The ids whose colors have red and blue the other way round."""
-    return ((ids & 255) << 16 | ids & 0xFF00 | ids >> 16).tolist()
+    return [(number & 255) << 16 | number & 0xFF00 | number >> 16 for number in ids]
 
 
 def _check_stated(
