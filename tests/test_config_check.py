@@ -4,9 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from cmt_deeplab.config_check import check_config
 from cmt_deeplab.config_loading import read_config
-from cmt_deeplab.errors import UserError
+from cmt_deeplab.errors import UserError, user_sentence
 from command_line import CONFIG, ROOT
 from toy_run import toy_runner
 
@@ -245,3 +246,10 @@ def test_what_mmengine_cannot_build_is_named_by_its_key(options, words, tmp_path
     with pytest.raises(UserError, match=words) as error:
         toy_runner(tmp_path, **options).train()
     assert '\n' not in str(error.value)
+
+
+def test_an_error_that_met_library_code_alone_is_no_mistake_of_the_config():
+    with pytest.raises(RuntimeError) as raised:
+        torch.nn.Linear(2, 3)(torch.ones(4))
+    error = raised.value.with_traceback(raised.value.__traceback__.tb_next)
+    assert user_sentence(error) is None

@@ -104,7 +104,7 @@ def _of_registry(error: Exception, variables: dict, whole: Mapping) -> str | Non
 
 def _said_on_purpose(error: Exception, frames: list[FrameType], whole: Mapping) -> str | None:
     """What a library says to the config; the innermost part of the config on the way is named."""
-    libraries = []  # the frames since the last one of this package or of the user
+    libraries, caller = [], frames[0]  # since the last frame of this package or of the user
     for frame in frames:
         if not is_installed(frame) or _within(frame, 'cmt_deeplab'):
             libraries, caller = [], frame
