@@ -74,6 +74,22 @@ def test_every_parameter_gets_a_finite_gradient(numbers, bf16):
         assert not [name for name in dead if not any(key in name for key in allowed)], dead
 
 
+def test_maps_lie_channels_last_on_demand():
+    """And weights do not; tests/models/test_several_processes.py compares what is computed."""
+    model, found = build_small(channels_last=True).train(), []
+
+    def note(convolution, inputs, output):
+        if min(output.shape[2:]) > 1:  # maps
+            found.append(output.is_contiguous(memory_format=torch.channels_last))
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(note)
+    losses_of(model, make_batch((6, 3)))
+    assert sum(found) > 0.9 * len(found) > 0
+    assert all(parameter.is_contiguous() for parameter in model.parameters())
+
+
 def test_at_gamma_zero_gradients_exist():
     model = build_small().train()
     sum(losses_of(model, make_batch((3, 5))).values()).backward()

@@ -46,6 +46,7 @@ def build_model() -> nn.Module:
             type='PanopticSemanticHead', channels=8, fuse=(1,), fuse_channels=(8,), rates=None
         ),
         seed_per_image=5,
+        channels_last=is_distributed(),  # which several processes show to change nothing
         **{DROP_PATH: 0.3},
     )
     model = MODELS.build(config)
