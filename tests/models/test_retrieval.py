@@ -4,6 +4,7 @@ from itertools import product
 
 import pytest
 import torch
+from cmt_deeplab.models.transformer import retrieval
 from cmt_deeplab.models.transformer.retrieval import nearest_center, pool, retrieve, soft
 
 SIZES = dict(logits=(2, 3, 5, 7), value=(2, 3, 4, 7), center_value=(2, 3, 4, 5))
@@ -25,11 +26,16 @@ def gradients(outputs, leaves) -> list[torch.Tensor]:
     return [torch.zeros_like(x) if grad is None else grad for grad, x in zip(found, leaves)]
 
 
+@pytest.mark.parametrize('at_once', [retrieval.IN_CACHE, 0])
 @pytest.mark.parametrize('assign', [soft, nearest_center])
 @pytest.mark.parametrize(
     'attend, pooled, heard', [each for each in product([True, False], repeat=3) if any(each)]
 )
-def test_outputs_and_gradients_equal_the_formulas(attend, pooled, heard, assign):
+def test_outputs_and_gradients_equal_the_formulas(
+    attend, pooled, heard, assign, at_once, monkeypatch
+):
+    """All heads at once and, where there are more than ``at_once`` logits, one head at a time."""
+    monkeypatch.setattr(retrieval, 'IN_CACHE', at_once)
     draw = torch.Generator().manual_seed(0)
     leaves = [
         torch.randn(size, generator=draw, dtype=torch.float64).requires_grad_()
