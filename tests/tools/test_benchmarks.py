@@ -119,10 +119,10 @@ def test_loader_metric_and_evaluation(task, shapes_root, tmp_path, capsys):
     assert json.loads(path.read_text()) == result and result['setting']['threads'] == 1
     said = capsys.readouterr().out
     loader, truth_part, metric, evaluation = result['results']
-    ours, mmdet = loader['rows']
-    assert 0 < ours['megabytes'] < mmdet['megabytes']
+    ours, cached, mmdet = loader['rows']
+    assert 0 < ours['megabytes'] == cached['megabytes'] < mmdet['megabytes']
     assert [row['form'] for row in truth_part['rows']] == [
-        f'{name}, ground-truth part' for name in ('index plane', 'mmdet')
+        f'{name}, ground-truth part' for name in ('index plane', 'with plane_cache', 'mmdet')
     ]
     for each, rows in ((metric, 3), (evaluation, 4)):
         assert each['largest_difference'] < 1e-6, 'the same PQ'
