@@ -178,8 +178,8 @@ def folder_scores(
             boundary = match(boundary=boundary_histogram(gt_plane, pred_plane, VOID_ID)).counts()
         return image_score(match(), image_id, boundary, with_rows=with_rows)
 
-    # glibc returns large arrays to the system as soon as they are freed, until one of this size has
-    # been (mallopt(3), "dynamic mmap threshold"): to get their pages anew costs a sixth of the time.
+    # glibc returns large arrays to the system as soon as they are freed, until one of this size was
+    # (mallopt(3), "dynamic mmap threshold"), and to get their pages anew takes a sixth of the time.
     np.empty(KEPT_BYTES, np.uint8)
     # Threads suffice, since OpenCV and numpy release the interpreter while they decode and compare.
     # The first error cancels what has not begun.
