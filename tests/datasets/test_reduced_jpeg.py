@@ -79,3 +79,19 @@ def test_a_crop_in_between_is_refused(root):
     ]
     with pytest.raises(UserError, match='put PanopticLargeScaleJitter before it'):
         sample(root, steps)
+
+
+def test_a_move_in_between_is_refused_when_the_data_set_is_built(root):
+    draw, later = dict(type='PanopticDrawScale'), dict(type='PanopticLargeScaleJitter')
+    move = dict(type='Rotate', prob=1.0, level=5)
+    moves = dict(type='PanopticGeometricTransforms', transforms=[move])
+    colors, pack = dict(type='PhotoMetricDistortion'), dict(type='PackPanopticInputs')
+
+    def build(*pipeline) -> PanopticIndexDataset:
+        return PanopticIndexDataset(
+            data_root=str(root), ann_file='truth.json', image_size=(64, 64), pipeline=[*pipeline]
+        )
+
+    build(draw, *LOAD, colors, later, moves, pack)
+    with pytest.raises(UserError, match=r'^Rotate of PanopticGeom.*LargeScaleJitter before it, as'):
+        build(draw, *LOAD, moves, later, pack)

@@ -21,7 +21,7 @@ from .geometric import PanopticGeometricTransforms, with_inner
 from .index_map_to_masks import IndexMapToMasks
 from .load_panoptic_index_map import LoadPanopticIndexMap
 from .packing import PackPanopticInputs
-from .spatial import PanopticDrawScale
+from .spatial import PanopticDrawScale, PanopticLargeScaleJitter, PanopticResize
 from .transform_trial import (
     CHANGED_PLANE,
     MASKS,
@@ -53,6 +53,7 @@ class PipelineCheck:
         self.transforms = list(transforms)
         self.where = f'the pipeline of {holder} ({dataset.ann_file})'
         self.training = not dataset.test_mode
+        self.reduced = False  # whether the image may be smaller than its plane
         self.packs_plane = any(isinstance(each, PackPanopticInputs) for each in self.transforms)
         self.complete = dataset._fully_initialized and len(dataset) > 0
         self.start = dict(dataset.get_data_info(0), dataset=dataset) if self.complete else {}
@@ -65,6 +66,8 @@ class PipelineCheck:
         for transform in one_by_one(transforms):
             self._refuse_by_type(transform, results)
             trusted = is_ours(transform) and self._suits_ours(results)
+            if isinstance(transform, PanopticLargeScaleJitter | PanopticResize):
+                self.reduced = isinstance(transform, PanopticDrawScale)
             if loaded := loaded_keys(transform):
                 results = {**results, **dict.fromkeys(loaded)}
             elif isinstance(transform, PackPanopticInputs | PackDetInputs):
@@ -141,7 +144,7 @@ class PipelineCheck:
         if truth & MASKS and not self.packs_plane:
             truth -= PLANE  # the model learns from the masks
         truths = [{key: each[key] for key in truth if key in each} for each in made]
-        return training_problem(scene, images, truths if truth else [])
+        return training_problem(scene, images, truths if truth and not self.reduced else [])
 
     def _refusal(self, transform: Callable, results: dict, problem: str) -> UserError:
         name, truth = name_of(transform), known_truth(results)
@@ -151,6 +154,11 @@ class PipelineCheck:
             harm = 'predictions would not lie where the truth lies'
             if problem == CHANGED_PLANE:
                 remedy = 'for evaluation put LoadPanopticIndexMap after it'
+        elif self.reduced:
+            remedy = (
+                'put PanopticLargeScaleJitter before it, as after PanopticDrawScale the image may '
+                'be smaller than its plane until then'
+            )
         elif not truth:
             remedy = 'put it after the transform that loads the truth'
         elif problem.startswith(OTHER_SEGMENTS):
