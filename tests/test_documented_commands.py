@@ -53,6 +53,8 @@ INSTEAD = {
         ),
         'tests/tools/test_benchmarks.py runs the tasks of many minutes at small sizes',
     ),
+    'study/run.py tools': ({'tools/study/plans/layers.py': 'PLAN.py'}, 'trainings, but shorter'),
+    'visualize_attention.py': ({'2': '1'}, 'as many images as there are'),
     '--classes cat,dog': ({'cat,dog': 'disk,square'}, CLASSES),
     'class-masks': ({'DATA': 'MASKS'}, OWN),
     'DATA OUT --stuff': ({'DATA': 'MASKS'}, OWN),
@@ -66,6 +68,7 @@ INSTEAD = {
 }
 MORE = {  # what is added to the end of a command, by a part of it, with the reason
     'draw_examples.py': (['--images', '1'], 'pictures, but fewer'),
+    'study/run.py --report': (['PAGE'], 'a page beside that of the docs'),
     'make_shapes.py': (['--train', '2', '--val', '1'], 'images, but fewer'),
     'cmt-deeplab train DATA': (
         ['--iters', '1', '--weights', WEIGHTS, '--work-dir', 'new'],
@@ -93,7 +96,7 @@ SLOW = (  # parts of commands that run with pytest -m slow
     ),
     *('DATA OUT --stuff', 'cat,dog', '_panoptic.py data/', 'coconut.py', '_to_mmdet.py', 'dist_'),
     *('slurm_', 'benchmarks/run.py', 'compare_models.py', 'estimate_training.py', 'quickstart.py'),
-    *('overfit8', 'replay_step.py', 'try_all.py'),
+    *('overfit8', 'replay_step.py', 'try_all.py', 'study/run.py tools'),
 )
 LONGEST = 900  # seconds, which end a command that hangs
 PAGES = [path for part in ('*.md', 'docs/*.md', 'configs/*/README.md') for path in ROOT.glob(part)]

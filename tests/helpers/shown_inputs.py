@@ -12,6 +12,7 @@ from kmax_pytorch_backbones import ResNet50
 from kmax_pytorch_reference import KMaXDeepLab
 from layout_writers import class_values, save, scenes_of, write_images
 from public_layouts import write_ade20k, write_cityscapes, write_coconut
+from run_tool import ROOT
 from shown_commands import run
 
 # srun: two of the processes that it is asked for, on this machine
@@ -26,6 +27,12 @@ SLURM_PROCID=0 SLURM_LOCALID=0 "$@" && wait $!
 """
 KMAX = 'configs/kmax_deeplab/kmax-deeplab_r50_8xb8-150k_coco-panoptic-641.py'
 KMAX_TF = KMAX.replace('r50', 'r50-tf')
+PLAN = f"""\
+config = '{ROOT}/configs/cmt_deeplab/cmt-deeplab_tiny_shapes.py'
+scenes = dict(preset='quick', num_train=8, num_val=1)
+iterations, seeds, baseline = 1, 1, 'CMT'
+rows = [dict(name='CMT')]
+"""
 STUFF = 'sky', 'road'  # names of the first two classes of stuff
 
 
@@ -42,6 +49,7 @@ def make_inputs(folder: Path) -> None:
     write_coconut(folder)
     weights = timm.create_model('tf_efficientnet_lite0').state_dict()
     torch.save(weights, folder / 'tf_efficientnet_lite0.pth')
+    (folder / 'PLAN.py').write_text(PLAN)
     write_sources(folder)
     write_failed_step(folder)
     export = ['cmt-deeplab', 'export', 'CHECKPOINT.pth', 'OUT.onnx']

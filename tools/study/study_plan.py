@@ -114,6 +114,9 @@ class Plan:
             type='CheckpointHook', by_epoch=False, interval=every, max_keep_ckpts=1
         )
         config.log_level = 'INFO'
+        for key in ('dataloader', 'evaluator'):  # so that tools can test what was trained
+            config[f'test_{key}'] = config[f'val_{key}']
+        config.test_cfg = dict(type='TestLoop')
         return config
 
 

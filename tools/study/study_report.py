@@ -7,7 +7,9 @@ its end.
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 from cmt_deeplab.analysis.learning_curve import COLORS
@@ -35,17 +37,21 @@ def section(plan: Plan, picture: Path) -> str:
     """Table, picture and what is missing of a plan, as Markdown."""
     results = plan.results()
     rows = {row: runs_of(results, row) for row in plan.rows}
-    missing = [f'{row.name} ({len(runs)} of {plan.seeds})' for row, runs in rows.items()]
-    missing = [text for text, runs in zip(missing, rows.values()) if len(runs) < plan.seeds]
     reached = {row: runs for row, runs in rows.items() if runs}
-    parts = []
-    if reached:
-        parts += [table(reached, plan), origin(reached)]
-        draw(reached, picture)
-        parts.append(f'![PQ over iterations and over CPU seconds](pictures/{picture.name})')
+    if not reached:
+        return 'Not reached: no run of this plan has ended.'
+    draw(reached, picture)
+    parts = [
+        *tables(reached, plan),
+        origin(reached),
+        f'![PQ over iterations and over CPU seconds](pictures/{picture.name})',
+    ]
+    missing = [
+        f'{row.name} ({n} of {plan.seeds})' for row in rows if (n := len(rows[row])) < plan.seeds
+    ]
     if missing:
         parts.append(f'Not reached, finished seeds in parentheses: {", ".join(missing)}.')
-    return '\n\n'.join(parts)
+    return '\n\n'.join(part if part[0] in '|!' else fill(part, 100) for part in parts)
 
 
 def runs_of(results: Sequence[dict], row: Row) -> Runs:
@@ -57,24 +63,36 @@ def runs_of(results: Sequence[dict], row: Row) -> Runs:
     }
 
 
-def table(rows: dict[Row, Runs], plan: Plan) -> str:
-    """PQ of the rows at the end, and after as many CPU seconds as the fastest run took."""
+def tables(rows: dict[Row, Runs], plan: Plan) -> tuple[str, str]:
+    """The figures of the rows, and their differences to the baseline.
+
+    They are compared at the end, and after as many CPU seconds as the fastest run took.
+    """
     base = next((runs for row, runs in rows.items() if row.name == plan.baseline), {})
     seconds = min(last(run, 'processor_s') for runs in rows.values() for run in runs.values())
     at_end = lambda run: last(run, 'PQ')
     in_time = lambda run: np.interp(seconds, points(run, 'processor_s'), points(run, 'PQ'))
-    head = ['', 'seeds', 'PQ', 'things', 'stuff', f'PQ to {plan.baseline}', 'ahead in']
-    head += ['CPU s per 1000 iterations', f'PQ after {seconds:.0f} CPU s', f'to {plan.baseline}']
-    lines = [head, [':--', *['--:'] * (len(head) - 1)]]
+    per_1000 = lambda run: 1000 * last(run, 'processor_s') / run['iterations']
+    figures = [['', 'seeds', 'PQ', 'things', 'stuff', 'CPU s per 1000 iterations']]
+    head = [
+        '',
+        f'PQ to {plan.baseline}',
+        'ahead in',
+        f'PQ after {seconds:.0f} CPU s',
+        'the same to it',
+    ]
+    differences = [head]
     for row, runs in rows.items():
-        cost = lambda run, row=row: 1000 * last(run, 'processor_s') / row.iterations
-        lines.append(
-            [row.name, str(len(runs)), mean(runs, at_end)]
-            + [mean(runs, lambda run, key=key: last(run, key)) for key in ('PQ_th', 'PQ_st')]
-            + [*difference(runs, base, at_end), mean(runs, cost, decimals=0)]
-            + [mean(runs, in_time), difference(runs, base, in_time)[0]]
-        )
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+        parts = [mean(runs, partial(last, key=key)) for key in ('PQ', 'PQ_th', 'PQ_st')]
+        figures.append([row.name, str(len(runs)), *parts, mean(runs, per_1000, decimals=0)])
+        end, early = (difference(runs, base, value) for value in (at_end, in_time))
+        differences.append([row.name, *end, mean(runs, in_time), early[0]])
+    return tuple(map(as_markdown, (figures, differences)))
+
+
+def as_markdown(table: list[list[str]]) -> str:
+    head, *rows = (f'| {" | ".join(line)} |' for line in table)
+    return '\n'.join([head, '|:--' + '|--:' * (len(table[0]) - 1) + '|', *rows])
 
 
 def mean(runs: Runs, value: Callable[[dict], float], decimals: int = 2) -> str:

@@ -1,0 +1,35 @@
+"""Real images: 100 of COCO to train on and 100 others to test on, in 27 super-categories.
+
+    python tools/misc/subset_panoptic.py data/coco/annotations/panoptic_{train,val}2017.json \\
+        data/coco27 --supercategories
+    python tools/study/run.py tools/study/plans/real_images.py
+Cost: 15 runs of about 60 minutes of one core.
+All have the same backbone, EfficientNet-Lite0 with timm's weights of ImageNet, which the first run
+fetches, the same augmentation and the same schedule. No model was tuned for this plan; its learning
+rates are those of configs/study.
+"""
+
+config = 'configs/study/cmt-deeplab_lite0_coco27-256.py'
+data_root = 'data/coco27'
+iterations = 1800
+baseline = 'MaX'
+rows = [
+    dict(
+        name=name,
+        options=dict(
+            model=dict(
+                panoptic_head=dict(transformer_decoder=dict(layer=layer)),
+                criterion={} if name == 'CMT' else dict(losses=dict(reference_points=None)),
+            )
+        ),
+    )
+    for name, layer in {
+        'MaX': dict(type='MaXLayer'),
+        'CMT': {},
+        'kMaX': dict(type='KMaXLayer'),
+    }.items()
+]
+rows += [
+    dict(name='Mask2Former', config='configs/study/mask2former_lite0_coco27-256.py'),
+    dict(name='MaskFormer', config='configs/study/maskformer_lite0_coco27-256.py'),
+]
