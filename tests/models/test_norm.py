@@ -17,7 +17,9 @@ def test_equals_batch_norm_on_one_process(shape):
         (nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d)(6, eps=1e-3, momentum=0.01),
     )
     torch.testing.assert_close(ours(x), theirs(x))
-    for name, value in theirs.state_dict().items():
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    for name in ('weight', 'bias', 'running_mean', 'running_var'):
+        value = theirs.state_dict()[name]
         torch.testing.assert_close(ours.state_dict()[name], value)
     torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
 
@@ -231,5 +233,6 @@ def test_a_norm_with_its_own_forward_is_called_also_by_several_processes(monkeyp
 
     block, x = ConvNorm(3, 4, norm_cfg=dict(type=Twice)), torch.randn(2, 3, 5, 5)
     expected = block(x)
-    monkeypatch.setattr('cmt_deeplab.models.blocks.norm.get_world_size', lambda: 2)
+    for module in ('norm', 'conv_norm'):
+        monkeypatch.setattr(f'cmt_deeplab.models.blocks.{module}.get_world_size', lambda: 2)
     torch.testing.assert_close(block(x), expected)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from mmengine.dist import get_world_size
 from torch import Tensor, nn
 
 from .module_config import registered_class, tried_out
@@ -120,10 +121,14 @@ def has_forward_of(kind: type, module: Any) -> bool:
 
 
 def steps_of(part: Any) -> list[Callable]:
-    """The functions and modules that a module, or a function, calls in a row."""
-    if has_forward_of(InSteps, part):
+    """The functions and modules that a module, or a function, calls in a row.
+
+    A module stays whole where there is a single process.
+    """
+    several = get_world_size() > 1
+    if several and has_forward_of(InSteps, part):
         part = part.steps
-    if isinstance(part, list | tuple) or has_forward_of(nn.Sequential, part):
+    if isinstance(part, list | tuple) or several and has_forward_of(nn.Sequential, part):
         return [step for one in part for step in steps_of(one)]
     return [part]
 

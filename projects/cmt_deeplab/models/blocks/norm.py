@@ -47,7 +47,8 @@ class PanopticSyncBN(_BatchNorm):
     and on a GPU it uses the same kernels, without waiting for them; see :func:`over_processes`.
     Unlike ``torch.nn.BatchNorm2d`` it accepts one value per channel (a globally pooled feature of
     a batch of one); the output is then the bias. Statistics are in fp32 under autocast.
-    ``frozen=True`` normalizes with the running averages and trains nothing.
+    ``frozen=True`` normalizes with the running averages and trains nothing. The momentum is
+    constant, so batches are not counted: ``num_batches_tracked`` stays as it is loaded.
     """
 
     def __init__(
@@ -66,8 +67,6 @@ class PanopticSyncBN(_BatchNorm):
         batch_stats = self.training and not self.frozen
         if batch_stats and (self.synchronized or parts_of(x) > 1):
             return over_processes([self], [x])[0]
-        if batch_stats:
-            self.num_batches_tracked.add_(1)
         # The unbiased variance of one value is not a number: the running averages are kept.
         if batch_stats and x.numel() == x.shape[1]:
             return contiguous_grad(_of_one_value(self, x))
@@ -79,8 +78,6 @@ class PanopticSyncBN(_BatchNorm):
 
 def over_processes(norms: Sequence[PanopticSyncBN], maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Each map (B, C, ...) under its norm, with one exchange among the processes for all."""
-    for norm in norms:
-        norm.num_batches_tracked.add_(1)
     affine = [norm.weight for norm in norms] + [norm.bias for norm in norms]
     return FusedBatchNorm.apply(norms, *maps, *affine)
 

@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import (
     CheckpointPolicy,
@@ -17,12 +19,11 @@ from torch.utils.checkpoint import (
 
 from .drop_path import copied_generators, draws_per_image
 
-# Of recomputed blocks, the results of these operators are kept: of products, with the argument
-# that tells how long their sums are, those from a length on, and of what reduces whole maps.
+# Of recomputed blocks, the results of these operators are kept: of what reduces whole maps, and of
+# products whose sums are as long as a row of this argument, if that is LONG.
+STATISTICS = ('var_mean', 'batch_norm_stats', 'batch_norm_gather_stats_with_counts')
+REDUCTIONS = ('argmax', 'topk', *STATISTICS)
 PRODUCTS, LONG = dict(convolution=1, mm=0, bmm=0, addmm=1, baddbmm=1), 512
-STATISTICS = {'var_mean', 'batch_norm_stats', 'batch_norm_gather_stats_with_counts'}
-BEST = {'argmax', 'topk'}
-_in_block = False  # whether a block runs of which only a part is kept
 
 
 class _Recipe:
@@ -49,8 +50,11 @@ def _recipe_of(x: Tensor) -> _Recipe | None:
     return recipe if recipe is not None and recipe.version == x._version else None
 
 
-def _keeps_recipes() -> bool:
-    return torch.is_grad_enabled() and not (_in_block or torch.compiler.is_compiling())
+def _all_is_kept() -> bool:
+    """Whether autograd keeps what it reads, and no code around has a say in that."""
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+        return False
+    return torch._C._autograd._top_saved_tensors_default_hooks(True) is None
 
 
 def remember(function: Callable, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
@@ -60,7 +64,7 @@ def remember(function: Callable, inputs: tuple[Tensor, ...], output: Tensor) -> 
     """
     # With equal types, autocast has changed nothing.
     new = all(one.dtype == output.dtype and one is not output for one in inputs)
-    if new and _keeps_recipes():
+    if new and _all_is_kept():
         output.recipe = _Recipe(function, inputs, output)
     return output
 
@@ -80,7 +84,7 @@ def concatenated(*maps: Tensor) -> Tensor:
 
 def keeping_recipe(module: nn.Module, x: Tensor) -> Tensor:
     """``module(x)``, whose gradient computes ``x`` again if :func:`remember` knows how."""
-    recipe = _recipe_of(x) if _keeps_recipes() else None
+    recipe = _recipe_of(x) if _all_is_kept() else None
     if recipe is None:
         return module(x)
     storage, form = x.untyped_storage()._cdata, (x.shape, x.stride())
@@ -103,57 +107,35 @@ def _known(module: nn.Module) -> bool:
 
 
 @contextmanager
-def _block(*inside: AbstractContextManager) -> Iterator[None]:
-    """A context for the code of a block, with others inside of it."""
-    global _in_block
-    outer, _in_block = _in_block, True
-    try:
-        with ExitStack() as stack:
-            for one in inside:
-                stack.enter_context(one)
-            yield
-    finally:
-        _in_block = outer
+def _inside(*contexts: AbstractContextManager) -> Iterator[None]:
+    with ExitStack() as stack:
+        for one in contexts:
+            stack.enter_context(one)
+        yield
 
 
-class _Again(AbstractContextManager):
-    """A context that repeats the random draws since its creation, and keeps running averages.
+def _again(module: nn.Module) -> AbstractContextManager:
+    """A context that repeats the random draws since this call, and keeps running averages.
 
     Draws from torch's global generators are repeated by torch itself.
     """
-
-    def __init__(self, module: nn.Module) -> None:
-        self.buffers = {}  # which stand for those of norms that update their averages
-        for norm in module.modules():
-            updates = isinstance(norm, _BatchNorm) and norm.training
-            if updates and not getattr(norm, 'frozen', False):
-                # While they train, known norms do not read them.
-                copy = torch.empty_like if _known(norm) else torch.clone
-                self.buffers[norm] = {
-                    name: copy(one) for name, one in norm.named_buffers(recurse=False)
-                }
-        self.generators = copied_generators()
-
-    def __enter__(self) -> None:
-        self.open = ExitStack()
-        self.open.enter_context(draws_per_image(copied_generators(self.generators)))
-        for norm, buffers in self.buffers.items():
-            self.open.callback(norm._buffers.update, dict(norm._buffers))
-            norm._buffers.update(buffers)
-
-    def __exit__(self, *error: Any) -> None:
-        self.open.close()
+    contexts = [draws_per_image(copied_generators())]
+    for norm in module.modules():
+        if isinstance(norm, _BatchNorm) and norm.training and not getattr(norm, 'frozen', False):
+            # While they train, known norms do not read the averages that they update.
+            copy = torch.empty_like if _known(norm) else torch.clone
+            buffers = {name: copy(one) for name, one in norm.named_buffers(recurse=False)}
+            contexts.append(patch.dict(norm._buffers, buffers))
+    return _inside(*contexts)
 
 
 def _kept(_: Any, operator: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
     """What to do with the result of an operator of a block."""
-    name, long = operator._overloadpacket.__name__, False
+    name = operator._overloadpacket.__name__
+    kept = name in REDUCTIONS or operator.namespace.endswith('c10d_functional')
     if name in PRODUCTS:
-        # one row of the weight, or of the matrix at the left, meets each column
-        x = args[PRODUCTS[name]]
-        long = (x[0].numel() if name == 'convolution' else x.shape[-1]) >= LONG
-    exchanged = operator.namespace.endswith('c10d_functional')
-    kept = exchanged or long or name in STATISTICS | BEST
+        rows = args[PRODUCTS[name]]
+        kept = (rows[0].numel() if name == 'convolution' else rows.shape[-1]) >= LONG
     return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
 
 
@@ -172,9 +154,11 @@ def recomputed(
 
     def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
         keep = reuse = nullcontext()
-        if all(map(_known, module.modules())) and not torch.compiler.is_compiling():
+        parts = list(module.modules())
+        sharded = any(isinstance(one, FSDPModule) for one in parts[1:])  # which gather only once
+        if all(map(_known, parts)) and _all_is_kept() and not sharded:
             keep, reuse = create_selective_checkpoint_contexts(_kept)
-        return _block(keep), _block(_Again(module), reuse)
+        return keep, _inside(_again(module), reuse)
 
     return checkpoint(forward, *args, use_reentrant=False, context_fn=contexts, **kwargs)
 

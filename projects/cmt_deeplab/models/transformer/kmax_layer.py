@@ -9,7 +9,7 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.models.blocks.conv_norm import together
 
 from .layer_parts import LayerOutput, TransformerLayer
-from .retrieval import nearest_center, pool
+from .retrieval import nearest_center, retrieve
 
 
 @MODELS.register_module()
@@ -56,8 +56,8 @@ class KMaXLayer(TransformerLayer):
         mask_logits = prediction.mask_logits  # (B, N, H, W)
 
         (value,) = self.pixel_value(own_pixels)  # (B, 1, Dv, HW)
-        assignment = nearest_center(mask_logits.flatten(2).unsqueeze(1))
-        pooled = pool(value, assignment.to(value.dtype)).flatten(1, 2)  # (B, Dv, N)
+        logits, how = mask_logits.flatten(2).unsqueeze(1), dict(assign=nearest_center)
+        _, pooled, _ = retrieve(logits, value, attend=False, pooled=True, **how)  # (B, Dv, N)
         updated = self.act(centers + self.pooled_update(pooled) + self.self_attention(own_centers))
         updated = self.act(updated + self.ffn(updated))
         return LayerOutput(
