@@ -1,6 +1,9 @@
 """Planes of ids and of indices, and their runs, beside the plain definitions in numpy."""
 
+from unittest import mock
+
 import numpy as np
+from cmt_deeplab import planes as planes_module
 from cmt_deeplab.coco_format import colors_of_ids, ids_of_colors
 from cmt_deeplab.datasets.index_plane import index_plane, present_segments, renumber
 from cmt_deeplab.evaluation.pq import joint_histogram
@@ -70,3 +73,6 @@ def test_ranks_and_positions(values):
         assert (distinct[places] == numbers).all()
         assert (positions(numbers, distinct) == places).all()
         assert positions(1 << 50, distinct) == len(distinct)
+    with mock.patch.object(planes_module, 'HASH_BITS', (2, 5)):  # most values share a slot
+        distinct, places = ranked(values)
+    assert distinct.tolist() == sorted({*values.tolist()}) and (distinct[places] == values).all()
