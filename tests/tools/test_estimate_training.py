@@ -1,20 +1,25 @@
 """Estimates of a training step: counts by hand, the largest batch, ``batch='auto'``, the tool."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
+from cmt_deeplab.analysis.config_model import load_config
 from cmt_deeplab.datasets import write_shapes
+from cmt_deeplab.engine import PanopticDistributedDataParallel
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.estimate import StepEstimate, estimate_step, largest_batch, settle_batch
 from cmt_deeplab.estimate import batch as batches
-from cmt_deeplab.estimate.ledger import Ledger
+from cmt_deeplab.estimate.ledger import Host, Ledger
+from cmt_deeplab.estimate.step import ddp_buckets
 from cmt_deeplab.models.blocks.norm import PanopticSyncBN
 from cmt_deeplab.own_training.preparing import prepared
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from run_tool import run_tool
 from small_model import build_small, small_config
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 GIB = 2**30
@@ -113,6 +118,46 @@ def test_several_gpus_take_collectives_for_norms_and_the_buckets_of_gradients(tw
     assert others < several.collectives <= 2 * len(norms) + others  # some norms share theirs
     # Gradients lie in the buckets, which would take a quarter more otherwise.
     assert several.peaks['optimizer'] == pytest.approx(two.peaks['optimizer'], rel=0.05)
+
+
+@pytest.mark.parametrize('cap', [0.5, 50, None])
+def test_buckets_are_counted_as_torch_fills_them(cap):
+    cfg, layers = Config(dict(model_wrapper_cfg=dict(bucket_cap_mb=cap))), []
+    for _ in range(5):
+        layers.append(nn.Linear(256, 256 if cap else 1024))
+        layers.append(nn.Linear(layers[-1].out_features, 256))
+    torch.distributed.init_process_group(
+        'gloo', store=torch.distributed.HashStore(), rank=0, world_size=1
+    )
+    try:
+        model = PanopticDistributedDataParallel(nn.Sequential(*layers), bucket_cap_mb=cap)
+        for _ in range(3):  # torch fills them anew after the first, and tells after the second
+            model(torch.randn(1, 256)).sum().backward()
+        sizes = model._get_ddp_logging_data()['rebuilt_bucket_sizes'].split(',')
+    finally:
+        torch.distributed.destroy_process_group()
+    assert ddp_buckets(cfg, [*model.parameters()]) == len(sizes)
+    assert len(sizes) == {0.5: 5, 50: 1, None: 2}[cap]
+
+
+def test_the_host_reads_what_follows_from_shapes_alone():
+    ledger = Ledger()
+    with FakeTensorMode(allow_non_fake_inputs=True), ledger, Host(ledger):
+        shapes = [torch._shape_as_tensor(torch.empty(2, 3, side, 7))[2:] for side in (4, 5)]
+        assert [int(h * w) for h, w in torch.stack(shapes)] == [28, 35]
+        assert int(torch.empty(2, dtype=torch.int64).sum()) == 1  # any number
+    assert sum(ledger.waits.values()) == 3
+
+
+@pytest.mark.slow
+def test_an_estimate_follows_what_mmdet_reads_of_the_shapes_of_maps():
+    leaf = 'configs/cmt_deeplab/cmt-deeplab_r50_msdeformattn_8xb8-150k_coco-panoptic-641.py'
+    cfg = load_config(Path(__file__).resolve().parents[2] / leaf, {})
+    cfg.model.data_preprocessor.size = (65, 65)
+    step = estimate_step(cfg, batch=1)
+    read = {row['place'].partition(':')[0]: row['number'] for row in step.waits}
+    assert read.pop('models/pixel_decoders/neck.py') > 50  # mmdet reads sizes from the GPU
+    assert read == {'criterion/assigner.py': 1}
 
 
 @pytest.fixture

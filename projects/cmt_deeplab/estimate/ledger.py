@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .cost import Work, tensors, work_of
+from .known_values import follow, known_number, shape_as_tensor
 
 BLOCK = 512  # bytes, of which torch's allocator gives multiples
 RUN, SETS = 16, 1 << 12  # pixels between two that nonzero finds; different values of a tensor
@@ -26,6 +27,7 @@ RUN, SETS = 16, 1 << 12  # pixels between two that nonzero finds; different valu
 PASSING_ON = (
     'cmt_deeplab.estimate',
     'cmt_deeplab.precision',
+    'cmt_deeplab.models.blocks.recompute',
     'cmt_deeplab.models.blocks.norm',
     'cmt_deeplab.models.blocks.conv_norm',
     'cmt_deeplab.models.blocks.fused_batch_norm',
@@ -117,6 +119,8 @@ class Ledger(TorchDispatchMode):
         if kind := self.wait_of(name, args, kwargs):
             self.waits[kind, place] += 1
         if name == '_local_scalar_dense' and isinstance(args[0], FakeTensor):
+            if (known := known_number(args[0])) is not None:
+                return known
             dtype = args[0].dtype
             return dtype.is_floating_point or dtype == torch.bool or self.number
         if name == '_to_copy' and isinstance(args[0], FakeTensor):
@@ -124,6 +128,7 @@ class Ledger(TorchDispatchMode):
         out = self.of_unknown_size(name, args, kwargs)
         if out is None:
             out = func(*args, **kwargs)
+        follow(func, args, kwargs, out)
         found = tensors(args, kwargs, out)
         for tensor in found:
             self.hold(tensor, place)
@@ -197,6 +202,8 @@ class Host(TorchFunctionMode):
                 start = ((first,), (torch.ones_like(first),), False, False, ())
                 run = Variable._execution_engine.run_backward
                 return run(*start, allow_unreachable=True, accumulate_grad=True)
+        if func is torch._shape_as_tensor:
+            return shape_as_tensor(first)
         if func is Tensor.new_tensor:
             func, args = torch.tensor, args[1:]
             kwargs = dict(dtype=first.dtype, device=first.device) | kwargs

@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from torch import nn
@@ -17,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from cmt_deeplab.analysis.config_model import build_without_values
 from cmt_deeplab.construction import name_of
 from cmt_deeplab.criterion.loss_input import AT_ONCE
+from cmt_deeplab.engine.distributed import BUCKET_CAP_MB
 from cmt_deeplab.errors import UserError, mistakes_as_user_errors
 from cmt_deeplab.geometry import Size, as_size
 from cmt_deeplab.models.detectors.cmt_deeplab import CMTDeepLab
@@ -24,8 +26,6 @@ from cmt_deeplab.models.detectors.cmt_deeplab import CMTDeepLab
 from .cost import Work, size_of
 from .ledger import Host, Ledger
 from .pretended import fake_batch, pretended_device, pretended_gpus, pretended_stream
-
-BUCKET = 25 * 2**20  # bytes of gradients that DDP sums at once
 
 
 @dataclass(frozen=True)
@@ -184,8 +184,18 @@ def _estimate(
     wrapper.step()
     del copies
     estimate = dict(batch=batch, gpus=gpus, size=size, weights=weights)
-    buckets = -(-gradients // BUCKET) if gpus > 1 else 0
+    buckets = ddp_buckets(cfg, trained) if gpus > 1 else 0
     return _summary(ledger, buckets, **estimate, gradients=gradients, optimizer=states)
+
+
+def ddp_buckets(cfg: Config, trained: list[nn.Parameter]) -> int:
+    """The all-reduces of the gradients, by the rule by which torch fills its buckets.
+
+    It fills them in the order in which the gradients come, about the reverse of the parameters'.
+    """
+    cap = (cfg.get('model_wrapper_cfg') or {}).get('bucket_cap_mb', BUCKET_CAP_MB)
+    limits = [dist._DEFAULT_FIRST_BUCKET_BYTES, 25 << 20] if cap is None else [int(cap * 2**20)]
+    return len(dist._compute_bucket_assignment_by_size(trained[::-1], limits)[0])
 
 
 def _summary(ledger: Ledger, buckets: int = 0, **estimate: Any) -> StepEstimate:

@@ -26,9 +26,13 @@ class PanopticMessageHub(MessageHub):
     def update_scalar(self, key: str, value: Any, count: int = 1, resumed: bool = True) -> None:
         """As in mmengine."""
         self._set_resumed_keys(key, resumed)
-        waits = isinstance(value, Tensor) and value.numel() == 1
-        # a copy, as a buffer may change in place and a view may hold a large tensor
-        value = value.detach().view(()).clone() if waits else self._get_valid_value(value)
+        if isinstance(value, Tensor) and value.numel() == 1:
+            computed = value.grad_fn is not None and value._base is None
+            value = value.detach().view(())
+            # else a copy, as a buffer may change in place and a view may hold a large tensor
+            value = value if computed else value.clone()
+        else:
+            value = self._get_valid_value(value)
         self._waiting[key].append((value, count))
         if len(self._waiting[key]) >= MOST_WAITING:
             self._settle([key])
