@@ -147,7 +147,8 @@ def test_finished_runs_are_left_out_and_a_torn_line_is_not_one(plan_file):
     from study_plan import read_plan
 
     line = json.dumps(result('short', 0, [10.0], seconds=1, iterations=2))
-    plan_file.with_suffix('.jsonl').write_text(f'{line}\n{{"row": "CMT", "se')
+    longer = json.dumps(result('CMT', 1, [10.0], seconds=1, iterations=8))
+    plan_file.with_suffix('.jsonl').write_text(f'{line}\n{longer}\n{{"row": "CMT", "se')
     runs = [(row.name, seed) for row, seed in read_plan(plan_file).open_runs()]
     assert runs == [('CMT', 0), ('CMT', 1), ('short', 1)]
 

@@ -70,12 +70,16 @@ class Plan:
 
     def open_runs(self) -> Iterator[tuple[Row, int]]:
         """The runs without a result: all rows with the first seed, then with the next."""
-        done = {(result['row'], result['seed']) for result in self.results()}
+        done = {(one['row'], one['seed'], one['iterations']) for one in self.results()}
         for seed in range(self.seeds):
-            yield from ((row, seed) for row in self.rows if (row.name, seed) not in done)
+            for row in self.rows:
+                if (row.name, seed, row.iterations) not in done:
+                    yield row, seed
 
     def folder(self, work_dir: Path, row: Row, seed: int) -> Path:
-        return work_dir / self.path.stem / row.name.replace(' ', '-') / f'seed{seed}'
+        return (
+            work_dir / self.path.stem / row.name.replace(' ', '-') / f'seed{seed}_{row.iterations}'
+        )
 
     def make_data(self, work_dir: Path) -> Path:
         """The folder of the images, which are generated where they are missing."""
