@@ -79,7 +79,7 @@ def tables(rows: dict[Row, Runs], plan: Plan) -> tuple[str, str]:
         f'PQ to {plan.baseline}',
         'ahead in',
         f'PQ after {seconds:.0f} CPU s',
-        'the same to it',
+        f'to {plan.baseline}',
     ]
     differences = [head]
     for row, runs in rows.items():

@@ -30,7 +30,9 @@ class StudyHook(CurveHook):
         super().__init__(self)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        kept = checkpoint['study']
+        kept = checkpoint.get('study')
+        if kept is None:  # of weights that a row starts from
+            return
         self.curve, self.wall, self.processor = kept['curve'], kept['wall'], kept['processor']
         self.commits = list(dict.fromkeys([*kept['commits'], *self.commits]))
 
@@ -47,9 +49,13 @@ class StudyHook(CurveHook):
 
 def commit() -> str:
     """The commit of the code, with ``-dirty`` where files differ from it, or 'unknown'."""
-    command = ['git', 'describe', '--always', '--dirty', '--abbrev=10', '--exclude=*']
-    done = subprocess.run(command, cwd=TOOLS, capture_output=True, text=True)
-    return done.stdout.strip() or 'unknown'
+
+    def git(*words: str) -> subprocess.CompletedProcess:
+        return subprocess.run(['git', *words], cwd=TOOLS, capture_output=True, text=True)
+
+    name = git('rev-parse', '--short=10', 'HEAD').stdout.strip()
+    changed = git('diff', '--quiet', 'HEAD', '--', '../projects', '../configs', '.', ':!*.jsonl')
+    return f'{name}{"-dirty" * changed.returncode}' if name else 'unknown'
 
 
 def train(plan: Plan, row: Row, seed: int, *, data: Path, folder: Path) -> None:
