@@ -18,6 +18,7 @@ from cmt_deeplab.structures import MatchResult
 from mask2former_criterion import MASK2FORMER
 from mmdet.models import DiceLoss
 from mmdet.models.task_modules import HungarianAssigner
+from torch import nn
 
 
 def batch(num_centers=6, numbers=(4, 3)):
@@ -305,6 +306,27 @@ def test_class_weight_of_the_loss_and_void_weight_are_the_same_for_void():
     own = PanopticClassLoss(loss=dict(type='CrossEntropyLoss', class_weight=[1.0] * 6 + [0.1]))
     other = PanopticClassLoss(loss=dict(type='CrossEntropyLoss'), void_weight=0.1)
     torch.testing.assert_close(*(x(prediction, targets, match)['loss'] for x in (own, other)))
+
+
+def test_a_class_loss_of_the_user_gets_each_image_with_plain_weights():
+    class Hardest(nn.Module):
+        """The mean of the two centers with the highest loss; its weights are a tensor."""
+
+        class_weight = torch.ones(7)
+
+        def forward(self, pred, label, weight, avg_factor):
+            assert avg_factor == weight.sum() and set(weight.tolist()) <= {0.5, 1}
+            entropy = nn.functional.cross_entropy(pred, label, reduction='none')
+            return (weight * entropy).topk(2).values.mean()
+
+    prediction, targets = batch(numbers=(4, 0))
+    match = PanopticHungarianAssigner()(prediction, targets)
+    loss = PanopticClassLoss(loss=Hardest(), void_weight=0.5)
+    both = loss(prediction, targets, match)['loss']
+    single = [slow.one_image(prediction, i) for i in (0, 1)]
+    matches = [PanopticHungarianAssigner()(one, [own]) for one, own in zip(single, targets)]
+    alone = [loss(one, [own], found)['loss'] for one, own, found in zip(single, targets, matches)]
+    torch.testing.assert_close(both, sum(alone) / 2)
 
 
 def test_the_criterion_of_mask2former():

@@ -67,10 +67,12 @@ class _AdaptedLoss(PanopticLoss):
         check(f'{slot} ({self.kind})', WEIGHT, loss_weight=getattr(self.loss, 'loss_weight', 1.0))
 
     def number(self, *inputs: Tensor, **keywords: Any) -> Tensor:
-        """What the loss gives, which must be one number."""
+        """What the loss gives for one image, which must be one number."""
         value = self.loss(*inputs, **keywords)
         if not isinstance(value, Tensor) or value.shape != ():
-            raise UserError(f"{self.kind} must give one number: leave its reduction at 'mean'.")
+            raise UserError(
+                f"{self.kind} must give one number for each image: leave its reduction at 'mean'."
+            )
         return value
 
 
@@ -136,13 +138,12 @@ class PanopticClassLoss(_AdaptedLoss):
     loss is the weighted mean over its centers, where the weight is ``void_weight`` for void times
     the ``class_weight`` of CrossEntropyLoss; then the mean over the images is taken. FocalLoss, and
     CrossEntropyLoss with ``use_sigmoid=True``, take each of the C+1 channels for itself, void too,
-    and sum over them. Source: MaskFormer and
-    Mask2Former, where void has the weight 0.1.
+    and sum over them. Source: MaskFormer and Mask2Former, where void has the weight 0.1.
 
     Args:
         loss: config of the loss, or a loss of your own that is called as
-            ``loss(pred, label, weight=weight, avg_factor=number_of_images)`` with the centers of
-            all images, where the weights of an image are normalized.
+            ``loss(pred, label, weight=weight, avg_factor=sum_of_weights)`` for each image, with
+            its N centers.
         void_weight: weight of the centers that are matched with nothing.
     """
 
@@ -166,27 +167,23 @@ class PanopticClassLoss(_AdaptedLoss):
         fill = centers.new_full(logits.shape[:2], void)
         labels = to_centers(given.planes.labels, centers, fill)  # (B, N)
         weights = torch.where(labels == void, self.void_weight, 1.0).to(logits)
-        of_classes = getattr(self.loss, 'class_weight', None) or [1.0] * (void + 1)
-        if len(of_classes) != void + 1:
+        of_classes = getattr(self.loss, 'class_weight', None)
+        if of_classes is not None and len(of_classes) != void + 1:
             raise UserError(
                 f'{self.kind}: class_weight has {len(of_classes)} entries, but {void} classes and '
                 f'void need {void + 1}.'
             )
+        total = weights if of_classes is None else weights * logits.new_tensor(of_classes)[labels]
         averaged = getattr(self.loss, 'reduction', 'mean') == 'mean'
-        if averaged:  # over the centers of an image, then over the images
-            total = (weights * logits.new_tensor(of_classes)[labels]).sum(1, keepdim=True)
-            weights = weights / total.clamp(min=1e-7)
         if takes_probabilities(self.loss):
             logits = logits.softmax(-1)
         if isinstance(self.loss, losses.FocalLoss):  # needs no compiled operator so
             labels = F.one_hot(labels, void + 1)
-        value = self.number(
-            logits.flatten(0, 1),
-            labels.flatten(0, 1),
-            weight=weights.flatten(),
-            avg_factor=len(logits) if averaged else None,
-        )
-        return dict(loss=value if averaged else value / len(logits))
+        values = [
+            self.number(image, label, weight=weight, avg_factor=factor if averaged else None)
+            for image, label, weight, factor in zip(logits, labels, weights, total.sum(1))
+        ]
+        return dict(loss=torch.stack(values).mean())
 
 
 @TASK_UTILS.register_module()
