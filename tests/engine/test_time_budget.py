@@ -5,7 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from cmt_deeplab.engine import PanopticTimeBudgetHook, PanopticWarmupPolyLR
+from mmengine.dist import get_rank
 from mmengine.logging import MessageHub
+from processes import in_processes
 
 
 class Run:
@@ -93,3 +95,12 @@ def test_beside_other_programs_it_takes_longer_before_it_skips(share, least, min
     assert [told in warning for warning in run.warnings[:1]] == [True] * (share < 0.97)
     if run.skipped:
         assert f'{run.skipped} of the 400 iterations were skipped to end in 2' in run.warnings[-1]
+
+
+def executed_at_own_speed():
+    return Run(seconds=0.3 + 0.1 * get_rank(), share=0.9 - 0.4 * get_rank(), stretch=2.0).executed
+
+
+def test_processes_that_train_together_skip_the_same_iterations():
+    first, second = in_processes(2, executed_at_own_speed)
+    assert first == second and len(first) < 400

@@ -4,7 +4,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from mmdet.registry import HOOKS
+from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -26,7 +28,8 @@ class PanopticTimeBudgetHook(Hook):
         stride: iterations after which the time is looked at.
         stretch: 2 lets the run take up to twice the minutes where it waits for the processor: the
             budget counts the processor time of the thread that trains, and at least half of the
-            time that passes. A warning tells the user.
+            time that passes. A warning tells the user. With a GPU leave it at 1, as there the
+            thread also waits for the GPU.
         clock, own_clock: the time that passes and that of the processor, in seconds.
     """
 
@@ -52,7 +55,10 @@ class PanopticTimeBudgetHook(Hook):
         done = runner.iter
         if done % self.stride:
             return
-        passed, own = self.clock() - self.started, self.own_clock() - self.own_started
+        times = [self.clock() - self.started, self.own_clock() - self.own_started]
+        times = torch.tensor(times, dtype=torch.float64)
+        all_reduce(times, 'max')  # so that processes that train together skip the same
+        passed, own = times.tolist()
         used = max(passed / self.stretch, own) / (60 * self.minutes)
 
         def pace(share: float) -> int:
