@@ -57,6 +57,15 @@ def test_losses_without_a_match_come_before_the_host_waits(monkeypatch):
     assert set(order[order.index('match') + 1 :]) == {'pq', 'mask_id', 'reference_points'}
 
 
+@pytest.mark.parametrize('shared', [True, False])
+def test_a_matching_that_fails_is_told_once_for_the_stage_that_was_matched(shared):
+    predictions, targets, _ = inputs()
+    with torch.no_grad():
+        predictions[-1].mask_logits[0, 0, 0, 0] = torch.nan
+    losses = PanopticCriterion(num_classes=6, share_final_match=shared)(predictions, targets)
+    assert [name for name in losses if 'matching' in name] == ['loss_matching_of_mask_logits']
+
+
 @pytest.mark.slow
 def test_the_matching_alone_breaks_the_graph_of_a_compiled_criterion():
     predictions, targets, semantic_logits = inputs()

@@ -111,7 +111,7 @@ class PanopticCriterion(nn.Module):
         if not self.share_final_match:
             matches[:-1] = [self._begin_matching(one, planes)() for one in stages[:-1]]
         for stage, match in enumerate(matches):
-            if match.not_finite:
+            if match.not_finite and (match is not final_match or stage == len(stages) - 1):
                 name = f'loss_matching_of_{match.not_finite}'  # no update may follow
                 terms.append((stage, -1, name, match.dice.new_tensor(torch.nan)))
         terms += self._terms(*read, matches)
