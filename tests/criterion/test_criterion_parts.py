@@ -3,7 +3,13 @@
 import criterion_slow_reference as slow
 import pytest
 import torch
-from cmt_deeplab.criterion import PanopticCriterion, PanopticLoss, PanopticMaskIDLoss, image_mean
+from cmt_deeplab.criterion import (
+    PanopticCriterion,
+    PanopticHungarianAssigner,
+    PanopticLoss,
+    PanopticMaskIDLoss,
+    image_mean,
+)
 from cmt_deeplab.errors import UserError
 from mask2former_criterion import MASK2FORMER
 from mmdet.models import FocalLoss, ResNet
@@ -221,6 +227,14 @@ def test_an_assigner_that_gives_something_else_is_refused():
 
     with pytest.raises(UserError, match='Wrong gives a list in place of a MatchResult'):
         PanopticCriterion(num_classes=6, assigner=dict(type=Wrong))
+
+
+@pytest.mark.parametrize('costs', [0.5, [len]])
+def test_what_an_assigner_of_the_user_calls_match_costs_is_left_to_it(costs):
+    class Own(PanopticHungarianAssigner):
+        match_costs = costs
+
+    assert PanopticCriterion(num_classes=6, assigner=dict(type=Own)).assigner.match_costs == costs
 
 
 def test_building_draws_no_random_number_and_leaves_no_trace():

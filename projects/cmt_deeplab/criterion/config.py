@@ -123,8 +123,9 @@ def try_out(criterion: nn.Module) -> None:
         own = deepcopy(criterion)
     except Exception:  # weights that a user's part computes of others, for example
         return
-    for i, cost in enumerate(getattr(own.assigner, 'match_costs', ())):
-        try_out_cost(f'{COSTS}.{i}', cost)
+    if isinstance(own.assigner, PanopticMatchCostAssigner):
+        for i, cost in enumerate(own.assigner.match_costs):
+            try_out_cost(f'{COSTS}.{i}', cost)
     place = 'model.criterion.assigner'
     match = tried(place, own.assigner, own._match, prediction, planes)
     found = {}
