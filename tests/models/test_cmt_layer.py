@@ -5,7 +5,8 @@ from functools import partial
 import pytest
 import torch
 from cmt_deeplab.models.heads.predictor import CMTPredictor, unit_length
-from cmt_deeplab.models.transformer import CMTLayer
+from cmt_deeplab.models.transformer import CMTLayer, MaXLayer
+from cmt_deeplab.models.transformer.layer_parts import RetrievedUpdate
 from cmt_deeplab.models.transformer.location import coordinate_planes
 from cmt_deeplab.models.transformer.retrieval import nearest_center
 
@@ -13,7 +14,7 @@ B, N, H, W = 2, 5, 3, 4
 COMMON = dict(norm_cfg=dict(type='PanopticSyncBN'), act_cfg=dict(type='GELU'))
 
 
-def make_layer(**kwargs) -> CMTLayer:
+def make_layer(kind: type = CMTLayer, **kwargs) -> CMTLayer:
     torch.manual_seed(0)
     args = dict(
         pixel_channels=6,
@@ -29,7 +30,7 @@ def make_layer(**kwargs) -> CMTLayer:
         value_channels=8,
         ffn_channels=16,
     )
-    layer = CMTLayer(**{**args, **kwargs})
+    layer = kind(**{**args, **kwargs})
     for module in layer.modules():  # no zero gammas: every term must show in the output
         if hasattr(module, 'running_mean'):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -125,6 +126,20 @@ def test_each_ingredient_switches_off(switch):
         assert sum(p.numel() for p in without.parameters()) < sum(
             p.numel() for p in full.parameters()
         )
+
+
+@pytest.mark.parametrize('kind', [CMTLayer, MaXLayer])
+def test_an_update_with_its_own_forward_is_called(kind):
+    class Nothing(RetrievedUpdate):
+        def forward(self, value):
+            return 0 * super().forward(value)
+
+    class Layer(kind):
+        def build_update(self, channels):
+            return Nothing(self.value_channels, channels, **self.update)
+
+    layer, (pixels, centers, _) = make_layer(Layer), make_inputs()
+    assert torch.equal(layer(pixels, centers, None).pixels, pixels)
 
 
 def test_centers_are_a_set():

@@ -112,6 +112,18 @@ def test_every_norm_trains_on_maps_and_on_one_value_per_channel(channels, kind):
             assert output.std() > 0.1 and all(p.grad.abs().sum() > 0 for p in norm.parameters())
 
 
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_layer_norm_sums_up_the_gradients_of_half_precision_in_fp32(dtype):
+    """torch's kernel on the CPU does not: it gives 2 % of this sum."""
+    norm = PanopticLayerNorm(4)
+    x = torch.randn(1, 4, 150, 150).to(dtype).requires_grad_()
+    with torch.autocast('cpu', dtype):
+        output = norm(x)
+    output.backward(torch.ones_like(output))
+    assert output.dtype == x.grad.dtype == dtype
+    torch.testing.assert_close(norm.bias.grad, torch.full((4,), 150.0**2))
+
+
 def test_mask_logits_are_no_constant_under_a_layer_norm():
     """A layer norm of one channel would give its bias everywhere."""
     norm = build_norm(dict(type='PanopticLayerNorm'), 1, gamma=0.5)

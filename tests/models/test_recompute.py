@@ -86,6 +86,60 @@ def test_an_activation_that_is_changed_in_place_is_kept_as_it_is():
         out.sum().backward()
 
 
+def test_weights_that_are_changed_in_place_before_the_gradient_are_an_error():
+    """As in torch, whose own check ends where tensors are made again."""
+    blocks = [conv_norm.ConvNorm(3, 3, norm_cfg=None, act_cfg=dict(type='GELU')) for _ in 'ab']
+    loss = blocks[1](blocks[0](torch.randn(2, 3, 4, 4))).sum()
+    with torch.no_grad():
+        blocks[1].conv.weight.mul_(2)
+    with pytest.raises(RuntimeError, match='in place'):
+        loss.backward()
+
+
+class Noisy(torch.nn.GELU):
+    def forward(self, x):
+        return super().forward(x) + torch.rand_like(x)
+
+
+@pytest.mark.parametrize('frozen', [False, True])
+def test_an_activation_of_a_user_or_of_frozen_maps_is_kept(frozen):
+    kind = torch.nn.GELU if frozen else Noisy
+    block = conv_norm.ConvNorm(3, 3, norm_cfg=None, act_cfg=dict(type=kind))
+    block.requires_grad_(not frozen)
+    assert not hasattr(block(torch.randn(2, 3, 4, 4)), 'recipe')
+
+
+def test_transforms_of_torch_func_take_gradients():
+    """They refuse tensors that are made again, and their tensors have no memory of their own."""
+    blocks = [conv_norm.ConvNorm(3, 3, norm_cfg=None, act_cfg=dict(type='GELU')) for _ in 'ab']
+    model, x = torch.nn.Sequential(*blocks), torch.randn(2, 3, 4, 4)
+    weights = dict(model.named_parameters())
+    call = torch.func.functional_call
+    found = torch.func.grad(lambda weights: call(model, weights, (x,)).sum())(weights)
+    model(x).sum().backward()
+    for name, weight in weights.items():
+        torch.testing.assert_close(found[name], weight.grad)
+    torch.testing.assert_close(torch.vmap(model)(x.unsqueeze(1)).squeeze(1), model(x))
+
+
+def test_a_second_gradient_is_right_or_an_error(monkeypatch):
+    """torch gives out only once what it has kept of recomputed blocks."""
+    block = conv_norm.ConvNorm(3, 3, norm_cfg=dict(type='PanopticSyncBN')).train()
+    recompute_always(block)
+    for long in (512, 1):
+        monkeypatch.setattr('cmt_deeplab.models.blocks.recompute.LONG', long)
+        block.zero_grad()
+        loss = block(torch.randn(2, 3, 4, 4)).square().sum()
+        loss.backward(retain_graph=True)
+        once = block.norm.weight.grad.clone()
+        if long > 1:
+            loss.backward()
+            torch.testing.assert_close(block.norm.weight.grad, 2 * once)
+        else:
+            with pytest.raises(RuntimeError, match='only allowed to backward once'):
+                loss.backward()
+
+
 @pytest.mark.parametrize('layer', LAYERS)
 def test_a_model_that_recomputes_its_blocks_trains_the_same(layer):
     """To the last bit: losses, gradients, running averages; also a copy, as EMA makes one."""

@@ -55,8 +55,8 @@ class AxialAttention(nn.Module):
     ``out_l = BN(sum_m weights v_m) + BN(sum_m weights e^v_{m-l})``.
     The norms of the three similarities, of ``num_heads`` channels each, are one norm of three
     times as many and take the place of the factor 1 / sqrt(d); those of the two retrieved terms
-    are one norm of 2 value_depth channels. q, k and v are normalized too. The sum of the
-    similarities is in fp32, and so is what torch's kernel of the softmax computes.
+    are one norm of 2 value_depth channels. q, k and v are normalized too. The similarities
+    are added up in fp32 and rounded once, before the softmax.
 
     Source: Axial-DeepLab (ECCV 2020), deeplab2 (``layers/axial_layers.py``). The number of
     multiply-accumulates is the source's: each positional term is one batched product over

@@ -32,7 +32,7 @@ def build_activation(act_cfg: dict | None) -> nn.Module:
     activation = tried_out('act_cfg', act_cfg, build, 2, ACTIVATIONS)
     if hasattr(activation, 'inplace'):
         activation.inplace = False
-    if isinstance(activation, OF_INPUT):
+    if type(activation) in OF_INPUT:
         activation.register_forward_hook(_remember_input)
     return activation
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cmt_deeplab.errors import UserError
+from cmt_deeplab.precision import at_least_fp32
 
 from .fused_batch_norm import FusedBatchNorm, parts_of
 from .module_config import registered_class, tried_out
@@ -86,17 +87,19 @@ def over_processes(norms: Sequence[PanopticSyncBN], maps: Sequence[Tensor]) -> t
 class PanopticLayerNorm(nn.LayerNorm):
     """Layer norm over the channels of (B, C, H, W), each pixel by itself.
 
-    torch's kernel computes in fp32 at least and gives the precision of ``x``, under autocast too,
-    which would choose fp32.
+    It gives the precision of ``x``, under autocast too, which would choose fp32. A GPU's kernels
+    compute in fp32 inside; those of a CPU sum up the gradients of scale and shift in half
+    precision, so they are given fp32.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        affine = [one if one is None else one.to(x.dtype) for one in (self.weight, self.bias)]
         pixels = x.permute(0, 2, 3, 1)
+        if x.device.type == 'cpu':
+            pixels = at_least_fp32(pixels)
+        affine = [one if one is None else one.to(pixels.dtype) for one in (self.weight, self.bias)]
         with nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
-            return F.layer_norm(pixels, self.normalized_shape, *affine, self.eps).permute(
-                0, 3, 1, 2
-            )
+            normed = F.layer_norm(pixels, self.normalized_shape, *affine, self.eps)
+        return normed.permute(0, 3, 1, 2).to(x.dtype)
 
 
 def normalize(norm: nn.Module, x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """What is computed again in the backward pass rather than kept, which saves memory."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from typing import Any
 from unittest.mock import patch
@@ -26,22 +26,27 @@ REDUCTIONS = ('argmax', 'topk', *STATISTICS)
 PRODUCTS, LONG = dict(convolution=1, mm=0, bmm=0, addmm=1, baddbmm=1), 512
 
 
+class _Kept:
+    """A tensor that a gradient needs."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor, self.version = tensor, tensor._version
+
+    def result(self) -> Tensor:
+        if self.tensor._version != self.version:
+            raise RuntimeError('A tensor that a gradient needs has been changed in place.')
+        return self.tensor
+
+
 class _Recipe:
     """How to make a tensor of others, or of their recipes, by a function without parameters."""
 
     def __init__(self, function: Callable, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         self.function, self.version = function, output._version
-        self.inputs = [(_recipe_of(x) or x, x._version) for x in inputs]
+        self.inputs = [_recipe_of(x) or _Kept(x) for x in inputs]
 
     def result(self) -> Tensor:
-        inputs = []
-        for one, version in self.inputs:
-            if isinstance(one, _Recipe):
-                one = one.result()
-            elif one._version != version:
-                raise RuntimeError('A tensor that a gradient needs has been changed in place.')
-            inputs.append(one)
-        return self.function(*inputs)
+        return self.function(*(one.result() for one in self.inputs))
 
 
 def _recipe_of(x: Tensor) -> _Recipe | None:
@@ -54,7 +59,10 @@ def _all_is_kept() -> bool:
     """Whether autograd keeps what it reads, and no code around has a say in that."""
     if torch.compiler.is_compiling() or not torch.is_grad_enabled():
         return False
-    return torch._C._autograd._top_saved_tensors_default_hooks(True) is None
+    hooks = torch._C._autograd
+    if not hooks._saved_tensors_hooks_is_enabled():  # inside of torch.func and torch.vmap
+        return False
+    return hooks._top_saved_tensors_default_hooks(True) is None
 
 
 def remember(function: Callable, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
@@ -62,9 +70,9 @@ def remember(function: Callable, inputs: tuple[Tensor, ...], output: Tensor) -> 
 
     The inputs stay until the gradient is computed, so they should be small, or kept anyway.
     """
-    # With equal types, autocast has changed nothing.
+    # With equal types, autocast has changed nothing. Without a gradient, no input is kept anyway.
     new = all(one.dtype == output.dtype and one is not output for one in inputs)
-    if new and _all_is_kept():
+    if new and _all_is_kept() and output.requires_grad:
         output.recipe = _Recipe(function, inputs, output)
     return output
 
@@ -89,13 +97,13 @@ def keeping_recipe(module: nn.Module, x: Tensor) -> Tensor:
         return module(x)
     storage, form = x.untyped_storage()._cdata, (x.shape, x.stride())
 
-    def pack(kept: Tensor) -> Tensor | _Recipe:
+    def pack(kept: Tensor) -> _Recipe | _Kept:
         same = (kept.shape, kept.stride()) == form
-        return recipe if same and kept.untyped_storage()._cdata == storage else kept
+        return recipe if same and kept.untyped_storage()._cdata == storage else _Kept(kept)
 
-    def unpack(kept: Tensor | _Recipe) -> Tensor:
+    def unpack(packed: _Recipe | _Kept) -> Tensor:
         with torch.no_grad():
-            return kept.result() if isinstance(kept, _Recipe) else kept
+            return packed.result()
 
     with saved_tensors_hooks(pack, unpack):
         return module(x)
@@ -106,27 +114,29 @@ def _known(module: nn.Module) -> bool:
     return type(module).__module__.startswith(('torch.', 'cmt_deeplab.', 'mmdet.'))
 
 
-@contextmanager
-def _inside(*contexts: AbstractContextManager) -> Iterator[None]:
-    with ExitStack() as stack:
-        for one in contexts:
-            stack.enter_context(one)
-        yield
-
-
-def _again(module: nn.Module) -> AbstractContextManager:
-    """A context that repeats the random draws since this call, and keeps running averages.
+class _Again(AbstractContextManager):
+    """A context that repeats the random draws since its creation, and keeps running averages.
 
     Draws from torch's global generators are repeated by torch itself.
     """
-    contexts = [draws_per_image(copied_generators())]
-    for norm in module.modules():
-        if isinstance(norm, _BatchNorm) and norm.training and not getattr(norm, 'frozen', False):
-            # While they train, known norms do not read the averages that they update.
-            copy = torch.empty_like if _known(norm) else torch.clone
-            buffers = {name: copy(one) for name, one in norm.named_buffers(recurse=False)}
-            contexts.append(patch.dict(norm._buffers, buffers))
-    return _inside(*contexts)
+
+    def __init__(self, module: nn.Module, reuse: AbstractContextManager) -> None:
+        self.generators, self.contexts = copied_generators(), [reuse]
+        for norm in module.modules():
+            updates = isinstance(norm, _BatchNorm) and norm.training
+            if updates and not getattr(norm, 'frozen', False):
+                # While they train, known norms do not read the averages that they update.
+                copy = torch.empty_like if _known(norm) else torch.clone
+                buffers = {name: copy(one) for name, one in norm.named_buffers(recurse=False)}
+                self.contexts.append(patch.dict(norm._buffers, buffers))
+
+    def __enter__(self) -> None:
+        self.open = ExitStack()
+        for one in (draws_per_image(copied_generators(self.generators)), *self.contexts):
+            self.open.enter_context(one)
+
+    def __exit__(self, *error: Any) -> None:
+        self.open.close()
 
 
 def _kept(_: Any, operator: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
@@ -158,7 +168,7 @@ def recomputed(
         sharded = any(isinstance(one, FSDPModule) for one in parts[1:])  # which gather only once
         if all(map(_known, parts)) and _all_is_kept() and not sharded:
             keep, reuse = create_selective_checkpoint_contexts(_kept)
-        return keep, _inside(_again(module), reuse)
+        return keep, _Again(module, reuse)
 
     return checkpoint(forward, *args, use_reentrant=False, context_fn=contexts, **kwargs)
 

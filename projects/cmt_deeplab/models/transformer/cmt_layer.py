@@ -128,17 +128,17 @@ class CMTLayer(TransformerLayer):
             None if heard is None else heard.unflatten(2, size),
         )
         parts = (self.cross_update, self.cluster_update, among_centers.update, self.pixel_update)
-        used = [(value, part.steps) for value, part in zip(values, parts) if part is not None]
+        used = [(value, part) for value, part in zip(values, parts) if part is not None]
         terms = iter(together(*used))
 
         updated = centers
         for part in parts[:3]:
             if part is not None:
-                updated = updated + part.drop_path(next(terms))
+                updated = updated + next(terms)
         updated = self.act(updated)
         updated = self.act(updated + self.ffn(updated))
         if self.pixel_update is not None:
-            pixels = pixels + self.pixel_update.drop_path(next(terms))
+            pixels = pixels + next(terms)
         return LayerOutput(pixels, updated, similarity.unflatten(3, size), prediction)
 
     def locate(self, pixels: Tensor, centers: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:

@@ -8,7 +8,13 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.models.blocks.conv_norm import ConvNorm, build_activation, norm_step, together
+from cmt_deeplab.models.blocks.conv_norm import (
+    ConvNorm,
+    InSteps,
+    build_activation,
+    norm_step,
+    together,
+)
 from cmt_deeplab.models.blocks.drop_path import DropPath
 from cmt_deeplab.models.blocks.module_config import require_sizes
 from cmt_deeplab.models.blocks.norm import build_norm
@@ -59,7 +65,7 @@ def affinities(*triples: tuple[nn.Module, Tensor, Tensor]) -> list[Tensor]:
     )
 
 
-class RetrievedUpdate(nn.Module):
+class RetrievedUpdate(InSteps):
     """Retrieved values (B, Dv, ...) to a residual term of ``out_channels``.
 
     Norm, activation, 1x1 convolution, norm with an initial scale of 0, drop path; as in deeplab2
@@ -83,11 +89,7 @@ class RetrievedUpdate(nn.Module):
 
     @property
     def steps(self) -> list[Callable]:
-        """All but the drop path."""
-        return [norm_step(self.norm), self.act, self.project]
-
-    def forward(self, value: Tensor) -> Tensor:
-        return self.drop_path(together((value, self.steps))[0])
+        return [norm_step(self.norm), self.act, self.project, self.drop_path]
 
 
 class CenterSelfAttention(nn.Module):

@@ -67,14 +67,14 @@ class MaXLayer(TransformerLayer):
             (self.center_similarity_norm, query, keys),  # (B, h, N, HW + N)
             *([(self.pixel_similarity_norm, key, pixel_query)] if self.pixel_update else []),
         )
-        updates = [(retrieve(similarities[0], values)[0], self.center_update.steps)]
+        updates = [(retrieve(similarities[0], values)[0], self.center_update)]
         if self.pixel_update is not None:
             _, _, heard = retrieve(similarities[1], pixel_value, value, attend=False)
-            updates.append((heard.unflatten(2, size), self.pixel_update.steps))
+            updates.append((heard.unflatten(2, size), self.pixel_update))
         terms = together(*updates)
-        updated = self.act(centers + self.center_update.drop_path(terms[0]))
+        updated = self.act(centers + terms[0])
         updated = self.act(updated + self.ffn(updated))
         similarity = similarities[-1][..., : size.numel()]
         if self.pixel_update is not None:
-            pixels = pixels + self.pixel_update.drop_path(terms[1])
+            pixels = pixels + terms[1]
         return LayerOutput(pixels, updated, similarity.unflatten(3, size), prediction)
