@@ -50,7 +50,7 @@ def in_this_process(command, *, run=subprocess.run, **options) -> subprocess.Com
     """Instead of a new process of Python, which would import torch and mmdet again."""
     if command[0] != sys.executable:
         return run(command, **options)
-    done = run_tool('study/study_run.py', *command[2:])
+    done = run_tool('study/run.py', *command[2:])
     options['stdout'].write(done.stdout + done.stderr)
     return done
 
@@ -149,8 +149,12 @@ def test_finished_runs_are_left_out_and_a_torn_line_is_not_one(plan_file):
     line = json.dumps(result('short', 0, [10.0], seconds=1, iterations=2))
     longer = json.dumps(result('CMT', 1, [10.0], seconds=1, iterations=8))
     plan_file.with_suffix('.jsonl').write_text(f'{line}\n{longer}\n{{"row": "CMT", "se')
-    runs = [(row.name, seed) for row, seed in read_plan(plan_file).open_runs()]
-    assert runs == [('CMT', 0), ('CMT', 1), ('short', 1)]
+    plan = read_plan(plan_file)
+    names = lambda: [(row.name, seed) for row, seed in plan.open_runs()]  # noqa: E731
+    assert names() == [('CMT', 0), ('CMT', 1), ('short', 1)]
+    plan.keep(result('CMT', 0, [10.0], seconds=1))
+    plan.keep(result('CMT', 1, [10.0], seconds=1))
+    assert names() == [('short', 1)]
 
 
 def test_figures_are_paired_by_seed_and_compared_in_equal_time(plan_file, tmp_path):
@@ -173,6 +177,9 @@ def test_figures_are_paired_by_seed_and_compared_in_equal_time(plan_file, tmp_pa
         ['CMT', '', '', '25.00 ± 7.07', ''],  # half-way from 15 to 35 at 15 seconds
         ['short', '+4.00', '1 of 1', '44.00', '+14.00'],
     ]
+    results[1]['curve'].insert(0, dict(results[1]['curve'][0], iteration=1))  # validated more often
+    plan_file.with_suffix('.jsonl').write_text('\n'.join(map(json.dumps, results)) + '\n')
+    section(read_plan(plan_file), tmp_path / 'study.png')
     assert 'Not reached, finished seeds in parentheses: short (1 of 2).' in text
 
 
@@ -183,6 +190,7 @@ def test_figures_are_paired_by_seed_and_compared_in_equal_time(plan_file, tmp_pa
         ('rows = rows + [rows[0]]', 'a name of its own'),
         ('sedes = 3', 'has the key sedes'),
         ('del iterations', 'lacks the key iterations'),
+        ('', "has no row 'lng'"),
     ],
 )
 def test_mistakes_in_a_plan_end_in_a_sentence(plan_file, change, said):
@@ -190,7 +198,12 @@ def test_mistakes_in_a_plan_end_in_a_sentence(plan_file, change, said):
 
     plan_file.write_text(f'{TINY}{change}\n')
     with pytest.raises(UserError, match=said):
-        read_plan(plan_file)
+        read_plan(plan_file).row('lng')
+
+
+def test_what_is_not_a_page_is_not_written_over(plan_file):
+    done = run_tool('study/run.py', '--report', plan_file)
+    assert done.returncode == 2 and 'is no page' in done.stderr and plan_file.read_text() == TINY
 
 
 def test_two_processes_do_not_train_one_run(plan_file, tmp_path):

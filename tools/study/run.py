@@ -20,6 +20,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from itertools import cycle
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -40,6 +41,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', default='work_dirs/study', metavar='DIR')
     parser.add_argument('--data-root', metavar='DIR', help='images of a plan that generates none')
     parser.add_argument(
+        '--only', metavar='ROW', help='train this row alone, here, and append no result'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of --only')
+    parser.add_argument(
         '--report',
         nargs='?',
         metavar='PAGE',
@@ -49,6 +54,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if not args.plan and not args.report:
         parser.error('name a plan, or give --report')
+    if args.report and not args.report.endswith('.md'):
+        parser.error(f'--report {args.report} is no page: give the name of a .md file')
     return args
 
 
@@ -61,30 +68,37 @@ def study(args: argparse.Namespace) -> None:
     import torch
     from study_plan import Row, read_plan
     from study_run import FINISHED
+    from study_run import train as train_here
 
     plan = read_plan(args.plan, **({'data_root': args.data_root} if args.data_root else {}))
     work_dir = Path(args.work_dir).resolve()
     data = plan.make_data(work_dir).resolve()
+    if args.only:
+        row, seed = plan.row(args.only), args.seed
+        train_here(plan, row, seed, data=data, folder=plan.folder(work_dir, row, seed))
+        return
     gpus = torch.cuda.device_count()
-    jobs = args.jobs or gpus or len(os.sched_getaffinity(0))
-    devices = SimpleQueue()
-    for job in range(jobs):
-        devices.put(str(job % gpus) if gpus else '')
+    names = os.environ.get('CUDA_VISIBLE_DEVICES') or ','.join(map(str, range(gpus)))
+    jobs, devices = args.jobs or gpus or os.cpu_count(), SimpleQueue()
+    for _, name in zip(range(jobs), cycle(names.split(','))):
+        devices.put(name)
 
     def train(run: tuple[Row, int]) -> str | None:
         """Train one run in a process of its own and keep its result; its name if it failed."""
         row, seed = run
+        if run not in plan.open_runs():  # another process has trained it meanwhile
+            return None
         folder, name = plan.folder(work_dir, row, seed), f'{row.name}, seed {seed}'
         goes_on = (folder / 'last_checkpoint').exists()
         folder.mkdir(parents=True, exist_ok=True)
         print(f'{name}: {"goes on" if goes_on else "starts"} in {folder}', flush=True)
-        command = [sys.executable, str(TOOLS / 'study' / 'study_run.py'), str(plan.path)]
-        command += ['--row', row.name, '--seed', str(seed), '--data', str(data)]
+        command = [sys.executable, __file__, str(plan.path), f'--only={row.name}']
+        command += [f'--seed={seed}', f'--work-dir={work_dir}', f'--data-root={data}']
         device = devices.get()
         try:
             with open(folder / 'output.txt', 'a', encoding='utf-8') as output:
                 done = subprocess.run(
-                    [*command, '--folder', str(folder)],
+                    command,
                     stdout=output,
                     stderr=output,
                     env=dict(os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES=device),
@@ -96,9 +110,7 @@ def study(args: argparse.Namespace) -> None:
             return name
         result = dict(row=row.name, seed=seed, iterations=row.iterations, date=str(date.today()))
         result.update(json.loads((folder / FINISHED).read_text(encoding='utf-8')))
-        line = json.dumps(result)
-        with open(plan.results_file, 'a', encoding='utf-8') as file:
-            file.write(f'{line}\n')
+        plan.keep(result)
         end = result['curve'][-1]
         print(f'{name}: PQ {end["PQ"]:.2f} in {end["processor_s"]:.0f} CPU seconds', flush=True)
         return None

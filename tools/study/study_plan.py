@@ -6,6 +6,7 @@ results lie beside it, in a file with one JSON a line.
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -62,11 +63,32 @@ class Plan:
         return self.path.with_suffix('.jsonl')
 
     def results(self) -> list[dict]:
-        """The finished runs; a line whose end was never written does not count."""
+        """The finished runs; a line of which a part was never written does not count."""
         if not self.results_file.is_file():
             return []
-        whole = self.results_file.read_text(encoding='utf-8').rpartition('\n')[0]
-        return [json.loads(line) for line in whole.splitlines()]
+        results = []
+        for line in self.results_file.read_text(encoding='utf-8').splitlines():
+            with suppress(ValueError):
+                results.append(json.loads(line))
+        return results
+
+    def keep(self, result: dict) -> None:
+        """Append a finished run, in a line of its own also where the last one has no end."""
+        with open(self.results_file, 'a+', encoding='utf-8') as file:
+            file.seek(0)
+            torn = file.read()[-1:] not in ('', '\n')
+            file.write('\n' * torn + json.dumps(result) + '\n')
+
+    def row(self, name: str) -> Row:
+        """The row of a name.
+
+        Raises:
+            UserError: there is none.
+        """
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise UserError(f'The plan {self.path} has no row {name!r}.')
 
     def open_runs(self) -> Iterator[tuple[Row, int]]:
         """The runs without a result: all rows with the first seed, then with the next."""

@@ -123,6 +123,14 @@ def points(run: dict, key: str) -> list[float]:
     return [0.0, *(point[key] for point in run['curve'])]
 
 
+def at_equal_iterations(runs: Runs, key: str) -> np.ndarray:
+    """The values (runs, points) of all curves at the iterations of the first one."""
+    iterations = points(next(iter(runs.values())), 'iteration')
+    return np.array(
+        [np.interp(iterations, points(run, 'iteration'), points(run, key)) for run in runs.values()]
+    )
+
+
 def last(run: dict, key: str) -> float:
     return run['curve'][-1][key]
 
@@ -140,10 +148,10 @@ def draw(rows: dict[Row, Runs], path: Path) -> None:
     figure = Figure((9.6, 4.2), layout='constrained', dpi=110)
     axes = figure.subplots(1, 2, sharey=True)
     for (row, runs), color in zip(rows.items(), COLORS * len(rows)):
-        quality = np.array([points(run, 'PQ') for run in runs.values()])
+        quality = at_equal_iterations(runs, 'PQ')
         low, high = quality.min(axis=0), quality.max(axis=0)
         for panel, key in zip(axes, ('iteration', 'processor_s')):
-            place = np.mean([points(run, key) for run in runs.values()], axis=0)
+            place = at_equal_iterations(runs, key).mean(axis=0)
             panel.plot(place, quality.mean(axis=0), 'o-', color=color, markersize=3, label=row.name)
             panel.fill_between(place, low, high, color=color, alpha=0.13)
     axes[0].set(xlabel='iterations', ylabel='PQ: mean and range of the seeds')

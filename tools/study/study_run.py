@@ -1,20 +1,16 @@
-"""One run of a study, in a process of its own; ``run.py`` starts it."""
+"""One run of a study, which ``run.py`` starts in a process of its own."""
 
-import argparse
 import fcntl
 import subprocess
-import sys
 from pathlib import Path
 
+from cmt_deeplab.analysis.learning_curve import CurveHook
+from cmt_deeplab.engine import runner_setup
+from cmt_deeplab.errors import UserError
+from cmt_deeplab.whole_file import write_json
+from study_plan import Plan, Row
+
 TOOLS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TOOLS), str(TOOLS.parent / 'projects')]
-
-from cmt_deeplab.analysis.learning_curve import CurveHook  # noqa: E402
-from cmt_deeplab.engine import runner_setup  # noqa: E402
-from cmt_deeplab.errors import UserError, report_user_errors  # noqa: E402
-from cmt_deeplab.whole_file import write_json  # noqa: E402
-from study_plan import Plan, Row, read_plan  # noqa: E402
-
 FINISHED = 'run.json'
 
 
@@ -75,21 +71,3 @@ def train(plan: Plan, row: Row, seed: int, *, data: Path, folder: Path) -> None:
         runner = runner_setup.build_runner(config)
         runner.register_hook(StudyHook(f'{row.name}, seed {seed}'))
         runner.train()
-
-
-@report_user_errors()
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('plan')
-    parser.add_argument('--row', required=True, help='name of the row')
-    parser.add_argument('--seed', type=int, required=True)
-    parser.add_argument('--data', type=Path, required=True, help='folder of the images')
-    parser.add_argument('--folder', type=Path, required=True, help='of the run')
-    args = parser.parse_args()
-    plan = read_plan(args.plan)
-    row = next(row for row in plan.rows if row.name == args.row)
-    train(plan, row, args.seed, data=args.data, folder=args.folder)
-
-
-if __name__ == '__main__':
-    main()
