@@ -11,6 +11,7 @@ import mmengine.registry
 import pytest
 import torch
 import yaml
+from cmt_deeplab.analysis.config_model import build_without_values, load_config
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import Registry
 
@@ -388,3 +389,8 @@ def test_a_config_that_a_user_adds_is_not_read(tmp_path):
     (tmp_path / 'configs/cmt_deeplab/mine.py').write_text("_base_ = './nothing.py'\n")
     names = [str(path.relative_to(tmp_path)) for path in listed_leaves(tmp_path)]
     assert names == [name_of(path) for path in LEAVES]
+
+
+def test_a_backbone_that_reads_values_is_built_without_those_of_the_others():
+    path = CONFIGS / 'cmt_deeplab/cmt-deeplab_swin-t_8xb8-150k_coco-panoptic-641.py'
+    assert build_without_values(load_config(str(path)).model).backbone.patch_embed is not None

@@ -11,6 +11,7 @@ from torch import nn
 
 from cmt_deeplab.config_loading import read_config
 from cmt_deeplab.engine.config_overrides import merge_overrides
+from cmt_deeplab.errors import UserError
 
 
 def load_config(path: str, cfg_options: Mapping | Sequence[str] = ()) -> Config:
@@ -32,10 +33,10 @@ def load_config(path: str, cfg_options: Mapping | Sequence[str] = ()) -> Config:
 def build_without_values(model_config: dict) -> nn.Module:
     """The model on torch's device 'meta': shapes and types that take no memory and no time.
 
-    A model that reads values while it is built, as timm's do, is built for real.
+    A model that reads values while it is built, as timm's and mmdet's Swin do, is built for real.
     """
     try:
         with torch.device('meta'):
             return MODELS.build(model_config)
-    except RuntimeError:
+    except (RuntimeError, UserError):
         return MODELS.build(model_config)
