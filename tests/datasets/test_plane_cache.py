@@ -119,6 +119,26 @@ def test_a_file_of_planes_that_is_missing_or_damaged_is_refused(root):
         dataset[0]
 
 
+def test_a_file_that_was_written_anew_gives_no_plane_of_another_image(root):
+    for name in ('1.png', '3.png'):
+        write_ids(root / NAME / name, np.roll(plane_of_ids(), int(name[0]), axis=1))
+    place, folder = str(root / f'{NAME}.planes'), str(root / NAME)
+    write_planes(place, ['1.png', '3.png', '2.png'], folder, processes=1)
+    dataset = build(root, plane_cache=True)
+    write_planes(place, ['3.png', '1.png', '2.png'], folder, processes=1)
+    with pytest.raises(UserError, match='another plane stands there'):
+        dataset[0]
+
+
+def test_a_missing_folder_leaves_what_was_there(root):
+    write(root)
+    place = root / f'{NAME}.planes'
+    before = place.read_bytes()
+    with pytest.raises(MissingFileError, match='no folder nowhere .* --png-dir'):
+        write_planes(str(place), PNGS, 'nowhere', processes=1)
+    assert place.read_bytes() == before
+
+
 def test_an_interrupted_command_leaves_what_was_there(root):
     write(root)
     place = root / f'{NAME}.planes'

@@ -4,8 +4,8 @@ A plane is kept as its distinct ids and its runs (``planes.PlaneRuns``), compres
 the ids mean stays in the annotation file, which may change without the PNGs.
 
 The file begins with ``MAGIC`` and the place of its table. Then come the planes, and at the end the
-table, a JSON: for the name of each PNG the place and length of its plane, and the size and the time
-of change of the PNG. Numbers are little-endian.
+table, a JSON: for the name of each PNG the place, length and checksum (CRC-32) of its plane, and
+the size and the time of change of the PNG. Numbers are little-endian.
 """
 
 import json
@@ -60,8 +60,13 @@ def write_planes(
     Returns a sentence on each of these. ``track`` may show the progress.
 
     Raises:
+        MissingFileError: there is no such folder.
         UserError: the file cannot be written.
     """
+    if not osp.isdir(folder):
+        raise MissingFileError(
+            f'There is no folder {folder} of panoptic PNGs: name that of the JSON by --png-dir.'
+        )
     pack, table, faults = partial(_packed, folder=folder), {}, []
     ignore = dict(initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
     with (
@@ -75,7 +80,7 @@ def write_planes(
                 faults.append(packed)
             else:
                 stamp, data = packed
-                table[name] = file.tell(), len(data), *stamp
+                table[name] = file.tell(), len(data), zlib.crc32(data), *stamp
                 file.write(data)
         end = file.tell()
         file.write(zlib.compress(json.dumps(table).encode()))
@@ -142,7 +147,7 @@ def _require_current(entry: Sequence, png: str) -> None:
             f'{png} is no file on this machine, so nothing tells whether {place} holds it as it '
             'is: put it there, or take plane_cache out of the data set.'
         )
-    if found[2:] != stamp:
+    if found[3:] != stamp:
         raise UserError(f'{place} does not hold {png} as it is now: {REMEDY} again.')
 
 
@@ -153,11 +158,14 @@ def read_plane(entry: Sequence, png: str) -> PlaneRuns:
         UserError: the PNG or the file of planes has changed.
     """
     _require_current(entry, png)
-    place, start, length, *_ = entry
+    place, start, length, checksum, *_ = entry
     try:
         with open(place, 'rb', buffering=0) as file:
             file.seek(start)
-            data = zlib.decompress(file.read(length))
+            data = file.read(length)
+        if zlib.crc32(data) != checksum:
+            raise ValueError('another plane stands there')
+        data = zlib.decompress(data)
         *shape, distinct = COUNTS.unpack_from(data)
         numbers = np.frombuffer(data, NUMBER, offset=COUNTS.size)
         values, (lengths, places) = numbers[:distinct], numbers[distinct:].reshape(2, -1)
