@@ -14,7 +14,15 @@ class Run:
     """The train loop's part of a runner, where iterations and validations take time."""
 
     def __init__(
-        self, *, seconds, validation=0, max_iters=400, val_interval=100, share=1.0, stretch=1.0
+        self,
+        *,
+        seconds,
+        validation=0,
+        max_iters=400,
+        val_interval=100,
+        share=1.0,
+        stretch=1.0,
+        skipped=0,
     ):
         self.now, self.executed, self.validated = 0.0, [], []
         self.hook = PanopticTimeBudgetHook(
@@ -36,6 +44,7 @@ class Run:
             message_hub=MessageHub(f'budget-{seconds}'),
             logger=SimpleNamespace(warning=self.warnings.append),
         )
+        runner.message_hub.update_info('skipped_iterations', skipped)
         self.hook.before_train(runner)
         while loop._iter < max_iters:
             runner.iter = loop._iter
@@ -80,6 +89,12 @@ def test_a_slow_machine_ends_in_time_with_the_schedule_at_its_end(
     first, last = run.warnings
     assert 'longer than 1 minutes: it skips iterations from now on' in first
     assert last.startswith(f'{run.skipped} of the 400 iterations were skipped to end in 1 minutes')
+
+
+def test_a_resumed_run_tells_anew_and_counts_what_was_skipped_before():
+    run = Run(seconds=1.0, skipped=20)
+    assert 'skips iterations from now on' in run.warnings[0]
+    assert run.skipped == 20 + 400 - len(run.executed)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ class PanopticTimeBudgetHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         self.started, self.own_started = self.clock(), self.own_clock()
-        self.allowed = self.minutes
+        self.allowed, self.skips = self.minutes, False
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         done = runner.iter
@@ -82,12 +82,13 @@ class PanopticTimeBudgetHook(Hook):
             for scheduler in runner.param_schedulers or ():
                 scheduler.step()
         runner.train_loop._iter += ahead
-        skipped = runner.message_hub.get_info('skipped_iterations', 0)
-        if not skipped:
+        if not self.skips:
+            self.skips = True
             runner.logger.warning(
                 f'At the present speed the training takes longer than {self.allowed:g} minutes: it '
                 'skips iterations from now on.'
             )
+        skipped = runner.message_hub.get_info('skipped_iterations', 0)  # of a resumed run, too
         runner.message_hub.update_info('skipped_iterations', skipped + ahead)
 
     def after_train(self, runner: Runner) -> None:
