@@ -32,6 +32,7 @@ ASSIGNERS = [
     (dict(type='HungarianAssigner'), "HungarianAssigner its 'match_costs'"),
     (dict(type='HungarianAssigner', match_costs=[]), 'match_costs'),
     (dict(type='HungarianAssigner', match_costs='DiceCost'), r'match_costs\.0.*dict with a type'),
+    (dict(type='HungarianAssigner', match_costs=3), r'match_costs\.0.*3.*dict with a type'),
     (dict(type='PanopticMatchCostAssigner', match_costs=[]), 'match_costs is empty'),
     (
         dict(
@@ -86,6 +87,7 @@ LOSSES = [
     (dict(type='PanopticMaskLoss', loss=dict(type='L1Loss')), 'losses.x.*L1Loss has no meaning'),
     (dict(type='PanopticMaskLoss', loss=dict(type='CrossEntropyLoss')), 'use_sigmoid=True'),
     (dict(type='PanopticMaskLoss', loss='DiceLoss'), r'\.loss is .DiceLoss'),
+    (dict(type='PanopticMaskLoss', loss=FocalLoss), r'\.loss is .*FocalLoss.*dict with a type'),
     (dict(type='PanopticMaskLoss', loss=dict(type='DiceLoss'), num_points=-5), 'num_points=-5'),
     (
         dict(type='PanopticMaskLoss', loss=dict(type='DiceLoss'), mask_probability='tanh'),
@@ -110,6 +112,7 @@ DICTS = [
     (dict(a=PQ, b=PQ), 'losses.b has the term loss_pq_mask, and so has model.criterion.losses.a'),
     ({'a.b': PQ}, 'cannot have the name'),
     (dict(update=PQ), 'cannot have the name'),
+    ({'': PQ}, 'cannot have the name'),
     (PQ, 'a dict by name'),
 ]
 

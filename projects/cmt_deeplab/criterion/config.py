@@ -29,8 +29,8 @@ def build_assigner(config: Mapping) -> Callable:
     Raises:
         UserError: the config describes no assigner, or one of its costs does not fit.
     """
-    costs = config.get('match_costs') if isinstance(config, Mapping) else None
-    for i, cost in enumerate([costs] if isinstance(costs, Mapping | str) else costs or ()):
+    costs = config.get('match_costs', ()) if isinstance(config, Mapping) else ()
+    for i, cost in enumerate(costs if isinstance(costs, list | tuple) else [costs]):
         part_class(f'{COSTS}.{i}', cost)
 
     def adapted(assigner: object) -> object:
@@ -58,7 +58,7 @@ def build_losses(configs: Mapping[str, Mapping | None]) -> nn.ModuleDict:
         if config is None:
             continue
         place = f'model.criterion.losses.{name}'
-        if not isinstance(name, str) or '.' in name or hasattr(built, name):
+        if not (name and isinstance(name, str)) or '.' in name or hasattr(built, name):
             raise UserError(f'{place}: a loss cannot have the name {name!r}, choose another one.')
         if isinstance(config, Mapping) and 'type' not in config:
             raise UserError(

@@ -59,7 +59,7 @@ class _AdaptedLoss(PanopticLoss):
     def __init__(self, *, loss: Mapping | nn.Module, loss_weight: float = 1.0) -> None:
         super().__init__(loss_weight=loss_weight)
         slot = f'{type(self).__name__}.loss'
-        self.loss = build_part(slot, loss) if isinstance(loss, Mapping) else loss
+        self.loss = loss if isinstance(loss, nn.Module) else build_part(slot, loss)
         self.kind = type(self.loss).__name__
         in_library = type(self.loss).__module__.partition('.')[0] in ('mmdet', 'torch')
         if in_library and not isinstance(self.loss, self.meaningful):
