@@ -198,6 +198,18 @@ def test_terms_that_would_not_be_trained_are_told():
             PanopticCriterion(num_classes=6, losses=losses)
 
 
+@pytest.mark.parametrize('axes', [(1, 2), (0, 1, 2)])
+def test_terms_of_one_stage_where_several_are_promised_are_refused(axes):
+    class Own(PanopticLoss):
+        joined_by = 'class_logits'
+
+        def terms(self, given):
+            return dict(loss=given.prediction.class_logits.mean(axes))
+
+    with pytest.raises(UserError, match=r"losses\.own: Own has joined_by='class_logits'.*\(S, B\)"):
+        PanopticCriterion(num_classes=6, losses=dict(own=dict(type=Own)))
+
+
 def test_a_loss_without_terms_is_refused():
     with pytest.raises(UserError, match='losses.own: Own has no method terms'):
         own = dict(type=type('Own', (PanopticLoss,), {}))

@@ -107,6 +107,12 @@ class PanopticLoss(nn.Module):
             )
         if not all(isinstance(value, Tensor) for value in terms.values()):
             raise UserError(f'{type(self).__name__} gives {dict(terms)}: give tensors by name.')
+        stages = len(given.predictions)
+        if self.joined_by and any(value.shape[:1] != (stages,) for value in terms.values()):
+            raise UserError(
+                f'{type(self).__name__} has joined_by={self.joined_by!r}, so its terms must be '
+                '(S, B), a number for each stage and image: leave joined_by out for any others.'
+            )
         if self.loss_weight == 1:
             return dict(terms)
         return {name: self.loss_weight * value for name, value in terms.items()}
