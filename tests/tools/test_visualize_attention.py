@@ -55,11 +55,12 @@ def test_maps_are_those_of_the_layer(kind):
     layer = kind.__new__(kind)
     torch.nn.Module.__init__(layer)
     layer.assign = attention.soft  # read of a CMTLayer alone
+    torch.manual_seed(2)  # each center has a pixel
     logits = torch.randn(1 if kind is KMaXLayer else 2, 3, 2, 2)
     to_pixels = torch.randn(1, 2, 3, 4 + 3)
     maps = attention_maps(layer, logits, to_pixels)
     for values in maps.values():
-        torch.testing.assert_close(values.sum((1, 2)), torch.ones(3), equal_nan=True)
+        torch.testing.assert_close(values.sum((1, 2)), torch.ones(3))
     if kind is KMaXLayer:
         assert set(maps) == {'assignment'}
         owner = logits[0].argmax(0)
@@ -113,6 +114,14 @@ def test_pictures_of_two_models_and_figures_of_the_data(leaf, tmp_path, monkeypa
         for model in ('CMT', 'MaX')
         for kind in ('assignment', 'attention')
     ]
+
+
+def test_two_models_with_the_same_layer_have_figures_of_their_own(leaf, monkeypatch):
+    monkeypatch.setattr(attention, 'FOUND', 0.0)
+    one = leaf('KMaXLayer')
+    done = run_tool(TOOL, *one, '--beside', *one, '--data-set', 1)
+    table = [line for line in done.stdout.splitlines() if line.startswith('| all ')]
+    assert [line.split('|')[2] for line in table] == [' KMaX 1 ', ' KMaX 2 ']
 
 
 def test_an_image_that_does_not_exist_is_named(leaf):

@@ -7,7 +7,7 @@ Images are counted from 0 in the order of the test set. Each gets two files: ima
 with a row for each of its largest segments, outlined in the image and in what its center attends
 to, and image0_clusters.png, in which each pixel has the color of the center that it is assigned to
 after each layer, paler where the layer is undecided. --beside draws a second model next to the
-first, of the same data.
+first, of the same data; two with the same layer are numbered.
 
 The attention of a center is the softmax over the pixels, its assignment the softmax over the
 centers (or the nearest center, in k-means layers); both are means over the heads, and sum to 1 over
@@ -210,6 +210,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         args.work_dir = args.work_dir or folder  # of the log
         models = [Model(args, *pair) for pair in args.models]
+        if len({model.name for model in models}) < len(models):
+            for number, model in enumerate(models, start=1):
+                model.name += f' {number}'
         if len({model.images for model in models}) > 1:
             raise UserError('The two configs have different test sets: give both the same data.')
         number = len(models[0].images)
