@@ -145,6 +145,7 @@ def traced(
         enter(Host(ledger))
         enter(patch('torch.cuda.current_stream', pretended_stream(ledger)))
         enter(patch.dict(AT_ONCE, cpu=AT_ONCE['cuda']))
+        enter(patch('torch.nn.utils.clip_grad._has_foreach_support', return_value=True))
         ledger.phase = 'weights'
         model.to_empty(device=device)
         model._set_device(torch.device(device))
