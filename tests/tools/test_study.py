@@ -201,6 +201,13 @@ def test_mistakes_in_a_plan_end_in_a_sentence(plan_file, change, said):
         read_plan(plan_file).row('lng')
 
 
+def test_without_git_the_commit_is_unknown(monkeypatch):
+    from study_run import commit
+
+    monkeypatch.setenv('PATH', '')
+    assert commit() == 'unknown'
+
+
 def test_what_is_not_a_page_is_not_written_over(plan_file):
     done = run_tool('study/run.py', '--report', plan_file)
     assert done.returncode == 2 and 'is no page' in done.stderr and plan_file.read_text() == TINY

@@ -1,6 +1,7 @@
 """One run of a study, which ``run.py`` starts in a process of its own."""
 
 import fcntl
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -49,6 +50,8 @@ def commit() -> str:
     def git(*words: str) -> subprocess.CompletedProcess:
         return subprocess.run(['git', *words], cwd=TOOLS, capture_output=True, text=True)
 
+    if not shutil.which('git'):
+        return 'unknown'
     name = git('rev-parse', '--short=10', 'HEAD').stdout.strip()
     changed = git('diff', '--quiet', 'HEAD', '--', '../projects', '../configs', '.', ':!*.jsonl')
     return f'{name}{"-dirty" * changed.returncode}' if name else 'unknown'
