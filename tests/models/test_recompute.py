@@ -197,6 +197,19 @@ def test_neither_exchanges_among_processes_nor_long_products_are_repeated(monkey
     assert recomputing['gelu'] > plain['gelu']
 
 
+def test_recomputed_blocks_compile():
+    block, x = (
+        conv_norm.ConvNorm(3, 3, norm_cfg=dict(type='PanopticSyncBN')),
+        torch.randn(2, 3, 4, 4),
+    )
+    plain = deepcopy(block)
+    recompute_always(block)
+    torch.compile(block, backend='aot_eager', fullgraph=True)(x).square().sum().backward()
+    plain(x).square().sum().backward()
+    torch.testing.assert_close(block.conv.weight.grad, plain.conv.weight.grad)
+    torch.testing.assert_close(block.norm.running_var, plain.norm.running_var)
+
+
 def kept(**changes) -> int:
     model = built(**changes)
     return kept_bytes(model, model.network, side=65)

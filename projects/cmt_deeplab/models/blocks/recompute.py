@@ -161,6 +161,8 @@ def recomputed(
     forward = partial(forward or type(module).forward, module)
     if not torch.is_grad_enabled():
         return forward(*args, **kwargs)
+    if torch.compiler.is_compiling():  # which repeats draws, and updates averages once, by itself
+        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
 
     def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
         keep = reuse = nullcontext()
