@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from cmt_deeplab.engine import PanopticTimeBudgetHook, PanopticWarmupPolyLR
+from cmt_deeplab.errors import UserError
 from mmengine.dist import get_rank
 from mmengine.logging import MessageHub
 from processes import in_processes
@@ -119,3 +120,9 @@ def executed_at_own_speed():
 def test_processes_that_train_together_skip_the_same_iterations():
     first, second = in_processes(2, executed_at_own_speed)
     assert first == second and len(first) < 400
+
+
+@pytest.mark.parametrize('wrong', [dict(minutes=0), dict(minutes=1, stretch=0.5)])
+def test_numbers_that_are_too_small_are_refused(wrong):
+    with pytest.raises(UserError, match='PanopticTimeBudgetHook has minutes=.*above 0'):
+        PanopticTimeBudgetHook(**wrong)

@@ -10,6 +10,8 @@ from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from cmt_deeplab.errors import UserError
+
 
 @HOOKS.register_module()
 class PanopticTimeBudgetHook(Hook):
@@ -31,6 +33,9 @@ class PanopticTimeBudgetHook(Hook):
             time that passes. A warning tells the user. With a GPU leave it at 1, as there the
             thread also waits for the GPU.
         clock, own_clock: the time that passes and that of the processor, in seconds.
+
+    Raises:
+        UserError: one of the numbers is too small.
     """
 
     priority = 'HIGHEST'  # so that the other hooks see the iteration that is run
@@ -44,6 +49,11 @@ class PanopticTimeBudgetHook(Hook):
         clock: Callable[[], float] = time.monotonic,
         own_clock: Callable[[], float] = time.thread_time,
     ) -> None:
+        if minutes <= 0 or stride < 1 or stretch < 1:
+            raise UserError(
+                f'PanopticTimeBudgetHook has minutes={minutes}, stride={stride} and '
+                f'stretch={stretch}: minutes must be above 0, the others at least 1.'
+            )
         self.minutes, self.stride, self.stretch = minutes, stride, stretch
         self.clock, self.own_clock = clock, own_clock
 
