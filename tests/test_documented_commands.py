@@ -68,7 +68,7 @@ INSTEAD = {
 }
 MORE = {  # what is added to the end of a command, by a part of it, with the reason
     'draw_examples.py': (['--images', '1'], 'pictures, but fewer'),
-    'study/run.py --report': (['PAGE.md'], 'a page beside that of the docs'),
+    'study/run.py --report': (['study.md'], 'a page beside that of the docs'),
     'make_shapes.py': (['--train', '2', '--val', '1'], 'images, but fewer'),
     'cmt-deeplab train DATA': (
         ['--iters', '1', '--weights', WEIGHTS, '--work-dir', 'new'],
