@@ -5,27 +5,18 @@ Cost: 24 runs of about 15 minutes of one core.
 The network is that of the quickstart with two or three layers at each of strides 16 and 8.
 """
 
-config = 'configs/cmt_deeplab/cmt-deeplab_tiny_shapes.py'
-scenes = dict(preset='quick', num_train=2000, num_val=100)
-iterations = 2500
+_base_ = './layers.py'
+
+seeds = 3
 baseline = 'MaX, 4 layers'
 rows = [
     dict(
-        name=f'{name}, {2 * each} layers',
-        options=dict(
-            model=dict(
-                panoptic_head=dict(
-                    transformer_decoder=dict(layer=layer, layers_per_stage=(each, each))
-                ),
-                criterion={} if name == 'CMT' else dict(losses=dict(reference_points=None)),
-            )
-        ),
+        name=f'{row["name"]}, {2 * each} layers',
+        options={
+            **row['options'],
+            'model.panoptic_head.transformer_decoder.layers_per_stage': (each, each),
+        },
     )
     for each in (2, 3)
-    for name, layer in {
-        'MaX': dict(type='MaXLayer'),
-        'CMT': {},
-        'CMT without location': dict(reference_mask=False, coordinate_conv=False),
-        'kMaX': dict(type='KMaXLayer'),
-    }.items()
+    for row in _base_.rows
 ]

@@ -9,26 +9,14 @@ fetches, the same augmentation and the same schedule. No model was tuned for thi
 rates are those of configs/study.
 """
 
+_base_ = './layers.py'
+
 config = 'configs/study/cmt-deeplab_lite0_coco27-256.py'
+scenes = None
 data_root = 'data/coco27'
 iterations = 1800
-baseline = 'MaX'
-rows = [
-    dict(
-        name=name,
-        options=dict(
-            model=dict(
-                panoptic_head=dict(transformer_decoder=dict(layer=layer)),
-                criterion={} if name == 'CMT' else dict(losses=dict(reference_points=None)),
-            )
-        ),
-    )
-    for name, layer in {
-        'MaX': dict(type='MaXLayer'),
-        'CMT': {},
-        'kMaX': dict(type='KMaXLayer'),
-    }.items()
-]
+seeds = 3
+rows = [row for row in _base_.rows if row['name'] in ('MaX', 'CMT', 'kMaX')]
 rows += [
     dict(name='Mask2Former', config='configs/study/mask2former_lite0_coco27-256.py'),
     dict(name='MaskFormer', config='configs/study/maskformer_lite0_coco27-256.py'),
