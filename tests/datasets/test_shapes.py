@@ -198,13 +198,16 @@ def test_a_finished_data_set_is_not_written_again(tmp_path):
     assert image.stat().st_mtime_ns == before and calls[-1] == (3, 3)
 
 
-def test_nuclei_touch_and_are_more_than_the_usual_128_centers(tmp_path):
-    write_shapes(tmp_path, preset='nuclei', num_train=1, num_val=1)
+@pytest.mark.parametrize(
+    ('preset', 'fewest', 'most'), [('nuclei', 150, 350), ('alike', 40, 150)]
+)
+def test_nuclei_are_many_and_touch(preset, fewest, most, tmp_path):
+    write_shapes(tmp_path, preset=preset, num_train=1, num_val=1)
     content = json.loads((tmp_path / 'annotations/panoptic_train2017.json').read_text())
     assert [c['name'] for c in content['categories']] == ['nucleus', 'tissue']
-    for scene in scenes(PRESETS['nuclei'], number=3, seed=0):
+    for scene in scenes(PRESETS[preset], number=3, seed=0):
         nuclei = [s for s in scene.segments_info if s['category_id'] == 1]
-        assert 150 <= len(nuclei) <= 350 and len(nuclei) == len(scene.segments_info) - 1
+        assert fewest <= len(nuclei) <= most and len(nuclei) == len(scene.segments_info) - 1
         assert max(map(hidden_share, scene.things)) <= 0.15 + 1e-9
         areas = np.array([segment['area'] for segment in nuclei])
         assert areas.min() >= 8 and np.quantile(areas, 0.95) > 3 * np.quantile(areas, 0.05)
@@ -281,5 +284,5 @@ def test_command_line(tmp_path, monkeypatch, capsys):
 
 
 def test_unknown_preset():
-    with pytest.raises(ValueError, match="no preset 'huge': choose one of nuclei, quick, standard"):
+    with pytest.raises(ValueError, match="no preset 'huge': choose one of alike, nuclei, quick, standard"):
         shapes_preset('huge')

@@ -23,6 +23,7 @@ PRESETS = {
     'standard': ShapesPreset(),
     'quick': ShapesPreset(size=96, num_stuff=(2, 3), num_things=(2, 5), radius=(0.12, 0.25)),
     'nuclei': NucleiPreset(),
+    'alike': NucleiPreset(size=128, num_things=(40, 150), radius=(0.02, 0.05)),
 }
 
 

@@ -1,4 +1,4 @@
-"""Generated scenes like stained tissue: hundreds of small nuclei that touch each other.
+"""Generated scenes like stained tissue: many small nuclei that look alike and touch each other.
 
 There is one thing class and one stuff class, so that PQ over all classes says little of the things.
 """
