@@ -25,13 +25,14 @@ trials = {
     '': {},
     ', rate 5e-3': {'optim_wrapper.optimizer.lr': 5e-3},
     ', rate 8e-3': {'optim_wrapper.optimizer.lr': 8e-3},
-    ', mask scale 4': {'model.panoptic_head.predictor.mask_gamma': 4.0},
-    ', earlier predictions 1': {'model.criterion.deep_supervision_weight': 1.0},
+    ', earlier predictions 0.1': {'model.criterion.deep_supervision_weight': 0.1},
+    ', mask scale 1': {'model.panoptic_head.predictor.mask_gamma': 1.0},
     ', mask-id 2': {f'{losses}.mask_id.loss_weight': 2.0},
     ', PQ-style 10': {f'{losses}.pq.loss_weight': 10.0},
     ', no discrimination': {f'{losses}.discrimination': None},
     ', semantic 1': {f'{losses}.semantic.loss_weight': 1.0},
-    ', decay 0.2': {'optim_wrapper.optimizer.weight_decay': 0.2},
+    ', mask scale 4': {'model.panoptic_head.predictor.mask_gamma': 4.0},
+    ', earlier predictions 1': {'model.criterion.deep_supervision_weight': 1.0},
 }
 rows = [
     dict(name=model + trial, options={**change, f'{losses}.reference_points': None, **tried})
