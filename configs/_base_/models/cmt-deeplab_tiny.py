@@ -9,6 +9,7 @@ semantic loss weighs 3 and the discrimination of single pixels little.
 _base_ = './cmt-deeplab_r50.py'
 model = dict(
     align_corners=False,
+    channels_last=True,  # a tenth faster on a CPU
     backbone=dict(
         depth=18,
         num_stages=3,
