@@ -1,7 +1,7 @@
 """One change at a time, the same ones for the MaX, CMT and kMaX layers, on scenes of their own.
 
     python tools/study/run.py tools/study/plans/tuning.py
-Cost: 30 runs of about 3 minutes of one core.
+Cost: 36 runs of about 3 minutes of one core.
 The scenes are drawn from another seed than those of the other plans, so that no result is chosen
 on the images that it is measured on. What is changed is the learning rate, the scale at which the
 masks start, the weight of a loss, or that of earlier predictions. CMT is the one without location.
@@ -25,6 +25,7 @@ trials = {
     '': {},
     ', rate 5e-3': {'optim_wrapper.optimizer.lr': 5e-3},
     ', rate 8e-3': {'optim_wrapper.optimizer.lr': 8e-3},
+    ', rate 12e-3': {'optim_wrapper.optimizer.lr': 12e-3},
     ', earlier predictions 0.1': {'model.criterion.deep_supervision_weight': 0.1},
     ', mask scale 1': {'model.panoptic_head.predictor.mask_gamma': 1.0},
     ', mask-id 2': {f'{losses}.mask_id.loss_weight': 2.0},
