@@ -1,9 +1,10 @@
 """The layer alone: MaX, CMT and kMaX layers in the network of the quickstart.
 
 Losses, prediction after each layer, merge, schedule and data are those of the quickstart, without
-its clock. Without location means without reference mask, its loss, and coordinate convolution.
+its clock. Without location means without reference mask, its loss, and coordinate convolution. The
+learning rates are the best of tuning.py.
     python tools/study/run.py tools/study/plans/layers.py
-Cost: 20 runs of about 12 minutes of one core.
+Cost: 20 runs of about 6 minutes of one core.
 """
 
 config = 'configs/cmt_deeplab/cmt-deeplab_tiny_shapes.py'
@@ -14,17 +15,18 @@ baseline = 'MaX'
 rows = [
     dict(
         name=name,
-        options=dict(
-            model=dict(
+        options={
+            'model': dict(
                 panoptic_head=dict(transformer_decoder=dict(layer=layer)),
                 criterion={} if name == 'CMT' else dict(losses=dict(reference_points=None)),
-            )
-        ),
+            ),
+            'optim_wrapper.optimizer.lr': rate,
+        },
     )
-    for name, layer in {
-        'MaX': dict(type='MaXLayer'),
-        'CMT': {},
-        'CMT without location': dict(reference_mask=False, coordinate_conv=False),
-        'kMaX': dict(type='KMaXLayer'),
-    }.items()
+    for name, rate, layer in (
+        ('MaX', 5e-3, dict(type='MaXLayer')),
+        ('CMT', 8e-3, {}),
+        ('CMT without location', 8e-3, dict(reference_mask=False, coordinate_conv=False)),
+        ('kMaX', 5e-3, dict(type='KMaXLayer')),
+    )
 ]

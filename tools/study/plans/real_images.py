@@ -16,7 +16,11 @@ scenes = None
 data_root = 'data/coco27'
 iterations = 1800
 seeds = 3
-rows = [row for row in _base_.rows if row['name'] in ('MaX', 'CMT', 'kMaX')]
+rows = [
+    dict(name=row['name'], options=dict(model=row['options']['model']))
+    for row in _base_.rows
+    if row['name'] in ('MaX', 'CMT', 'kMaX')
+]
 rows += [
     dict(name='Mask2Former', config='configs/study/mask2former_lite0_coco27-256.py'),
     dict(name='MaskFormer', config='configs/study/maskformer_lite0_coco27-256.py'),
