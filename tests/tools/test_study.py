@@ -81,11 +81,12 @@ def test_the_models_of_the_plans_can_be_built(path, built):
     plan = read_plan(path)
     forms = []
     for row in plan.rows:
-        model = plan.model_config(row).model
+        config = plan.model_config(row)
+        model = config.model
         if model not in built:
             assert sum(p.numel() for p in build_without_values(model).parameters()) > 1e6
             built.append(model)
-        forms.append((model, row.iterations))
+        forms.append((model, config.optim_wrapper, row.iterations))
     assert all(form not in forms[:i] for i, form in enumerate(forms)), 'two rows are the same'
 
 
