@@ -34,18 +34,21 @@ def write_report(plans: Sequence[Plan], page: Path) -> None:
 
 
 def section(plan: Plan, picture: Path) -> str:
-    """Table, picture and what is missing of a plan, as Markdown."""
+    """Tables, picture and what is missing of a plan, as Markdown.
+
+    One seed has no spread: trials with one are a table of their figures alone.
+    """
     results = plan.results()
     rows = {row: runs_of(results, row) for row in plan.rows}
     reached = {row: runs for row, runs in rows.items() if runs}
     if not reached:
         return 'Not reached: no run of this plan has ended.'
-    draw(reached, picture)
-    parts = [
-        *tables(reached, plan),
-        origin(reached),
-        f'![PQ over iterations and over CPU seconds](pictures/{picture.name})',
-    ]
+    figures, differences = tables(reached, plan)
+    parts = [figures, origin(reached)]
+    if plan.seeds > 1:
+        draw(reached, picture)
+        parts.insert(1, differences)
+        parts.append(f'![PQ over iterations and over CPU seconds](pictures/{picture.name})')
     missing = [
         f'{row.name} ({n} of {plan.seeds})' for row in rows if (n := len(rows[row])) < plan.seeds
     ]
