@@ -198,9 +198,7 @@ def test_a_finished_data_set_is_not_written_again(tmp_path):
     assert image.stat().st_mtime_ns == before and calls[-1] == (3, 3)
 
 
-@pytest.mark.parametrize(
-    ('preset', 'fewest', 'most'), [('nuclei', 150, 350), ('alike', 40, 150)]
-)
+@pytest.mark.parametrize(('preset', 'fewest', 'most'), [('nuclei', 150, 350), ('alike', 40, 150)])
 def test_nuclei_are_many_and_touch(preset, fewest, most, tmp_path):
     write_shapes(tmp_path, preset=preset, num_train=1, num_val=1)
     content = json.loads((tmp_path / 'annotations/panoptic_train2017.json').read_text())
@@ -284,5 +282,7 @@ def test_command_line(tmp_path, monkeypatch, capsys):
 
 
 def test_unknown_preset():
-    with pytest.raises(ValueError, match="no preset 'huge': choose one of alike, nuclei, quick, standard"):
+    with pytest.raises(
+        ValueError, match="no preset 'huge': choose one of alike, nuclei, quick, standard"
+    ):
         shapes_preset('huge')

@@ -113,6 +113,14 @@ def test_onnx_with_the_merge_gives_the_segments_of_pytorch_at_any_size(file, pla
             assert same_segments(plain, exported, images), (runtime, size)
 
 
+def test_a_graph_does_not_separate_parts(network, tmp_path):
+    with (
+        mock.patch.object(network.model.postprocess, 'separate_parts', True),
+        pytest.raises(UserError, match='separate_parts=True .* export without --merge'),
+    ):
+        export(network, str(tmp_path / 'model.onnx'), SIZE, dynamic=False, merged=True)
+
+
 def test_a_file_alone_has_classes_categories_and_preprocessing(file, plain, images, tmp_path):
     inferencer = PanopticInferencer(file, device='cpu')
     results = inferencer(images, channel_order='bgr', out_dir=tmp_path, batch_size=2)

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from cmt_deeplab.config_names import project_folder
@@ -97,6 +99,33 @@ def test_many_small_things_get_centers_and_fine_masks(tmp_path):
     assert many.num_centers > most_segments(tmp_path / 'nuclei') > 128 and many.stride == 2
     assert 'too few' in many.sentences[0] and 'too few' not in few.sentences[0]
     assert 'too few' in chosen('shapes', needed - 1).sentences[0]
+    assert many.separate_parts and 'several parts' in many.sentences[-1]
+    assert not few.separate_parts, 'too few things were looked at'
+
+
+def test_parts_are_separated_where_things_are_in_one_piece(tmp_path):
+    from cmt_deeplab.own_data import open_data
+
+    def chosen():
+        split = open_data(tmp_path).train
+        return choose(split, num_centers=16, side=96, align_corners=False).separate_parts
+
+    write_shapes(tmp_path, preset='alike', num_train=2, num_val=1)
+    assert chosen()
+    path = tmp_path / 'annotations/panoptic_train2017'
+    content = json.loads(path.with_suffix('.json').read_text())
+    for annotation in content['annotations']:  # each nucleus takes on the next one's pixels
+        plane = cv2.imread(str(path / annotation['file_name']))
+        segments = annotation['segments_info']
+        nuclei = [s['id'] for s in segments if s['category_id'] == 1]
+        colors = [np.array([i >> 16, i >> 8 & 255, i & 255]) for i in nuclei]
+        for first, second in zip(colors[::2], colors[1::2]):
+            plane[(plane == second).all(-1)] = first
+        cv2.imwrite(str(path / annotation['file_name']), plane)
+        gone = set(nuclei[1::2])
+        annotation['segments_info'] = [s for s in segments if s['id'] not in gone]
+    path.with_suffix('.json').write_text(json.dumps(content))
+    assert not chosen()
 
 
 @pytest.mark.parametrize('name', RECIPES)

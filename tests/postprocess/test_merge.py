@@ -9,6 +9,7 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.postprocess import occupancy
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from scipy.ndimage import label as label_parts
 from slow_merge import random_centers, same_partition, slow_mask_wise, slow_pixel_wise
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -317,3 +318,57 @@ def test_more_classes_than_a_map_can_hold_are_refused():
     assert merge.num_classes == 999
     with pytest.raises(UserError, match='MaskWiseMerge: .* at most 999 classes, not 1000'):
         MODELS.build(dict(type='PanopticMaskWiseMerge', **dict(counts, num_stuff_classes=400)))
+
+
+def stripes(num_centers: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits 40 x 40: center 0 is a thing of two columns, center 1 stuff, center 2 a thing."""
+    logits = torch.full((num_centers, 40, 40), -8.0)
+    logits[1] = 0.0
+    logits[0, :, 2:8] = logits[0, 4:20, 30:36] = 8.0
+    logits[0, 38, 14] = 8.0  # a pixel, smaller than the smallest thing
+    logits[2, 10:20, 12:20] = 9.0
+    classes = torch.full((num_centers, CLASSES + 1), -8.0)
+    for center, (label, logit) in enumerate(((1, 4.0), (THINGS, 0.0), (0, -3.0))):
+        classes[center, label] = logit
+    return logits, classes
+
+
+def test_parts_of_things_become_things():
+    sizes = dict(input_size=(40, 40), image_size=(40, 40), output_size=(40, 40))
+    settings = dict(align_corners=False, **sizes)
+    limits = dict(thing_area=4, stuff_area=4, area_reference=(40, 40))
+    whole, parts = (
+        build(separate_parts=one, **limits)(*stripes(), **settings) for one in (False, True)
+    )
+    assert [info['category_id'] for info in whole.segments_info] == [1, THINGS, 0]
+    assert [info['category_id'] for info in parts.segments_info] == [1, 1, THINGS, 0]
+    assert [info['area'] for info in parts.segments_info][:2] == [40 * 6, 16 * 6]
+    first, second, *_ = parts.segments_info
+    assert first['score'] == second['score'] == whole.segments_info[0]['score']
+    assert len({info['id'] for info in parts.segments_info}) == 4
+    for info in parts.segments_info:
+        assert (parts.segment_map == info['id']).sum() == info['area']
+    assert (parts.segment_map[:, 2:8] == first['id']).all()
+    assert parts.segment_map[38, 14] == CLASSES != whole.segment_map[38, 14]
+    untouched = whole.segment_map >= 0
+    untouched &= whole.segment_map != whole.segments_info[0]['id']
+    labels = [result.segment_map % 1000 for result in (whole, parts)]
+    assert torch.equal(labels[0][untouched], labels[1][untouched])
+
+
+def test_parts_are_those_of_scipy():
+    for seed in range(4):
+        logits, classes = random_centers(seed, sharp=4.0)
+        limits = dict(thing_area=0, stuff_area=0)
+        whole, parts = (
+            build(separate_parts=one, **limits)(logits, classes, **SIZES) for one in (False, True)
+        )
+        number = 0
+        for info in whole.segments_info:
+            mask = (whole.segment_map == info['id']).numpy()
+            expected, count = label_parts(mask) if info['isthing'] else (mask.astype(int), 1)
+            number += count
+            found = parts.segment_map.numpy() * mask
+            pairs = set(zip(expected[mask].tolist(), found[mask].tolist()))
+            assert len(pairs) == count == len({value for _, value in pairs})
+        assert number == len(parts.segments_info) > len(whole.segments_info)

@@ -80,8 +80,13 @@ def export(network: Network, path: str, size: Size, *, dynamic: bool, merged: bo
 
     Raises:
         MissingPackageError: onnx or onnxscript is not installed.
-        UserError: it cannot be written.
+        UserError: it cannot be written, or a merge in the graph is to separate the parts of things.
     """
+    if merged and getattr(network.model.postprocess, 'separate_parts', False):
+        raise UserError(
+            'The merge with separate_parts=True counts connected parts, which a graph cannot: '
+            'export without --merge, as the inferencer then merges.'
+        )
     texts = texts_of(network, size, merged=merged)
     if not path.endswith(PROGRAM):
         require('onnx', 'onnxscript')

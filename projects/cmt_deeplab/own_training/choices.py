@@ -1,11 +1,13 @@
-"""What a training on own data takes from the data: centers, size of the images, final stride."""
+"""What a training on own data takes from the data: centers, size and stride, kind of the merge."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
+import cv2
 import numpy as np
+from scipy.ndimage import find_objects
 
 from cmt_deeplab.coco_format import path_below, read_id_plane
 from cmt_deeplab.geometry import Size, fitted_size, padded_side
@@ -18,6 +20,9 @@ SMALLEST_SCALE = 0.5  # of the jitter: what a crop of images at their own scale 
 SEEN_PIXELS = 4  # of the final prediction that a segment needs to be learned
 SEEN_SHARE = 0.75  # of the segments that should have as many
 COARSE, FINE = 4, 2  # final strides
+PART = 0.1  # of a thing, below which a connected part counts as a slip of the annotator
+IN_PARTS = 0.01  # of the things that may have several parts where parts are separated
+ENOUGH = 50  # things, below which nothing is said of their parts
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Choices:
     num_centers: int
     image_size: Size
     stride: int
+    separate_parts: bool
     sentences: tuple[str, ...]
 
 
@@ -53,7 +59,10 @@ def choose(
     if image_size is None:
         first = box_of(shapes, min(side, max(map(max, shapes))), align_corners)
         sizes = [first, box_of(shapes, max(first) * 3 // 2, align_corners)]
-    areas = segment_areas(split, content)
+    looked_at = segments_looked_at(split, content)
+    areas = [(shape, pixels) for shape, pixels, _ in looked_at]
+    in_parts = np.concatenate([parts for *_, parts in looked_at] or [[]])
+    separate = len(in_parts) >= ENOUGH and in_parts.mean() <= IN_PARTS
     options = [(size, stride) for size in sizes for stride in (COARSE, FINE)]
     shares = [seen_share(areas, size, stride, fitted=not windows) for size, stride in options]
     place = next((k for k, share in enumerate(shares) if share >= SEEN_SHARE), len(options) - 1)
@@ -82,7 +91,12 @@ def choose(
         f'Masks at stride {stride}: {share:.0%} of the segments have {SEEN_PIXELS} or more pixels '
         'there' + ('; --windows leaves large images at their own scale.' if cut else '.'),
     )
-    return Choices(centers, size, stride, sentences)
+    if separate:
+        sentences += (
+            'Each connected part of a predicted thing counts as a thing: of the '
+            f'{len(in_parts)} things looked at, {in_parts.sum():.0f} have several parts.',
+        )
+    return Choices(centers, size, stride, bool(separate), sentences)
 
 
 def box_of(shapes: Sequence[Size], side: int, align_corners: bool) -> Size:
@@ -96,18 +110,38 @@ def box_of(shapes: Sequence[Size], side: int, align_corners: bool) -> Size:
     return tuple(padded_side(round(edge), align_corners=align_corners) for edge in (height, width))
 
 
-def segment_areas(split: PanopticSplit, content: dict) -> list[tuple[Size, np.ndarray]]:
-    """The size of some images, evenly spread over the list, and the pixels of their segments."""
+def segments_looked_at(
+    split: PanopticSplit, content: dict
+) -> list[tuple[Size, np.ndarray, np.ndarray]]:
+    """Of some images, evenly spread over the list: size, pixels of the segments, things in parts.
+
+    The third is an array with 1 for each thing that has several connected parts, and 0 for others.
+    """
     annotations = [each for each in content['annotations'] if each['segments_info']]
+    things = {category['id'] for category in content['categories'] if category['isthing']}
     step = -(-len(annotations) // NUM_LOOKED_AT) or 1
     found = []
     for annotation in annotations[::step]:
         path = path_below(str(split.seg_dir), annotation['file_name'], str(split.ann_file))
         ids = read_id_plane(path)
-        pixels = Counter(dict(zip(*map(np.ndarray.tolist, np.unique(ids, return_counts=True)))))
-        segments = [s['id'] for s in annotation['segments_info'] if not s.get('iscrowd')]
-        found.append((ids.shape, np.array([pixels[segment] for segment in segments], float)))
+        values, place, counts = np.unique(ids, return_inverse=True, return_counts=True)
+        place, pixels = place.reshape(ids.shape), Counter(dict(zip(values.tolist(), counts)))
+        window_of = dict(zip(values.tolist(), find_objects(place + 1)))
+        segments = [s for s in annotation['segments_info'] if not s.get('iscrowd')]
+        parts = [
+            _has_parts(ids[window_of[s['id']]] == s['id'])
+            for s in segments
+            if s['category_id'] in things and s['id'] in window_of
+        ]
+        areas = np.array([pixels[segment['id']] for segment in segments], float)
+        found.append((ids.shape, areas, np.array(parts, float)))
     return found
+
+
+def _has_parts(mask: np.ndarray) -> bool:
+    sizes = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=4)[2]
+    areas = sizes[1:, cv2.CC_STAT_AREA]
+    return bool((areas >= PART * areas.sum()).sum() > 1)
 
 
 def seen_share(

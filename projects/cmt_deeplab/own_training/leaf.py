@@ -14,7 +14,7 @@ LEAF = """_base_ = {base!r}
 from cmt_deeplab.own_training.data_config import own_data
 
 data = own_data({root!r}, image_size={size}{opening})
-model = dict(data.model, panoptic_head={head!r}{backbone})
+model = dict(data.model, panoptic_head={head!r}{backbone}{merge})
 train_dataloader = dict(data.train_dataloader, batch_size={batch!r})
 val_dataloader = test_dataloader = data.val_dataloader
 train_cfg = dict(max_iters={iterations}, val_interval={interval})
@@ -62,6 +62,7 @@ def leaf(
         head=head_of(recipe, choices),
         batch=batch,
         backbone=backbone,
+        merge=', postprocess=dict(separate_parts=True)' if choices.separate_parts else '',
         iterations=iterations,
         interval=max(1, min(500, iterations // 4)),
     )

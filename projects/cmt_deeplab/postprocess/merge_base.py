@@ -13,6 +13,7 @@ from cmt_deeplab.coco_format import check_num_classes, map_value
 from cmt_deeplab.errors import UserError
 
 from .occupancy import Occupancy, point_table
+from .parts import separate_parts
 from .resize import Geometry
 from .traced import TracedGeometry
 
@@ -41,6 +42,9 @@ class PanopticMerge(nn.Module):
             share of the padded input.
         stuff_area: The same for stuff.
         two_step_resize: See :func:`cmt_deeplab.postprocess.resize.axis_taps`.
+        separate_parts: Each connected part of a thing becomes a thing, see :func:`separate_parts`.
+            That tells apart what one center has colored, but also the parts of a thing that another
+            hides in the middle. It suits data whose things are in one piece.
     """
 
     # The smallest class probability of a candidate by label (C,), in place of the thresholds of the
@@ -57,6 +61,7 @@ class PanopticMerge(nn.Module):
         stuff_area: float = 6400,
         area_reference: tuple[int, int] = (1281, 1281),
         two_step_resize: bool = False,
+        separate_parts: bool = False,
     ) -> None:
         super().__init__()
         self.check_shares(pixel_threshold=pixel_threshold)
@@ -72,7 +77,7 @@ class PanopticMerge(nn.Module):
         self.pixel_threshold = pixel_threshold
         self.smallest_area = (stuff_area, thing_area)  # by whether a segment is a thing
         self.area_reference = area_reference
-        self.two_step_resize = two_step_resize
+        self.two_step_resize, self.separate_parts = two_step_resize, separate_parts
 
     def check_shares(self, **shares: float) -> None:
         """Raise a :class:`UserError` unless probabilities and shares lie between 0 and 1."""
@@ -134,7 +139,16 @@ class PanopticMerge(nn.Module):
             order = order.to(mask_logits.device, non_blocking=True)
             table = point_table(mask_logits, order)
             confidence, label = (x[candidates].numpy() for x in (confidence, label))
-            return self.merge(table, confidence, label, geometry)
+            result = self.merge(table, confidence, label, geometry)
+        if not self.separate_parts:
+            return result
+        found = separate_parts(
+            result.segment_map,
+            result.segments_info,
+            void=self.num_classes,
+            least_area=self._least_areas(geometry)[True],
+        )
+        return PanopticResult(*found)
 
     def traced_owner(
         self, mask_logits: Tensor, confidence: Tensor, chosen: Tensor, geometry: TracedGeometry
@@ -162,6 +176,12 @@ class PanopticMerge(nn.Module):
             'PanopticMaskWiseMerge does.'
         )
 
+    def _least_areas(self, geometry: Geometry) -> tuple[float, float]:
+        """Pixels of the output that stuff and things must have."""
+        scale = prod(geometry.input) / prod(self.area_reference)  # of the padded input
+        scale *= prod(geometry.output) / prod(geometry.image)
+        return tuple(area * scale for area in self.smallest_area)
+
     def assemble(
         self,
         occupancy: Occupancy,
@@ -176,8 +196,7 @@ class PanopticMerge(nn.Module):
         centers of one stuff class are one segment, with the score of the best of them. The area of
         a segment is what it owns in the end. A dropped segment leaves void behind.
         """
-        scale = prod(geometry.input) / prod(self.area_reference)  # of the padded input
-        scale *= prod(geometry.output) / prod(geometry.image)
+        least_areas = self._least_areas(geometry)
         segments: dict[tuple, list[int]] = {}
         owners = np.unique(owner[owner >= 0])
         for center in owners[np.argsort(-score[owners], kind='stable')].tolist():
@@ -190,7 +209,7 @@ class PanopticMerge(nn.Module):
             member = np.isin(owner, centers)
             area, category = int(occupancy.set_pixels[member].sum()), int(label[centers[0]])
             thing = category < self.num_things_classes
-            if area == 0 or area < self.smallest_area[thing] * scale:
+            if area == 0 or area < least_areas[thing]:
                 continue
             instance += thing
             value = map_value(category, instance * thing)

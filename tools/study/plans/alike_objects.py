@@ -1,0 +1,50 @@
+"""Scenes of 40 to 150 alike objects: does one center color several of them?
+
+    python tools/study/run.py tools/study/plans/alike_objects.py
+Cost: 9 runs of about 10 minutes of one core.
+The network has 160 centers and one more stage, at stride 2, where its masks are. The merge makes a
+thing of each connected part of a thing; docs/study.md has the same models without that.
+"""
+
+config = 'configs/cmt_deeplab/cmt-deeplab_tiny_shapes.py'
+scenes = dict(preset='alike', num_train=1000, num_val=50)
+iterations = 1200
+validations = 3
+baseline = 'MaX'
+size = (128, 128)
+dataset = dict(
+    image_size=size,
+    metainfo=dict(
+        classes=('nucleus', 'tissue'), thing_classes=('nucleus',), stuff_classes=('tissue',)
+    ),
+)
+loader = dict(dataset=dataset)
+options = dict(
+    model=dict(
+        num_things_classes=1,
+        num_stuff_classes=1,
+        data_preprocessor=dict(size=size),
+        panoptic_head=dict(
+            pixel_decoder=dict(
+                kinds=('axial', 'bottleneck', 'bottleneck', 'bottleneck'),
+                filters=(64, 32, 32, 16),
+                num_blocks=(1, 1, 1, 1),
+                dilations=(1, 1, 1, 1),
+            ),
+            transformer_decoder=dict(num_centers=160),
+        ),
+        postprocess=dict(separate_parts=True),
+    ),
+    optim_wrapper=dict(optimizer=dict(lr=5e-3)),
+    train_dataloader=loader,
+    val_dataloader=loader,
+    test_dataloader=loader,
+)
+no_points = {'model.criterion.losses.reference_points': None}
+layer = 'model.panoptic_head.transformer_decoder.layer'
+rows = [
+    dict(name='MaX', options={layer: dict(type='MaXLayer'), **no_points}),
+    dict(name='CMT'),
+    dict(name='kMaX', options={layer: dict(type='KMaXLayer'), **no_points}),
+]
+del size, dataset, loader, no_points, layer
