@@ -120,7 +120,7 @@ def test_a_study_from_its_plan_to_its_page(plan_file, tmp_path):
     assert text.startswith('Mine.\n\n<!-- study tiny -->\n\n|') and text.endswith('Mine too.\n')
     assert 'old' not in text and max(map(len, text.splitlines())) <= 100
     assert 'Not reached' not in text
-    assert (page.parent / 'pictures/study_tiny.png').read_bytes().startswith(b'\x89PNG')
+    assert 'PQ to CMT' not in text and not (page.parent / 'pictures').exists(), 'of one seed'
 
 
 def test_a_run_that_was_cut_goes_on(plan_file, tmp_path):
@@ -182,6 +182,7 @@ def test_figures_are_paired_by_seed_and_compared_in_equal_time(plan_file, tmp_pa
     plan_file.with_suffix('.jsonl').write_text('\n'.join(map(json.dumps, results)) + '\n')
     section(read_plan(plan_file), tmp_path / 'study.png')
     assert 'Not reached, finished seeds in parentheses: short (1 of 2).' in text
+    assert (tmp_path / 'study.png').read_bytes().startswith(b'\x89PNG')
 
 
 @pytest.mark.parametrize(
@@ -215,13 +216,16 @@ def test_what_is_not_a_page_is_not_written_over(plan_file):
 
 
 def test_two_processes_do_not_train_one_run(plan_file, tmp_path):
-    import fcntl
-
     from study_plan import read_plan
-    from study_run import train
+    from study_run import alone, train
 
     plan = read_plan(plan_file)
-    with open(tmp_path / 'lock', 'w') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match='by another process'):
-            train(plan, plan.rows[0], 0, data=tmp_path, folder=tmp_path)
+    with alone(tmp_path), pytest.raises(UserError, match='by another process'):
+        train(plan, plan.rows[0], 0, data=tmp_path, folder=tmp_path)
+
+    with contextlib.ExitStack() as others:  # they train everything
+        for row, seed in plan.open_runs():
+            others.enter_context(alone(plan.folder(tmp_path, row, seed)))
+        done = run_tool('study/run.py', plan_file, '--jobs', 1, '--work-dir', tmp_path)
+    assert done.returncode == 0 and done.stdout.count('by another process') == 4
+    assert not plan.results()

@@ -16,7 +16,9 @@ from cmt_deeplab_cli.arguments import UserError, positive, report_user_errors
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('root', nargs='?', default='data/shapes', help='folder to write to')
-    parser.add_argument('--preset', default='quick', choices=('quick', 'standard', 'nuclei', 'alike'))
+    parser.add_argument(
+        '--preset', default='quick', choices=('quick', 'standard', 'nuclei', 'alike')
+    )
     parser.add_argument('--train', type=positive, default=1000, help='number of training images')
     parser.add_argument('--val', type=positive, default=100, help='number of validation images')
     parser.add_argument('--size', type=positive, help="side in pixels (default: the preset's)")

@@ -67,7 +67,7 @@ def study(args: argparse.Namespace) -> None:
     """
     import torch
     from study_plan import Row, read_plan
-    from study_run import FINISHED
+    from study_run import FINISHED, alone
     from study_run import train as train_here
 
     plan = read_plan(args.plan, **({'data_root': args.data_root} if args.data_root else {}))
@@ -89,8 +89,12 @@ def study(args: argparse.Namespace) -> None:
         if run not in plan.open_runs():  # another process has trained it meanwhile
             return None
         folder, name = plan.folder(work_dir, row, seed), f'{row.name}, seed {seed}'
-        goes_on = (folder / 'last_checkpoint').exists()
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with alone(folder):
+                goes_on = (folder / 'last_checkpoint').exists()
+        except UserError as error:  # so that several machines can share a study
+            print(f'{name}: {error}', flush=True)
+            return None
         print(f'{name}: {"goes on" if goes_on else "starts"} in {folder}', flush=True)
         command = [sys.executable, __file__, str(plan.path), f'--only={row.name}']
         command += [f'--seed={seed}', f'--work-dir={work_dir}', f'--data-root={data}']

@@ -3,6 +3,8 @@
 import fcntl
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cmt_deeplab.analysis.learning_curve import CurveHook
@@ -57,11 +59,12 @@ def commit() -> str:
     return f'{name}{"-dirty" * changed.returncode}' if name else 'unknown'
 
 
-def train(plan: Plan, row: Row, seed: int, *, data: Path, folder: Path) -> None:
-    """Train one run, or go on with it where it was cut.
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in a folder.
 
     Raises:
-        UserError: another process trains in this folder.
+        UserError: one does.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / 'lock', 'w') as lock:
@@ -69,6 +72,16 @@ def train(plan: Plan, row: Row, seed: int, *, data: Path, folder: Path) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise UserError(f'{folder} is being trained by another process.') from error
+        yield
+
+
+def train(plan: Plan, row: Row, seed: int, *, data: Path, folder: Path) -> None:
+    """Train one run, or go on with it where it was cut.
+
+    Raises:
+        UserError: another process trains in this folder.
+    """
+    with alone(folder):
         config = plan.training_config(row, seed, data=data, folder=folder)
         runner_setup.resume_from(config, 'auto')
         runner = runner_setup.build_runner(config)
