@@ -43,7 +43,7 @@ INSTEAD = {
     'dist_train.sh': ({'8': '2'}, GPUS),
     'dist_test.sh': ({'8': '2'}, GPUS),
     'slurm_train.sh': ({'/shared/run1': 'run1'}, GPUS + '; srun is a stand-in that starts two'),
-    '--iters 2500': ({'2500': '1'}, SHORT),
+    '--iters 4000': ({'4000': '1'}, SHORT),
     '--minutes 60': ({'60': '0.1'}, SHORT),
     '--minutes 90': ({'90': '0.1'}, SHORT),
     '--train 500': ({'500': '1'}, SHORT),

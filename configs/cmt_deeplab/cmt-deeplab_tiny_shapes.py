@@ -1,8 +1,8 @@
-"""CMT-DeepLab small enough for a CPU, on generated scenes: what `bash tools/quickstart.sh` trains.
+"""CMT-DeepLab small enough for a CPU, on generated scenes.
 
     python tools/misc/make_shapes.py data/shapes
     python tools/train.py configs/cmt_deeplab/cmt-deeplab_tiny_shapes.py
-Hardware: 2 CPU cores, about 10 minutes. Expected PQ on 100 scenes of 96x96: see
+Hardware: 2 CPU cores, about 6 minutes. Expected PQ on 100 scenes of 96x96: see
 docs/measurements.md.
 """
 

@@ -35,7 +35,7 @@ WORDS = {
     **dict(H='64', W='64', S='4', SEED='0', NAME='merge'),
 }
 CHECKPOINTS = (
-    *('work_dirs/NAME/iter_150000.pth', 'work_dirs/quickstart/iter_2500.pth'),
+    *('work_dirs/NAME/iter_150000.pth', 'work_dirs/quickstart/iter_4000.pth'),
     *('trained/iter_1.pth', 'work_dirs/DATA_cmt-lite0/iter_1.pth'),
     'work_dirs/CONFIG.py/iter_150000.pth',
 )
@@ -160,7 +160,7 @@ def make_folder(folder: Path) -> None:
     config.train_cfg.update(max_iters=2, val_interval=2)
     config.default_hooks.logger.interval = 1
     config.default_hooks.checkpoint.interval = 2
-    for place in ('CONFIG.py', 'work_dirs/quickstart/cmt-deeplab_tiny_shapes.py'):
+    for place in ('CONFIG.py', 'work_dirs/quickstart/cmt-deeplab_tiny-quickstart_shapes.py'):
         (folder / place).write_text(config.pretty_text.replace('data/shapes', 'data/coco'))
     coarse = np.random.default_rng(0).integers(0, 256, (2, 5, 8, 3), dtype=np.uint8)
     images = [cv2.resize(image, (60, 40), interpolation=cv2.INTER_CUBIC) for image in coarse]

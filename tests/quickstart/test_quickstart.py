@@ -67,7 +67,8 @@ def test_a_run_cut_by_its_time_says_so_and_ends_at_the_end_of_its_schedule(
     assert 'warning: 3 of the 4 iterations were skipped to end in' in said
     (logged,) = tmp_path.glob('*/vis_data/scalars.json')
     (row,) = [row for row in map(loads, logged.read_text().splitlines()) if 'lr' in row]
-    assert row['lr'] == pytest.approx(3e-3 * (1 - 3 / 4) ** 0.9)
+    rate = Config.fromfile(DEFAULT_CONFIG).optim_wrapper.optimizer.lr
+    assert row['lr'] == pytest.approx(rate * (1 - 3 / 4) ** 0.9)
     assert '1 iterations (3 more were skipped' in (tmp_path / 'report.html').read_text()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import ROOT
 
-DEFAULT_CONFIG = ROOT / 'configs' / 'cmt_deeplab' / 'cmt-deeplab_tiny_shapes.py'
+DEFAULT_CONFIG = ROOT / 'configs/cmt_deeplab/cmt-deeplab_tiny-quickstart_shapes.py'
 
 
 def parse_args() -> argparse.Namespace:
