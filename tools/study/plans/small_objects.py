@@ -1,13 +1,14 @@
 """Many small, overlapping objects, on larger feature maps: the rows of layers.py at 128 pixels.
 
     python tools/study/run.py tools/study/plans/small_objects.py
-Cost: 12 runs of about 40 minutes of one core.
+Cost: 12 runs of about 10 minutes of one core.
 The scenes are those of the preset standard. The pixel decoder has a fourth stage, at stride 2; a
 layer works at strides 16, 8 and 2, the last one on 64x64 pixels. There are 32 centers.
 """
 
 _base_ = './layers.py'
 scenes = dict(_delete_=True, preset='standard', num_train=2000, num_val=100)
+iterations = 1250
 seeds = 3
 options = dict(
     model=dict(
