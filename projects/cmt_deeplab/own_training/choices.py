@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-import cv2
 import numpy as np
 from scipy.ndimage import find_objects
 
@@ -13,6 +12,7 @@ from cmt_deeplab.coco_format import path_below, read_id_plane
 from cmt_deeplab.geometry import Size, fitted_size, padded_side
 from cmt_deeplab.own_data import PanopticSplit
 from cmt_deeplab.panoptic_json import read_panoptic_json
+from cmt_deeplab.postprocess.parts import connected_parts
 
 MARGIN = 1.25  # of centers over the most segments of an image: some are to match none
 NUM_LOOKED_AT = 50  # images whose segments are measured
@@ -20,7 +20,6 @@ SMALLEST_SCALE = 0.5  # of the jitter: what a crop of images at their own scale 
 SEEN_PIXELS = 4  # of the final prediction that a segment needs to be learned
 SEEN_SHARE = 0.75  # of the segments that should have as many
 COARSE, FINE = 4, 2  # final strides
-PART = 0.1  # of a thing, below which a connected part counts as a slip of the annotator
 IN_PARTS = 0.01  # of the things that may have several parts where parts are separated
 ENOUGH = 50  # things, below which nothing is said of their parts
 
@@ -129,19 +128,13 @@ def segments_looked_at(
         window_of = dict(zip(values.tolist(), find_objects(place + 1)))
         segments = [s for s in annotation['segments_info'] if not s.get('iscrowd')]
         parts = [
-            _has_parts(ids[window_of[s['id']]] == s['id'])
+            np.count_nonzero(connected_parts(ids[window_of[s['id']]] == s['id'])[1]) > 1
             for s in segments
             if s['category_id'] in things and s['id'] in window_of
         ]
         areas = np.array([pixels[segment['id']] for segment in segments], float)
         found.append((ids.shape, areas, np.array(parts, float)))
     return found
-
-
-def _has_parts(mask: np.ndarray) -> bool:
-    sizes = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=4)[2]
-    areas = sizes[1:, cv2.CC_STAT_AREA]
-    return bool((areas >= PART * areas.sum()).sum() > 1)
 
 
 def seen_share(
