@@ -358,12 +358,14 @@ def test_parts_of_things_become_things():
     assert torch.equal(labels[0][untouched], labels[1][untouched])
 
 
-def test_parts_are_those_of_scipy():
+@pytest.mark.parametrize('kind', ['MaskWise', 'PixelWise'])
+def test_parts_are_those_of_scipy(kind):
     for seed in range(4):
         logits, classes = random_centers(seed, sharp=4.0)
         limits = dict(thing_area=0, stuff_area=0)
         whole, parts = (
-            build(separate_parts=one, **limits)(logits, classes, **SIZES) for one in (False, True)
+            build(kind, separate_parts=one, **limits)(logits, classes, **SIZES)
+            for one in (False, True)
         )
         number = 0
         for info in whole.segments_info:
