@@ -128,6 +128,20 @@ def test_parts_are_separated_where_things_are_in_one_piece(tmp_path):
     assert not chosen()
 
 
+def test_crowds_alone_say_nothing_of_size_and_parts(tmp_path):
+    from cmt_deeplab.own_data import open_data
+
+    write_shapes(tmp_path, num_train=1, num_val=1)
+    path = tmp_path / 'annotations/panoptic_train2017.json'
+    content = json.loads(path.read_text())
+    for segment in content['annotations'][0]['segments_info']:
+        segment['iscrowd'] = 1
+    path.write_text(json.dumps(content))
+    found = choose(open_data(tmp_path).train, num_centers=16, side=96, align_corners=False)
+    assert found.stride == 4 and not found.separate_parts
+    assert 'nan' not in ''.join(found.sentences)
+
+
 @pytest.mark.parametrize('name', RECIPES)
 def test_the_rate_of_a_recipe_is_set_for_its_batch(name):
     """Else a training with nothing but defaults warns of its learning rate."""

@@ -123,9 +123,11 @@ def segments_looked_at(
     for annotation in annotations[::step]:
         path = path_below(str(split.seg_dir), annotation['file_name'], str(split.ann_file))
         ids = read_id_plane(path)
-        values, place, counts = np.unique(ids, return_inverse=True, return_counts=True)
-        place, pixels = place.reshape(ids.shape), Counter(dict(zip(values.tolist(), counts)))
-        window_of = dict(zip(values.tolist(), find_objects(place + 1)))
+        values, counts = np.unique(ids, return_counts=True)
+        pixels = Counter(dict(zip(values.tolist(), counts)))
+        place = np.zeros(int(values[-1]) + 1, np.int32)  # a table, as the inverse is slow to sort
+        place[values] = np.arange(1, len(values) + 1)
+        window_of = dict(zip(values.tolist(), find_objects(place[ids])))
         segments = [s for s in annotation['segments_info'] if not s.get('iscrowd')]
         parts = [
             np.count_nonzero(connected_parts(ids[window_of[s['id']]] == s['id'])[1]) > 1
@@ -148,4 +150,5 @@ def seen_share(
     for shape, pixels in areas:
         zoom = np.prod(fitted_size(shape, size)) / np.prod(shape) if fitted else 1.0
         seen.append(pixels * (zoom / stride**2) >= SEEN_PIXELS)
-    return float(np.concatenate(seen).mean()) if seen else 1.0
+    seen = np.concatenate(seen or [[]])
+    return float(seen.mean()) if len(seen) else 1.0

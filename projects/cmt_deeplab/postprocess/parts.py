@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import torch
+from scipy.ndimage import find_objects
 from torch import Tensor
 
 from cmt_deeplab.coco_format import map_value
@@ -31,15 +32,14 @@ def separate_parts(
     smaller than ``least_area`` pixels become void.
     """
     values = segment_map.cpu().numpy()
+    window_of = find_objects(values + 1)  # by the value, in one pass over the map
     found, infos, instance = values.copy(), [], 0
     for info in segments_info:
         if not info['isthing']:
             infos.append(info)
             continue
-        mask = values == info['id']
-        left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
-        window = slice(top, top + height), slice(left, left + width)
-        parts, areas = connected_parts(mask[window])
+        window = window_of[info['id']]
+        parts, areas = connected_parts(values[window] == info['id'])
         value_of = np.full(len(areas) + 1, void, values.dtype)
         for part in np.argsort(-areas, kind='stable'):
             if areas[part] and areas[part] >= least_area:
