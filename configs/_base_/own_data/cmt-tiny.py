@@ -1,4 +1,4 @@
-"""CMT-DeepLab of the quickstart, from scratch: images of about a hundred pixels, in minutes.
+"""The tiny CMT-DeepLab, from scratch: images of about a hundred pixels, in minutes.
 
 A leaf takes the data by ``own_data`` (docs/own_data.md).
 """
@@ -10,4 +10,4 @@ _base_ = [
     './runtime.py',
 ]
 model = dict(postprocess=dict(thing_threshold=0.3, stuff_threshold=0.3))
-auto_scale_lr = dict(base_batch_size=4)  # as the data loader; the quickstart has twice as many
+auto_scale_lr = dict(base_batch_size=4)  # as the data loader; cmt-deeplab_tiny_shapes.py has 8

@@ -2,7 +2,7 @@
 
     python tools/study/run.py tools/study/plans/ladder.py
 Cost: 36 runs of about 12 minutes of one core.
-The rungs are those of configs/cmt_deeplab/README.md, in the network of the quickstart. Up to rung 4
+The rungs are those of configs/cmt_deeplab/README.md, in the tiny network. Up to rung 4
 instances are told apart by the discrimination loss of masks as in MaX-DeepLab, then by pixels.
 """
 

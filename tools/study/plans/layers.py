@@ -1,8 +1,8 @@
-"""The layer alone: MaX, CMT and kMaX layers in the network of the quickstart.
+"""The layer alone: MaX, CMT and kMaX layers in the network of cmt-deeplab_tiny_shapes.py.
 
-Losses, prediction after each layer, merge, schedule and data are those of the quickstart, without
-its clock. Without location means without reference mask, its loss, and coordinate convolution. The
-learning rates are the best of tuning.py.
+Losses, prediction after each layer, merge, schedule and data are those of that config. Without
+location means without reference mask, its loss, and coordinate convolution. The learning rates are
+the best of tuning.py.
     python tools/study/run.py tools/study/plans/layers.py
 Cost: 20 runs of about 6 minutes of one core.
 """

@@ -2,7 +2,7 @@
 
     python tools/study/run.py tools/study/plans/more_layers.py
 Cost: 24 runs of about 15 minutes of one core.
-The network is that of the quickstart with two or three layers at each of strides 16 and 8.
+The network is that of layers.py with two or three layers at each of strides 16 and 8.
 """
 
 _base_ = './layers.py'
