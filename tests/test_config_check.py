@@ -221,7 +221,7 @@ def test_images_of_training_and_test_may_differ_where_the_input_has_no_fixed_siz
     assert len(said) == 1
 
 
-@pytest.mark.parametrize('path', sorted((ROOT / 'configs').glob('*/*tiny_shapes.py')), ids=str)
+@pytest.mark.parametrize('path', sorted((ROOT / 'configs').glob('*/*tiny*_shapes.py')), ids=str)
 def test_the_check_accepts_our_configs(path):
     check_config(read_config(str(path)))
 
