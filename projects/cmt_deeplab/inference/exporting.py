@@ -85,7 +85,8 @@ def export(network: Network, path: str, size: Size, *, dynamic: bool, merged: bo
     if merged and getattr(network.model.postprocess, 'separate_parts', False):
         raise UserError(
             'The merge with separate_parts=True counts connected parts, which a graph cannot: '
-            'export without --merge, as the inferencer then merges.'
+            'export without --merge, as the inferencer then merges, or set '
+            'model.postprocess.separate_parts=False.'
         )
     texts = texts_of(network, size, merged=merged)
     if not path.endswith(PROGRAM):

@@ -44,7 +44,8 @@ class PanopticMerge(nn.Module):
         two_step_resize: See :func:`cmt_deeplab.postprocess.resize.axis_taps`.
         separate_parts: Each connected part of a thing becomes a thing, see :func:`separate_parts`.
             That tells apart what one center has colored, but also the parts of a thing that another
-            hides in the middle. It suits data whose things are in one piece.
+            hides in the middle, and it drops small parts. It suits data whose things are in one
+            piece.
     """
 
     # The smallest class probability of a candidate by label (C,), in place of the thresholds of the
