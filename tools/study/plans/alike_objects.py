@@ -6,33 +6,22 @@ The network has 160 centers and one more stage, at stride 2, where its masks are
 thing of each connected part of a thing; docs/study.md has the same models without that.
 """
 
-config = 'configs/cmt_deeplab/cmt-deeplab_tiny_shapes.py'
-scenes = dict(preset='alike', num_train=1000, num_val=50)
+_base_ = './small_objects.py'
+scenes = dict(_delete_=True, preset='alike', num_train=1000, num_val=50)
 iterations = 1200
 validations = 3
-baseline = 'MaX'
-size = (128, 128)
-dataset = dict(
-    image_size=size,
-    metainfo=dict(
-        classes=('nucleus', 'tissue'), thing_classes=('nucleus',), stuff_classes=('tissue',)
-    ),
+loader = dict(
+    dataset=dict(
+        metainfo=dict(
+            classes=('nucleus', 'tissue'), thing_classes=('nucleus',), stuff_classes=('tissue',)
+        )
+    )
 )
-loader = dict(dataset=dataset)
 options = dict(
     model=dict(
         num_things_classes=1,
         num_stuff_classes=1,
-        data_preprocessor=dict(size=size),
-        panoptic_head=dict(
-            pixel_decoder=dict(
-                kinds=('axial', 'bottleneck', 'bottleneck', 'bottleneck'),
-                filters=(64, 32, 32, 16),
-                num_blocks=(1, 1, 1, 1),
-                dilations=(1, 1, 1, 1),
-            ),
-            transformer_decoder=dict(num_centers=160),
-        ),
+        panoptic_head=dict(transformer_decoder=dict(num_centers=160, layers_per_stage=(1, 1))),
         postprocess=dict(separate_parts=True),
     ),
     optim_wrapper=dict(optimizer=dict(lr=5e-3)),
@@ -47,4 +36,4 @@ rows = [
     dict(name='CMT'),
     dict(name='kMaX', options={layer: dict(type='KMaXLayer'), **no_points}),
 ]
-del size, dataset, loader, no_points, layer
+del loader, no_points, layer
