@@ -45,7 +45,6 @@ INSTEAD = {
     'slurm_train.sh': ({'/shared/run1': 'run1'}, GPUS + '; srun is a stand-in that starts two'),
     '--iters 4000': ({'4000': '1'}, SHORT),
     '--minutes 60': ({'60': '0.1'}, SHORT),
-    '--minutes 90': ({'90': '0.1'}, SHORT),
     '--train 500': ({'500': '1'}, SHORT),
     'benchmarks/run.py': (
         dict.fromkeys(
