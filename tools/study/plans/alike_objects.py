@@ -29,11 +29,9 @@ options = dict(
     val_dataloader=loader,
     test_dataloader=loader,
 )
-no_points = {'model.criterion.losses.reference_points': None}
-layer = 'model.panoptic_head.transformer_decoder.layer'
 rows = [
-    dict(name='MaX', options={layer: dict(type='MaXLayer'), **no_points}),
-    dict(name='CMT'),
-    dict(name='kMaX', options={layer: dict(type='KMaXLayer'), **no_points}),
+    dict(name=row['name'], options=dict(model=row['options']['model']))
+    for row in _base_.rows
+    if row['name'] in ('MaX', 'CMT', 'kMaX')
 ]
-del loader, no_points, layer
+del loader

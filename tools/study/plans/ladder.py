@@ -1,9 +1,9 @@
 """One ingredient after the other, from the MaX layer to CMT-DeepLab, and CMT less one ingredient.
 
     python tools/study/run.py tools/study/plans/ladder.py
-Cost: 36 runs of about 12 minutes of one core.
-The rungs are those of configs/cmt_deeplab/README.md, in the tiny network. Up to rung 4
-instances are told apart by the discrimination loss of masks as in MaX-DeepLab, then by pixels.
+Cost: 36 runs of about 6 minutes of one core.
+The rungs are those of configs/cmt_deeplab/README.md, in the tiny network. Up to rung
+4 instances are told apart by the discrimination loss of masks as in MaX-DeepLab, then by pixels.
 """
 
 config = 'configs/cmt_deeplab/cmt-deeplab_tiny_shapes.py'

@@ -1,7 +1,7 @@
 """MaskFormer and Mask2Former of mmdet beside the other models, in equal time.
 
     python tools/study/run.py tools/study/plans/peers.py
-Cost: 15 runs of about 12 minutes of one core.
+Cost: 15 runs of about 6 minutes of one core.
 All have the backbone, the number of centers, the data and the batch of the config; losses,
 matching and merge are each model's own. The numbers of iterations make the CPU time about equal:
 they follow from the times of a training step in docs/compare.md.

@@ -13,7 +13,6 @@ iterations = 1000
 validations = 2
 seeds = 1
 baseline = 'CMT'
-options = {'model.channels_last': True}
 layer = 'model.panoptic_head.transformer_decoder.layer'
 losses = 'model.criterion.losses'
 models = {
