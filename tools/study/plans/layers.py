@@ -4,7 +4,7 @@ Losses, prediction after each layer, merge, schedule and data are those of that 
 location means without reference mask, its loss, and coordinate convolution. The learning rates are
 the best of tuning.py.
     python tools/study/run.py tools/study/plans/layers.py
-Cost: 20 runs of about 6 minutes of one core.
+Cost: 25 runs of about 6 minutes of one core.
 """
 
 config = 'configs/cmt_deeplab/cmt-deeplab_tiny_shapes.py'
@@ -12,6 +12,7 @@ scenes = dict(preset='quick', num_train=2000, num_val=100)
 iterations = 2500
 seeds = 5
 baseline = 'MaX'
+without_location = dict(reference_mask=False, coordinate_conv=False)
 rows = [
     dict(
         name=name,
@@ -26,7 +27,9 @@ rows = [
     for name, rate, layer in (
         ('MaX', 5e-3, dict(type='MaXLayer')),
         ('CMT', 8e-3, {}),
-        ('CMT without location', 8e-3, dict(reference_mask=False, coordinate_conv=False)),
+        ('CMT without location', 8e-3, without_location),
+        ('CMT without location, k-means', 8e-3, dict(without_location, assignment='kmeans')),
         ('kMaX', 5e-3, dict(type='KMaXLayer')),
     )
 ]
+del without_location

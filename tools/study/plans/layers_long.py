@@ -1,7 +1,7 @@
 """The rows of layers.py over four times as many iterations, to see who gains most by more.
 
     python tools/study/run.py tools/study/plans/layers_long.py
-Cost: 20 runs of about 23 minutes of one core.
+Cost: 25 runs of about 23 minutes of one core.
 The schedule is stretched with the training: its warm-up takes 400 iterations, and the rate falls to
 0 at the end. So a point on the way, at 2,500 iterations, is not one of the shorter plan.
 What the rows are, and on which scenes they are trained, stands in layers.py; docs/study.md has what

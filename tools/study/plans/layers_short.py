@@ -1,7 +1,7 @@
 """The rows of layers.py over a quarter of the iterations, to see who learns faster.
 
     python tools/study/run.py tools/study/plans/layers_short.py
-Cost: 32 runs of about 2 minutes of one core.
+Cost: 40 runs of about 2 minutes of one core.
 The schedule shrinks with the training: its warm-up takes 25 iterations, and the rate falls to 0 at
 the end. So these are other runs than the beginnings of those of layers.py.
 What the rows are, and on which scenes they are trained, stands in layers.py; docs/study.md has what

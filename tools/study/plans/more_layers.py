@@ -1,7 +1,7 @@
 """Four and six layers in place of two: does the gain of the clustering layers add up?
 
     python tools/study/run.py tools/study/plans/more_layers.py
-Cost: 24 runs of about 15 minutes of one core.
+Cost: 30 runs of about 15 minutes of one core.
 The network is that of layers.py with two or three layers at each of strides 16 and 8.
 """
 
