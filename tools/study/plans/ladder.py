@@ -1,7 +1,7 @@
 """One ingredient after the other, from the MaX layer to CMT-DeepLab, and CMT less one ingredient.
 
     python tools/study/run.py tools/study/plans/ladder.py
-Cost: 36 runs of about 3 minutes of one core.
+Cost: 42 runs of about 3 minutes of one core.
 The rungs are those of configs/cmt_deeplab/README.md, in the tiny network, all at one learning rate,
 at which MaX and kMaX were best in tuning.py and CMT second best. Up to rung 4 instances are told
 apart by the discrimination loss of masks as in MaX-DeepLab, then by pixels.
@@ -46,6 +46,8 @@ rows = [
         ('6 k-means assignment', dict(assignment='kmeans'), {}),
         ('CMT less clustering update', dict(clustering_update=False), {}),
         ('CMT less spatial attention', dict(spatial_attention=False), {}),
+        ('CMT less pixel update', dict(pixel_update=False), {}),
+        ('CMT less residual logits', dict(residual_logits=False), {}),
         ('CMT less reference mask', dict(reference_mask=False), dict(reference_points=None)),
         ('CMT less coordinate convolution', dict(coordinate_conv=False), {}),
         ('CMT less loss of reference points', {}, dict(reference_points=dict(loss_weight=0.0))),
