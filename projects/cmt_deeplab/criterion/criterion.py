@@ -28,6 +28,21 @@ DEFAULT_LOSSES = dict(
 )
 
 
+class _Zero(torch.autograd.Function):
+    """A zero that has a gradient to all tensors: zeros, of which a single one is stored."""
+
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> Tensor:
+        ctx.forms = [(one.shape, one.dtype) for one in tensors]
+        return tensors[0].new_zeros((), dtype=torch.float32)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        dtypes = {dtype for _, dtype in ctx.forms}
+        zeros = {dtype: grad.new_zeros((), dtype=dtype) for dtype in dtypes}
+        return tuple(zeros[dtype].expand(shape) for shape, dtype in ctx.forms)
+
+
 @MODELS.register_module()
 class PanopticCriterion(nn.Module):
     """Losses of a list of predictions: the last one is final, the others are deep supervision.
@@ -123,13 +138,10 @@ class PanopticCriterion(nn.Module):
         prefixes = [*(f's{i}.' for i in range(len(stages) - 1)), '']
         terms.sort(key=lambda term: term[:2])  # by stage and loss
         result = {prefixes[stage] + name: value for stage, _, name, value in terms}
-        # A zero-valued term, so that DDP sees a gradient for every parameter: a sum over no
-        # images, which inf and NaN cannot enter.
+        # So that DDP sees a gradient for every parameter.
         tensors = [semantic_logits, *(part for one in predictions for part in vars(one).values())]
         first = next(iter(result))
-        with torch.autocast(planes.index.device.type, enabled=False):
-            none = torch.cat([part[:0].flatten() for part in tensors if part is not None])
-        result[first] = result[first] + none.sum()
+        result[first] = result[first] + _Zero.apply(*(one for one in tensors if one is not None))
         return result
 
     def compare_with_head(self, head: nn.Module) -> None:

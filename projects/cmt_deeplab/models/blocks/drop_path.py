@@ -39,12 +39,11 @@ def copied_generators(
 def _keep(x: Tensor, drop_prob: float, *shape: int) -> Tensor:
     """(B, *shape): 0 where something is dropped, otherwise the factor that keeps the mean."""
     if _generators is None:
-        draws = torch.rand(len(x), *shape, device=x.device)
+        kept = x.new_empty(len(x), *shape).bernoulli_(1.0 - drop_prob)
     else:
-        draws = torch.stack(
-            [torch.rand(shape, generator=one, device=one.device) for one in _generators]
-        )
-    return (draws.to(x.device) >= drop_prob).to(x.dtype) / (1.0 - drop_prob)
+        draws = [torch.rand(shape, generator=one, device=one.device) for one in _generators]
+        kept = (torch.stack(draws).to(x.device) >= drop_prob).to(x.dtype)
+    return kept.div_(1.0 - drop_prob)
 
 
 class DropPath(nn.Module):

@@ -52,6 +52,15 @@ def _repeated(parts: int, *rows: Tensor) -> Sequence[Tensor]:
     return rows if parts == 1 else torch.stack(rows).repeat_interleave(parts, dim=1)
 
 
+def _summed(parts: int, rows: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
+    """Each row (C parts,) that is there, summed over the parts of its channels, (C,)."""
+    there = [row for row in rows if row is not None]
+    if parts == 1 or not there:
+        return rows
+    sums = iter(torch.stack(there).unflatten(1, (-1, parts)).sum(2))
+    return [None if row is None else next(sums) for row in rows]
+
+
 class FusedBatchNorm(torch.autograd.Function):
     """Normalizes maps (B, C, ...) over all axes but 1 and over all processes, one norm for each.
 
@@ -72,19 +81,20 @@ class FusedBatchNorm(torch.autograd.Function):
         local = []
         for norm, x, parts in zip(norms, maps, ctx.parts):
             mean, invstd = kernels.batch_norm_stats(_divided(x, parts), norm.eps)
-            count = mean.new_full((1,), x.numel() // (x.shape[1] * parts))
-            local += [mean, invstd, count]
-        rows = torch.cat(local).unsqueeze(0)
+            counts = mean.new_full((parts,), x.numel() // (x.shape[1] * parts))
+            local += [mean, invstd, counts]
         if get_world_size() > 1:
-            rows = _gather(rows, 0, dist.group.WORLD)
-        rows = rows.split([len(row) for row in local], dim=1)  # each (processes, ...)
+            rows = _gather(torch.cat(local).unsqueeze(0), 0, dist.group.WORLD)
+            rows = rows.split([len(row) for row in local], dim=1)
+        else:
+            rows = [row.unsqueeze(0) for row in local]  # each (processes, ...)
         saved, outputs = [], []
         for i, (norm, x, parts) in enumerate(zip(norms, maps, ctx.parts)):
-            *statistics, count = rows[3 * i : 3 * i + 3]
+            *statistics, counts = rows[3 * i : 3 * i + 3]
             means, invstds = (
                 row.unflatten(1, (-1, parts)).transpose(1, 2).flatten(0, 1) for row in statistics
             )  # each (processes parts, C)
-            counts = count.expand(-1, parts).flatten()
+            counts = counts.flatten()
             averages = (norm.running_mean, norm.running_var, norm.momentum, norm.eps)
             mean, invstd = kernels.batch_norm_gather_stats_with_counts(
                 x, means, invstds, *averages, counts
@@ -93,7 +103,7 @@ class FusedBatchNorm(torch.autograd.Function):
             output = kernels.batch_norm_elemt(_divided(x, parts), *rows_of_x, norm.eps)
             # no view, which an activation in place would refuse
             outputs.append(torch.ops.aten._unsafe_view(output, x.shape) if parts > 1 else output)
-            saved += [x, mean, invstd, weights[i], counts.int()]
+            saved += [x, rows_of_x[2], rows_of_x[3], rows_of_x[0], counts.int()]
         ctx.save_for_backward(*saved)
         return tuple(outputs)
 
@@ -107,11 +117,8 @@ class FusedBatchNorm(torch.autograd.Function):
         for i, (grad, parts) in enumerate(zip(grads, ctx.parts)):
             x, *rows, counts = saved[5 * i : 5 * i + 5]
             maps = [_divided(_dense(one, x), parts) for one in (grad, x)]
-            rows = _repeated(parts, *rows)
-            reduced = [
-                None if row is None else row.unflatten(0, (-1, parts)).sum(1) if parts > 1 else row
-                for row in kernels.batch_norm_backward_reduce(*maps, *rows, *needed[i])
-            ]
+            reduced = kernels.batch_norm_backward_reduce(*maps, *rows, *needed[i])
+            reduced = _summed(parts, reduced)
             sums.extend(reduced[:2] if needed[i][0] else ())
             of_weights.append(reduced[2])
             of_biases.append(reduced[3])
