@@ -1,7 +1,7 @@
-"""Four learning rates for each model, on scenes of their own.
+"""Four or five learning rates for each model, on scenes of their own.
 
     python tools/study/run.py tools/study/plans/tuning.py
-Cost: 25 runs of about 3 minutes of one core.
+Cost: 27 runs of about 3 minutes of one core.
 The scenes are drawn from another seed than those of the other plans, so that no result is chosen
 on the images that it is measured on. MaX, CMT and kMaX are the rows of layers.py, where CMT is the
 one without location; Mask2Former and MaskFormer are mmdet's models of the same size. CMT has five
@@ -41,7 +41,7 @@ rows += [
         config=f'configs/peers/{file}_tiny_shapes.py',
         options={rate: float(value)},
     )
-    for value in ('5e-4', '1e-3', '2e-3', '3e-3')
+    for value in ('2.5e-4', '5e-4', '1e-3', '2e-3', '3e-3')
     for model, file in peers.items()
 ]
 rows += [
