@@ -16,13 +16,13 @@ rows = [
     dict(
         name='Mask2Former',
         config='configs/peers/mask2former_tiny_shapes.py',
-        iterations=2305,
+        iterations=2200,
         options={'optim_wrapper.optimizer.lr': 1e-3},
     ),
     dict(
         name='MaskFormer',
         config='configs/peers/maskformer_tiny_shapes.py',
         iterations=2800,
-        options={'optim_wrapper.optimizer.lr': 1e-3},
+        options={'optim_wrapper.optimizer.lr': 5e-4},
     ),
 ]
