@@ -15,6 +15,7 @@ config = 'configs/study/cmt-deeplab_lite0_coco27-256.py'
 scenes = None
 data_root = 'data/coco27'
 iterations = 900
+validations = 3
 seeds = 3
 rows = [
     dict(name=row['name'], options=dict(model=row['options']['model']))
