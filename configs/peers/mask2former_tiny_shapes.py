@@ -5,8 +5,9 @@
 Hardware: 2 CPU cores, without mmcv's compiled operators. Cost and measured PQ: docs/compare.md.
 
 Losses, matching, gradient clipping and merge are those of mmdet's config. The backbone, the number
-of centers, the batch and the optimizer are those of the tiny CMT-DeepLab; the learning rate was
-tuned. As the backbone ends with stride 16, two levels take part in the deformable attention.
+of centers, the batch and the optimizer are those of the tiny CMT-DeepLab; the learning rate is the
+best of docs/study.md. As the backbone ends with stride 16, two levels take part in the deformable
+attention.
 """
 
 _base_ = [

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import pytest
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from cmt_deeplab.models.blocks import batch_norm_formulas, fused_batch_norm
 from cmt_deeplab.models.blocks.conv_norm import together
-from cmt_deeplab.models.blocks.norm import PanopticSyncBN
+from cmt_deeplab.models.blocks.norm import PanopticSyncBN, over_processes
 from processes import in_processes
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
@@ -99,6 +100,26 @@ def test_parallel_norms_of_two_processes_are_one_norm_of_all_values(
         else:  # DDP sums gradients of parameters; averages are those of every rank
             found = [one if name == 'averages' else one + other for one, other in pairs]
         torch.testing.assert_close(found, values, **close)
+
+
+@pytest.mark.parametrize('parts', [1, 5])
+@pytest.mark.parametrize(
+    'needed', [(True, False, False), (False, True, False), (True, False, True)]
+)
+def test_gradients_of_some_of_map_weight_and_bias(monkeypatch, parts, needed):
+    monkeypatch.setattr(fused_batch_norm, 'parts_of', lambda x: parts)
+    norm = made_norms(torch.float64)[0]
+    (x, *_), (factor, *_) = made_maps(0, torch.float64)
+    tensors = (x, norm.weight, norm.bias)
+    for tensor, need in zip(tensors, needed):
+        tensor.requires_grad_(need)
+    wanted = [tensor for tensor in tensors if tensor.requires_grad]
+    expected = F.batch_norm(x, None, None, norm.weight, norm.bias, True, eps=norm.eps)
+    (output,) = over_processes([norm], [x])
+    torch.testing.assert_close(
+        torch.autograd.grad((output * factor).sum(), wanted),
+        torch.autograd.grad((expected * factor).sum(), wanted),
+    )
 
 
 def on_a_pretended_gpu(shapes: Sequence[tuple]) -> tuple[list, dict]:

@@ -1,6 +1,7 @@
 """CMT-DeepLab on EfficientNet-Lite0, pretrained on ImageNet: tens to hundreds of images, on a CPU.
 
-A leaf takes the data by ``own_data`` (docs/own_data.md).
+Its layers have no reference mask and no coordinate convolution, which gained nothing on few images
+(docs/study.md). A leaf takes the data by ``own_data`` (docs/own_data.md).
 """
 
 _base_ = [
@@ -9,3 +10,9 @@ _base_ = [
     '../schedules/adamw_own_data.py',
     './runtime.py',
 ]
+model = dict(
+    panoptic_head=dict(
+        transformer_decoder=dict(layer=dict(reference_mask=False, coordinate_conv=False))
+    ),
+    criterion=dict(losses=dict(reference_points=None)),
+)

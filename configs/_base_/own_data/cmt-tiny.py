@@ -1,7 +1,7 @@
 """The tiny CMT-DeepLab, from scratch: images of about a hundred pixels, in minutes.
 
-Its layers have no reference mask and no coordinate convolution, as in the quickstart. A leaf takes
-the data by ``own_data`` (docs/own_data.md).
+Its layers have no reference mask and no coordinate convolution, as in the quickstart
+(docs/study.md). A leaf takes the data by ``own_data`` (docs/own_data.md).
 """
 
 _base_ = [

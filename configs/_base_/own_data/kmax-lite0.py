@@ -21,5 +21,5 @@ model = dict(
         ),
         semantic_head=dict(fuse=(2,), fuse_channels=(48,)),
     ),
-    criterion=dict(resize_to_final=True, losses=dict(reference_points=None)),
+    criterion=dict(resize_to_final=True),
 )

@@ -29,7 +29,10 @@ DEFAULT_LOSSES = dict(
 
 
 class _Zero(torch.autograd.Function):
-    """A zero that has a gradient to all tensors: zeros, of which a single one is stored."""
+    """A zero with a gradient of zeros for each tensor, whatever its values are.
+
+    The zeros of one dtype share one stored number.
+    """
 
     @staticmethod
     def forward(ctx: Any, *tensors: Tensor) -> Tensor:
@@ -138,7 +141,7 @@ class PanopticCriterion(nn.Module):
         prefixes = [*(f's{i}.' for i in range(len(stages) - 1)), '']
         terms.sort(key=lambda term: term[:2])  # by stage and loss
         result = {prefixes[stage] + name: value for stage, _, name, value in terms}
-        # So that DDP sees a gradient for every parameter.
+        # DDP needs a gradient for every parameter, also where no loss reads an output.
         tensors = [semantic_logits, *(part for one in predictions for part in vars(one).values())]
         first = next(iter(result))
         result[first] = result[first] + _Zero.apply(*(one for one in tensors if one is not None))

@@ -3,8 +3,8 @@
     python tools/study/run.py tools/study/plans/ladder.py
 Cost: 42 runs of about 3 minutes of one core.
 The rungs are those of configs/cmt_deeplab/README.md, in the tiny network, all at one learning rate,
-at which MaX and kMaX were best in tuning.py and CMT second best. Up to rung 4 instances are told
-apart by the discrimination loss of masks as in MaX-DeepLab, then by pixels.
+at which MaX and kMaX were best in tuning.py and CMT without location second best. Up to rung 4
+instances are told apart by the discrimination loss of masks as in MaX-DeepLab, then by pixels.
 """
 
 config = 'configs/cmt_deeplab/cmt-deeplab_tiny_shapes.py'

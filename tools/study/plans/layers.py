@@ -1,8 +1,9 @@
 """The layer alone: MaX, CMT and kMaX layers in the network of cmt-deeplab_tiny_shapes.py.
 
 Losses, prediction after each layer, merge, schedule and data are those of that config. Without
-location means without reference mask, its loss, and coordinate convolution. The learning rates are
-the best of tuning.py.
+location means without reference mask, its loss, and coordinate convolution. The learning rates of
+MaX, kMaX and CMT without location are the best of tuning.py; the other rows of CMT take that of
+CMT without location.
     python tools/study/run.py tools/study/plans/layers.py
 Cost: 25 runs of about 6 minutes of one core.
 """

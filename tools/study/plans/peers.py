@@ -1,7 +1,8 @@
-"""MaskFormer and Mask2Former of mmdet beside CMT, MaX and kMaX, in equal time.
+"""MaskFormer and Mask2Former of mmdet beside the MaX, CMT and kMaX layers, in equal time.
 
     python tools/study/run.py tools/study/plans/peers.py
-Cost: 15 runs of about 6 minutes of one core; those of CMT, MaX and kMaX are those of layers.py.
+Cost: 15 runs of about 6 minutes of one core. The rows of the layers are those of layers.py; their
+lines in peers.jsonl were copied from layers.jsonl, since equal configs give equal runs.
 All have the backbone, the number of centers, the data and the batch of the config; losses,
 matching and merge of the two peers are mmdet's. The learning rates are the best of tuning.py, and
 the numbers of iterations make the CPU time about equal.
@@ -13,16 +14,6 @@ seeds = 3
 baseline = 'CMT without location'
 rows = [
     *(row for row in _base_.rows if row['name'] in ('MaX', 'CMT without location', 'kMaX')),
-    dict(
-        name='Mask2Former',
-        config='configs/peers/mask2former_tiny_shapes.py',
-        iterations=2200,
-        options={'optim_wrapper.optimizer.lr': 1e-3},
-    ),
-    dict(
-        name='MaskFormer',
-        config='configs/peers/maskformer_tiny_shapes.py',
-        iterations=2800,
-        options={'optim_wrapper.optimizer.lr': 5e-4},
-    ),
+    dict(name='Mask2Former', config='configs/peers/mask2former_tiny_shapes.py', iterations=2200),
+    dict(name='MaskFormer', config='configs/peers/maskformer_tiny_shapes.py', iterations=2800),
 ]

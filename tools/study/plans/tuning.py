@@ -1,11 +1,11 @@
-"""Four or five learning rates for each model, on scenes of their own.
+"""Four or five learning rates for each model, on scenes that no other plan uses.
 
     python tools/study/run.py tools/study/plans/tuning.py
 Cost: 27 runs of about 3 minutes of one core.
-The scenes are drawn from another seed than those of the other plans, so that no result is chosen
-on the images that it is measured on. MaX, CMT and kMaX are the rows of layers.py, where CMT is the
-one without location; Mask2Former and MaskFormer are mmdet's models of the same size. CMT has five
-trials more, of loss weights and of the scale at which the masks start, at the rate of its config.
+So no result is chosen on the images that it is measured on. MaX and kMaX are rows of layers.py, and
+CMT here is its row "CMT without location"; where no rate is named, it is 3e-3. Mask2Former and
+MaskFormer are mmdet's models of the same size. CMT has five trials more, of loss weights and of the
+scale at which the masks start, at 3e-3.
 """
 
 config = 'configs/cmt_deeplab/cmt-deeplab_tiny_shapes.py'

@@ -62,11 +62,15 @@ def batch_norm_elemt(
 
 def batch_norm_backward_reduce(
     grad: Tensor, x: Tensor, mean: Tensor, invstd: Tensor, weight: Tensor, *needed: bool
-) -> tuple[Tensor, ...]:
-    """Sums of the gradient and of its product with x, and the gradients of weight and bias."""
-    grad = at_least_fp32(grad)
+) -> tuple[Tensor | None, ...]:
+    """Sums of the gradient and of its product with x, and the gradients of weight and bias.
+
+    ``needed`` says so of x, weight and bias; what the others alone need is None.
+    """
+    grad, (of_x, of_weight, of_bias) = at_least_fp32(grad), needed
     total, with_centered = _sums(grad), _sums(grad * _centered(x, mean))
-    return total, with_centered, with_centered * invstd, total
+    sums = (total, with_centered) if of_x else (None, None)
+    return *sums, with_centered * invstd if of_weight else None, total if of_bias else None
 
 
 def batch_norm_backward_elemt(

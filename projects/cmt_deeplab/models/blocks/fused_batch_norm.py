@@ -83,11 +83,10 @@ class FusedBatchNorm(torch.autograd.Function):
             mean, invstd = kernels.batch_norm_stats(_divided(x, parts), norm.eps)
             counts = mean.new_full((parts,), x.numel() // (x.shape[1] * parts))
             local += [mean, invstd, counts]
+        rows = [row.unsqueeze(0) for row in local]  # each (processes, ...)
         if get_world_size() > 1:
-            rows = _gather(torch.cat(local).unsqueeze(0), 0, dist.group.WORLD)
-            rows = rows.split([len(row) for row in local], dim=1)
-        else:
-            rows = [row.unsqueeze(0) for row in local]  # each (processes, ...)
+            gathered = _gather(torch.cat(rows, dim=1), 0, dist.group.WORLD)
+            rows = gathered.split([len(row) for row in local], dim=1)
         saved, outputs = [], []
         for i, (norm, x, parts) in enumerate(zip(norms, maps, ctx.parts)):
             *statistics, counts = rows[3 * i : 3 * i + 3]
@@ -101,9 +100,10 @@ class FusedBatchNorm(torch.autograd.Function):
             )
             rows_of_x = _repeated(parts, weights[i], biases[i], mean, invstd)
             output = kernels.batch_norm_elemt(_divided(x, parts), *rows_of_x, norm.eps)
+            weight, _, mean, invstd = rows_of_x
             # no view, which an activation in place would refuse
             outputs.append(torch.ops.aten._unsafe_view(output, x.shape) if parts > 1 else output)
-            saved += [x, rows_of_x[2], rows_of_x[3], rows_of_x[0], counts.int()]
+            saved += [x, mean, invstd, weight.to(mean.dtype), counts.int()]
         ctx.save_for_backward(*saved)
         return tuple(outputs)
 
