@@ -5,7 +5,7 @@
 Hardware: 2 CPU cores, about 10 minutes. Expected PQ on 100 scenes of 96x96: see
 docs/measurements.md.
 
-It has no reference mask and no coordinate convolution, which cost PQ in two of three seeds at this
+It has no reference mask and no coordinate convolution, which cost PQ in four of five seeds at this
 size (docs/study.md), a higher learning rate, and more iterations.
 """
 
