@@ -29,7 +29,7 @@ rows = [
         ('MaX', 5e-3, dict(type='MaXLayer')),
         ('CMT', 8e-3, {}),
         ('CMT without location', 8e-3, without_location),
-        ('CMT without location, k-means', 8e-3, dict(without_location, assignment='kmeans')),
+        ('CMT, no location, k-means', 8e-3, dict(without_location, assignment='kmeans')),
         ('kMaX', 5e-3, dict(type='KMaXLayer')),
     )
 ]
