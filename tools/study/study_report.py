@@ -46,9 +46,9 @@ def section(plan: Plan, picture: Path) -> str:
     figures, differences = tables(reached, plan)
     parts = [figures, origin(reached)]
     if plan.seeds > 1:
-        draw(reached, picture)
+        title = draw(reached, picture)
         parts.insert(1, differences)
-        parts.append(f'![PQ over iterations and over CPU seconds](pictures/{picture.name})')
+        parts.append(f'![{title}](pictures/{picture.name})')
     missing = [
         f'{row.name} ({n} of {plan.seeds})' for row in rows if (n := len(rows[row])) < plan.seeds
     ]
@@ -146,11 +146,35 @@ def origin(rows: dict[Row, Runs]) -> str:
     return f'{len(runs)} runs, {between}, at commit {", ".join(commits)}.'
 
 
-def draw(rows: dict[Row, Runs], path: Path) -> None:
+def draw(rows: dict[Row, Runs], path: Path) -> str:
+    """Draw the curves of the rows, or where colors are too few their ends; gives a title."""
+    many = len(rows) > len(COLORS)
+    height = 0.9 + 0.3 * len(rows) if many else 4.2
+    figure = Figure((9.6, height), layout='constrained', dpi=110)
+    (draw_ends if many else draw_curves)(rows, figure)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    return 'PQ at the end' if many else 'PQ over iterations and over CPU seconds'
+
+
+def draw_ends(rows: dict[Row, Runs], figure: Figure) -> None:
+    """PQ at the end: a line for each row with its seeds and their mean."""
+    axes = figure.subplots()
+    for place, runs in enumerate(rows.values()):
+        values = [last(run, 'PQ') for run in runs.values()]
+        axes.plot(values, [place] * len(values), 'o', color=COLORS[0], markersize=5)
+        axes.plot(np.mean(values), place, '|', color=COLORS[1], markersize=14, markeredgewidth=2)
+    axes.set_yticks(range(len(rows)), [row.name for row in rows])
+    axes.invert_yaxis()
+    axes.set(xlabel='PQ at the end: the seeds, and their mean as a bar')
+    axes.spines[['right', 'top']].set_visible(False)
+    axes.grid(alpha=0.3)
+
+
+def draw_curves(rows: dict[Row, Runs], figure: Figure) -> None:
     """PQ over iterations and over CPU seconds: the mean of the seeds and their range."""
-    figure = Figure((9.6, 4.2), layout='constrained', dpi=110)
     axes = figure.subplots(1, 2, sharey=True)
-    for (row, runs), color in zip(rows.items(), COLORS * len(rows)):
+    for (row, runs), color in zip(rows.items(), COLORS):
         quality = at_equal_iterations(runs, 'PQ')
         low, high = quality.min(axis=0), quality.max(axis=0)
         for panel, key in zip(axes, ('iteration', 'processor_s')):
@@ -164,5 +188,3 @@ def draw(rows: dict[Row, Runs], path: Path) -> None:
         panel.spines[['right', 'top']].set_visible(False)
         panel.grid(alpha=0.3)
     axes[0].legend(frameon=False, loc='lower right')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
