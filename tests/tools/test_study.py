@@ -185,6 +185,22 @@ def test_figures_are_paired_by_seed_and_compared_in_equal_time(plan_file, tmp_pa
     assert (tmp_path / 'study.png').read_bytes().startswith(b'\x89PNG')
 
 
+def test_more_rows_than_colors_are_drawn_by_their_ends(plan_file, tmp_path):
+    from study_plan import read_plan
+    from study_report import section
+
+    names = ['CMT', *map(str, range(8))]
+    plan_file.write_text(TINY + f'rows = [dict(name=name) for name in {names}]\n')
+    sizes = []
+    for number, title in ((8, 'PQ over iterations and over CPU seconds'), (9, 'PQ at the end')):
+        results = [result(name, 0, [10.0, 30.0], seconds=10) for name in names[:number]]
+        plan_file.with_suffix('.jsonl').write_text('\n'.join(map(json.dumps, results)) + '\n')
+        picture = tmp_path / f'{number}.png'
+        assert f'![{title}](pictures/{number}.png)' in section(read_plan(plan_file), picture)
+        sizes.append(picture.read_bytes()[16:24])  # width and height
+    assert sizes[0] != sizes[1]
+
+
 @pytest.mark.parametrize(
     ('change', 'said'),
     [
