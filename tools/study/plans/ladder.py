@@ -42,15 +42,15 @@ rows = [
             dict(discrimination=by_masks, reference_points=None),
         ),
         ('4 location', {}, dict(discrimination=by_masks)),
-        ('5 discrimination of pixels (CMT)', {}, {}),
+        ('5 pixels told apart (CMT)', {}, {}),
         ('6 k-means assignment', dict(assignment='kmeans'), {}),
         ('CMT less clustering update', dict(clustering_update=False), {}),
         ('CMT less spatial attention', dict(spatial_attention=False), {}),
         ('CMT less pixel update', dict(pixel_update=False), {}),
         ('CMT less residual logits', dict(residual_logits=False), {}),
         ('CMT less reference mask', dict(reference_mask=False), dict(reference_points=None)),
-        ('CMT less coordinate convolution', dict(coordinate_conv=False), {}),
-        ('CMT less loss of reference points', {}, dict(reference_points=dict(loss_weight=0.0))),
+        ('CMT less coordinates', dict(coordinate_conv=False), {}),
+        ('CMT less loss of points', {}, dict(reference_points=dict(loss_weight=0.0))),
     )
 ]
 del by_masks, none
