@@ -1,4 +1,4 @@
-"""kMaX-DeepLab on EfficientNet-Lite0, pretrained on ImageNet: as cmt-lite0, and a fifth faster.
+"""kMaX-DeepLab on EfficientNet-Lite0, pretrained on ImageNet: as cmt-lite0, and a seventh faster.
 
 The k-means layers cost less than those of CMT, and so does an auxiliary semantic head that ends at
 stride 8. A leaf takes the data by ``own_data`` (docs/own_data.md).

@@ -18,7 +18,7 @@ class Recipe:
 
 RECIPES = {
     'cmt-lite0': Recipe(320, 3000, 'EfficientNet-Lite0, pretrained; for a CPU or a small GPU'),
-    'kmax-lite0': Recipe(320, 3000, 'the same with k-means layers, a fifth faster on a CPU'),
+    'kmax-lite0': Recipe(320, 3000, 'the same with k-means layers, a seventh faster on a CPU'),
     'cmt-tiny': Recipe(256, 2500, 'a small ResNet-18 from scratch; simple images, in minutes'),
     'cmt-r50': Recipe(641, 10000, 'ResNet-50, pretrained; for a GPU'),
     'kmax-r50': Recipe(641, 10000, 'ResNet-50 with k-means layers, pretrained; for a GPU'),
