@@ -98,9 +98,9 @@ class FusedBatchNorm(torch.autograd.Function):
             mean, invstd = kernels.batch_norm_gather_stats_with_counts(
                 x, means, invstds, *averages, counts
             )
-            rows_of_x = _repeated(parts, weights[i], biases[i], mean, invstd)
-            output = kernels.batch_norm_elemt(_divided(x, parts), *rows_of_x, norm.eps)
-            weight, _, mean, invstd = rows_of_x
+            weight, bias, mean, invstd = _repeated(parts, weights[i], biases[i], mean, invstd)
+            divided = _divided(x, parts)
+            output = kernels.batch_norm_elemt(divided, weight, bias, mean, invstd, norm.eps)
             # no view, which an activation in place would refuse
             outputs.append(torch.ops.aten._unsafe_view(output, x.shape) if parts > 1 else output)
             saved += [x, mean, invstd, weight.to(mean.dtype), counts.int()]
@@ -117,8 +117,7 @@ class FusedBatchNorm(torch.autograd.Function):
         for i, (grad, parts) in enumerate(zip(grads, ctx.parts)):
             x, *rows, counts = saved[5 * i : 5 * i + 5]
             maps = [_divided(_dense(one, x), parts) for one in (grad, x)]
-            reduced = kernels.batch_norm_backward_reduce(*maps, *rows, *needed[i])
-            reduced = _summed(parts, reduced)
+            reduced = _summed(parts, kernels.batch_norm_backward_reduce(*maps, *rows, *needed[i]))
             sums.extend(reduced[:2] if needed[i][0] else ())
             of_weights.append(reduced[2])
             of_biases.append(reduced[3])
