@@ -1,15 +1,15 @@
 """Scenes of 40 to 150 alike objects: does one center color several of them?
 
     python tools/study/run.py tools/study/plans/alike_objects.py
-Cost: 9 runs of about 10 minutes of one core.
+Cost: 9 runs of about 5 minutes of one core.
 The network has 160 centers and one more stage, at stride 2, where its masks are. The merge makes a
 thing of each connected part of a thing; docs/study.md has the same models without that.
 """
 
 _base_ = './small_objects.py'
 scenes = dict(_delete_=True, preset='alike', num_train=1000, num_val=50)
-iterations = 1200
-validations = 3
+iterations = 600
+validations = 2
 loader = dict(
     dataset=dict(
         metainfo=dict(
