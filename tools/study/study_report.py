@@ -117,7 +117,7 @@ def difference(runs: Runs, base: Runs, value: Callable[[dict], float]) -> tuple[
     if len(gains) > 1:
         draws = np.random.default_rng(0).choice(gains, (NUM_DRAWS, len(gains)))
         low, high = np.quantile(draws.mean(axis=1), (0.025, 0.975))
-        text += f' [{low:+.2f}, {high:+.2f}]'
+        text += f' [{low:+.1f}, {high:+.1f}]'
     return text, f'{sum(gain > 0 for gain in gains)} of {len(gains)}'
 
 
