@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
 from cmt_deeplab_cli.arguments import (  # noqa: E402
     UserError,
+    above_zero,
     add_shared_arguments,
     config_file,
     positive,
@@ -40,7 +41,7 @@ OWN_DATA = {
         action='store_true', help='train on crops of large images and test in windows of that size'
     ),
     'iters': dict(type=positive, help='length of the training in iterations'),
-    'minutes': dict(type=float, help='time after which the training ends'),
+    'minutes': dict(type=above_zero, help='time after which the training ends'),
     'batch': dict(
         type=lambda text: text if text == 'auto' else positive(text),
         metavar='N|auto',
@@ -100,14 +101,16 @@ def parse_args() -> argparse.Namespace:
         if args.resume not in (None, 'auto'):
             parser.error('--resume takes no CHECKPOINT with data: it continues from the newest')
         return args
-    if args.own_data:
-        parser.error(f'--{next(iter(args.own_data))} is for a folder of data, not for a config')
     try:
         args.config = config_file(args.config)
     except UserError as error:
         if args.config.endswith('.py'):
             raise
-        raise UserError(f'There is no folder {args.config} of data. {error}') from error
+        no_config = '' if args.own_data else f' {error}'
+        raise UserError(f'There is no folder {args.config} of data.{no_config}') from error
+    if args.own_data:
+        flag = next(iter(args.own_data)).replace('_', '-')
+        parser.error(f'--{flag} is for a folder of data, not for a config')
     if args.resume not in (None, 'auto'):
         require_checkpoint(args.resume)
     return args

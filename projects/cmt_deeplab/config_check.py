@@ -6,7 +6,6 @@ it does not know, keeps some arguments until long after the start, and takes the
 
 import ast
 import inspect
-import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
@@ -16,7 +15,6 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
-from mmengine.logging import print_log
 from mmengine.runner import Priority, Runner
 
 from cmt_deeplab.construction import (
@@ -44,6 +42,14 @@ OF_MMDET_2 = {
     'fp16': "optim_wrapper.type='PanopticAmpOptimWrapper'",
     'resume_from': 'load_from, and resume=True',
     'optimizer_config': 'optim_wrapper.clip_grad',
+}
+OF_OTHERS = {  # of a config that inherits; one that mmengine has written may have such variables
+    'batch_size': 'train_dataloader.batch_size',
+    **dict.fromkeys(['checkpoint', 'weights'], 'load_from'),
+    'learning_rate': 'optim_wrapper.optimizer.lr',
+    **dict.fromkeys(['max_epochs', 'max_iter', 'max_iters'], 'train_cfg.max_iters'),
+    'pretrained': 'model.backbone.init_cfg',
+    'seed': 'randomness.seed',
 }
 LOADERS = 'train_dataloader', 'val_dataloader', 'test_dataloader'
 OF_TEST_TIME_AUGMENTATION = {'tta_model', 'tta_pipeline'}  # which mmdet's tools/test.py reads
@@ -99,15 +105,18 @@ NEEDED = {
 WORDS = {(Hook, 'priority'): Priority.__members__, (BaseMetric, 'collect_device'): ('cpu', 'gpu')}
 
 
-def check_config(cfg: Config) -> None:
+def check_config(cfg: Config) -> list[str]:
     """Check the config of a run before anything is built.
+
+    Returns:
+        Warnings, for the log of the run.
 
     Raises:
         UserError: a top-level key has no effect, a value is of a kind that its class does not take,
             or an argument that is used late is not known.
     """
     entries = entries_read(cfg)
-    _check_top_level(cfg, entries)
+    warnings = _check_top_level(cfg, entries)
     _check_values('', cfg, Runner)
     for place, part in entries:
         if isinstance(part, Mapping):
@@ -118,11 +127,11 @@ def check_config(cfg: Config) -> None:
     wrong = wrong_layer('model', cfg.get('model'))
     if wrong:
         raise UserError(wrong)
-    _warn_of_sizes(entries)
+    return warnings + _differing_sizes(entries)
 
 
-def _check_top_level(cfg: Config, entries: list[tuple[str, object]]) -> None:
-    """Keys that mmengine would ignore, though the user cannot mean that."""
+def _check_top_level(cfg: Config, entries: list[tuple[str, object]]) -> list[str]:
+    """Keys that mmengine would ignore; warnings, where the user may mean that."""
     scope = cfg.get('default_scope')
     if isinstance(scope, str) and not find_spec(scope):
         raise UserError(
@@ -131,6 +140,7 @@ def _check_top_level(cfg: Config, entries: list[tuple[str, object]]) -> None:
         )
     source = _source(cfg)
     inherits = '_base_' in source or 'read_base' in source
+    warnings = []
     for key in _unread(cfg, source):
         value, places = cfg[key], places_of_variable(key, cfg[key], entries)
         near = get_close_matches(key, READ, 1, 0.85)
@@ -146,8 +156,11 @@ def _check_top_level(cfg: Config, entries: list[tuple[str, object]]) -> None:
         if inherits and (of_a_base or places):
             keys = ', '.join(places) or 'the keys that use it'
             raise UserError(f'{said}; set {keys}.')
+        if inherits and key in OF_OTHERS:
+            raise UserError(f'{said}; set {OF_OTHERS[key]}.')
         if inherits or places:  # otherwise the file may be one that mmengine has written
-            _warn(f'{said}: correct or remove it.')
+            warnings.append(f'{said}: correct or remove it.')
+    return warnings
 
 
 def _source(cfg: Config) -> str:
@@ -169,7 +182,8 @@ def _unread(cfg: Config, source: str) -> list[str]:
 
 def places_of_variable(key: str, value: object, entries: Iterable) -> list[str]:
     """Where a variable of the config files stands, by its own name or else by its value."""
-    named = [path for path, _ in entries if path.endswith(f'.{key}')]
+    kind = isinstance(value, Mapping)
+    named = [p for p, e in entries if p.endswith(f'.{key}') and isinstance(e, Mapping) == kind]
     same = [path for path, entry in entries if isinstance(value, str) and entry == value]
     return (named or same)[:6]
 
@@ -222,17 +236,14 @@ def _refuse_keys(place: str, name: str, part: Mapping, taken: Iterable[str]) -> 
         raise UserError(key_not_taken(place, name, key))
 
 
-def _warn_of_sizes(entries: Iterable[tuple[str, object]]) -> None:
-    """Where images of training and test differ in size, and the input of the model is fixed."""
+def _differing_sizes(entries: Iterable[tuple[str, object]]) -> list[str]:
+    """A warning where images differ in size, and the input of the model is fixed."""
     ends = 'dataset.image_size', 'model.data_preprocessor.size'
     sizes = {path: tuple(entry) for path, entry in entries if path.endswith(ends) and entry}
-    if ends[1] in sizes and len(set(sizes.values())) > 1:
-        shown = ', '.join(f'{path}={size}' for path, size in sizes.items())
-        _warn(
-            f'The images of the run have different sizes: {shown}; give all the same value, or set '
-            f'{ends[1]}=None, which lets each batch have its own.'
-        )
-
-
-def _warn(sentence: str) -> None:
-    print_log(sentence, 'current', logging.WARNING)
+    if ends[1] not in sizes or len(set(sizes.values())) == 1:
+        return []
+    shown = ', '.join(f'{path}={size}' for path, size in sizes.items())
+    return [
+        f'The images of the run have different sizes: {shown}; give all the same value, or set '
+        f'{ends[1]}=None, which lets each batch have its own.'
+    ]

@@ -11,6 +11,7 @@ import traceback
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from types import FrameType
 
@@ -93,6 +94,17 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise ArgumentTypeError(f'{text} is not a whole number of at least 1.')
     return int(text)
+
+
+def above_zero(text: str) -> float:
+    """For argparse: a number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
+    if not 0 < number < inf:
+        raise ArgumentTypeError(f'{text} is no number above 0.')
+    return number
 
 
 def frames_of(error: BaseException) -> list[FrameType]:

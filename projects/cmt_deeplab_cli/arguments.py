@@ -18,6 +18,7 @@ with without_init('cmt_deeplab'):
     )
     from cmt_deeplab.errors import (
         UserError,
+        above_zero,
         mistakes_as_user_errors,
         output_file,
         positive,
@@ -28,6 +29,7 @@ with without_init('cmt_deeplab'):
 __all__ = [
     'CHECKPOINTS',
     'UserError',
+    'above_zero',
     'add_config_options',
     'add_shared_arguments',
     'config_and_checkpoint',

@@ -164,7 +164,7 @@ def test_all_values_of_16_bits(tmp_path):
     path = str(tmp_path / 'gray.png')
     cv2.imwrite(path, GRAY.astype(np.uint16) * 16)
     for kind in ('grayscale', 'color_ignore_orientation'):
-        with pytest.raises(UserError, match='nearly black'):
+        with pytest.raises(UserError, match='nearly black: scale its values to 0..255'):
             TRANSFORMS.build(dict(type='LoadImageFromFile', color_type=kind))(dict(img_path=path))
 
 

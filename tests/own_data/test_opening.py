@@ -136,6 +136,16 @@ def test_a_second_call_takes_what_the_first_has_written(scenes, data, opened):
     assert [name for name, *_ in read[scenes[0].name]] == ['object']
 
 
+def test_a_training_keeps_its_data_when_files_change(scenes, data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_masks(data, scenes)
+    first = open_data(data)
+    before = read_back(first.train)
+    save(data / 'masks' / f'{scenes[0].name}.png', np.full(scenes[0].size, 3, np.uint8))
+    assert open_data(data).train.ann_file != first.train.ann_file
+    assert repr(read_back(first.train)) == repr(before)
+
+
 def test_files_of_others_are_not_overwritten(scenes, data, opened):
     write_masks(data, scenes)
     dump(data.parent / 'out/mine.json', {})
@@ -258,12 +268,12 @@ def test_shapes_are_cut_off_at_the_border():
 )
 def test_names_of_classes(tmp_path, name, text, values):
     (tmp_path / name).write_text(text)
-    assert read_class_names(Files(tmp_path, out=tmp_path / 'out')).of_values == values
+    assert read_class_names(Files(tmp_path)).of_values == values
 
 
 def test_names_alone_begin_with_one_where_the_values_do(tmp_path):
     (tmp_path / 'classes.txt').write_text('sky\nroad\n')
-    names = read_class_names(Files(tmp_path, out=tmp_path / 'out'))
+    names = read_class_names(Files(tmp_path))
     assert names.shifted_to({0, 1, 2}) == {1: 'sky', 2: 'road'}
     assert names.shifted_to({0, 1}) == {0: 'sky', 1: 'road'}
 

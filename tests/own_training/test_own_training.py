@@ -33,7 +33,20 @@ def test_a_few_steps_and_a_few_more(tmp_path, capfd):
 
     with pytest.raises(UserError, match='--resume'):  # the work dir has a run already
         train(tmp_path / 'data', iters=4, **options)
+    for other, told in (
+        (dict(batch=4), 'began with --batch 2, and cannot go on with 4'),
+        (dict(seed=5), 'began without --seed'),
+        (dict(model='cmt-lite0'), 'began with --model cmt-tiny'),
+        (dict(image_size=96), 'began without --image-size'),
+    ):
+        with pytest.raises(UserError, match=told):
+            train(tmp_path / 'data', resume=True, **{**options, **other})
+    write_shapes(tmp_path / 'other', num_train=6, num_val=3, size=64)
+    with pytest.raises(UserError, match='began with DATA .*data, and cannot go on with .*other'):
+        train(tmp_path / 'other', resume=True, **options)
+    (tmp_path / 'data' / 'notes.txt').touch()
     train(tmp_path / 'data', resume=True, iters=6, **options)
+    assert 'have changed since this training began' in capfd.readouterr().out
     last = torch.load(folder / 'iter_6.pth', weights_only=False)
     assert last['meta']['iter'] == 6
     kernels = [value for value in last['state_dict'].values() if value.dim() == 4]

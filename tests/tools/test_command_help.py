@@ -92,6 +92,8 @@ WRONG = [
     (['train', 'configs', '--resume', 'no.pth'], 2, 'it continues from the newest'),
     (['train', 'configs', '--image-size', '1', '2', '3'], 2, 'the height and the width'),
     (['train', 'cmt-deeplab_tiny_shapes', '--minutes', '3'], 2, '--minutes is for a folder'),
+    (['train', 'nuclei', '--iters', '2'], 1, 'There is no folder nuclei of data.'),
+    *((['train', '.', '--minutes', m], 2, f'{m} is no number above 0') for m in ('0', 'nan', 'x')),
     (['train', 'no/such/config.py'], 1, 'no/such/config.py does not exist: give the path'),
     (['train', 'cmt-deeplab_tiny_shapes', '--amq'], 2, 'unrecognized arguments: --amq'),
     (['train', 'cmt-deeplab_tiny_shapes', '--cfg-options', 'a'], 2, 'not of the form key=value'),

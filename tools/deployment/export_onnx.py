@@ -18,6 +18,7 @@ from cmt_deeplab_cli.arguments import (  # noqa: E402
     positive,
     report_user_errors,
     require_checkpoint,
+    require_file,
     trained_model,
 )
 
@@ -51,6 +52,8 @@ def parse_args() -> argparse.Namespace:
     args.model = trained_model(args.model)
     if args.weights:
         require_checkpoint(args.weights)
+    for image in args.images or ():
+        require_file(image, f'{image} of --images is no file: name images.')
     return args
 
 

@@ -53,8 +53,11 @@ class PanopticRunner(WatchedRunner, ShardingRunner):
             UserError: something in the config cannot be used.
         """
         with mistakes_as_user_errors():
-            check_config(cfg)
-            return super().from_cfg(cfg)
+            warnings = check_config(cfg)
+            runner = super().from_cfg(cfg)
+        for warning in warnings:  # now that the log has a file
+            runner.logger.warning(warning)
+        return runner
 
     def build_message_hub(self, message_hub: dict | None = None) -> MessageHub:
         """As in mmengine, a hub that does not wait for the GPU."""

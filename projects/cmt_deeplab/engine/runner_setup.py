@@ -6,6 +6,7 @@ from pathlib import Path
 from time import perf_counter
 
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from cmt_deeplab.config_check import check_config
@@ -81,12 +82,12 @@ def test_with_augmentation(runner: Runner) -> None:
     config = {'type': 'PanopticTTAModel', **(runner.cfg.get('tta_model') or {})}
     with mistakes_as_user_errors():  # before the evaluation, which may take long
         augmented = MODELS.build(dict(config, module=unwrapped(runner.model)))
-    start = perf_counter()
-    plain, seconds = runner.test(), perf_counter() - start
+    clock = _TestClock()
+    runner.register_hook(clock)
+    plain, seconds = runner.test(), clock.seconds
     runner.model = augmented
     # the report and its pictures are those of the plain evaluation
     runner.hooks[:] = [hook for hook in runner.hooks if not isinstance(hook, PanopticReportHook)]
-    start = perf_counter()
     mean = runner.test()
     figures = ''.join(
         f'{key}: {plain[key]:.2f} -> {value:.2f}\n'
@@ -95,8 +96,21 @@ def test_with_augmentation(runner: Runner) -> None:
     )
     runner.logger.info(
         f'Test-time augmentation, from the plain evaluation to the mean:\n{figures}'
-        f'seconds: {seconds:.1f} -> {perf_counter() - start:.1f}'
+        f'seconds: {seconds:.1f} -> {clock.seconds:.1f}'
     )
+
+
+class _TestClock(Hook):
+    """The seconds of a test from its first image on, which has to wait for the loading to start."""
+
+    seconds = 0.0
+
+    def before_test_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
+        if batch_idx == 0:
+            self.start = perf_counter()
+
+    def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        self.seconds = perf_counter() - self.start
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -110,6 +124,9 @@ def build_runner(cfg: Config) -> Runner:
 
     setup_cache_size_limit_of_dynamo()
     with mistakes_as_user_errors():
-        if cfg.setdefault('runner_type', 'PanopticRunner') != 'PanopticRunner':  # it checks itself
-            check_config(cfg)
-        return RUNNERS.build(cfg)
+        itself = cfg.setdefault('runner_type', 'PanopticRunner') == 'PanopticRunner'
+        warnings = [] if itself else check_config(cfg)
+        runner = RUNNERS.build(cfg)
+    for warning in warnings:
+        runner.logger.warning(warning)
+    return runner

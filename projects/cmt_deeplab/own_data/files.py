@@ -30,7 +30,9 @@ class Files:
         UserError: it is a file.
     """
 
-    def __init__(self, root: Path, *, out: Path) -> None:
+    extracted: Path  # the folder for images that annotation files hold, set before they are read
+
+    def __init__(self, root: Path) -> None:
         if root.is_file():
             packed = ', unpacked first' if root.suffix in ('.zip', '.tar', '.gz', '.tgz') else ''
             raise UserError(
@@ -38,7 +40,7 @@ class Files:
             )
         if not root.is_dir():
             raise MissingFileError(f'There is no folder {root}: correct the path of the data.')
-        self.root, self.extracted = root, out / 'images'  # for images that annotation files hold
+        self.root = root
         self.paths = sorted(_files_below(root))
         self.images = [path for path in self.paths if path.suffix.lower() in IMAGES]
 

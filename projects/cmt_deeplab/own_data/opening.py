@@ -1,6 +1,7 @@
 """Opening a folder of annotated images: its layout is found by looking at the files."""
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -57,7 +58,8 @@ def open_data(
     takes what the first one has written. docs/own_data.md describes the layouts.
 
     Args:
-        out: the folder to write into, by default one in ``work_dirs/own_data``.
+        out: the folder to write into. By default it is one in ``work_dirs/own_data`` for this
+            state of the files and these arguments, which no later call changes.
         stuff: the classes that are stuff: names, or one text with commas between them, or 'none'.
             By default the data tell it.
         ask: is called with the names of the classes if the data cannot tell it, and returns those
@@ -80,9 +82,7 @@ def open_data(
     if not 0 <= val_share < 1:
         raise UserError(f'val_share is {val_share}, but it has to be from 0 to less than 1.')
     place, stuff = root.resolve(), stuff_names(stuff)
-    code = hashlib.sha256(str(place).encode()).hexdigest()[:8]
-    out = Path(os.path.abspath(out or f'work_dirs/own_data/{place.name}-{code}'))
-    files = Files(root, out=out)
+    files = Files(root)
     jsons, panoptic = jsons_by_kind(files), {}
     if layout in (None, PANOPTIC) and jsons[PANOPTIC]:
         panoptic = find_coco_panoptic(files, jsons[PANOPTIC])
@@ -102,6 +102,11 @@ def open_data(
     options = dict(stuff=stuff, background=background, layout=layout)
     draw = dict(val_share=val_share, seed=seed)
     recipe = dict(version=VERSION, root=str(place), files=files.fingerprint(), **options, **draw)
+    if not out:  # of this state of the files, so that no training loses the one it reads
+        code = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:8]
+        out = f'work_dirs/own_data/{place.name}-{code}'
+    out = Path(os.path.abspath(out))
+    files.extracted = out / 'images'
     target = Target(out, recipe)
     made = target.made() if target.state.get('recipe') == recipe else None
     if made is None:

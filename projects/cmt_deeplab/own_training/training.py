@@ -1,5 +1,6 @@
 """Train a model on own data by one call, which stands behind ``cmt-deeplab train DATA``."""
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from math import ceil
@@ -9,19 +10,22 @@ from typing import TYPE_CHECKING, Any, Literal
 from mmengine.config import Config
 
 from cmt_deeplab.errors import TrainingStopped, UserError
+from cmt_deeplab.whole_file import write_json
 
 from .preparing import CONFIG, prepared
 
 if TYPE_CHECKING:
     from mmengine.runner import Runner
 
+MODEL = 'cmt-lite0'  # where none is named
 PICTURES = 'pictures'  # of the last validation
+ARGUMENTS = 'arguments.json'  # that a training which goes on has to share
 
 
 def train(
     data: str | Path,
     *,
-    model: str = 'cmt-lite0',
+    model: str | None = None,
     work_dir: str | Path | None = None,
     stuff: str | Sequence[str] | None = None,
     background: str | None = None,
@@ -34,7 +38,7 @@ def train(
     weights: str | Path | None = None,
     device: str | None = None,
     resume: bool = False,
-    seed: int = 0,
+    seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train a model on own data and show what came of it.
@@ -46,7 +50,7 @@ def train(
 
     Args:
         data: a folder in any layout that :func:`open_data` knows.
-        model: a name of ``RECIPES``.
+        model: a name of ``RECIPES``, by default 'cmt-lite0'.
         work_dir: by default ``work_dirs/NAME-OF-DATA_MODEL``.
         stuff: the classes that are stuff, where the data do not say so, as in :func:`open_data`;
             in a terminal the command asks.
@@ -60,25 +64,44 @@ def train(
             recipe, or as many as fit into the free memory by estimate. The learning rate follows.
         weights: the file of the backbone's pretrained weights; 'none' trains from scratch.
         device: 'cpu', 'cuda' or 'cuda:1'; by default a GPU if there is one.
-        resume: go on from the last checkpoint in the work dir, with the config there; of the other
-            arguments ``iters``, ``minutes``, ``device`` and ``overrides`` count.
-        seed: of the split, the weights, the order of the images and all that is drawn.
+        resume: go on from the last checkpoint in the work dir, with the config and the state of the
+            data that it began with. ``iters``, ``minutes``, ``device`` and ``overrides`` may be
+            others than before.
+        seed: of the split, the weights, the order of the images and all that is drawn, by default
+            0.
         overrides: further entries of the config by dotted key.
 
     Returns:
         The work dir.
 
     Raises:
-        UserError: the data have a fault, or an argument does not suit them.
+        UserError: the data have a fault, an argument does not suit them, or one of a training that
+            goes on is not that of before.
     """
     from cmt_deeplab.devices import use_device
     from cmt_deeplab.engine.config_overrides import merge_overrides
+    from cmt_deeplab.own_data.files import Files
 
+    given = dict(
+        files=Files(Path(data)).fingerprint(),
+        data=str(Path(data).resolve()),
+        model=model,
+        stuff=stuff,
+        background=background,
+        layout=layout,
+        image_size=image_size,
+        windows=windows,
+        batch=batch,
+        weights=weights and str(weights),
+        seed=seed,
+    )
+    model, seed = model or MODEL, seed or 0
     use_device(device)
     folder = Path(work_dir or f'work_dirs/{Path(data).resolve().name}_{model}')
     if resume:
         if not (folder / CONFIG).is_file():
             raise UserError(f'{folder / CONFIG} does not exist: there is no training to resume.')
+        check_same_training(folder, given)
         cfg = Config.fromfile(str(folder / CONFIG))
         cfg.train_cfg.max_iters = iters or cfg.train_cfg.max_iters
     elif any(folder.glob('*.pth')):
@@ -99,10 +122,38 @@ def train(
             weights=weights,
             seed=seed,
         )
+        write_json(folder / ARGUMENTS, dict(given, model=model, seed=seed))
     merge_overrides(cfg, overrides or {})
     runner = run(cfg, minutes=minutes, resume=resume)
     show_result(runner)
     return folder
+
+
+def check_same_training(folder: Path, given: dict[str, Any]) -> None:
+    """Compare the arguments of a training that goes on with those that it began with.
+
+    Arguments that are left out are not compared. A note tells of other files in the data.
+
+    Raises:
+        UserError: one has another value.
+    """
+    if not (folder / ARGUMENTS).is_file():  # of an earlier version
+        return
+    before = json.loads((folder / ARGUMENTS).read_text(encoding='utf-8'))
+    if given.pop('files') != before.pop('files'):
+        print(
+            f'Files in {given["data"]} have changed since this training began: it goes on with the '
+            'annotations that were converted then, and reads other files as they are now.'
+        )
+    for name, value in json.loads(json.dumps(given)).items():
+        began = before[name]
+        if value not in (None, False, began):
+            flag = 'DATA' if name == 'data' else f'--{name.replace("_", "-")}'
+            with_what = f'with {flag} {began}' if began else f'without {flag}'
+            raise UserError(
+                f'The training in {folder} began {with_what}, and cannot go on with {value}: give '
+                'the same with --resume, or train anew in another --work-dir.'
+            )
 
 
 def run(cfg: Config, *, minutes: float | None, resume: bool) -> 'Runner':
@@ -115,16 +166,18 @@ def run(cfg: Config, *, minutes: float | None, resume: bool) -> 'Runner':
     from cmt_deeplab.reports.progress import ProgressHook, QuietRunner, progress_bar
 
     cfg.resume = resume
-    if minutes:
+    budget = None
+    if minutes is not None:
+        stride = max(1, cfg.train_cfg.max_iters // 250)
+        budget = PanopticTimeBudgetHook(minutes=minutes, stride=stride)
         cfg.train_cfg.val_interval = validation_interval(cfg.train_cfg, minutes)
     with progress_bar() as bar:
         runner = QuietRunner.from_cfg(cfg)
         if get_device() == 'cpu':  # same results; depthwise convolutions take half as long
             runner.model.to(memory_format=torch.channels_last)
         runner.register_hook(ProgressHook(bar))
-        if minutes:
-            stride = max(1, runner.max_iters // 250)
-            runner.register_hook(PanopticTimeBudgetHook(minutes=minutes, stride=stride))
+        if budget:
+            runner.register_hook(budget)
         try:
             runner.train()
         except TrainingStopped:
