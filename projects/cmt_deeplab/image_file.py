@@ -151,7 +151,7 @@ def panoptic_png_problem(header: Header) -> str | None:
             'the color R + 256 G + 65536 B (csCreatePanopticImgs does so for Cityscapes)'
         )
     if bits != PNG_BITS:
-        return f'has {bits} bits per color, but segment ids are colors of 8 bits: write these'
+        return f'has {bits} bits per color, but segment ids are colors of 8 bits: write 8 bits'
     return None
 
 
