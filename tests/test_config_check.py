@@ -207,6 +207,14 @@ def test_what_may_be_meant_is_warned_of(text, words, tmp_path):
     assert len(said) == 1 and words in said[0]
 
 
+def test_words_of_other_programs_may_stand_in_a_config_that_inherits_nothing(tmp_path):
+    config = read_config(leaf(tmp_path, "_base_ = '{shapes}'\n"))
+    config.dump(tmp_path / 'dumped.py')
+    text = (tmp_path / 'dumped.py').read_text()
+    (tmp_path / 'dumped.py').write_text(f"{text}\nseed = 3\nload_from = 'swin_base_.pth'\n")
+    assert check_config(read_config(str(tmp_path / 'dumped.py'))) == []
+
+
 def test_images_of_training_and_test_may_differ_where_the_input_has_no_fixed_size(tmp_path):
     text = "_base_ = '{shapes}'\ntrain_dataloader = dict(dataset=dict(image_size=(64, 64)))\n"
     (said,) = check_config(read_config(leaf(tmp_path, text)))

@@ -139,7 +139,7 @@ def _check_top_level(cfg: Config, entries: list[tuple[str, object]]) -> list[str
             'registries the parts of this package are.'
         )
     source = _source(cfg)
-    inherits = '_base_' in source or 'read_base' in source
+    inherits = bool(re.search(r'^_base_\s*=|\bread_base\b', source, re.MULTILINE))
     warnings = []
     for key in _unread(cfg, source):
         value, places = cfg[key], places_of_variable(key, cfg[key], entries)
@@ -156,7 +156,7 @@ def _check_top_level(cfg: Config, entries: list[tuple[str, object]]) -> list[str
         if inherits and (of_a_base or places):
             keys = ', '.join(places) or 'the keys that use it'
             raise UserError(f'{said}; set {keys}.')
-        if inherits and key in OF_OTHERS:
+        if inherits and key in OF_OTHERS and value is not None:
             raise UserError(f'{said}; set {OF_OTHERS[key]}.')
         if inherits or places:  # otherwise the file may be one that mmengine has written
             warnings.append(f'{said}: correct or remove it.')

@@ -142,7 +142,12 @@ def test_a_training_keeps_its_data_when_files_change(scenes, data, tmp_path, mon
     first = open_data(data)
     before = read_back(first.train)
     save(data / 'masks' / f'{scenes[0].name}.png', np.full(scenes[0].size, 3, np.uint8))
-    assert open_data(data).train.ann_file != first.train.ann_file
+    changed = open_data(data).train.ann_file
+    assert changed != first.train.ann_file
+    for folder, name in (('work_dirs/run', 'any.png'), ('run', 'arguments.json')):
+        (data / folder).mkdir(parents=True)
+        (data / folder / name).touch()
+    assert open_data(data).train.ann_file == changed  # results in the data are none of its files
     assert repr(read_back(first.train)) == repr(before)
 
 

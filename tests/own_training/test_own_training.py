@@ -35,12 +35,13 @@ def test_a_few_steps_and_a_few_more(tmp_path, capfd):
         train(tmp_path / 'data', iters=4, **options)
     for other, told in (
         (dict(batch=4), 'began with --batch 2, and cannot go on with 4'),
-        (dict(seed=5), 'began without --seed'),
+        (dict(seed=5), 'began with --seed 0'),
         (dict(model='cmt-lite0'), 'began with --model cmt-tiny'),
         (dict(image_size=96), 'began without --image-size'),
     ):
         with pytest.raises(UserError, match=told):
             train(tmp_path / 'data', resume=True, **{**options, **other})
+    train(tmp_path / 'data', resume=True, iters=5, seed=0, batch=2, **options)  # the same
     write_shapes(tmp_path / 'other', num_train=6, num_val=3, size=64)
     with pytest.raises(UserError, match='began with DATA .*data, and cannot go on with .*other'):
         train(tmp_path / 'other', resume=True, **options)

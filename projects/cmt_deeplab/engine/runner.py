@@ -32,6 +32,7 @@ from cmt_deeplab.models.stacking import stacked_batch
 from .class_check import unwrapped
 from .fsdp import ShardingRunner
 from .hooks import with_checks
+from .runner_setup import logged_at_the_end
 
 SYNCHRONIZED = ('MMSyncBN', 'SyncBN', 'SyncBatchNorm')  # the first needs several processes as well
 
@@ -53,11 +54,8 @@ class PanopticRunner(WatchedRunner, ShardingRunner):
             UserError: something in the config cannot be used.
         """
         with mistakes_as_user_errors():
-            warnings = check_config(cfg)
-            runner = super().from_cfg(cfg)
-        for warning in warnings:  # now that the log has a file
-            runner.logger.warning(warning)
-        return runner
+            with logged_at_the_end(check_config(cfg)):
+                return super().from_cfg(cfg)
 
     def build_message_hub(self, message_hub: dict | None = None) -> MessageHub:
         """As in mmengine, a hub that does not wait for the GPU."""

@@ -1,12 +1,16 @@
 """From a command line to a runner: what ``tools/train.py`` and ``tools/test.py`` share."""
 
 import argparse
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
 from time import perf_counter
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from cmt_deeplab.config_check import check_config
@@ -113,6 +117,16 @@ class _TestClock(Hook):
         self.seconds = perf_counter() - self.start
 
 
+@contextmanager
+def logged_at_the_end(warnings: list[str]) -> Iterator[None]:
+    """Log warnings when the runner has been built, and its log has a file, or has failed to."""
+    try:
+        yield
+    finally:
+        for warning in warnings:
+            print_log(warning, 'current', logging.WARNING)
+
+
 def build_runner(cfg: Config) -> Runner:
     """The runner that the config names (``runner_type``).
 
@@ -125,8 +139,5 @@ def build_runner(cfg: Config) -> Runner:
     setup_cache_size_limit_of_dynamo()
     with mistakes_as_user_errors():
         itself = cfg.setdefault('runner_type', 'PanopticRunner') == 'PanopticRunner'
-        warnings = [] if itself else check_config(cfg)
-        runner = RUNNERS.build(cfg)
-    for warning in warnings:
-        runner.logger.warning(warning)
-    return runner
+        with logged_at_the_end([] if itself else check_config(cfg)):
+            return RUNNERS.build(cfg)

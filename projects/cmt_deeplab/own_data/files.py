@@ -12,6 +12,7 @@ from cmt_deeplab.errors import MissingFileError, UserError, require_file
 from cmt_deeplab.image_file import IMAGES
 
 STATE = 'conversion.json'  # in a folder that a layout was converted into
+ARGUMENTS = 'arguments.json'  # in the work dir of a training on own data
 SPLITS = dict(
     train=('train', 'training', 'trainset'),
     val=('val', 'valid', 'validation', 'valset', 'dev'),
@@ -147,9 +148,9 @@ def _files_below(root: Path) -> Iterator[Path]:
     seen = set()
     for folder, below, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        if real in seen or STATE in names:
+        if real in seen or STATE in names or (ARGUMENTS in names and folder != str(root)):
             below.clear()
             continue
         seen.add(real)
-        below[:] = [name for name in below if not name.startswith(('.', '__MACOSX'))]
+        below[:] = [name for name in below if not name.startswith(('.', '__MACOSX', 'work_dirs'))]
         yield from (Path(folder, name) for name in names if not name.startswith('.'))

@@ -1,7 +1,7 @@
 """Before a training on own data: the data are looked at, and a config is written for them."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ def prepared(
     folder: Path,
     *,
     model: str,
-    opening: Mapping[str, Any],
+    opening: dict[str, Any],
     image_size: int | Sequence[int] | None,
     windows: bool,
     iters: int | None,
@@ -34,9 +34,11 @@ def prepared(
     weights: str | Path | None,
     seed: int,
 ) -> Config:
-    """The config of a new training, which is written into its folder; tells what it chooses."""
+    """The config of a new training, which is written into its folder; tells what it chooses.
+
+    ``opening`` are arguments of :func:`open_data`; an answer of the user is added to them.
+    """
     own, base = recipe(model)
-    opening = {key: value for key, value in opening.items() if value is not None}
 
     def ask(names: Sequence[str]) -> Sequence[str]:
         opening['stuff'] = ask_for_stuff(names) or 'none'  # for the config, too
@@ -59,12 +61,11 @@ def prepared(
     for sentence in choices.sentences:
         print(sentence)
     tell_findings(opened, choices, windows)
-    opening |= dict(windows=True) if windows else {}
     text = leaf(
         base,
         data,
         choices,
-        opening=opening,
+        opening=opening | (dict(windows=True) if windows else {}),
         iterations=iters or own.iterations,
         batch=batch or first.train_dataloader.batch_size,
         weights=weights,

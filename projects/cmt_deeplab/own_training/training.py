@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mmengine.config import Config
 
 from cmt_deeplab.errors import TrainingStopped, UserError
+from cmt_deeplab.own_data.files import ARGUMENTS, Files
 from cmt_deeplab.whole_file import write_json
 
 from .preparing import CONFIG, prepared
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 MODEL = 'cmt-lite0'  # where none is named
 PICTURES = 'pictures'  # of the last validation
-ARGUMENTS = 'arguments.json'  # that a training which goes on has to share
 
 
 def train(
@@ -80,19 +80,19 @@ def train(
     """
     from cmt_deeplab.devices import use_device
     from cmt_deeplab.engine.config_overrides import merge_overrides
-    from cmt_deeplab.own_data.files import Files
+    from cmt_deeplab.own_data.class_names import stuff_names
 
     given = dict(
         files=Files(Path(data)).fingerprint(),
         data=str(Path(data).resolve()),
         model=model,
-        stuff=stuff,
+        stuff=stuff_names(stuff),
         background=background,
         layout=layout,
-        image_size=image_size,
+        image_size=[image_size] * 2 if isinstance(image_size, int) else image_size,
         windows=windows,
         batch=batch,
-        weights=weights and str(weights),
+        weights=weights if weights in (None, 'none') else str(Path(weights).resolve()),
         seed=seed,
     )
     model, seed = model or MODEL, seed or 0
@@ -110,11 +110,13 @@ def train(
             'another --work-dir.'
         )
     else:
+        opening = dict(stuff=stuff, background=background, layout=layout, seed=seed)
+        opening = {name: value for name, value in opening.items() if value is not None}
         cfg = prepared(
             Path(data),
             folder,
             model=model,
-            opening=dict(stuff=stuff, background=background, layout=layout, seed=seed),
+            opening=opening,
             image_size=image_size,
             windows=windows,
             iters=iters,
@@ -122,7 +124,8 @@ def train(
             weights=weights,
             seed=seed,
         )
-        write_json(folder / ARGUMENTS, dict(given, model=model, seed=seed))
+        stuff = stuff_names(opening.get('stuff'))
+        write_json(folder / ARGUMENTS, dict(given, model=model, seed=seed, stuff=stuff))
     merge_overrides(cfg, overrides or {})
     runner = run(cfg, minutes=minutes, resume=resume)
     show_result(runner)
@@ -147,9 +150,11 @@ def check_same_training(folder: Path, given: dict[str, Any]) -> None:
         )
     for name, value in json.loads(json.dumps(given)).items():
         began = before[name]
-        if value not in (None, False, began):
+        if not (value is None or value is False or value == began):
             flag = 'DATA' if name == 'data' else f'--{name.replace("_", "-")}'
-            with_what = f'with {flag} {began}' if began else f'without {flag}'
+            with_what = (
+                f'without {flag}' if began is None or began is False else f'with {flag} {began}'
+            )
             raise UserError(
                 f'The training in {folder} began {with_what}, and cannot go on with {value}: give '
                 'the same with --resume, or train anew in another --work-dir.'
