@@ -89,7 +89,7 @@ def _read(loader: LoadImageFromFile, results: dict) -> np.ndarray:
     path, kind, backend = results['img_path'], loader.color_type, loader.imdecode_backend
     if not isinstance(path, str | os.PathLike):
         raise _no_image(path)
-    data, flag, image, dark = _bytes(loader, path), kind, None, None
+    data, flag, image = _bytes(loader, path), kind, None
     if backend == 'cv2' and kind != 'unchanged':
         flag = imread_flags[kind] | cv2.IMREAD_ANYDEPTH
     try:
@@ -101,7 +101,10 @@ def _read(loader: LoadImageFromFile, results: dict) -> np.ndarray:
         problem = None
         image = mmcv.imfrombytes(data, flag=flag, backend=backend)
         if flag != kind and image is not None and image.dtype == np.uint16:
-            dark = _too_dark(image)
+            if dark := _too_dark(image):
+                raise UserError(
+                    f'The image {path} {dark}: scale its values to 0..255 and write it with 8 bits.'
+                )
             image = mmcv.imfrombytes(data, flag=kind, backend=backend)
     except UserError:
         raise
@@ -113,10 +116,6 @@ def _read(loader: LoadImageFromFile, results: dict) -> np.ndarray:
         raise UserError(
             f'The image {path} {problem or "cannot be decoded"}: fetch it again, write it as a '
             'JPEG or PNG of 8 bits, or take it out.'
-        )
-    if dark:
-        raise UserError(
-            f'The image {path} {dark}: scale its values to 0..255 and write it with 8 bits.'
         )
     return image
 

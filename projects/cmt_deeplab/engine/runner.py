@@ -53,9 +53,8 @@ class PanopticRunner(WatchedRunner, ShardingRunner):
         Raises:
             UserError: something in the config cannot be used.
         """
-        with mistakes_as_user_errors():
-            with logged_at_the_end(check_config(cfg)):
-                return super().from_cfg(cfg)
+        with mistakes_as_user_errors(), logged_at_the_end(check_config(cfg)):
+            return super().from_cfg(cfg)
 
     def build_message_hub(self, message_hub: dict | None = None) -> MessageHub:
         """As in mmengine, a hub that does not wait for the GPU."""
