@@ -367,7 +367,7 @@ def test_an_absent_file_stays_an_absent_file(tmp_path):
             'Error: .* use .*/tools/analysis_tools/conf',
         ),
         ('analysis_tools/analyze_results.py', OSError(2, 'gone', 'x.pkl'), 'Error: x.pkl: gone'),
-        ('analysis_tools/browse_dataset.py', AttributeError('x'), "Error: mmdet's browse_dataset"),
+        ('analysis_tools/analyze_results.py', AssertionError(), "Error: mmdet's analyze_results"),
         ('analysis_tools/fuse_results.py', AttributeError('x'), 'AttributeError: x'),
     ],
 )

@@ -1,5 +1,6 @@
 """Pictures of what a model sees, from index planes and from mmdet's masks."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -31,6 +32,16 @@ def test_each_image_has_a_picture_and_all_stand_on_one_sheet(shapes_root, tmp_pa
     assert width > 2 * 384 and height > 384  # image and truth
     browse(MASKS, shapes_root, tmp_path / 'both', '--original')
     assert cv2.imread(str(tmp_path / 'both' / pictures[0])).shape == (2 * height, width, 3)
+
+
+def test_the_browser_of_mmdet_draws_the_truth_too(shapes_root, tmp_path):
+    theirs = Path(find_spec('mmdet').origin).parent / '.mim' / 'tools' / TOOL
+    where = f'train_dataloader.dataset.data_root={shapes_root}/'
+    few = 'train_dataloader.dataset.indices=2'
+    run_tool(theirs, PLANES, '--not-show', '--output-dir', tmp_path, '--cfg-options', where, few)
+    drawn = [cv2.imread(str(path)) for path in sorted(tmp_path.iterdir())]
+    assert [picture.shape for picture in drawn] == [(384, 384, 3)] * 2
+    assert all((picture == 255).all(2).sum() > 100 for picture in drawn)  # contours and labels
 
 
 def test_validation_shows_the_truth_at_the_original_size(shapes_root, tmp_path):

@@ -54,7 +54,8 @@ class PackPanopticInputs(PanopticTransform):
     """Pack image and index plane into ``inputs`` (3, H, W) and a ``DetDataSample``.
 
     The sample has ``gt_panoptic_seg`` (:class:`PanopticIndexData`) and ``gt_segments`` with
-    ``labels`` (K,) int64, ``is_crowd`` (K,) bool and ``ids`` (K,) int64, the ids of the PNG.
+    ``labels`` (K,) int64, ``is_crowd`` (K,) bool and ``ids`` (K,) int64, the ids of the PNG. Its
+    ``gt_instances`` are empty: mmdet's browse_dataset.py asks for them, whatever the data are.
 
     With ``crowd_as_void`` (training) crowds become void and segments that have no pixel left are
     dropped, so that ``index_map`` holds exactly 0..K-1. Without it (evaluation) the plane stays as
@@ -106,6 +107,7 @@ class PackPanopticInputs(PanopticTransform):
             is_crowd=torch.tensor([s['is_crowd'] for s in segments], dtype=torch.bool),
             ids=torch.tensor([s['id'] for s in segments], dtype=torch.int64),
         )
+        sample.gt_instances = InstanceData()
 
 
 def drop_crowds_and_absent(
