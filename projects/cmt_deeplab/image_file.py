@@ -28,6 +28,7 @@ warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 
 JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8', b'\xff\xda', b'\xff\xd9'
 PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND'
+TIFF_STARTS = b'II*\x00', b'MM\x00*'
 PNG_COLORS = (2, 6)  # the color types RGB and RGBA of a PNG's header
 PNG_BITS = 8  # per channel
 HEADER, TAIL = 32, 64  # bytes that are looked at
@@ -51,6 +52,15 @@ class Header:
     orientation: int  # of the EXIF data
     start: bytes
     mode: str = ''  # Pillow's name of the kind of pixels
+
+    @property
+    def bits(self) -> int:
+        """Per color."""
+        if self.format == 'PNG':
+            return self.start[24]
+        if self.mode == 'F' or (self.mode == 'I' and self.format == 'TIFF'):
+            return 32
+        return 16 if self.mode.startswith('I') else 8
 
     def size_read(self, *, turning: bool) -> tuple[int, int]:
         """(height, width) as OpenCV gives it, with or without its turn by the EXIF data.
@@ -87,7 +97,8 @@ def read_header(data: bytes | BinaryIO) -> Header:
             'limit is twice PIL.Image.MAX_IMAGE_PIXELS, which a config may set)'
         ) from None
     except (UnidentifiedImageError, KeyError):  # the latter where Pillow lacks a reader
-        raise BadImage('is not an image') from None
+        tiff = start.startswith(TIFF_STARTS)  # of floating-point colors, or of five channels
+        raise BadImage('is a TIFF of an unusual kind' if tiff else 'is not an image') from None
     except Exception:  # of many kinds, by format
         raise BadImage('is truncated or damaged') from None
 
@@ -221,6 +232,7 @@ def check_image_file(path: str, *, kind: str = 'image') -> Header:
                 require_whole(file.read())
     except BadImage as problem:
         raise UserError(
-            f'The {kind} {path} {problem}: fetch it again or take it out of the annotation file.'
+            f'The {kind} {path} {problem}: fetch or write it again, or take it out of the '
+            'annotation file.'
         ) from None
     return header

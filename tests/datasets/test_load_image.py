@@ -131,7 +131,9 @@ def test_kinds_of_image_files(name, tmp_path):
 UNREADABLE = {
     '12 bits in 16': (of_16_bits(BGR, 16), 'values end at 3984, which is nearly black'),
     '14 bits in 16': (of_16_bits(GRAY, 64), 'nearly black'),
-    'float TIFF': (pil_file(Image.fromarray(GRAY.astype(np.float32)), 'TIFF'), 'cannot be decoded'),
+    'float TIFF': (pil_file(Image.fromarray(GRAY.astype(np.float32)), 'TIFF'), '32 bits per color'),
+    '32 bit TIFF': (pil_file(Image.fromarray(GRAY.astype(np.int32)), 'TIFF'), '32 bits per color'),
+    'float color TIFF': (cv2.imencode('.tif', BGR / np.float32(1))[1].tobytes(), 'a TIFF of an un'),
     'float HDR': (cv2.imencode('.hdr', BGR / np.float32(255))[1].tobytes(), 'is not an image'),
     'half a JPEG': (pil_file(PICTURE, 'JPEG')[:400], 'is truncated or damaged'),
     'half a PNG': (pil_file(PICTURE, 'PNG')[:400], 'is truncated or damaged'),

@@ -354,6 +354,12 @@ def image_of_12_bits(root):
     cv2.imwrite(str(image(root)), pixels * 16)
 
 
+@plants('PD307')
+def image_of_floating_point(root):
+    gray = cv2.imread(str(image(root)), cv2.IMREAD_GRAYSCALE)
+    Image.fromarray(gray.astype(np.float32)).save(image(root), 'TIFF')
+
+
 @plants('PD308', 'PD309')
 def background_is_void(root):
     for number in (1, 2, 3):

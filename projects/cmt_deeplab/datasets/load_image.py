@@ -99,12 +99,12 @@ def _read(loader: LoadImageFromFile, results: dict) -> np.ndarray:
             flag, results['reduced_by'] = imread_flags[kind] | REDUCED[reduced], reduced
         require_whole(data)
         problem = None
+        if header.bits > 16 and flag != kind:
+            raise _unscaled(path, 'has 32 bits per color')
         image = mmcv.imfrombytes(data, flag=flag, backend=backend)
         if flag != kind and image is not None and image.dtype == np.uint16:
             if dark := _too_dark(image):
-                raise UserError(
-                    f'The image {path} {dark}: scale its values to 0..255 and write it with 8 bits.'
-                )
+                raise _unscaled(path, dark)
             image = mmcv.imfrombytes(data, flag=kind, backend=backend)
     except UserError:
         raise
@@ -152,6 +152,12 @@ def _too_dark(image: np.ndarray) -> str | None:
     if 0 < image.max() < 1 << FEWEST_BITS:
         return f'has 16 bits per color, but its values end at {image.max()}, which is nearly black'
     return None
+
+
+def _unscaled(path: str | os.PathLike, why: str) -> UserError:
+    return UserError(
+        f'The image {path} {why}: scale its values to 0..255 and write it with 8 bits.'
+    )
 
 
 def _bytes(loader: LoadImageFromFile, path: str | os.PathLike) -> bytes:

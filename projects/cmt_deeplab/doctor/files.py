@@ -9,7 +9,7 @@ from mmcv.transforms import LoadImageFromFile
 from cmt_deeplab.datasets.load_image import check_header
 from cmt_deeplab.datasets.load_panoptic_index_map import check_png_size
 from cmt_deeplab.errors import UserError
-from cmt_deeplab.image_file import Header, check_image_file, panoptic_png_problem
+from cmt_deeplab.image_file import check_image_file, panoptic_png_problem
 
 from .annotations import Split
 from .rules import Finding, found, of_error
@@ -58,7 +58,7 @@ def _files_in(folder: str) -> list[str]:
 
 
 def image_findings(record: dict) -> tuple[list[Finding], int]:
-    """What the header of an image tells, and its bits per color; 0 where it has no header."""
+    """What the header of an image tells, and its bits per color; 0 where it cannot be used."""
     path, findings = record['img_path'], []
     try:
         header = check_image_file(path)
@@ -70,23 +70,18 @@ def image_findings(record: dict) -> tuple[list[Finding], int]:
         sides = sorted(header.size) == sorted((record['height'], record['width']))
         turned = sides and header.orientation != 1
         findings.append(of_error('PD209' if turned else 'PD207', path, error))
-    bits, (height, width) = _bits(header), header.size
+    bits, (height, width) = header.bits, header.size
     form = 'of a palette' if 'P' in header.mode else 'gray'
     for rule, applies, message in (
-        ('PD210', bits > 8, f'It has {bits} bits per color.'),
+        ('PD210', 8 < bits <= 16, f'It has {bits} bits per color.'),
+        ('PD307', bits > 16, f'It has {bits} bits per color.'),
         ('PD211', header.mode in GRAY, f'It is {form}.'),
         ('PD212', header.mode in ALPHA, 'It has an alpha channel.'),
         ('PD213', height * width > HUGE, f'It has {width} x {height} pixels.'),
     ):
         if applies:
             findings.append(found(rule, path, message))
-    return findings, bits
-
-
-def _bits(header: Header) -> int:
-    if header.format == 'PNG':
-        return header.start[24]
-    return 32 if header.mode == 'F' else 16 if header.mode.startswith('I') else 8
+    return findings, bits if bits <= 16 else 0
 
 
 def png_findings(record: dict) -> list[Finding]:
