@@ -251,6 +251,28 @@ def test_convnext_stem_is_the_feature_behind_its_norm():
 
 
 @needs_timm
+def test_head_output_is_what_the_classifier_of_the_whole_network_reads(tmp_path):
+    import timm
+
+    torch.manual_seed(0)
+    whole = timm.create_model('efficientnet_lite0').eval()
+    torch.save(whole.state_dict(), tmp_path / 'whole.pth')
+    backbone = TimmBackbone(
+        model_name='efficientnet_lite0',
+        with_head_output=True,
+        init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'whole.pth')),
+    ).eval()
+    backbone.init_weights()
+    x = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        features = backbone(x)
+        torch.testing.assert_close(features[-1], whole.forward_features(x))
+    assert tuple(feature.shape[1] for feature in features) == backbone.out_channels
+    with pytest.raises(ValueError, match='remove with_head_output'):
+        TimmBackbone(model_name='resnet18', with_head_output=True)
+
+
+@needs_timm
 def test_timm_levels_and_names():
     backbone = TimmBackbone(model_name='resnet18', out_indices=(1, 2, 3, 4))
     assert backbone.out_channels == (64, 128, 256, 512)

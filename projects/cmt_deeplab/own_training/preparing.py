@@ -116,7 +116,8 @@ def tell_findings(opened: PanopticFolder, choices: Choices, windows: bool) -> No
     if errors:
         raise UserError(
             f'The data have {len(errors)} faults, of which the first is: {errors[0]} '
-            f'`cmt-deeplab doctor {opened.root}` lists all.'
+            f'`cmt-deeplab doctor {opened.root}` lists all; give it the same --layout, --stuff and '
+            '--background.'
         )
     for finding in findings:
         if finding.severity == 'warning' and not (windows and finding.id == 'PD407'):

@@ -31,6 +31,8 @@ class TimmBackbone(StagesMixin, PretrainedMixin, BaseModule):
         model_name: timm's name of the model.
         with_stem_output: ConvNeXt only: the feature of its stem, of stride 4, comes first, as
             deeplab2 and kmax-deeplab use it on Cityscapes.
+        with_head_output: EfficientNet and MobileNetV2 only: the last feature is what the classifier
+            of the whole network reads, 1280 channels behind an activation, and not the 320 before.
         frozen_stages, norm_eval, with_cp: see :class:`StagesMixin`. The stages are timm's feature
             levels of stride 4 and more; of a plain vision transformer these are its blocks. All
             that comes before the first one is the stem.
@@ -61,6 +63,7 @@ class TimmBackbone(StagesMixin, PretrainedMixin, BaseModule):
         *,
         model_name: str,
         with_stem_output: bool = False,
+        with_head_output: bool = False,
         frozen_stages: int = NOTHING_FROZEN,
         norm_eval: bool = False,
         with_cp: bool = False,
@@ -94,6 +97,9 @@ class TimmBackbone(StagesMixin, PretrainedMixin, BaseModule):
             self.model.return_layers['stem_1'] = 'stem'  # the norm that ends the stem
             self.out_channels = (stem.out_channels, *self.out_channels)
             self.strides = (stem.stride[0], *self.strides)
+        self.with_head_output = with_head_output
+        if with_head_output:
+            self.add_head(create_model(self, model_name, dict(num_classes=0), kwargs))
         children = getattr(self.model, 'model', self.model).children()
         self.set_stages(
             self.find_stages(model_name) if frozen_stages != NOTHING_FROZEN else [],
@@ -103,8 +109,20 @@ class TimmBackbone(StagesMixin, PretrainedMixin, BaseModule):
             with_cp=with_cp,
         )
 
+    def add_head(self, whole: nn.Module) -> None:
+        """Take the convolution and the norm of a whole network that come before its classifier."""
+        if type(whole).__name__ != 'EfficientNet':
+            raise UserError(
+                f'{self.model_name} is a {type(whole).__name__} of timm, which has no convolution '
+                'between its last feature and the pooling: remove with_head_output.'
+            )
+        self.model.conv_head, self.model.bn2 = whole.conv_head, whole.bn2  # their names in files
+        self.out_channels = (*self.out_channels[:-1], whole.num_features)
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         features = self.model(x)[self.first :]
+        if self.with_head_output:
+            features[-1] = self.model.bn2(self.model.conv_head(features[-1]))
         if self.channels_last:
             features = [feature.permute(0, 3, 1, 2).contiguous() for feature in features]
         return tuple(features)
