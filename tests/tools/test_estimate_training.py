@@ -1,6 +1,7 @@
 """Estimates of a training step: counts by hand, the largest batch, ``batch='auto'``, the tool."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from cmt_deeplab.estimate.ledger import Host, Ledger
 from cmt_deeplab.estimate.step import ddp_buckets
 from cmt_deeplab.models.blocks.norm import PanopticSyncBN
 from cmt_deeplab.own_training.preparing import prepared
+from command_line import ROOT, run
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from processes import in_processes
@@ -216,6 +218,21 @@ def test_own_data_are_trained_with_what_fits(monkeypatch, by_formula, tmp_path, 
     assert (cfg.train_dataloader.batch_size, cfg.auto_scale_lr.enable) == (2, True)
     assert "batch_size='auto': 2 images of" in capsys.readouterr().out
     assert "batch_size='auto'" in (tmp_path / 'run' / 'short.py').read_text(encoding='utf-8')
+
+
+def test_auto_is_settled_before_a_runner_has_set_the_scope():
+    """In a process of its own, as an earlier runner in this one has set mmengine's scope."""
+    leaf = ROOT / 'configs/cmt_deeplab/cmt-deeplab_tiny_shapes.py'
+    program = f"""if True:
+        from mmengine.config import Config
+        from cmt_deeplab.engine.config_overrides import merge_overrides
+        from cmt_deeplab.estimate import settle_batch
+        cfg = Config.fromfile({str(leaf)!r})
+        merge_overrides(cfg, ['train_dataloader.batch_size=auto'])
+        print(settle_batch(cfg))
+    """
+    finished = run(sys.executable, '-c', program)
+    assert finished.stdout.startswith("batch_size='auto': 8 images"), finished.stderr[-2000:]
 
 
 def test_auto_counts_the_processes_of_the_launcher(monkeypatch, by_formula):

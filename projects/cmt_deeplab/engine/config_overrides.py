@@ -14,6 +14,7 @@ from cmt_deeplab.value_kinds import kind_of
 
 # a number may become a list of numbers; a list may be changed by position, and one dict become many
 ALSO_ALLOWED = {('dict', 'list'), ('number', 'list'), ('list', 'dict')}
+WORD_FOR_NUMBER = 'train_dataloader.batch_size', 'auto'  # see estimate/batch.py
 
 
 def read_overrides(texts: Sequence[str]) -> dict:
@@ -81,7 +82,8 @@ def check_overrides(cfg: Config, options: Mapping) -> None:
         kinds = kind_of(old), kind_of(value)
         # None and words may be replaced by anything, and anything by None
         anything = old is None or value is None or isinstance(old, str)
-        if not (anything or kinds[0] == kinds[1] or kinds in ALSO_ALLOWED):
+        allowed = kinds[0] == kinds[1] or kinds in ALSO_ALLOWED or (key, value) == WORD_FOR_NUMBER
+        if not (anything or allowed):
             raise UserError(
                 f'--cfg-options {key}={value} gives a {kinds[1]} where the config has the '
                 f'{kinds[0]} {shortened(old)}; give a {kinds[0]}.'

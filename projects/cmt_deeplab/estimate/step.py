@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.registry import init_default_scope
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -134,6 +135,7 @@ def traced(
         enter(mistakes_as_user_errors())
         inside.callback(logging.disable, logging.root.manager.disable)
         logging.disable(logging.WARNING)
+        init_default_scope(cfg.get('default_scope', 'mmdet'))  # a runner does it, but later
         model = build_without_values(cfg.model)
         if not isinstance(model, CMTDeepLab):
             raise UserError(
