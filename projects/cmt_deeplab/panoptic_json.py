@@ -6,6 +6,7 @@ What a field has to hold stands in ``panoptic_fields``. This module imports neit
 import json
 from collections.abc import Callable, Collection, Container, Hashable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from cmt_deeplab.coco_format import read_bytes
 from cmt_deeplab.errors import MissingFileError, UserError
@@ -21,6 +22,8 @@ from cmt_deeplab.panoptic_fields import (
     entry_problems,
 )
 
+PREDICTED = 'panoptic.json'  # what a prediction writes, beside the folders panoptic and overlay
+PREDICTIONS = dict(description='Predictions of cmt-deeplab')  # "info", its first entry
 NO_TRUTH = (
     'has no ground truth (its list "annotations" is missing or empty), as the JSON of a test set: '
     'give a JSON with annotations, or set format_only=True and outfile_prefix of '
@@ -42,6 +45,13 @@ OTHER_KINDS = (
     ('shapes', 'points', 'of labelme'),
     ('objects', 'polygon', "of Cityscapes' polygons"),
 )
+
+
+def is_prediction(file: Path) -> bool:
+    """Whether a JSON is one that this package has predicted, by its first bytes."""
+    start = json.dumps(dict(info=PREDICTIONS))[:-1].encode()
+    with open(file, 'rb') as opened:
+        return opened.read(len(start)) == start
 
 
 def read_panoptic_json(

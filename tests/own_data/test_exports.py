@@ -23,6 +23,7 @@ from layout_writers import (
     with_background,
     write_coco_instances,
     write_images,
+    write_label_studio,
 )
 from PIL import Image
 from pycocotools import mask as coco_mask
@@ -110,7 +111,7 @@ def test_values_that_are_the_same_in_most_images_may_be_classes(organs, opened, 
 def test_names_with_commas_can_be_stuff(organs, data, opened):
     (data / 'classes.txt').write_text('1: liver\n2: door,gate, fence\n3: sky')
     folder = opened(stuff='door, gate, fence,sky')
-    assert 'Things: liver; stuff: door,gate, fence, sky;' in folder.notes[1]
+    assert "Things: liver; stuff: 'door,gate, fence', sky;" in folder.notes[1]
     with pytest.raises(UserError, match="no class 'gate'"):
         opened(stuff='gate, fence')
 
@@ -239,7 +240,11 @@ def supervisely(folder):
     for name, boxes in {**BOXES, 'empty': []}.items():
         objects = []
         for label, *box in boxes:
-            points = dict(exterior=corners(*box), interior=[corners(*HOLE)] if name == 'a' else [])
+            left, top, right, bottom = box
+            points = dict(  # pixels of the object and of the hole
+                exterior=corners(left, top, right - 1, bottom - 1),
+                interior=[corners(8, 8, 11, 11)] if name == 'a' else [],
+            )
             shape = dict(geometryType='polygon', points=points)
             if label == 'dot':
                 file = io.BytesIO()
@@ -339,3 +344,110 @@ def test_an_image_of_yolo_without_a_text_file_shows_no_object(scenes, data, open
     folder = opened(val_share=0)
     assert [p[0] for p in read_back(folder.train)[scenes[0].name]] == ['background']
     assert f'no text file for it: 1 image ({scenes[0].name}.png)' in ' '.join(folder.notes)
+
+
+def test_a_rectangle_of_supervisely_has_the_pixels_of_its_corners(data, opened):
+    save(data / 'img/a.png', np.full((40, 60, 3), 9, np.uint8))
+    shape = dict(
+        geometryType='rectangle', classTitle='cell', points=dict(exterior=[[5, 4], [9, 6]])
+    )
+    dump(data / 'ann/a.png.json', dict(objects=[shape], size=dict(height=40, width=60)))
+    inside = np.zeros((40, 60), bool)
+    inside[4:7, 5:10] = True
+    assert (
+        parts([('cell', True, False, inside)])[0]
+        in read_back(opened(stuff='none', val_share=0).train)['a']
+    )
+
+
+def yolo_line(shift: float) -> str:
+    return f'0 {shift} 0.2 {shift + 0.3} 0.2 {shift + 0.3} 0.7\n'
+
+
+def test_text_files_of_yolo_belong_to_the_images_of_their_folders(scenes, data, opened):
+    """Images of the same names lie in both splits, and in a folder without text files."""
+    for split, shift in (('train', 0.1), ('val', 0.4)):
+        write_images(data / f'images/{split}', scenes[:2])
+        (data / f'labels/{split}').mkdir(parents=True)
+        for scene in scenes[:2]:
+            (data / f'labels/{split}/{scene.name}.txt').write_text(yolo_line(shift))
+    write_images(data / 'unlabeled', scenes[:2])
+    (data / 'data.yaml').write_text('names: [cell]')
+    folder = opened()
+    assert names_in(folder.train) == {f'train/{s.name}.png' for s in scenes[:2]}
+    assert names_in(folder.val) == {f'val/{s.name}.png' for s in scenes[:2]}
+    assert 'no annotation names it: 2 images' in ' '.join(folder.notes)
+    areas = [
+        [mask for name, _, _, mask in segments if name == 'cell']
+        for split in (folder.train, folder.val)
+        for segments in read_back(split).values()
+    ]
+    assert areas[0] != areas[2]
+
+
+@pytest.mark.parametrize(
+    'categories, said',
+    [
+        ([dict(id=1, name='x'), dict(id=1, name='z')], "'x' and 'z' with the id 1"),
+        ([dict(id=1, name=' ')], 'the category 1 without a name'),
+    ],
+)
+def test_categories_of_coco_that_cannot_be_told_apart(scenes, data, opened, categories, said):
+    file = data / 'instances.json'
+    write_images(data, scenes)
+    write_coco_instances(file, scenes, polygons=True)
+    dump(file, dict(json.loads(file.read_text()), categories=categories))
+    with pytest.raises(UserError, match=said):
+        opened()
+
+
+def test_a_file_of_coco_without_annotations_shows_no_object(scenes, data, opened):
+    for split, part in (('train', scenes[:3]), ('valid', scenes[3:])):
+        file = data / split / '_annotations.coco.json'
+        write_images(file.parent, part)
+        write_coco_instances(file, part, polygons=True)
+    content = json.loads(file.read_text())
+    dump(file, dict(content, annotations=[]))
+    folder = opened()
+    assert [[p[0] for p in s] for s in read_back(folder.val).values()] == [['background']]
+
+
+def test_the_class_of_via_is_what_one_chooses(data, opened):
+    save(data / 'a.png', np.full((40, 60, 3), 9, np.uint8))
+    region = lambda number, x, **more: dict(
+        shape_attributes=dict(name='rect', x=x, y=5, width=10, height=10),
+        region_attributes=dict(id=str(number), **more),
+    )
+    for further, known in ((dict(type='cell'), {}), (dict(sort='cell'), dict(type='dropdown'))):
+        regions = [region(k, 20 * k, **further) for k in range(2)]
+        attributes = dict(region=dict(id=dict(type='text'), sort=known))
+        images = dict(a=dict(filename='a.png', size=1, regions=regions))
+        dump(data / 'via.json', dict(_via_img_metadata=images, _via_attributes=attributes))
+        assert 'Things: cell;' in opened(stuff='none', val_share=0).notes[1]
+
+
+def test_names_of_images_behind_a_signature(scenes, data, opened):
+    file = data / 'export.json'
+    write_images(data, scenes)
+    write_label_studio(file, scenes, minimal=True)
+    tasks = json.loads(file.read_text())
+    for task in tasks:
+        task['image'] = f'https://bucket.host{task["image"]}?X-Signature=a%2Fb&Expires=1'
+    dump(file, tasks)
+    assert len(read_back(opened(stuff='none', val_share=0).train)) == len(scenes)
+
+
+def test_images_of_one_name_in_two_subsets_of_cvat(data, opened):
+    entries = []
+    for left, subset in enumerate(('train', 'validation')):
+        save(data / f'images/{subset}/a.png', np.full((40, 60, 3), 9, np.uint8))
+        box = f'<box label="cell" xtl="{left}" ytl="0" xbr="9" ybr="9"/>'
+        entries.append(
+            f'<image name="a.png" subset="{subset}" width="60" height="40">{box}</image>'
+        )
+    (data / 'annotations.xml').write_text(f'<annotations>{"".join(entries)}</annotations>')
+    folder = opened(stuff='none')
+    assert names_in(folder.train) == {'train/a.png'}
+    assert names_in(folder.val) == {'validation/a.png'}
+    masks = [dict((p[0], p[3]) for p in read_back(s)['a']) for s in (folder.train, folder.val)]
+    assert masks[0]['cell'] != masks[1]['cell']

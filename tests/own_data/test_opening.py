@@ -12,6 +12,8 @@ from cmt_deeplab.own_data.class_names import read_class_names
 from cmt_deeplab.own_data.converting import drawn_for_validation
 from cmt_deeplab.own_data.files import Files
 from cmt_deeplab.own_data.polygons import ellipse, rasterized, rectangle
+from cmt_deeplab.panoptic_json import PREDICTIONS
+from cmt_deeplab.whole_file import write_json
 from layout_writers import (
     class_values,
     dump,
@@ -147,6 +149,9 @@ def test_a_training_keeps_its_data_when_files_change(scenes, data, tmp_path, mon
     for folder, name in (('work_dirs/run', 'any.png'), ('run', 'arguments.json')):
         (data / folder).mkdir(parents=True)
         (data / folder / name).touch()
+    predicted = data / 'run2'
+    save(predicted / 'panoptic/1.png', np.zeros((4, 4, 3), np.uint8))
+    write_json(predicted / 'panoptic.json', dict(info=PREDICTIONS, annotations=[], images=[]))
     assert open_data(data).train.ann_file == changed  # results in the data are none of its files
     assert repr(read_back(first.train)) == repr(before)
 

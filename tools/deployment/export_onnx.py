@@ -89,15 +89,24 @@ def main() -> int:
     for runtime, exported in runtimes(args.out):
         if args.dynamic:
             exported.model.data_preprocessor.size = None
-        found = 0
+        found = segments = 0
         for each in compare(network, exported, images):
             print(
                 f'{each.name}: {each.segments} segments, '
                 f'{"the same" if each.same else f"others in {runtime}"}, '
                 f'{each.other_pixels} of {each.pixels} pixels differ'
             )
-            found += each.same
-        print(f'The segments of {runtime} are those of PyTorch on {found} of {len(images)} images.')
+            found, segments = found + each.same, segments + each.segments
+        if segments or found < len(images):
+            print(
+                f'The segments of {runtime} are those of PyTorch on {found} of {len(images)} '
+                'images.'
+            )
+        else:
+            print(
+                f'Nothing was compared with {runtime}, as PyTorch finds no segment there: give '
+                '--images in which it finds some.'
+            )
         failed += found < len(images)
     return int(failed > 0)
 

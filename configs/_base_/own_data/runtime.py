@@ -5,6 +5,6 @@ default_hooks = dict(
     logger=dict(interval=20),
     checkpoint=dict(interval=500, max_keep_ckpts=2, save_best='coco_panoptic/PQ'),
     early_figures=dict(type='PanopticEarlyFiguresHook', images=20),
+    report=dict(type='PanopticReportHook'),  # not in custom_hooks, a list that a leaf replaces
     visualization=dict(draw=True, interval=10),  # every 10th image of the validation
 )
-custom_hooks = [dict(type='PanopticReportHook')]

@@ -61,14 +61,20 @@ def _take_categories(content: Mapping, truth: Mapping, path: str, gt_json: str) 
 
 
 def _same_images(listed: Sequence[dict], known: Sequence[dict]) -> dict:
-    """The id in the truth of each predicted image, by the names of files without their endings."""
+    """The id in the truth of each predicted image, by the names of files without their endings.
+
+    Where one name is that of an image in the truth, ids alone mean nothing: an image of another
+    name gets a key that no image of the truth has.
+    """
     one, other = (
         {PurePath(image['file_name']).stem: image['id'] for image in images}
         for images in (listed, known)
     )
     if len(one) < len(listed) or len(other) < len(known):
         return {}
-    return {image_id: other.get(name, image_id) for name, image_id in one.items()}
+    if one.keys().isdisjoint(other):
+        return {}
+    return {number: other.get(name, f'{number} ({name})') for name, number in one.items()}
 
 
 def _check_categories(known: Mapping[int, dict], listed: object, path: str, gt_json: str) -> None:

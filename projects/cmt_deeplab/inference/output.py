@@ -1,6 +1,5 @@
 """Files of predictions: overlays, videos, and the COCO panoptic format."""
 
-import json
 from pathlib import Path
 from types import TracebackType
 
@@ -8,6 +7,7 @@ import cv2
 import numpy as np
 
 from cmt_deeplab.errors import UserError, make_folder_of
+from cmt_deeplab.panoptic_json import PREDICTED, PREDICTIONS, is_prediction
 from cmt_deeplab.whole_file import write_json
 
 from .inputs import Item, image_id
@@ -15,7 +15,6 @@ from .network import Network
 from .result import PanopticResult
 
 CODEC = 'mp4v'  # that every build of OpenCV writes
-INFO = dict(description='Predictions of cmt-deeplab')  # marks a JSON as one of ours
 
 
 class PredictionFolder:
@@ -32,11 +31,10 @@ class PredictionFolder:
 
     def __init__(self, folder: str | Path, network: Network, *, overlay: bool) -> None:
         self.folder, self.overlay, self.network = Path(folder), overlay, network
-        self.json_file = self.folder / 'panoptic.json'
+        self.json_file = self.folder / PREDICTED
         make_folder_of(str(self.json_file))
         self.again = self.json_file.exists()  # predictions are there
-        start = json.dumps(dict(info=INFO))[:-1]
-        if self.again and not self.json_file.read_text('utf-8', 'replace').startswith(start):
+        if self.again and not is_prediction(self.json_file):
             raise _of_others(self.json_file)
         self.images: dict[str, dict] = {}
         self.annotations: dict[str, dict] = {}
@@ -56,7 +54,7 @@ class PredictionFolder:
     def _write_json(self) -> None:
         kinds = enumerate(zip(self.category_ids, self.network.classes))
         content = dict(
-            info=INFO,
+            info=PREDICTIONS,
             images=[*self.images.values()],
             annotations=[*self.annotations.values()],
             categories=[

@@ -82,7 +82,13 @@ class PanopticResult:
         _write(path, self.draw(**options)[..., ::-1])
 
     def save_ids(self, path: str | os.PathLike) -> None:
-        """Write ``id_map`` as a PNG of COCO, with the colors id = R + 256 G + 65536 B."""
+        """Write ``id_map`` as a PNG of COCO, with the colors id = R + 256 G + 65536 B.
+
+        Raises:
+            UserError: the path does not end in .png, or cannot be written.
+        """
+        if not str(path).lower().endswith('.png'):
+            raise UserError(f'{path} would change the ids: give a name that ends in .png.')
         _write(path, colors_of_ids(self.id_map)[..., ::-1])
 
     def to_supervision(self) -> Any:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -149,6 +149,11 @@ def with_commas(names: Sequence[str], known: Collection[str]) -> Iterator[str]:
         del names[:end]
 
 
+def class_list(names: Iterable[str]) -> str:
+    """The names for a sentence, in quotes where one has a comma."""
+    return ', '.join(repr(name) if ',' in name else name for name in names) or 'none'
+
+
 def decide_kinds(
     classes: dict[str, bool | None],
     stuff: Sequence[str] | None,
@@ -167,9 +172,9 @@ def decide_kinds(
     if stuff is None and len(unsaid) > 1:
         if ask is None:
             raise UserError(
-                f'The data do not say which of the classes {", ".join(unsaid)} are stuff, that is, '
-                'regions such as sky or road that are not counted: name them by --stuff NAME,NAME, '
-                'or give --stuff none if all are things.'
+                f'The data do not say which of the classes {class_list(unsaid)} are stuff, that '
+                'is, regions such as sky or road that are not counted: name them by --stuff '
+                'NAME,NAME, or give --stuff none if all are things.'
             )
         stuff = stuff_names(ask(unsaid))
     for name in with_commas(stuff or (), kinds):
@@ -177,7 +182,7 @@ def decide_kinds(
             meant = ''.join(f' (is {c!r} meant?)' for c in get_close_matches(name, kinds, 1))
             raise UserError(
                 f'There is no class {name!r} that could be stuff{meant}: the classes are '
-                f'{", ".join(kinds)}.'
+                f'{class_list(kinds)}.'
             )
         kinds[name] = False
     return {name: kind is not False for name, kind in kinds.items()}

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from cmt_deeplab.errors import MissingFileError, UserError, require_file
 from cmt_deeplab.image_file import IMAGES
+from cmt_deeplab.panoptic_json import PREDICTED, is_prediction
 
 STATE = 'conversion.json'  # in a folder that a layout was converted into
 ARGUMENTS = 'arguments.json'  # in the work dir of a training on own data
@@ -23,8 +24,8 @@ SPLITS = dict(
 class Files:
     """All files below ``root``, sorted by name.
 
-    Hidden files, and those that an earlier conversion has written, are left out. ``out`` is the
-    folder to convert into.
+    Hidden files are left out, and so is what this package has written: conversions, work dirs and
+    predictions.
 
     Raises:
         MissingFileError: there is no such folder.
@@ -152,5 +153,8 @@ def _files_below(root: Path) -> Iterator[Path]:
             below.clear()
             continue
         seen.add(real)
+        if PREDICTED in names and is_prediction(Path(folder, PREDICTED)):
+            names.remove(PREDICTED)
+            below[:] = [name for name in below if name not in ('panoptic', 'overlay')]
         below[:] = [name for name in below if not name.startswith(('.', '__MACOSX', 'work_dirs'))]
         yield from (Path(folder, name) for name in names if not name.startswith('.'))

@@ -2,6 +2,7 @@
 
 import json
 import mmap
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ KEYS = {  # keys that every file of a kind has; the first kind that fits is take
     'datumaro': ('label_id', 'categories', 'items'),
 }
 OF_IMAGES = 'labelme', 'supervisely'  # kinds with a file for each image
+NOTHING_MARKED = re.compile(rb'"annotations"\s*:\s*\[\s*\]')  # in any image of such a file
 KEYPOINTS = 'person_keypoints_'  # COCO's files that repeat the instances of one class
 
 
@@ -50,7 +52,7 @@ def _kind(path: Path) -> str | None:
         for kind, keys in KEYS.items():
             if all(data.find(f'"{key}"'.encode()) >= 0 for key in keys):
                 return kind
-    return None
+        return 'coco-instances' if NOTHING_MARKED.search(data) else None
 
 
 def read_json(path: Path) -> Any:

@@ -12,7 +12,7 @@ from cmt_deeplab.errors import UserError
 from cmt_deeplab.panoptic_json import read_panoptic_json
 
 from .annotated import Layout
-from .class_names import BACKGROUND, decide_kinds, stuff_names
+from .class_names import BACKGROUND, class_list, decide_kinds, stuff_names
 from .coco_panoptic import find_coco_panoptic
 from .converting import (
     PNGS,
@@ -137,7 +137,7 @@ def _find(files: Files, jsons: Mapping[str, list[Path]], wanted: str | None) -> 
         f'{files.root} has {counted(len(files.images), "image")} and {known}'
         f'{" in its files " * bool(of_files)}{of_files}: put masks, each called like its image, '
         'into a folder masks beside the folder images, or see docs/own_data.md for the other '
-        'layouts.'
+        'layouts; boxes do not suffice.'
     )
 
 
@@ -181,7 +181,7 @@ def _told(kinds: dict[str, bool], background: str | None) -> str:
     things, stuff = ([n for n in kinds if kinds[n] is kind] for kind in (True, False))
     rest = f'are {background!r}' if background else 'are void'
     return (
-        f'Things: {", ".join(things) or "none"}; stuff: {", ".join(stuff) or "none"}; pixels '
+        f'Things: {class_list(things)}; stuff: {class_list(stuff)}; pixels '
         f'without a segment {rest}.'
     )
 

@@ -6,6 +6,7 @@ outer corner of the first pixel.
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
@@ -89,6 +90,28 @@ def turned(points: np.ndarray, degrees: float, around: object) -> list[float]:
     """Points (N, 2) turned clockwise, as [x1, y1, ...]."""
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return ((points - around) @ [[cos, sin], [-sin, cos]] + around).ravel().tolist()
+
+
+def mask_of_pixels(
+    outline: Sequence[Sequence[float]], holes: Sequence[Sequence[Sequence[float]]], size: Size
+) -> Placed:
+    """The pixels in an outline of pixels (x, y), its border included, less those in its holes.
+
+    Supervisely's own tools draw a polygon so, by OpenCV (supervisely, geometry/polygon.py).
+
+    Raises:
+        ValueError: the outline has fewer than three points, or points that are no numbers.
+    """
+    rings = [np.rint(np.reshape(ring, (-1, 2))).astype(np.int32) for ring in (outline, *holes)]
+    if len(rings[0]) < 3:
+        raise ValueError('a polygon has fewer than three points')
+    sides = np.array(size[::-1])
+    low = np.clip(rings[0].min(0), 0, sides)
+    width, height = np.clip(rings[0].max(0) + 1, low, sides) - low
+    drawn = np.zeros((height, width), np.uint8)
+    for value, ring in enumerate(rings):
+        cv2.fillPoly(drawn, [ring - low.astype(np.int32)], int(value == 0))
+    return drawn.astype(bool), (int(low[1]), int(low[0]))
 
 
 def mask_of_runs(runs: dict, size: Size) -> Placed:

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from cmt_deeplab.errors import UserError
 from cmt_deeplab.estimate import settle_batch
 from cmt_deeplab.own_data import PanopticFolder, open_data
+from cmt_deeplab.own_data.class_names import class_list
 from cmt_deeplab.panoptic_json import read_panoptic_json
 
 from .choices import Choices, choose
@@ -92,7 +93,7 @@ def prepared(
 
 def ask_for_stuff(names: Sequence[str]) -> Sequence[str]:
     """Ask in the terminal which of the classes are stuff."""
-    print(f'The classes are {", ".join(names)}.')
+    print(f'The classes are {class_list(names)}.')
     answer = input('Which are stuff, as sky and road, without single objects (a,b or none)? ')
     return [] if answer.strip() in ('', 'none') else [n.strip() for n in answer.split(',')]
 

@@ -32,7 +32,8 @@ def write_report(work_dir: str | Path, *, checkpoint: str | Path | None = None) 
     cfg.test_cfg = dict(type='TestLoop')
     cfg.work_dir, cfg.load_from, cfg.resume, cfg.launcher = str(work_dir), checkpoint, False, 'none'
     hooks = cfg.get('custom_hooks') or []
-    if not any(name_of(hook.get('type')).endswith('PanopticReportHook') for hook in hooks):
+    every = [*hooks, *filter(None, (cfg.get('default_hooks') or {}).values())]
+    if not any(name_of(hook.get('type')).endswith('PanopticReportHook') for hook in every):
         cfg.custom_hooks = [*hooks, dict(type='PanopticReportHook')]
     print(f'evaluating {checkpoint} again ...', flush=True)
     build_runner(cfg).test()

@@ -15,7 +15,17 @@ from ..shapes import Labeled, Shape
 def read_coco_instances(file: Path) -> tuple[Iterable[str], Iterable[Labeled]]:
     content, of_images = read_json(file), defaultdict(list)
     categories = required(content, 'categories', file)
-    names = {required(c, 'id', file): str(required(c, 'name', file)) for c in categories}
+    names = {}
+    for category in categories:
+        number, name = required(category, 'id', file), str(required(category, 'name', file)).strip()
+        if number in names:
+            raise UserError(
+                f'{file} has the categories {names[number]!r} and {name!r} with the id {number}: '
+                'give each an id of its own.'
+            )
+        if not name:
+            raise UserError(f'{file} has the category {number} without a name: add it.')
+        names[number] = name
     for annotation in required(content, 'annotations', file):
         category = required(annotation, 'category_id', file)
         if category not in names:

@@ -40,10 +40,16 @@ def _image_name(task: object, file: Path) -> str:
     """The path of the image of a task, without the address of a server."""
     fields = task.get('data', task)
     for value in fields.values():
-        name = unquote(value).partition('?d=')[2] or unquote(value) if type(value) is str else ''
+        if type(value) is not str:
+            continue
+        path, _, query = value.partition('?')  # of a server: '?d=PATH', or a signature
+        name = unquote(query.removeprefix('d=') if query.startswith('d=') else path)
         if name.lower().endswith(IMAGES):
             return name.rpartition('/')[2]
-    raise UserError(f'{file} has a task without the name of an image: export it again as JSON.')
+    raise UserError(
+        f'{file} has a task whose data ({fields!r:.80}) name no image: write the name of its file '
+        'there.'
+    )
 
 
 def _entries(task: dict) -> tuple[list[dict], str]:

@@ -14,27 +14,38 @@ from cmt_deeplab.image_file import FORMATS, IMAGES
 
 from ..class_names import OBJECT
 from ..json_files import read_json, required
-from ..polygons import Placed, Size, ellipse, mask_of_runs, rectangle
+from ..polygons import Placed, Size, ellipse, mask_of_pixels, mask_of_runs, rectangle
 from ..shapes import Labeled, Shape
+
+CHOSEN = 'dropdown', 'radio', 'checkbox'  # kinds of attributes in VIA that are chosen from a list
+OF_CLASSES = 'class', 'label', 'category', 'type', 'name'  # names of attributes
 
 
 def read_via(file: Path) -> tuple[Iterable[str], Iterable[Labeled]]:
-    """A project, or exported annotations, of VIA 1 or 2."""
+    """A project, or exported annotations, of VIA 1 or 2.
+
+    The class is the attribute that one chooses from a list, where the project tells it, or else one
+    with a name such as "class", or else the first with a text or a checked option.
+    """
     content, images = read_json(file), []
+    known = content.get('_via_attributes', {}).get('region', {})
+    chosen = [name for name, about in known.items() if about.get('type') in CHOSEN]
     for entry in content.get('_via_img_metadata', content).values():
         regions = required(entry, 'regions', file)
         regions = regions.values() if isinstance(regions, dict) else regions  # VIA 1
         name = required(entry, 'filename', file).rpartition('/')[2]
-        images.append(Labeled([name], [_via_shape(region) for region in regions]))
+        images.append(Labeled([name], [_via_shape(r, chosen) for r in regions]))
     return (), images
 
 
-def _via_shape(region: dict) -> Shape:
-    """The shape of a region; its class is the first attribute with a text or a checked option."""
+def _via_shape(region: dict, chosen: list[str]) -> Shape:
     given, sort, outlines = region['shape_attributes'], region['shape_attributes']['name'], []
     texts = (
         next((key for key, on in value.items() if on), '') if isinstance(value, dict) else value
-        for value in region['region_attributes'].values()
+        for _, value in sorted(
+            region['region_attributes'].items(),
+            key=lambda item: (item[0] not in chosen, item[0].lower() not in OF_CLASSES),
+        )
     )
     name = next((str(text).strip() for text in texts if str(text).strip()), OBJECT)
     if sort == 'polygon':
@@ -50,17 +61,21 @@ def _via_shape(region: dict) -> Shape:
 
 
 def read_supervisely(file: Path) -> tuple[Iterable[str], Iterable[Labeled]]:
-    """The JSON of an image (developer.supervisely.com, Supervisely annotation format)."""
+    """The JSON of an image (developer.supervisely.com, Supervisely annotation format).
+
+    Its points are pixels, which belong to the object, and not places between them.
+    """
     content, shapes = read_json(file), []
     for entry in required(content, 'objects', file):
         sort, drawn = entry['geometryType'], {}
         if sort == 'bitmap':
             drawn = dict(mask=partial(_bitmap, entry['bitmap']))
         elif sort == 'polygon':
-            drawn = dict(outlines=[entry['points']['exterior']], holes=entry['points']['interior'])
+            outlines = entry['points']['exterior'], entry['points']['interior']
+            drawn = dict(mask=partial(mask_of_pixels, *outlines))
         elif sort == 'rectangle':
             corners = entry['points']['exterior']
-            drawn = dict(outlines=[rectangle(*np.min(corners, 0), *np.max(corners, 0))])
+            drawn = dict(outlines=[rectangle(*np.min(corners, 0), *np.add(np.max(corners, 0), 1))])
         shapes.append(Shape(required(entry, 'classTitle', file), **drawn, sort=sort))
     size = content.get('size', {})
     names = [file.stem, *(file.stem + suffix for suffix in IMAGES)]  # ann/a.jpg.json

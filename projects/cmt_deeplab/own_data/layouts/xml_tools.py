@@ -56,7 +56,7 @@ def read_cvat(file: Path) -> tuple[Iterable[str], Iterable[Labeled]]:
         )
     images = [
         Labeled(
-            [image.get('name', '')],
+            [f'{image.get("subset", "")}/{image.get("name", "")}', image.get('name', '')],
             [_cvat_shape(element) for element in image if element.tag not in NO_SHAPES],
             tuple(int(image.get(side, 0)) or None for side in ('height', 'width')),
             split_named(image.get('subset', '')),

@@ -1,6 +1,7 @@
 """YOLO's text files of polygons: one line for each object, with its class and x, y as shares."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,29 +26,49 @@ def find_yolo(files: Files) -> Layout | None:
     Raises:
         UserError: a line is neither polygon nor box, or the classes have no names.
     """
-    names_of = {path.stem: path.name for path in files.images}
+    images = _images_of_texts(files)
     rows = {
         file: [line for line in file.read_text('utf-8-sig', 'replace').splitlines() if line.strip()]
-        for file in files.with_suffix('.txt')
-        if file.stem in names_of and file.stem not in FILES
+        for file in images
     }
     if not any(POLYGON.fullmatch(line) for lines in rows.values() for line in lines):
         return None
     names = read_class_names(files)
     if names is None:
         raise UserError(f'{files.root} has no data.yaml with "names" of the classes: add it.')
-
-    stems = {file.stem for file in rows}
-    folders = {path.parent for path in files.images if path.stem in stems}
-    empty = [p for p in files.images if p.parent in folders and p.stem not in stems]
+    labeled = {path for paths in images.values() for path in paths}
+    folders = {path.parent for path in labeled}
+    empty = [path for path in files.images if path.parent in folders and path not in labeled]
 
     def read(file: Path) -> tuple[Iterable[str], Iterable[Labeled]]:
         if file not in rows:
-            return (), [Labeled([file.name], (), remark=EMPTY)]
+            return (), [Labeled([str(file)], (), remark=EMPTY)]
         shapes = [_shape(line, names.of_values, file) for line in rows[file]]
-        return names.of_values.values(), [Labeled([names_of[file.stem]], shapes)]
+        return names.of_values.values(), [Labeled([str(path)], shapes) for path in images[file]]
 
     return shapes_layout('the format of YOLO', files, [*rows, *empty], read=read, kind=True)
+
+
+def _images_of_texts(files: Files) -> dict[Path, list[Path]]:
+    """The images of each text file.
+
+    As for Ultralytics, they lie beside it, or in a folder ``images`` where it lies in one called
+    ``labels``. The text files of other places belong to the images of their names that are left.
+    """
+    texts = [file for file in files.with_suffix('.txt') if file.stem not in FILES]
+    of_texts = {file: [] for file in texts}
+    left = defaultdict(list)
+    for path in files.images:
+        beside = path.with_suffix('.txt')
+        head, found, tail = str(beside).rpartition('/images/')
+        places = beside, Path(f'{head}/labels/{tail}') if found else beside
+        place = next((place for place in places if place in of_texts), None)
+        (left[path.stem] if place is None else of_texts[place]).append(path)
+    for file in texts:
+        if not of_texts[file]:
+            same = [p for p in left[file.stem] if files.split_of(p) == files.split_of(file)]
+            of_texts[file] = same or left[file.stem]
+    return {file: paths for file, paths in of_texts.items() if paths}
 
 
 def _shape(line: str, names: dict[int, str], file: Path) -> Shape:
