@@ -44,7 +44,7 @@ def _why_not_loaded(path: str, error: Exception) -> str | None:
         return f"{path}: custom_imports must be a dict, such as dict(imports=['my_module'])."
     read = [frame.f_locals.get('filename') for frame in frames]
     read = [file for file in read if isinstance(file, str) and Path(file).suffix == '.py']
-    if isinstance(error, FileNotFoundError) and read:
+    if isinstance(error, FileNotFoundError) and read and not isinstance(error, UserError):
         base = Path(error.filename or read[-1])
         meant = is_meant(base.name, [file.name for file in base.parent.glob('*.py')])
         return (
@@ -68,6 +68,8 @@ def _why_not_loaded(path: str, error: Exception) -> str | None:
         if frame.f_code.co_filename in ('', path)
     ]
     where = f' in line {lines[-1]}' if lines else ''
+    if isinstance(error, UserError):  # of a function that the config calls, such as own_data
+        return f'{start}{where and f" because of{where[3:]}"}: {text}'
     return f'{start} ({type(error).__name__}{where}: {text.rstrip(".")}); correct it.'
 
 

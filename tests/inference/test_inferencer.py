@@ -391,6 +391,8 @@ def test_pictures_and_ids_are_saved(tiny, scenes, tmp_path):
     result.save(tmp_path / 'picture.png', min_side=1)
     assert cv2.imread(str(tmp_path / 'picture.png')).shape == (60, 80, 3)
     result.save_ids(tmp_path / 'ids.png')
+    with pytest.raises(UserError, match=r'ids\.jpg would change the ids'):
+        result.save_ids(tmp_path / 'ids.jpg')
     blue, green, red = np.moveaxis(cv2.imread(str(tmp_path / 'ids.png')).astype(int), 2, 0)
     assert np.array_equal(red + 256 * green + 65536 * blue, result.id_map)
     with pytest.raises(UserError, match='no ending of a picture'):

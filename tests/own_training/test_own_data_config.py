@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from cmt_deeplab.config_loading import read_config
 from cmt_deeplab.config_names import project_folder
 from cmt_deeplab.datasets import write_shapes
 from cmt_deeplab.errors import UserError
@@ -56,6 +57,19 @@ def test_the_full_config_says_the_same_without_the_data(short, tmp_path):
     cfg.dump(str(tmp_path / 'full.py'))
     assert 'own_data(' not in (tmp_path / 'full.py').read_text()
     assert Config.fromfile(str(tmp_path / 'full.py')).to_dict() == cfg.to_dict()
+
+
+def test_a_folder_that_is_missing_is_no_missing_base(tmp_path):
+    path, base = tmp_path / 'leaf.py', project_folder() / 'configs/_base_/own_data/cmt-tiny.py'
+    path.write_text(LEAF.format(base=str(base), root=str(tmp_path / 'gone')), encoding='utf-8')
+    with pytest.raises(UserError, match=r'because of line 4: There is no folder .*gone: correct'):
+        read_config(str(path))
+
+
+def test_a_hook_of_the_user_leaves_the_report(short):
+    leaf = short.with_name('hook.py')
+    leaf.write_text(short.read_text() + "custom_hooks = [dict(type='EMAHook')]\n")
+    assert Config.fromfile(str(leaf)).default_hooks.report.type == 'PanopticReportHook'
 
 
 def test_inference_takes_the_short_config(short, tmp_path):

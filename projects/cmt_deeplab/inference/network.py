@@ -102,8 +102,8 @@ class Network:
         if not isinstance(merge, PanopticMerge):
             raise UserError(
                 f'thresholds are for the merges of this package, and {type(self.model).__name__} '
-                'has one of its own: set its limits in the config (model.test_cfg), or leave out '
-                '--merge in the export.'
+                'has one of its own: export a model without --merge, and set the limits of one of '
+                'mmdet in its config (model.test_cfg).'
             )
         return patch.object(merge, 'class_thresholds', thresholds)
 

@@ -47,7 +47,13 @@ def find_truth(
     elif Path(path).is_dir():
         from cmt_deeplab.own_data import open_data
 
-        folder = open_data(path)
+        try:
+            folder = open_data(path)
+        except UserError as error:
+            raise type(error)(
+                f'{error} After a training on these data, its config.py names the files that were '
+                'made of them: give that in place of the folder.'
+            ) from error
         split = folder.val or folder.train
     else:
         split = _split_of_config(path)
