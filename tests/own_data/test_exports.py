@@ -331,7 +331,7 @@ def test_an_image_that_is_annotated_twice_and_the_category_that_roboflow_adds(sc
         opened()
     file.with_name('again.json').unlink()
     file.write_text(json.dumps(dict(content, images=[*content['images'], content['images'][0]])))
-    with pytest.raises(UserError, match=r'twice, in .*coco.json and in .*coco.json'):
+    with pytest.raises(UserError, match=r'coco.json lists .* twice: take one'):
         opened()
 
 

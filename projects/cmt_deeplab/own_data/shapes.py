@@ -107,6 +107,8 @@ def shapes_layout(
                     missing.append(f'{file} names {image.names[0]}')
                     continue
                 first, kept = of_images.setdefault(path, (file, image))
+                if kept is not image and first == file:
+                    raise UserError(f'{file} lists {path} twice: take one of the entries out.')
                 if kept is not image:
                     raise UserError(
                         f'{path} is annotated twice, in {first} and in {file}: take one of the '

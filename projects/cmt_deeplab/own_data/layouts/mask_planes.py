@@ -38,7 +38,10 @@ def read_mask(path: Path, size: tuple[int, int], *, as_colors: bool = False) -> 
         ) from None
     except BadImage as problem:
         raise UserError(f'The mask {path} {problem}.') from None
-    remedy = 'a mask has the size of its image; write it again in this size'
+    remedy = (
+        'a mask has the size of its image; write it again in this size, or write the image without '
+        'an EXIF orientation if it has one'
+    )
     check_same_size(f'The mask {path}', numbers.shape, 'its image', size, remedy)
     return numbers
 
