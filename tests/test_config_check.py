@@ -32,7 +32,6 @@ LEAVES = [
     ("default_hooks = dict(checkpoint=dict(interval='often'))", 'checkpoint.interval is'),
     ("train_dataloader = dict(dataset='coco')", "train_dataloader.dataset is 'coco'"),
     ('train_dataloader = dict(_delete_=True, batch_size=2)', 'train_dataloader has no dataset'),
-    ("train_dataloader = dict(batch_size='4')", "batch_size is '4', but must be a number"),
     ("default_hooks = dict(checkpoint=dict(priority='VERY'))", 'checkpoint.priority .* VERY_LOW'),
     ("val_evaluator = dict(collect_device='tpu')", "collect_device is 'tpu', .* one of cpu, gpu"),
     ("log_processor = dict(num_digits='x')", 'log_processor.num_digits .* a number'),

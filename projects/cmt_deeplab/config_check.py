@@ -70,7 +70,6 @@ CLIPPING = {
 OF_A_LOADER = dict(
     dataset=dict,
     sampler=dict,
-    batch_size=int,
     num_workers=int,
     pin_memory=bool,
     drop_last=bool,

@@ -50,8 +50,11 @@ OTHER_KINDS = (
 def is_prediction(file: Path) -> bool:
     """Whether a JSON is one that this package has predicted, by its first bytes."""
     start = json.dumps(dict(info=PREDICTIONS))[:-1].encode()
-    with open(file, 'rb') as opened:
-        return opened.read(len(start)) == start
+    try:
+        with open(file, 'rb') as opened:
+            return opened.read(len(start)) == start
+    except OSError:  # such as a link to nowhere, of which the readers tell
+        return False
 
 
 def read_panoptic_json(

@@ -268,8 +268,11 @@ def test_head_output_is_what_the_classifier_of_the_whole_network_reads(tmp_path)
         features = backbone(x)
         torch.testing.assert_close(features[-1], whole.forward_features(x))
     assert tuple(feature.shape[1] for feature in features) == backbone.out_channels
-    with pytest.raises(ValueError, match='remove with_head_output'):
-        TimmBackbone(model_name='resnet18', with_head_output=True)
+    last = TimmBackbone(model_name='efficientnet_lite0', with_head_output=True, out_indices=(3, 4))
+    assert last.out_channels == (112, 1280)
+    for name, levels in (('resnet18', {}), ('efficientnet_lite0', dict(out_indices=(2, 3)))):
+        with pytest.raises(ValueError, match='remove with_head_output'):
+            TimmBackbone(model_name=name, with_head_output=True, **levels)
 
 
 @needs_timm

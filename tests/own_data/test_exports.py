@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import zlib
+from contextlib import nullcontext
 from functools import partial
 
 import cv2
@@ -389,7 +390,7 @@ def test_text_files_of_yolo_belong_to_the_images_of_their_folders(scenes, data, 
     'categories, said',
     [
         ([dict(id=1, name='x'), dict(id=1, name='z')], "'x' and 'z' with the id 1"),
-        ([dict(id=1, name=' ')], 'the category 1 without a name'),
+        ([dict(id=k, name=' ') for k in range(9)], 'without a name: add it'),
     ],
 )
 def test_categories_of_coco_that_cannot_be_told_apart(scenes, data, opened, categories, said):
@@ -418,7 +419,12 @@ def test_the_class_of_via_is_what_one_chooses(data, opened):
         shape_attributes=dict(name='rect', x=x, y=5, width=10, height=10),
         region_attributes=dict(id=str(number), **more),
     )
-    for further, known in ((dict(type='cell'), {}), (dict(sort='cell'), dict(type='dropdown'))):
+    for further, known in (
+        (dict(type='cell'), {}),
+        (dict(sort='cell'), dict(type='dropdown')),
+        (dict(sort='dim', label='cell'), dict(type='radio')),
+        (dict(name='not_defined', type='cell'), {}),
+    ):
         regions = [region(k, 20 * k, **further) for k in range(2)]
         attributes = dict(region=dict(id=dict(type='text'), sort=known))
         images = dict(a=dict(filename='a.png', size=1, regions=regions))
@@ -451,3 +457,70 @@ def test_images_of_one_name_in_two_subsets_of_cvat(data, opened):
     assert names_in(folder.val) == {'validation/a.png'}
     masks = [dict((p[0], p[3]) for p in read_back(s)['a']) for s in (folder.train, folder.val)]
     assert masks[0]['cell'] != masks[1]['cell']
+
+
+@pytest.mark.parametrize(
+    'images, texts, labeled',
+    [
+        (['pics/1/a', 'pics/2/a'], ['txts/1/a'], ['a']),
+        (['pics/1/a', 'pics/2/a'], ['txts/1/a', 'txts/2/a'], ['1/a', '2/a']),
+        (['images/train/a', 'images/val/a'], ['labels/a'], None),
+        (['photos/a', 'thumbs/a'], ['txt/a'], None),
+        (['images/train/b', 'images/val/a'], ['labels/train/a', 'labels/train/b'], ['b']),
+        (['images/a'], ['labels/a', 'images/a'], ['a']),
+    ],
+)
+def test_whose_text_file_it_is(data, opened, images, texts, labeled):
+    for name in images:
+        save(data / f'{name}.png', np.full((40, 60, 3), len(name), np.uint8))
+    for name in texts:
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        is_caption = name.startswith('images')
+        (data / f'{name}.txt').write_text('a cat' if is_caption else yolo_line(0.1))
+    (data / 'data.yaml').write_text('names: [cell]')
+    if labeled is None:
+        with pytest.raises(UserError, match=r'\.txt may be of .*\.png or of .*\.png'):
+            opened(val_share=0)
+    else:
+        names = names_in(opened(val_share=0).train)
+        assert sorted(names) == [f'{name}.png' for name in labeled]
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        dict(annotations=[]),
+        dict(images=[], categories={}, annotations=[], items=[]),
+        dict(images=[dict(id=1, file_name='0.png')], categories=[], annotations=[]),
+    ],
+)
+def test_a_json_without_annotations_is_none_of_coco_without_others(scenes, data, opened, content):
+    for scene in scenes:
+        save(data / f'images/{scene.name}.png', scene.pixels)
+        save(data / f'masks/{scene.name}.png', instance_ids(scene))
+    dump(data / 'project.json', content)
+    assert 'instance masks' in opened(layout=None, val_share=0).notes[0]
+
+
+@pytest.mark.parametrize(
+    'ring, said',
+    [
+        ([[5, 40], [9, 40], [9, 45]], None),  # below the image, as each pixel of it
+        ([[5, 4], [9, 4], [float('nan'), 6]], 'no numbers'),
+        ([[5, 4], [5000, 4], [5000, 6]], 'far outside'),
+        ([[5, 4], [9, 4]], 'fewer than three points'),
+        ([], 'fewer than three points'),
+    ],
+)
+def test_polygons_of_supervisely_that_cannot_be_drawn(data, opened, ring, said):
+    save(data / 'img/a.png', np.full((40, 60, 3), 9, np.uint8))
+    good = dict(exterior=[[5, 4], [9, 4], [9, 6]], interior=[[]])
+    objects = [
+        dict(geometryType='polygon', classTitle='cell', points=points)
+        for points in (good, dict(exterior=ring, interior=[]))
+    ]
+    dump(data / 'ann/a.png.json', dict(objects=objects, size=dict(height=40, width=60)))
+    with pytest.raises(UserError, match=said) if said else nullcontext():
+        assert any(
+            'outside of its image' in note for note in opened(stuff='none', val_share=0).notes
+        )

@@ -24,6 +24,7 @@ KEYS = {  # keys that every file of a kind has; the first kind that fits is take
     'datumaro': ('label_id', 'categories', 'items'),
 }
 OF_IMAGES = 'labelme', 'supervisely'  # kinds with a file for each image
+EMPTY_COCO = 'coco-empty'  # counts beside files with annotations, such as those of other splits
 NOTHING_MARKED = re.compile(rb'"annotations"\s*:\s*\[\s*\]')  # in any image of such a file
 KEYPOINTS = 'person_keypoints_'  # COCO's files that repeat the instances of one class
 
@@ -38,9 +39,12 @@ def jsons_by_kind(files: Files) -> dict[str, list[Path]]:
     for path in files.with_suffix('.json'):
         if not path.name.startswith(KEYPOINTS):
             folders[path.parent][path] = _kind(path)
+    some = any('coco-instances' in kinds.values() for kinds in folders.values())
     for kinds in folders.values():
         beside = next((kind for kind in OF_IMAGES if kind in kinds.values()), None)
         for path, kind in kinds.items():
+            if kind == EMPTY_COCO:
+                kind = 'coco-instances' if some else None
             by_kind[kind or beside].append(path)
     return by_kind
 
@@ -52,7 +56,9 @@ def _kind(path: Path) -> str | None:
         for kind, keys in KEYS.items():
             if all(data.find(f'"{key}"'.encode()) >= 0 for key in keys):
                 return kind
-        return 'coco-instances' if NOTHING_MARKED.search(data) else None
+        has = lambda key: data.find(f'"{key}"'.encode()) >= 0
+        coco = has('images') and has('categories') and not has('items')
+        return EMPTY_COCO if coco and NOTHING_MARKED.search(data) else None
 
 
 def read_json(path: Path) -> Any:

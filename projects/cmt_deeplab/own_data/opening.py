@@ -36,7 +36,7 @@ FOREIGN = {  # names of files of other data sets, with the data set and what to 
     r'task-\d+-annotation-.*\.png': "Label Studio's PNGs, which do not name images: export JSON",
 }
 AUTO, VOID = 'auto', 'void'
-VERSION = 3  # of the written files; those of another version are written again
+VERSION = 4  # of the written files; those of another version are written again
 
 
 def open_data(

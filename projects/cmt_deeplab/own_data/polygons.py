@@ -100,14 +100,20 @@ def mask_of_pixels(
     Supervisely's own tools draw a polygon so, by OpenCV (supervisely, geometry/polygon.py).
 
     Raises:
-        ValueError: the outline has fewer than three points, or points that are no numbers.
+        ValueError: a ring has fewer than three points, or some that are no numbers or far outside.
     """
-    rings = [np.rint(np.reshape(ring, (-1, 2))).astype(np.int32) for ring in (outline, *holes)]
-    if len(rings[0]) < 3:
-        raise ValueError('a polygon has fewer than three points')
     sides = np.array(size[::-1])
+    rings = [np.reshape(np.array(ring, float), (-1, 2)) for ring in (outline, *holes) if len(ring)]
+    if not len(outline) or min(map(len, rings)) < 3:
+        raise ValueError('a polygon has fewer than three points')
+    every = np.concatenate(rings)
+    if not ((every >= -FARTHEST * sides) & (every <= (1 + FARTHEST) * sides)).all():
+        raise ValueError('points are no numbers or lie far outside of the image')
+    rings = [np.rint(ring).astype(np.int32) for ring in rings]
     low = np.clip(rings[0].min(0), 0, sides)
     width, height = np.clip(rings[0].max(0) + 1, low, sides) - low
+    if not width or not height:
+        return np.zeros((0, 0), bool), (0, 0)
     drawn = np.zeros((height, width), np.uint8)
     for value, ring in enumerate(rings):
         cv2.fillPoly(drawn, [ring - low.astype(np.int32)], int(value == 0))

@@ -80,6 +80,7 @@ def train(
     """
     from cmt_deeplab.devices import use_device
     from cmt_deeplab.engine.config_overrides import merge_overrides
+    from cmt_deeplab.estimate import settle_batch
     from cmt_deeplab.own_data.class_names import stuff_names
 
     given = dict(
@@ -127,6 +128,8 @@ def train(
         stuff = stuff_names(opening.get('stuff'))
         write_json(folder / ARGUMENTS, dict(given, model=model, seed=seed, stuff=stuff))
     merge_overrides(cfg, overrides or {})
+    if said := settle_batch(cfg):
+        print(said)
     runner = run(cfg, minutes=minutes, resume=resume)
     show_result(runner)
     return folder

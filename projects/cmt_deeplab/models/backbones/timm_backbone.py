@@ -99,7 +99,8 @@ class TimmBackbone(StagesMixin, PretrainedMixin, BaseModule):
             self.strides = (stem.stride[0], *self.strides)
         self.with_head_output = with_head_output
         if with_head_output:
-            self.add_head(create_model(self, model_name, dict(num_classes=0), kwargs))
+            others = {key: value for key, value in kwargs.items() if key != 'out_indices'}
+            self.add_head(create_model(self, model_name, dict(num_classes=0), others))
         children = getattr(self.model, 'model', self.model).children()
         self.set_stages(
             self.find_stages(model_name) if frozen_stages != NOTHING_FROZEN else [],
@@ -115,6 +116,11 @@ class TimmBackbone(StagesMixin, PretrainedMixin, BaseModule):
             raise UserError(
                 f'{self.model_name} is a {type(whole).__name__} of timm, which has no convolution '
                 'between its last feature and the pooling: remove with_head_output.'
+            )
+        if whole.conv_head.in_channels != self.out_channels[-1]:
+            raise UserError(
+                f'with_head_output of {self.model_name} needs its last level: add it to '
+                'out_indices, or remove with_head_output.'
             )
         self.model.conv_head, self.model.bn2 = whole.conv_head, whole.bn2  # their names in files
         self.out_channels = (*self.out_channels[:-1], whole.num_features)

@@ -11,6 +11,8 @@ from ..json_files import read_json, required
 from ..polygons import mask_of_runs
 from ..shapes import Labeled, Shape
 
+EMPTY = 'Taken to show no object, as the annotation file that lists it has no annotations'
+
 
 def read_coco_instances(file: Path) -> tuple[Iterable[str], Iterable[Labeled]]:
     content, of_images = read_json(file), defaultdict(list)
@@ -23,8 +25,6 @@ def read_coco_instances(file: Path) -> tuple[Iterable[str], Iterable[Labeled]]:
                 f'{file} has the categories {names[number]!r} and {name!r} with the id {number}: '
                 'give each an id of its own.'
             )
-        if not name:
-            raise UserError(f'{file} has the category {number} without a name: add it.')
         names[number] = name
     for annotation in required(content, 'annotations', file):
         category = required(annotation, 'category_id', file)
@@ -33,6 +33,8 @@ def read_coco_instances(file: Path) -> tuple[Iterable[str], Iterable[Labeled]]:
                 f'{file}: the annotation {annotation.get("id")} has the "category_id" {category}, '
                 'which is not in "categories": add it there.'
             )
+        if not names[category]:
+            raise UserError(f'{file} has the category {category} without a name: add it.')
         shape = _shape(annotation, names[category])
         of_images[required(annotation, 'image_id', file)].append(shape)
     images = [
@@ -40,6 +42,7 @@ def read_coco_instances(file: Path) -> tuple[Iterable[str], Iterable[Labeled]]:
             [str(required(image, 'file_name', file))],
             of_images.pop(required(image, 'id', file), ()),
             (image.get('height'), image.get('width')),
+            remark='' if content['annotations'] else EMPTY,
         )
         for image in required(content, 'images', file)
     ]

@@ -18,36 +18,56 @@ from ..polygons import Placed, Size, ellipse, mask_of_pixels, mask_of_runs, rect
 from ..shapes import Labeled, Shape
 
 CHOSEN = 'dropdown', 'radio', 'checkbox'  # kinds of attributes in VIA that are chosen from a list
-OF_CLASSES = 'class', 'label', 'category', 'type', 'name'  # names of attributes
+SURE = 'class', 'label', 'category'  # names of attributes that hold classes
+OF_CLASSES = *SURE, 'type', 'name'
 
 
 def read_via(file: Path) -> tuple[Iterable[str], Iterable[Labeled]]:
     """A project, or exported annotations, of VIA 1 or 2.
 
-    The class is the attribute that one chooses from a list, where the project tells it, or else one
-    with a name such as "class", or else the first with a text or a checked option.
+    The class is one attribute for the whole file: one that is called "class", "label" or
+    "category", or else one that the project lets people choose from a list, or "type" or "name", or
+    the first one with a text or a checked option.
     """
     content, images = read_json(file), []
-    known = content.get('_via_attributes', {}).get('region', {})
-    chosen = [name for name, about in known.items() if about.get('type') in CHOSEN]
+    known = (content.get('_via_attributes') or {}).get('region')
+    known = known if isinstance(known, dict) else {}
+    kinds = {key: about.get('type') for key, about in known.items() if isinstance(about, dict)}
+    chosen = [key for key, kind in kinds.items() if kind in CHOSEN]
+    filled: dict[str, None] = {}  # the attributes with a text, in their order
     for entry in content.get('_via_img_metadata', content).values():
         regions = required(entry, 'regions', file)
         regions = regions.values() if isinstance(regions, dict) else regions  # VIA 1
         name = required(entry, 'filename', file).rpartition('/')[2]
-        images.append(Labeled([name], [_via_shape(r, chosen) for r in regions]))
-    return (), images
+        regions = [(region, _texts(region)) for region in regions]
+        filled.update((key, None) for _, texts in regions for key in texts)
+        images.append((name, regions))
+
+    def rank(key: str) -> tuple[int, int]:
+        name, listed = key.lower(), key in chosen
+        first = OF_CLASSES.index(name) if name in OF_CLASSES else len(OF_CLASSES)
+        return (0 if name in SURE else 1 if listed else 2), first
+
+    key = min(filled, key=rank, default=None)
+    return (), [
+        Labeled([name], [_via_shape(region, texts.get(key, OBJECT)) for region, texts in regions])
+        for name, regions in images
+    ]
 
 
-def _via_shape(region: dict, chosen: list[str]) -> Shape:
+def _texts(region: dict) -> dict[str, str]:
+    """The text, or the first checked option, of each attribute that has one."""
+    texts = {}
+    for key, value in region['region_attributes'].items():
+        if isinstance(value, dict):
+            value = next((option for option, on in value.items() if on), '')
+        if text := str(value).strip():
+            texts[key] = text
+    return texts
+
+
+def _via_shape(region: dict, name: str) -> Shape:
     given, sort, outlines = region['shape_attributes'], region['shape_attributes']['name'], []
-    texts = (
-        next((key for key, on in value.items() if on), '') if isinstance(value, dict) else value
-        for _, value in sorted(
-            region['region_attributes'].items(),
-            key=lambda item: (item[0] not in chosen, item[0].lower() not in OF_CLASSES),
-        )
-    )
-    name = next((str(text).strip() for text in texts if str(text).strip()), OBJECT)
     if sort == 'polygon':
         outlines = [np.stack([given['all_points_x'], given['all_points_y']], axis=1)]
     elif sort == 'rect':

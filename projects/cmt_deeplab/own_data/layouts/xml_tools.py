@@ -6,7 +6,7 @@ docs.cvat.ai describes the fields of CVAT under XML annotation format.
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 import numpy as np
@@ -56,7 +56,7 @@ def read_cvat(file: Path) -> tuple[Iterable[str], Iterable[Labeled]]:
         )
     images = [
         Labeled(
-            [f'{image.get("subset", "")}/{image.get("name", "")}', image.get('name', '')],
+            [PurePosixPath(image.get('subset', ''), image.get('name', '')).as_posix()],
             [_cvat_shape(element) for element in image if element.tag not in NO_SHAPES],
             tuple(int(image.get(side, 0)) or None for side in ('height', 'width')),
             split_named(image.get('subset', '')),

@@ -52,23 +52,42 @@ def find_yolo(files: Files) -> Layout | None:
 def _images_of_texts(files: Files) -> dict[Path, list[Path]]:
     """The images of each text file.
 
-    As for Ultralytics, they lie beside it, or in a folder ``images`` where it lies in one called
-    ``labels``. The text files of other places belong to the images of their names that are left.
+    As for Ultralytics, they lie in a folder ``images`` where it lies in one called ``labels``; or
+    beside it. A text file of another place belongs to the image of its name that is left, of which
+    its last folders and its split are not those of another one.
+
+    Raises:
+        UserError: two images fit equally well.
     """
     texts = [file for file in files.with_suffix('.txt') if file.stem not in FILES]
     of_texts = {file: [] for file in texts}
     left = defaultdict(list)
     for path in files.images:
         beside = path.with_suffix('.txt')
-        head, found, tail = str(beside).rpartition('/images/')
-        places = beside, Path(f'{head}/labels/{tail}') if found else beside
+        head, found, tail = beside.as_posix().rpartition('/images/')
+        places = Path(f'{head}/labels/{tail}') if found else beside, beside
         place = next((place for place in places if place in of_texts), None)
         (left[path.stem] if place is None else of_texts[place]).append(path)
     for file in texts:
         if not of_texts[file]:
-            same = [p for p in left[file.stem] if files.split_of(p) == files.split_of(file)]
-            of_texts[file] = same or left[file.stem]
+            split = files.split_of(file)
+            fit = defaultdict(list, {-1: []})
+            for path in left[file.stem]:
+                if split is None or files.split_of(path) in (split, None):
+                    fit[_same_folders(path, file)].append(path)
+            of_texts[file] = fit[max(fit)]
+            if len(fit[max(fit)]) > 1:
+                raise UserError(
+                    f'{file} may be of {" or of ".join(map(str, fit[max(fit)][:2]))}: put text '
+                    'files beside their images, or into a folder labels beside a folder images.'
+                )
     return {file: paths for file, paths in of_texts.items() if paths}
+
+
+def _same_folders(one: Path, other: Path) -> int:
+    """How many of the last folders of two files have the same names."""
+    pairs = zip(one.parts[-2::-1], other.parts[-2::-1])
+    return next((k for k, (mine, theirs) in enumerate(pairs) if mine != theirs), 0)
 
 
 def _shape(line: str, names: dict[int, str], file: Path) -> Shape:
