@@ -67,9 +67,9 @@ def _why_not_loaded(path: str, error: Exception) -> str | None:
         for frame, number in traceback.walk_tb(error.__traceback__)
         if frame.f_code.co_filename in ('', path)
     ]
-    where = f' in line {lines[-1]}' if lines else ''
     if isinstance(error, UserError):  # of a function that the config calls, such as own_data
-        return f'{start}{where and f" because of{where[3:]}"}: {text}'
+        return f'{start}{f" because of line {lines[-1]}" if lines else ""}: {text}'
+    where = f' in line {lines[-1]}' if lines else ''
     return f'{start} ({type(error).__name__}{where}: {text.rstrip(".")}); correct it.'
 
 

@@ -4,8 +4,9 @@ import hashlib
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from cmt_deeplab.errors import MissingFileError, UserError, require_file
@@ -104,11 +105,7 @@ class Files:
         split = self.split_of(named_by, by_name=True)
 
         def fit(path: Path) -> tuple[int, bool, int]:
-            same = 0
-            for mine, theirs in zip(path.parts[::-1], wanted[::-1]):
-                if mine != theirs:
-                    break
-                same += 1
+            same = same_at_the_end(path.parts, wanted)
             near = len(os.path.commonpath([path.parent, named_by.parent]))
             return same, self.split_of(path) == split, near
 
@@ -119,6 +116,12 @@ class Files:
                 'one of them out of the folder, or write the folder into the name.'
             )
         return found[-1] if found else None
+
+
+def same_at_the_end(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many of the last parts of two paths are equal."""
+    equal = (mine == theirs for mine, theirs in zip(one[::-1], other[::-1]))
+    return sum(1 for _ in takewhile(bool, equal))
 
 
 def split_named(name: str) -> str | None:

@@ -53,10 +53,10 @@ def _kind(path: Path) -> str | None:
     if not path.stat().st_size:
         return None
     with open(path, 'rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for kind, keys in KEYS.items():
-            if all(data.find(f'"{key}"'.encode()) >= 0 for key in keys):
-                return kind
         has = lambda key: data.find(f'"{key}"'.encode()) >= 0
+        for kind, keys in KEYS.items():
+            if all(map(has, keys)):
+                return kind
         coco = has('images') and has('categories') and not has('items')
         return EMPTY_COCO if coco and NOTHING_MARKED.search(data) else None
 

@@ -40,7 +40,7 @@ def rasterized(
     sides = np.array(size[::-1])
     points = [_points(outline, where) * unit for outline in (*outlines, *holes)]
     every = np.concatenate(points)
-    if not ((every >= -FARTHEST * sides) & (every <= (1 + FARTHEST) * sides)).all():
+    if not _near(every, sides):
         raise UserError(
             f'{where} has points that are no numbers or lie far outside of the image of '
             f'{size[1]} x {size[0]} pixels: check the scale of the coordinates and the image.'
@@ -56,6 +56,11 @@ def rasterized(
         for part in (runs[: len(outlines)], runs[len(outlines) :])
     )
     return inside & ~np.bool_(hole), (int(top), int(left))
+
+
+def _near(points: np.ndarray, sides: np.ndarray) -> bool:
+    """Whether points are numbers and none lies far outside of the image, whose sides are given."""
+    return bool(((points >= -FARTHEST * sides) & (points <= (1 + FARTHEST) * sides)).all())
 
 
 def _points(outline: Outline, where: str) -> np.ndarray:
@@ -106,8 +111,7 @@ def mask_of_pixels(
     rings = [np.reshape(np.array(ring, float), (-1, 2)) for ring in (outline, *holes) if len(ring)]
     if not len(outline) or min(map(len, rings)) < 3:
         raise ValueError('a polygon has fewer than three points')
-    every = np.concatenate(rings)
-    if not ((every >= -FARTHEST * sides) & (every <= (1 + FARTHEST) * sides)).all():
+    if not _near(np.concatenate(rings), sides):
         raise ValueError('points are no numbers or lie far outside of the image')
     rings = [np.rint(ring).astype(np.int32) for ring in rings]
     low = np.clip(rings[0].min(0), 0, sides)

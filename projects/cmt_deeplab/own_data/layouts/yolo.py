@@ -9,7 +9,7 @@ from cmt_deeplab.errors import UserError
 
 from ..annotated import Layout
 from ..class_names import FILES, read_class_names
-from ..files import Files
+from ..files import Files, same_at_the_end
 from ..shapes import Labeled, Shape, shapes_layout
 
 POLYGON = re.compile(r'\s*\d+(\s+-?[\d.e-]+){6,}\s*')
@@ -74,7 +74,7 @@ def _images_of_texts(files: Files) -> dict[Path, list[Path]]:
             fit = defaultdict(list, {-1: []})
             for path in left[file.stem]:
                 if split is None or files.split_of(path) in (split, None):
-                    fit[_same_folders(path, file)].append(path)
+                    fit[same_at_the_end(path.parts[:-1], file.parts[:-1])].append(path)
             of_texts[file] = fit[max(fit)]
             if len(fit[max(fit)]) > 1:
                 raise UserError(
@@ -82,12 +82,6 @@ def _images_of_texts(files: Files) -> dict[Path, list[Path]]:
                     'files beside their images, or into a folder labels beside a folder images.'
                 )
     return {file: paths for file, paths in of_texts.items() if paths}
-
-
-def _same_folders(one: Path, other: Path) -> int:
-    """How many of the last folders of two files have the same names."""
-    pairs = zip(one.parts[-2::-1], other.parts[-2::-1])
-    return next((k for k, (mine, theirs) in enumerate(pairs) if mine != theirs), 0)
 
 
 def _shape(line: str, names: dict[int, str], file: Path) -> Shape:
